@@ -1,0 +1,32 @@
+# The two commands of the README, and what they need. Nothing but Python >= 3.11 and make is assumed.
+PYTHON ?= python3
+ENV := .venv
+READY := $(ENV)/.ready
+# Snakemake's jobs and the tests call `puriflow`, `snakemake` and `ruff` by name.
+export PATH := $(CURDIR)/$(ENV)/bin:$(PATH)
+
+.PHONY: table7 test setup clean
+
+table7: $(READY)
+	@echo "== Table 7 of the paper, on the mini track: results/table7.csv"
+	snakemake results/table7.csv results/table7.png results/sheets/table7.png --quiet reason
+	@python -c "import pandas as pd; t = pd.read_csv('results/table7.csv'); \
+	print(t[['method', 'n', 'standard', 'robust', 'paper_standard', 'paper_robust']].to_string(index=False))"
+	@echo "== results/table7.csv, its bars in results/table7.png, its images in results/sheets/table7.png"
+
+test: $(READY)
+	@echo "== tests"
+	python -m pytest
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" \
+	|| { echo "PuriFlow needs Python 3.11 or newer; choose one: make PYTHON=python3.11 ..."; exit 1; }
+	@echo "== setting up $(ENV): a virtual environment with PuriFlow and its libraries (minutes, once)"
+	$(PYTHON) -m venv $(ENV)
+	python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(ENV) results logs .snakemake

@@ -1,0 +1,59 @@
+"""A chain of roles and where its stages are: the path of a store is the chain that made it.
+
+    images -> attack -> restore -> purify -> classify
+
+A stage whose role is `none` is left out and has no store; what follows reads the stage before it.
+Chains with a common beginning share the stores of it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from puriflow.config import NONE
+
+# The roles in the path of each stage's store, in order. An attack's path holds its victim.
+STAGES = {
+    "images": ("dataset",),
+    "attack": ("dataset", "attack", "victim"),
+    "restore": ("dataset", "attack", "victim", "restorer"),
+    "purify": ("dataset", "attack", "victim", "restorer", "purifier"),
+    "classify": ("dataset", "attack", "victim", "restorer", "purifier", "classifier"),
+}
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Names of the roles along one chain."""
+
+    dataset: str
+    attack: str = NONE
+    victim: str = NONE
+    restorer: str = NONE
+    purifier: str = NONE
+    classifier: str = NONE
+
+    def has(self, stage: str) -> bool:
+        """Whether the stage has a store in this chain."""
+        own = {"restore": "restorer", "purify": "purifier", "classify": "classifier"}
+        return getattr(self, own.get(stage, stage), self.dataset) != NONE
+
+    def folder(self, stage: str, shard: str) -> str:
+        """Path of a stage's store below the results: stage, roles, shard."""
+        roles = (getattr(self, role) for role in STAGES[stage])
+        return str(PurePosixPath(stage, *roles, shard))
+
+    def before(self, stage: str) -> str:
+        """The nearest earlier stage that has a store."""
+        order = list(STAGES)
+        earlier = order[: order.index(stage)]
+        return next(s for s in reversed(earlier) if self.has(s))
+
+    def stages(self) -> Iterator[str]:
+        """The stages that have a store, in order."""
+        return (stage for stage in STAGES if self.has(stage))
+
+
+def shard_names(count: int) -> list[str]:
+    """Names of the shards of a data set: `0-of-2`, `1-of-2`."""
+    return [f"{i}-of-{count}" for i in range(count)]

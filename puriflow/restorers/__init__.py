@@ -1,0 +1,1 @@
+"""Restorers, the initialisation of diffusion, one file a kind: `build` returns a module."""

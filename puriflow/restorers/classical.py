@@ -1,0 +1,26 @@
+"""What the classical denoisers of scikit-image have in common: one image at a time, on the CPU.
+
+They are the alternatives that the paper's Table 7 holds super-resolution against. None has a
+gradient: an attack that goes through one must approximate it.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class Classical(nn.Module):
+    """A denoiser of float32 arrays (H, W, 3) on [0, 1], as a module on [0, 1] images."""
+
+    def __init__(self, denoise: Callable[[np.ndarray], np.ndarray]):
+        super().__init__()
+        self.denoise = denoise
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) in [0, 1] to the same shape and range."""
+        pixels = images.permute(0, 2, 3, 1).cpu().numpy()
+        out = np.stack([self.denoise(image) for image in pixels]).astype(np.float32)
+        return torch.from_numpy(out).permute(0, 3, 1, 2).clamp(0, 1).to(images.device)

@@ -1,0 +1,173 @@
+"""DRLN ("Densely Residual Laplacian Super-Resolution", Anwar and Barnes 2020), and its restorer.
+
+Keys and quirks are the official code's: input in 0 to 255 with an unscaled mean shift, ReLU before
+the pixel shuffle, attention whose dilated kernels see a 1x1 map, and a fifth block that is fed the
+first long skip instead of its neighbour.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from puriflow.restorers.edsr import MeanShift
+from puriflow.restorers.rescaling import UpDown
+from puriflow.zoo.weights import load_network
+
+
+class Shift(nn.Module):
+    """EDSR's mean shift under the key that DRLN gives it."""
+
+    def __init__(self, sign: int):
+        super().__init__()
+        self.shifter = MeanShift(1, sign)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shift the colours of x (N, 3, H, W)."""
+        return self.shifter(x)
+
+
+class Conv(nn.Module):
+    """A convolution, and whatever follows it, under the key `body.0`."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, *after: nn.Module, dilation=1):
+        super().__init__()
+        padding = dilation * (kernel // 2)
+        conv = nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation)
+        self.body = nn.Sequential(conv, *after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C', H, W), or enlarged where a pixel shuffle follows."""
+        return self.body(x)
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions added to the input, then ReLU."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(features, features, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(features, features, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        return F.relu(x + self.body(x))
+
+
+class LaplacianAttention(nn.Module):
+    """Channel attention from three dilated convolutions of the pooled features."""
+
+    def __init__(self, features: int, reduction: int):
+        super().__init__()
+        hidden = max(features // reduction, 1)
+        self.c1 = Conv(features, hidden, 3, nn.ReLU(), dilation=3)
+        self.c2 = Conv(features, hidden, 3, nn.ReLU(), dilation=5)
+        self.c3 = Conv(features, hidden, 3, nn.ReLU(), dilation=7)
+        self.c4 = Conv(3 * hidden, features, 3, nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        pooled = F.adaptive_avg_pool2d(x, 1)
+        levels = torch.cat([self.c1(pooled), self.c2(pooled), self.c3(pooled)], dim=1)
+        return x * self.c4(levels)
+
+
+class Block(nn.Module):
+    """Three residual blocks on densely concatenated features, fused and attended."""
+
+    def __init__(self, features: int, reduction: int):
+        super().__init__()
+        self.r1 = ResidualBlock(features)
+        self.r2 = ResidualBlock(2 * features)
+        self.r3 = ResidualBlock(4 * features)
+        self.g = Conv(8 * features, features, 1, nn.ReLU())
+        self.ca = LaplacianAttention(features, reduction)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        for residual in (self.r1, self.r2, self.r3):
+            x = torch.cat([x, residual(x)], dim=1)
+        return self.ca(self.g(x))
+
+
+class Upsampler(nn.Module):
+    """Enlarge by `scale`, with the official ReLU before the pixel shuffle."""
+
+    def __init__(self, features: int, scale: int):
+        super().__init__()
+        self.up = Conv(features, features * scale**2, 3, nn.ReLU(), nn.PixelShuffle(scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C, scale H, scale W)."""
+        return self.up(x)
+
+
+class DRLN(nn.Module):
+    """The network: RGB in 0 to 255 in and out, no clamp.
+
+    Args:
+        features: channels of the trunk (64 officially).
+        groups: blocks of each group; a long skip spans a group (official: 3, 3, 3, 3, 4, 4).
+        scale: 2 or 3 (the official x4 stacks two upsamplers; no table of the paper uses it).
+        reduction: of the channel attention.
+    """
+
+    def __init__(
+        self,
+        *,
+        features: int = 64,
+        groups: Sequence[int] = (3, 3, 3, 3, 4, 4),
+        scale: int = 2,
+        reduction: int = 16,
+    ):
+        super().__init__()
+        self.groups = tuple(groups)
+        self.sub_mean = Shift(-1)
+        self.add_mean = Shift(1)
+        self.head = nn.Conv2d(3, features, 3, padding=1)
+        number = 0
+        for size in self.groups:
+            for place in range(size):
+                number += 1
+                fusion = Conv((place + 2) * features, features, 3, nn.ReLU())
+                self.add_module(f"b{number}", Block(features, reduction))
+                self.add_module(f"c{number}", fusion)
+        self.upsample = Upsampler(features, scale)
+        self.tail = nn.Conv2d(features, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, 3, scale H, scale W)."""
+        first = skip = out = self.head(self.sub_mean(x))
+        number = 0
+        for size in self.groups:
+            dense, block_input = out, skip
+            for _ in range(size):
+                number += 1
+                block = self.get_submodule(f"b{number}")(block_input)
+                dense = torch.cat([dense, block], dim=1)
+                out = self.get_submodule(f"c{number}")(dense)
+                # Officially the fifth block reads the long skip again, so that the fusion of the
+                # fourth is computed for nothing.
+                block_input = skip if number == 4 else out
+            skip = out + skip
+        return self.add_mean(self.tail(self.upsample(skip + first)))
+
+
+def build(
+    *,
+    weights: str | None,
+    features: int = 64,
+    groups: Sequence[int] = (3, 3, 3, 3, 4, 4),
+    scale: int = 2,
+    reduction: int = 16,
+    downsample: str = "bicubic",
+) -> UpDown:
+    """DRLN up, linear downsampler back; the default numbers are the official ones."""
+    network = DRLN(features=features, groups=groups, scale=scale, reduction=reduction)
+    return UpDown(
+        load_network(network, weights), scale=scale, downsample=downsample, value_range=255
+    )

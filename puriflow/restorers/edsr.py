@@ -1,0 +1,86 @@
+"""EDSR ("Enhanced Deep Residual Networks for Single Image Super-Resolution", Lim et al. 2017).
+
+The network of EDSR-PyTorch with its state-dict keys, and the restorer that scales its output back
+down. MDSR, of the same paper, shares the residual block and the mean shift found here.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from puriflow.restorers.rescaling import UpDown
+from puriflow.zoo.weights import load_network
+
+RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, the official constant
+
+
+class MeanShift(nn.Conv2d):
+    """Add `sign` times the mean colour; a fixed 1x1 convolution, as in the official state dict."""
+
+    def __init__(self, rgb_range: float, sign: int):
+        super().__init__(3, 3, kernel_size=1)
+        self.weight.data = torch.eye(3).reshape(3, 3, 1, 1)
+        self.bias.data = sign * rgb_range * torch.tensor(RGB_MEAN)
+        self.requires_grad_(False)
+
+
+class ResBlock(nn.Module):
+    """Convolution, ReLU, convolution, scaled by `res_scale` and added to the input."""
+
+    def __init__(self, features: int, kernel: int, res_scale: float = 1.0):
+        super().__init__()
+        self.res_scale = res_scale
+        self.body = nn.Sequential(
+            nn.Conv2d(features, features, kernel, padding=kernel // 2),
+            nn.ReLU(),
+            nn.Conv2d(features, features, kernel, padding=kernel // 2),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        return x + self.res_scale * self.body(x)
+
+
+def upsampler(scale: int, features: int) -> nn.Sequential:
+    """Convolutions and pixel shuffles that enlarge by 2, 3, 4 or 8."""
+    factors = {2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}[scale]
+    layers: list[nn.Module] = []
+    for factor in factors:
+        layers.append(nn.Conv2d(features, features * factor**2, 3, padding=1))
+        layers.append(nn.PixelShuffle(factor))
+    return nn.Sequential(*layers)
+
+
+class EDSR(nn.Module):
+    """The network: RGB in 0 to 255 in and out, no clamp."""
+
+    def __init__(self, *, features: int, blocks: int, scale: int, res_scale: float = 1.0):
+        super().__init__()
+        self.sub_mean = MeanShift(255, -1)
+        self.add_mean = MeanShift(255, 1)
+        self.head = nn.Sequential(nn.Conv2d(3, features, 3, padding=1))
+        self.body = nn.Sequential(
+            *(ResBlock(features, 3, res_scale) for _ in range(blocks)),
+            nn.Conv2d(features, features, 3, padding=1),
+        )
+        self.tail = nn.Sequential(upsampler(scale, features), nn.Conv2d(features, 3, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, 3, scale H, scale W)."""
+        x = self.head(self.sub_mean(x))
+        return self.add_mean(self.tail(x + self.body(x)))
+
+
+def build(
+    *,
+    weights: str | None,
+    features: int = 64,
+    blocks: int = 16,
+    scale: int = 2,
+    res_scale: float = 1.0,
+    downsample: str = "bicubic",
+) -> UpDown:
+    """EDSR up, linear downsampler back; the default numbers are the official baseline's."""
+    network = EDSR(features=features, blocks=blocks, scale=scale, res_scale=res_scale)
+    return UpDown(
+        load_network(network, weights), scale=scale, downsample=downsample, value_range=255
+    )

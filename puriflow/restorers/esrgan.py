@@ -1,0 +1,95 @@
+"""ESRGAN's RRDBNet (Wang et al. 2018) in the form of Real-ESRGAN x2, x4 and x8, and its restorer.
+
+The paper's FLOPs (Table 10) match the x2/x4/x8 networks of ai-forever/Real-ESRGAN, whose keys are
+used here: x2 folds pixels into channels first, x8 has a third upsampling convolution.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from puriflow.restorers.rescaling import UpDown
+from puriflow.zoo.weights import load_network
+
+
+def activation(x: Tensor) -> Tensor:
+    """Leaky ReLU with the official slope."""
+    return F.leaky_relu(x, 0.2)
+
+
+class DenseBlock(nn.Module):
+    """Five densely connected convolutions, scaled by 0.2 and added to the input."""
+
+    def __init__(self, features: int, growth: int):
+        super().__init__()
+        for i in range(5):
+            outputs = features if i == 4 else growth
+            conv = nn.Conv2d(features + i * growth, outputs, 3, padding=1)
+            # ESRGAN starts its residual branches small (paper of ESRGAN, section 3.1).
+            nn.init.kaiming_normal_(conv.weight).data.mul_(0.1)
+            nn.init.zeros_(conv.bias)
+            self.add_module(f"conv{i + 1}", conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        dense = x
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
+            dense = torch.cat([dense, activation(conv(dense))], dim=1)
+        return x + 0.2 * self.conv5(dense)
+
+
+class RRDB(nn.Module):
+    """Three dense blocks, scaled by 0.2 and added to the input."""
+
+    def __init__(self, features: int, growth: int):
+        super().__init__()
+        self.rdb1 = DenseBlock(features, growth)
+        self.rdb2 = DenseBlock(features, growth)
+        self.rdb3 = DenseBlock(features, growth)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        return x + 0.2 * self.rdb3(self.rdb2(self.rdb1(x)))
+
+
+class RRDBNet(nn.Module):
+    """The network: RGB in [0, 1] in and out, no clamp; x2 needs even height and width."""
+
+    def __init__(self, *, features: int, blocks: int, growth: int, scale: int):
+        super().__init__()
+        self.scale = scale
+        inputs = 12 if scale == 2 else 3
+        self.conv_first = nn.Conv2d(inputs, features, 3, padding=1)
+        self.body = nn.Sequential(*(RRDB(features, growth) for _ in range(blocks)))
+        self.conv_body = nn.Conv2d(features, features, 3, padding=1)
+        self.conv_up1 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv_up2 = nn.Conv2d(features, features, 3, padding=1)
+        if scale == 8:
+            self.conv_up3 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
+        self.conv_last = nn.Conv2d(features, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, 3, scale H, scale W)."""
+        if self.scale == 2:
+            x = F.pixel_unshuffle(x, 2)
+        x = self.conv_first(x)
+        x = x + self.conv_body(self.body(x))
+        ups = [self.conv_up1, self.conv_up2] + ([self.conv_up3] if self.scale == 8 else [])
+        for up in ups:
+            x = activation(up(F.interpolate(x, scale_factor=2, mode="nearest")))
+        return self.conv_last(activation(self.conv_hr(x)))
+
+
+def build(
+    *,
+    weights: str | None,
+    features: int = 64,
+    blocks: int = 23,
+    growth: int = 32,
+    scale: int = 2,
+    downsample: str = "bicubic",
+) -> UpDown:
+    """RRDBNet up, linear downsampler back; the default numbers are the official ones."""
+    network = RRDBNet(features=features, blocks=blocks, growth=growth, scale=scale)
+    return UpDown(load_network(network, weights), scale=scale, downsample=downsample)

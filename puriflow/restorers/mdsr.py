@@ -1,0 +1,61 @@
+"""MDSR, the multi-scale network of the EDSR paper (Lim et al. 2017), and its restorer.
+
+One trunk serves several scales: each has its own first blocks and its own upsampler. Keys are those
+of EDSR-PyTorch. The paper's best initialisation for diffusion (Table 7) is MDSR x2.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from puriflow.errors import Problem
+from puriflow.restorers.edsr import MeanShift, ResBlock, upsampler
+from puriflow.restorers.rescaling import UpDown
+from puriflow.zoo.weights import load_network
+
+
+class MDSR(nn.Module):
+    """The network: RGB in 0 to 255 in and out, no clamp; `scale` may be changed at any time."""
+
+    def __init__(self, *, features: int, blocks: int, scales: Sequence[int] = (2, 3, 4)):
+        super().__init__()
+        self.scales = tuple(scales)
+        self.scale = self.scales[0]
+        self.sub_mean = MeanShift(255, -1)
+        self.add_mean = MeanShift(255, 1)
+        self.head = nn.Sequential(nn.Conv2d(3, features, 3, padding=1))
+        self.pre_process = nn.ModuleList(
+            nn.Sequential(ResBlock(features, 5), ResBlock(features, 5)) for _ in self.scales
+        )
+        self.body = nn.Sequential(
+            *(ResBlock(features, 3) for _ in range(blocks)),
+            nn.Conv2d(features, features, 3, padding=1),
+        )
+        self.upsample = nn.ModuleList(upsampler(scale, features) for scale in self.scales)
+        self.tail = nn.Sequential(nn.Conv2d(features, 3, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) to (N, 3, scale H, scale W)."""
+        index = self.scales.index(self.scale)
+        x = self.pre_process[index](self.head(self.sub_mean(x)))
+        x = self.upsample[index](x + self.body(x))
+        return self.add_mean(self.tail(x))
+
+
+def build(
+    *,
+    weights: str | None,
+    features: int = 64,
+    blocks: int = 16,
+    scale: int = 2,
+    scales: Sequence[int] = (2, 3, 4),
+    downsample: str = "bicubic",
+) -> UpDown:
+    """MDSR up, linear downsampler back; the default numbers are the official baseline's."""
+    if scale not in scales:
+        raise Problem(f"mdsr has scales {', '.join(map(str, scales))}; {scale} is not among them")
+    network = MDSR(features=features, blocks=blocks, scales=scales)
+    network.scale = scale
+    return UpDown(
+        load_network(network, weights), scale=scale, downsample=downsample, value_range=255
+    )

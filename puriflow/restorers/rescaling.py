@@ -1,0 +1,56 @@
+"""Up and down again: what every super-resolution restorer has in common (paper, section 4.1).
+
+A network H enlarges the image and a linear downsampler R (Proposition 1) brings it back to its
+size. The paper names R only as linear, so it is an option: bicubic (default), bilinear or area.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from puriflow.errors import Problem, unknown
+
+DOWNSAMPLERS = ("area", "bicubic", "bilinear")
+
+
+def downsample_to(images: Tensor, size: tuple[int, int], method: str) -> Tensor:
+    """Shrink images (N, C, H, W) to `size` by a linear filter, antialiased; no clamp."""
+    if method == "area":
+        return F.interpolate(images, size=size, mode="area")
+    if method not in DOWNSAMPLERS:
+        raise unknown("downsampler", method, DOWNSAMPLERS)
+    return F.interpolate(images, size=size, mode=method, align_corners=False, antialias=True)
+
+
+class UpDown(nn.Module):
+    """Enlarge by a network, shrink back by a linear filter: R(H(x)), clamped to [0, 1].
+
+    Args:
+        network: (N, 3, H, W) to (N, 3, scale H, scale W) on the scale 0 to `value_range`.
+        scale: of the network.
+        downsample: `bicubic`, `bilinear` or `area`.
+        value_range: 1 or 255, what the network was trained on.
+    """
+
+    def __init__(self, network: nn.Module, *, scale: int, downsample: str, value_range: float = 1):
+        super().__init__()
+        if downsample not in DOWNSAMPLERS:
+            raise unknown("downsampler", downsample, DOWNSAMPLERS)
+        self.network = network
+        self.scale = scale
+        self.downsample = downsample
+        self.value_range = value_range
+
+    def upscale(self, images: Tensor) -> Tensor:
+        """The high-resolution image (N, 3, scale H, scale W), about [0, 1], not clamped."""
+        return self.network(images * self.value_range) / self.value_range
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) in [0, 1] to the same shape and range."""
+        high = self.upscale(images)
+        height, width = images.shape[-2:]
+        if high.shape[-2:] != (height * self.scale, width * self.scale):
+            raise Problem(
+                f"the network enlarged {height}x{width} to {high.shape[-2]}x{high.shape[-1]}, "
+                f"not by {self.scale}"
+            )
+        return downsample_to(high.clamp(0, 1), (height, width), self.downsample).clamp(0, 1)

@@ -1,0 +1,15 @@
+"""Total variance minimisation by Chambolle's algorithm, by scikit-image.
+
+The default weight is scikit-image's, as in Prakash et al.'s code, which the paper most likely ran.
+"""
+
+from functools import partial
+
+from skimage.restoration import denoise_tv_chambolle
+
+from puriflow.restorers.classical import Classical
+
+
+def build(*, weight: float = 0.1) -> Classical:
+    """Total variation denoising; a larger `weight` smooths more."""
+    return Classical(partial(denoise_tv_chambolle, weight=weight, channel_axis=-1))

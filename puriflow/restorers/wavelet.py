@@ -1,0 +1,27 @@
+"""Wavelet denoising with BayesShrink (Prakash et al. 2018), by scikit-image.
+
+Soft thresholds in YCbCr with the noise level of Prakash's code, 0.04; the paper cites it and gives
+no parameters of its own.
+"""
+
+from functools import partial
+
+from skimage.restoration import denoise_wavelet
+
+from puriflow.restorers.classical import Classical
+
+
+def build(*, sigma: float | None = 0.04, wavelet: str = "db1") -> Classical:
+    """BayesShrink; `sigma` is the noise's standard deviation on [0, 1], None to estimate it."""
+    return Classical(
+        partial(
+            denoise_wavelet,
+            sigma=sigma,
+            wavelet=wavelet,
+            mode="soft",
+            method="BayesShrink",
+            convert2ycbcr=True,
+            rescale_sigma=True,
+            channel_axis=-1,
+        )
+    )

@@ -1,0 +1,53 @@
+"""Randomness that belongs to an image, never to its batch, shard, worker or order.
+
+Every draw comes from a generator seeded by (seed, stage, image index, draw). Noise is drawn on the
+CPU and moved, so that a GPU sees the same numbers.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def derive(*parts: object) -> int:
+    """A 63-bit seed from any sequence of names and numbers."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+class ImageNoise:
+    """Draws for a batch of images, one generator for each.
+
+    Args:
+        seed: of the whole run.
+        stage: a word that keeps the draws of different stages apart.
+        indices: data-set index of each image of the batch.
+        draw: number of the repetition (EOT, votes).
+    """
+
+    def __init__(self, seed: int, stage: str, indices: Sequence[int], draw: int = 0):
+        import torch
+
+        self.generators = [
+            torch.Generator().manual_seed(derive(seed, stage, int(i), draw)) for i in indices
+        ]
+
+    def normal_like(self, images: "torch.Tensor") -> "torch.Tensor":
+        """Standard normal noise of the shape, type and device of images (N, ...)."""
+        return self._stack(images, lambda x, g: x.normal_(generator=g))
+
+    def uniform_like(self, images: "torch.Tensor", low: float, high: float) -> "torch.Tensor":
+        """Uniform noise in [low, high) of the shape, type and device of images (N, ...)."""
+        return self._stack(images, lambda x, g: x.uniform_(low, high, generator=g))
+
+    def _stack(self, images, fill):
+        import torch
+
+        if len(images) != len(self.generators):
+            raise ValueError(f"{len(images)} images, but noise for {len(self.generators)}")
+        shape = images.shape[1:]
+        drawn = [fill(torch.empty(shape), g) for g in self.generators]
+        return torch.stack(drawn).to(device=images.device, dtype=images.dtype)

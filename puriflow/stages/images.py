@@ -1,0 +1,58 @@
+"""The first stage: the images of one shard of a data set, decoded once."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from puriflow import parts
+from puriflow.errors import Problem
+from puriflow.images.samples import chosen_indices
+from puriflow.stages.running import CPU_BATCH, check_images, provenance, run
+from puriflow.store import Stage
+
+
+def write_images(
+    out: Path,
+    name: str,
+    spec: dict[str, Any],
+    *,
+    subset: int | None = None,
+    subset_seed: int = 0,
+    shard: int = 0,
+    shards: int = 1,
+) -> Stage:
+    """Store shard `shard` of `shards` of a data set.
+
+    Raises:
+        Problem: the data set cannot be read, or its images differ in size.
+    """
+    samples = parts.build("datasets", name, spec)
+    indices = chosen_indices(samples, subset=subset, seed=subset_seed, shard=shard, shards=shards)
+    labels = np.asarray(samples.labels, dtype=np.int64)[indices]
+    choice = {"subset": subset, "subset_seed": subset_seed, "shard": shard, "shards": shards}
+
+    def compute(start: int, stop: int) -> dict[str, np.ndarray]:
+        images = [samples.image(int(i)) for i in indices[start:stop]]
+        sizes = {image.shape for image in images}
+        if len(sizes) > 1:
+            raise Problem(f"dataset {name}: images of several sizes ({sizes}); set resize and crop")
+        stacked = np.stack(images)
+        check_images(stacked, f"dataset {name}")
+        return {"images": stacked}
+
+    made_by = provenance(
+        "images",
+        {"dataset": name, **spec, **choice},
+        modules=[parts.module_of("datasets", spec)],
+        upstream=[],
+    )
+    return run(
+        out,
+        "images",
+        labels=labels,
+        indices=indices,
+        made_by=made_by,
+        compute=compute,
+        batch=16 * CPU_BATCH,
+    )

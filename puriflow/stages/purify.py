@@ -1,0 +1,57 @@
+"""The fourth stage: diffusion and denoising."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from puriflow import parts
+from puriflow.seeding import ImageNoise
+from puriflow.stages.running import batch_size, check_images, each, provenance, run
+from puriflow.store import Stage
+
+
+@torch.no_grad()
+def write_purified(
+    source: Stage,
+    out: Path,
+    name: str,
+    spec: dict[str, Any],
+    *,
+    seed: int,
+    device: torch.device,
+    batch: int | None = None,
+) -> Stage:
+    """Purify every image of `source`; like DiffPure's, the result is not clamped to [0, 1]."""
+    purifier = parts.build("purifiers", name, spec).to(device)
+    indices = source.read("index")
+
+    def purified(images: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
+        return purifier(images, ImageNoise(seed, "purify", i.tolist()))
+
+    def compute(start: int, stop: int) -> dict[str, np.ndarray]:
+        images = source.read("images", start, stop)
+        result = each(purified, device, images, indices[start:stop]).cpu().numpy()
+        check_images(result, f"purifier {name}", bounded=False)
+        return {"images": result}
+
+    return run(
+        out,
+        "images",
+        labels=source.read("label"),
+        indices=indices,
+        made_by=provenance(
+            "purify",
+            {"purifier": spec},
+            modules=[
+                parts.module_of("purifiers", spec),
+                parts.module_of("networks", spec["network"]),
+            ],
+            upstream=[source],
+            seed=seed,
+        ),
+        compute=compute,
+        batch=batch_size(device, batch),
+        device=str(device),
+    )

@@ -1,0 +1,1 @@
+"""Weights: loading and saving them."""

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from puriflow.restorers.drln import DRLN
+from puriflow.restorers.edsr import EDSR
+from puriflow.restorers.esrgan import RRDBNet
+from puriflow.restorers.mdsr import MDSR
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients():
+    with torch.no_grad():
+        yield
+
+
+def test_edsr(fixture):
+    f = fixture("edsr")
+    net = EDSR(features=f.config["n_feats"], blocks=f.config["n_resblocks"], scale=2)
+    net.load_state_dict(f.weights(), strict=True)
+    f.check("out.y", net(f["in.x"]))
+    f.check("out.y_round", net(f["in.x_round"]))
+
+
+def test_mdsr(fixture):
+    f = fixture("mdsr")
+    net = MDSR(features=f.config["n_feats"], blocks=f.config["n_resblocks"])
+    net.load_state_dict(f.weights(), strict=True)
+    for index, scale in enumerate(f.config["scale"]):
+        net.scale = scale
+        f.check(f"out.y_{index}", net(f["in.x"]))
+    net.scale = 2
+    f.check("out.y_round", net(f["in.x_round"]))
+
+
+def test_drln(fixture):
+    f = fixture("drln")
+    net = DRLN(scale=2)
+    net.load_state_dict(f.weights(), strict=True)
+    f.check("out.y", net(f["in.x"]))
+
+
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_rrdbnet(fixture, scale):
+    f = fixture(f"rrdbnet-x{scale}")
+    net = RRDBNet(
+        features=f.config["num_feat"],
+        blocks=f.config["num_block"],
+        growth=f.config["num_grow_ch"],
+        scale=scale,
+    )
+    net.load_state_dict(f.weights(), strict=True)
+    f.check("out.y", net(f["in.x"]))

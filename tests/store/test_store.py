@@ -1,0 +1,181 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+
+from puriflow.errors import Problem
+from puriflow.store import SHARD_BYTES, Writer, batches, open_stage
+
+PROVENANCE = {
+    "stage": "restore",
+    "parameters": {"kind": "test"},
+    "seed": 0,
+    "code": "c0de",
+    "weights": {},
+    "versions": {},
+    "upstream": {},
+}
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).random((11, 3, 24, 24), dtype=np.float32)
+
+
+def writer(folder, images, **changes):
+    count = len(images)
+    return Writer(
+        folder,
+        "images",
+        labels=np.arange(count, dtype=np.int64),
+        indices=100 + np.arange(count, dtype=np.int64),
+        provenance={**PROVENANCE, **changes},
+    )
+
+
+def written(folder, images, runs=((0, 4), (4, 8), (8, 11))):
+    made = writer(folder, images)
+    for start, stop in runs:
+        loss = np.arange(start, stop, dtype=np.float32)
+        made.write(start, {"images": images[start:stop], "loss": loss}, seconds=0.5)
+    return made.finish()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a stage but its timings, which differ from run to run."""
+    return {
+        str(f.relative_to(folder)): f.read_bytes()
+        for f in folder.rglob("*")
+        if f.is_file() and f.name != "timing.json"
+    }
+
+
+def data_file(stage) -> Path:
+    return max(stage.store.rglob("c/*"), key=lambda f: f.stat().st_size if f.is_file() else -1)
+
+
+def test_what_is_written_is_read_back(tmp_path, images):
+    stage = open_stage(written(tmp_path / "s", images).folder)
+    np.testing.assert_array_equal(stage.read("images"), images)
+    np.testing.assert_array_equal(stage.read("images", 3, 5), images[3:5])
+    np.testing.assert_array_equal(stage.read("index"), 100 + np.arange(11))
+    assert stage.count == 11
+    assert stage.seconds_per_image == pytest.approx(1.5 / 11)
+
+
+def test_xarray_opens_it_in_one_line(tmp_path, images, recwarn):
+    stage = written(tmp_path / "s", images)
+    data = xr.open_zarr(stage.store, consolidated=False)
+    assert data.images.dims == ("sample", "channel", "y", "x")
+    assert set(data.images.coords) == {"label", "index"}
+    np.testing.assert_array_equal(data.images.isel(sample=2), images[2])
+    assert data.attrs["puriflow"]["stage"] == "restore"
+    assert not [w for w in recwarn if "zarr" in str(w.message).lower()]
+
+
+def test_every_array_is_sharded_and_has_a_checksum_in_every_chunk(tmp_path, images):
+    stage = written(tmp_path / "s", images)
+    group = zarr.open_group(stage.store, mode="r")
+    for name in ("images", "loss", "label", "index"):
+        array = group[name]
+        assert array.metadata.zarr_format == 3
+        assert array.shards is not None
+        assert "Crc32cCodec" in [type(c).__name__ for c in array.compressors]
+    assert np.isnan(group["images"].fill_value)
+
+
+def test_bytes_do_not_depend_on_batches(tmp_path, images):
+    one = written(tmp_path / "a", images)
+    other = written(tmp_path / "b", images, runs=[(0, 1), (1, 9), (9, 11)])
+    assert contents(one.folder) == contents(other.folder)
+
+
+def test_several_shards_are_written_one_at_a_time(tmp_path, images, monkeypatch):
+    whole = written(tmp_path / "a", images)
+    monkeypatch.setattr("puriflow.store.CHUNK_BYTES", 2 * images[0].nbytes)
+    monkeypatch.setattr("puriflow.store.SHARD_BYTES", 4 * images[0].nbytes)
+    cut = written(tmp_path / "b", images)
+    group = zarr.open_group(cut.store, mode="r")
+    assert group["images"].chunks[0] == 2
+    assert group["images"].shards[0] == 4
+    assert len(list((cut.store / "images" / "c").rglob("0"))) >= 3
+    np.testing.assert_array_equal(cut.read("images"), whole.read("images"))
+    np.testing.assert_array_equal(cut.read("loss"), whole.read("loss"))
+    assert SHARD_BYTES == 256 * 2**20
+
+
+@pytest.mark.parametrize("where", [0.1, 0.5, 0.9])
+def test_a_flipped_bit_is_found_by_the_manifest_and_by_the_chunk(tmp_path, images, where):
+    stage = written(tmp_path / "s", images)
+    file = data_file(stage)
+    damaged = bytearray(file.read_bytes())
+    damaged[int(where * len(damaged))] ^= 1
+    file.write_bytes(damaged)
+    with pytest.raises(Problem, match="damaged; delete the store"):
+        open_stage(stage.folder)
+    # Also for a reader who does not know our manifest: never a silently wrong number.
+    with pytest.raises((ValueError, RuntimeError)):
+        xr.open_zarr(stage.store, consolidated=False).load()
+
+
+def test_a_truncated_a_missing_and_an_added_file_are_found(tmp_path, images):
+    whole = written(tmp_path / "whole", images)
+    for name, damage, message in [
+        ("truncated", lambda f: f.write_bytes(f.read_bytes()[:-100]), "damaged"),
+        ("missing", Path.unlink, "is missing"),
+        ("added", lambda f: f.with_name("7").write_bytes(b""), "not of this store"),
+    ]:
+        copy = tmp_path / name
+        shutil.copytree(whole.folder, copy)
+        damage(data_file(open_stage(copy)))
+        with pytest.raises(Problem, match=message):
+            open_stage(copy)
+
+
+def test_an_unfinished_store_is_not_opened(tmp_path, images):
+    stage = written(tmp_path / "s", images)
+    (stage.folder / "manifest.json").unlink()
+    with pytest.raises(Problem, match="was not finished"):
+        open_stage(stage.folder)
+    with pytest.raises(Problem, match="nowhere does not exist"):
+        open_stage("nowhere")
+    (stage.folder / "manifest.json").write_text("{")
+    with pytest.raises(Problem, match="is not JSON"):
+        open_stage(stage.folder)
+    (stage.folder / "manifest.json").write_text(json.dumps({"schema": 99}))
+    with pytest.raises(Problem, match="schema 99"):
+        open_stage(stage.folder)
+
+
+def test_work_goes_on_where_it_stopped(tmp_path, images):
+    whole = written(tmp_path / "whole", images)
+    first = writer(tmp_path / "s", images)
+    first.write(0, {"images": images[:4], "loss": np.arange(4, dtype=np.float32)}, seconds=1)
+    second = writer(tmp_path / "s", images)
+    assert second.done() == {0, 1, 2, 3}
+    with pytest.raises(RuntimeError, match="7 samples were not computed"):
+        second.finish()
+    second.write(4, {"images": images[4:], "loss": np.arange(4, 11, dtype=np.float32)}, seconds=1)
+    assert contents(second.finish().folder) == contents(whole.folder)
+    assert not (tmp_path / ".s.work").exists()
+
+
+def test_work_of_other_parameters_is_never_resumed(tmp_path, images):
+    writer(tmp_path / "s", images).write(0, {"images": images[:4]}, seconds=1)
+    assert writer(tmp_path / "s", images, code="other").done() == set()
+    assert writer(tmp_path / "s", images).done() == set()  # and it is gone
+
+
+def test_nan_never_gets_into_a_store(tmp_path, images):
+    images[2, 0, 0, 0] = np.nan
+    with pytest.raises(Problem, match="NaN or infinity"):
+        writer(tmp_path / "s", images).write(0, {"images": images}, seconds=1)
+
+
+def test_positions_are_cut_into_runs_of_neighbours():
+    assert list(batches([0, 1, 2, 5, 6, 9], 2)) == [[0, 1], [2], [5, 6], [9]]
+    assert list(batches([], 4)) == []

@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from puriflow import parts
+from puriflow.errors import Problem
+from puriflow.images import folder, foolbox
+from puriflow.images.reading import read_image
+from puriflow.images.samples import chosen_indices
+from puriflow.stages.images import write_images
+
+
+def picture(path, size=(40, 30), colour=(200, 10, 20)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+def test_the_samples_of_foolbox_have_their_labels():
+    imagenet = foolbox.build(sample="imagenet", resize=256, crop=224)
+    assert len(imagenet) == 20
+    assert imagenet.image(0).shape == (3, 224, 224)
+    cifar = foolbox.build(sample="cifar10")
+    assert len(cifar) == 20
+    assert cifar.image(0).shape == (3, 32, 32)
+    assert list(cifar.labels[:3]) == [3, 8, 8]
+    with pytest.raises(Problem, match="no samples of 'imagenett'"):
+        foolbox.build(sample="imagenett")
+
+
+def test_a_folder_takes_its_labels_from_the_sorted_wnids(tmp_path):
+    assert len(folder.wnids()) == 1000
+    assert folder.wnids() == sorted(folder.wnids())
+    picture(tmp_path / "n01440764" / "tench.png")
+    picture(tmp_path / "n15075141" / "paper.jpg")
+    samples = folder.build(root=str(tmp_path), resize=None, crop=None)
+    assert list(samples.labels) == [0, 999]
+    np.testing.assert_array_equal(samples.read(0)[:, 0, 0], [200, 10, 20])
+
+
+def test_a_folder_says_what_is_wrong_with_it(tmp_path):
+    with pytest.raises(Problem, match="nowhere does not exist"):
+        folder.build(root=str(tmp_path / "nowhere"))
+    with pytest.raises(Problem, match="has no <wnid>/<image>"):
+        folder.build(root=str(tmp_path))
+    (tmp_path / "n01440765").mkdir()
+    with pytest.raises(Problem, match=r"n01440765.*did you mean 'n0144076"):
+        folder.build(root=str(tmp_path))
+
+
+def test_an_unreadable_image_is_named_and_not_skipped(tmp_path):
+    picture(tmp_path / "n01440764" / "a.png", size=(300, 300))
+    broken = tmp_path / "n01440764" / "b.png"
+    broken.write_bytes(b"not an image")
+    with pytest.raises(Problem, match=r"b\.png cannot be read"):
+        write_images(tmp_path / "out", "mine", {"kind": "folder", "root": str(tmp_path)})
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_images_of_several_sizes_are_refused(tmp_path):
+    picture(tmp_path / "n01440764" / "a.png", size=(40, 40))
+    picture(tmp_path / "n01440764" / "b.png", size=(50, 40))
+    spec = {"kind": "folder", "root": str(tmp_path), "resize": None, "crop": None}
+    with pytest.raises(Problem, match="several sizes"):
+        write_images(tmp_path / "out", "mine", spec)
+
+
+def test_reading_resizes_the_short_side_and_crops_the_centre(tmp_path):
+    file = tmp_path / "wide.png"
+    pixels = np.zeros((100, 300, 3), dtype=np.uint8)
+    pixels[:, 100:200] = 255
+    Image.fromarray(pixels).save(file)
+    image = read_image(file, resize=50, crop=50)
+    assert image.shape == (3, 50, 50)
+    assert image[:, :, 2:-2].min() > 250
+    with pytest.raises(Problem, match="smaller than the crop of 60"):
+        read_image(file, resize=50, crop=60)
+
+
+def test_cifar10_says_where_it_looked(tmp_path):
+    with pytest.raises(Problem, match=f"CIFAR-10 in {tmp_path}"):
+        parts.build("datasets", "cifar10", {"kind": "cifar10", "root": str(tmp_path)})
+
+
+def test_cifar10_reads_torchvisions_files(tmp_path, monkeypatch):
+    import pickle
+
+    from torchvision.datasets import CIFAR10
+
+    import puriflow.classifiers.torchvision_import  # noqa: F401
+
+    base = tmp_path / "cifar-10-batches-py"
+    base.mkdir()
+    rows = np.arange(2 * 3072, dtype=np.int64).reshape(2, 3072).astype(np.uint8)
+    (base / "test_batch").write_bytes(pickle.dumps({"data": rows, "labels": [6, 1]}))
+    (base / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    samples = parts.build("datasets", "cifar10", {"kind": "cifar10", "root": str(tmp_path)})
+    assert list(samples.labels) == [6, 1]
+    np.testing.assert_array_equal(samples.read(1), rows[1].reshape(3, 32, 32))
+
+
+def test_a_subset_is_fixed_and_shards_cut_it_without_loss():
+    samples = foolbox.build(sample="imagenet")
+    whole = chosen_indices(samples, subset=7, seed=3, shard=0, shards=1)
+    np.testing.assert_array_equal(whole, np.random.RandomState(3).choice(20, 7, replace=False))
+    parts_ = [chosen_indices(samples, subset=7, seed=3, shard=i, shards=3) for i in range(3)]
+    np.testing.assert_array_equal(np.concatenate(parts_), whole)
+    with pytest.raises(Problem, match="subset of 21"):
+        chosen_indices(samples, subset=21, seed=0, shard=0, shards=1)
+    with pytest.raises(Problem, match="8 shards"):
+        chosen_indices(samples, subset=7, seed=0, shard=0, shards=8)

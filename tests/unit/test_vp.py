@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+import torch
+
+from puriflow.diffusion.networks import Score
+from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, alpha_bar, beta, diffuse
+from puriflow.errors import Problem
+from puriflow.purifiers.vpsde import VPSDE, time_grid
+from puriflow.seeding import ImageNoise
+
+
+@pytest.mark.parametrize(
+    ("level", "kept"),
+    [(10, 0.998105), (90, 0.914996), (100, 0.897018), (130, 0.835112), (150, 0.788321)],
+)
+def test_the_discrete_schedule_is_the_published_one(level, kept):
+    assert DISCRETE_ALPHA_BAR[level - 1] == pytest.approx(kept, abs=1e-6)
+
+
+def test_the_continuous_schedule_differs_slightly_from_the_discrete_one():
+    assert alpha_bar(torch.tensor(0.1, dtype=torch.float64)).item() == pytest.approx(
+        0.896282, abs=1e-6
+    )
+
+
+def test_alpha_bar_is_the_exponential_of_the_integral_of_beta():
+    t = torch.linspace(0, 1, 2001, dtype=torch.float64)
+    integral = torch.cumulative_trapezoid(beta(t), t)
+    torch.testing.assert_close(alpha_bar(t[1:]), torch.exp(-integral), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("level", [1, 10, 90, 100, 130, 150, 250])
+def test_diffpure_s_step_takes_exactly_t_prime_evaluations(level):
+    grid = time_grid(level, 1)
+    assert len(grid) == level + 1
+    assert grid[-1].item() == pytest.approx(1e-5, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("level", "first"),
+    [
+        (10, [9, 9, 8, 7, 6, 5, 4, 3, 2, 1]),
+        (90, [89, 88, 88, 87]),
+        (100, [100, 99, 98]),
+        (150, [149, 148, 148]),
+    ],
+)
+def test_labels_truncate_in_float32_as_published(level, first):
+    score = Score(torch.nn.Identity(), integer_steps=True)
+    labels = [score.label(t).item() for t in time_grid(level, 1)[:-1]]
+    assert labels[: len(first)] == first
+    assert min(labels) >= 1
+
+
+@pytest.mark.parametrize("step", [2, 5, 10, 20])
+@pytest.mark.parametrize("level", [10, 90, 150, 250])
+def test_long_steps_shrink_towards_the_end_and_stay_stable(level, step):
+    grid = time_grid(level, step).double()
+    lengths = grid[:-1] - grid[1:]
+    assert (lengths > 0).all()
+    assert lengths.max() <= step / 1000 + 1e-6
+    removed = beta(grid[:-1]) * lengths / (1 - alpha_bar(grid[:-1]))
+    long = lengths > 1.001e-3  # steps of 1/1000 are DiffPure's own, whatever they remove
+    assert (removed[long] < 1).all()
+    assert len(grid) <= len(time_grid(level, 1))
+
+
+class Gaussian(torch.nn.Module):
+    """The noise that is right for data of N(0, spread^2): the exact score is known."""
+
+    def __init__(self, spread: float):
+        super().__init__()
+        self.spread = spread
+
+    def forward(self, x, labels):
+        kept = alpha_bar(labels / 1000).reshape(-1, 1, 1, 1)
+        return x * (1 - kept).sqrt() / (kept * self.spread**2 + 1 - kept)
+
+
+@pytest.mark.parametrize(("step", "tolerance"), [(1, 0.01), (5, 0.03), (20, 0.06)])
+def test_the_reverse_sde_keeps_a_gaussian_distribution(step, tolerance):
+    spread = 0.5
+    score = Score(Gaussian(spread), integer_steps=False)
+    purifier = VPSDE(score, t=150, step=step, resize=None)
+    generator = torch.Generator().manual_seed(0)
+    x = spread * torch.randn(1, 3, 128, 128, generator=generator)
+    purified = purifier((x + 1) / 2, ImageNoise(0, "test", [0])) * 2 - 1
+    assert purified.std().item() == pytest.approx(spread, rel=tolerance)
+    assert abs(purified.mean().item()) < 0.02
+    # and it is another sample of it, not the input: the noise was really added and removed
+    assert 0.05 < (purified - x).std().item() < 1.2 * spread
+
+
+def test_purified_images_come_nearer_to_the_clean_ones_than_noisy_ones_were():
+    score = Score(Gaussian(0.05), integer_steps=False)
+    clean = torch.full((1, 3, 32, 32), 0.5)
+    noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+    purified = VPSDE(score, t=100, step=1, resize=None)(noisy, ImageNoise(0, "test", [0]))
+    assert (purified - clean).square().mean() < 0.25 * (noisy - clean).square().mean()
+
+
+def test_diffuse_is_the_closed_form():
+    x, e = torch.ones(1, 3, 2, 2), torch.full((1, 3, 2, 2), 2.0)
+    kept = DISCRETE_ALPHA_BAR[89]
+    expected = np.sqrt(kept) + 2 * np.sqrt(1 - kept)
+    torch.testing.assert_close(diffuse(x, 90, e), torch.full_like(x, expected))
+
+
+def test_resizing_goes_to_the_networks_size_and_back():
+    seen = []
+
+    class Spy(torch.nn.Module):
+        def forward(self, x, labels):
+            seen.append(tuple(x.shape[-2:]))
+            return torch.zeros_like(x)
+
+    purifier = VPSDE(Score(Spy(), integer_steps=True), t=2, step=1, resize=20)
+    out = purifier(torch.rand(2, 3, 16, 16), ImageNoise(0, "test", [0, 1]))
+    assert out.shape == (2, 3, 16, 16)
+    assert set(seen) == {(20, 20)}
+
+
+@pytest.mark.parametrize(("t", "step"), [(0, 1), (1001, 1), (10, 0)])
+def test_impossible_levels_and_steps_are_refused(t, step):
+    with pytest.raises(Problem, match="must"):
+        VPSDE(Score(torch.nn.Identity(), integer_steps=True), t=t, step=step, resize=None)

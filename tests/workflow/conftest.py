@@ -1,0 +1,115 @@
+"""A tiny track, of four images and networks with random weights, in a folder of its own."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from puriflow import parts
+from puriflow.zoo.weights import save_weights
+
+NETWORK = {
+    "kind": "adm",
+    "model_channels": 8,
+    "out_channels": 3,
+    "num_res_blocks": 1,
+    "attention_resolutions": [],
+    "channel_mult": [1, 1, 1, 1],
+    "num_head_channels": 8,
+    "resblock_updown": False,
+    "norm_groups": 2,
+    "integer_steps": False,
+}
+EDSR = {"kind": "edsr", "features": 8, "blocks": 1}
+TABLE = {
+    "title": "a tiny table",
+    "source": "tests",
+    "dataset": "imagenet",
+    "classifier": "resnet50",
+    "attack": "pgd-linf4",
+    "purifier": "vpsde-t10",
+    "rows": [
+        {"method": "undefended", "type": "none", "purifier": "none"},
+        {"method": "EDSR", "type": "SR", "restorer": "edsr-x2", "paper": {"robust": 68.73}},
+        {"method": "wavelet", "type": "denoising", "restorer": "wavelet"},
+        {"method": "DeiT-S", "type": "none", "classifier": "deit-s", "note": "said so"},
+    ],
+}
+
+
+class Project:
+    """A folder with a configuration, in which snakemake runs."""
+
+    def __init__(self, folder: Path, repository: Path):
+        self.folder = folder
+        self.repository = repository
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "config" / "config.yaml"
+
+    def edit(self, change) -> None:
+        config = yaml.safe_load(self.config_file.read_text())
+        change(config)
+        self.config_file.write_text(yaml.safe_dump(config))
+
+    def snakemake(self, *arguments: str, check: bool = True) -> str:
+        """Run snakemake as a user would; returns what it printed."""
+        command = ["snakemake", "--snakefile", str(self.repository / "Snakefile"), *arguments]
+        ended = subprocess.run(
+            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        if check and ended.returncode != 0:
+            raise AssertionError(ended.stdout)
+        self.status = ended.returncode
+        return ended.stdout
+
+    def planned(self, target: str) -> dict[str, int]:
+        """How many jobs of each rule a dry run lists."""
+        text = self.snakemake(target, "--dry-run")
+        if "Nothing to be done" in text:
+            return {}
+        lines = text.split("Job stats:")[1].splitlines()[3:]
+        counted = (line.split() for line in lines)
+        jobs = {}
+        for words in counted:
+            if not words:
+                break
+            jobs[words[0]] = int(words[1])
+        return {rule: count for rule, count in jobs.items() if rule != "total"}
+
+
+def make_project(folder: Path, repository: Path) -> Project:
+    """The tiny track in `folder`."""
+    torch.manual_seed(0)
+    weights = {"adm": folder / "adm.safetensors", "edsr": folder / "edsr.safetensors"}
+    save_weights(
+        parts.build("networks", "adm", {**NETWORK, "weights": None}).network, weights["adm"]
+    )
+    save_weights(parts.build("restorers", "e", {**EDSR, "weights": None}).network, weights["edsr"])
+    config = yaml.safe_load((repository / "config" / "config.yaml").read_text())
+    config["datasets"]["imagenet"]["subset"] = 4
+    config["attacks"]["pgd-linf4"]["steps"] = 2
+    config["restorers"]["edsr-x2"] = {**EDSR, "weights": weights["edsr"].name}
+    config["networks"]["adm"] = {**NETWORK, "weights": weights["adm"].name}
+    tables = folder / "config" / "tables"
+    tables.mkdir(parents=True)
+    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
+    (tables / "tabletiny.yaml").write_text(yaml.safe_dump(TABLE))
+    return Project(folder, repository)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory, repository) -> Project:
+    """The tiny track with everything built."""
+    project = make_project(tmp_path_factory.mktemp("tiny"), repository)
+    project.snakemake("all")
+    return project
+
+
+@pytest.fixture
+def empty(tmp_path, repository) -> Project:
+    """The tiny track with nothing built."""
+    return make_project(tmp_path, repository)

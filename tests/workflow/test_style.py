@@ -1,0 +1,19 @@
+"""The files are formatted and linted."""
+
+import subprocess
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ruff check .",
+        "ruff format --check .",
+        "snakefmt --check Snakefile workflow",
+        "snakemake --lint",
+    ],
+)
+def test_style(repository, command):
+    ended = subprocess.run(command.split(), cwd=repository, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -1,0 +1,175 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from puriflow import Defence
+from puriflow.chain import Chain
+from puriflow.config import load_config
+from puriflow.errors import Problem
+from puriflow.metrics.accuracy import correct, wilson
+from puriflow.store import open_stage
+from puriflow.tables import COLUMNS
+
+ATTACKED = Chain("imagenet", "pgd-linf4", "resnet50", "edsr-x2", "vpsde-t10", "resnet50")
+
+
+def stage(project, chain: Chain, name: str, shard: str = "0-of-1"):
+    return open_stage(project.folder / "results" / chain.folder(name, shard))
+
+
+def test_all_rules_run_and_the_table_is_right(built):
+    table = pd.read_csv(built.folder / "results" / "tabletiny.csv", keep_default_na=False)
+    assert tuple(table.columns) == COLUMNS
+    assert list(table.method) == ["undefended", "EDSR", "wavelet", "DeiT-S"]
+    assert list(table.classifier[:3]) == ["efficientnet-lite0"] * 3
+    assert list(table.dataset) == ["imagenet-foolbox20"] * 4
+    row = table.iloc[1]
+    for column, chain in [
+        ("standard", Chain("imagenet", "none", "none", "edsr-x2", "vpsde-t10", "resnet50")),
+        ("robust", ATTACKED),
+    ]:
+        done = stage(built, chain, "classify")
+        hits = int(correct(done.read("logits"), done.read("label")).sum())
+        assert float(row[column]) == 25 * hits
+        low, high = wilson(hits, 4)
+        assert float(row[f"{column}_low"]) == pytest.approx(100 * low, abs=0.01)
+        assert float(row[f"{column}_high"]) == pytest.approx(100 * high, abs=0.01)
+    assert (row.n, row.paper_robust, row.paper_standard) == ("4", "68.73", "")
+    assert float(row.seconds_per_image) > 0
+
+
+def test_a_row_that_the_track_cannot_serve_says_why(built):
+    table = pd.read_csv(built.folder / "results" / "tabletiny.csv")
+    row = table.iloc[3]
+    assert math.isnan(row.standard)
+    assert math.isnan(row.robust)
+    assert "no offline stand-in for DeiT-S" in row.note
+    assert row.note.endswith("said so")
+
+
+def test_the_pictures_are_there(built):
+    for name in ("tabletiny.png", "sheets/tabletiny.png"):
+        with Image.open(built.folder / "results" / name) as picture:
+            assert min(picture.size) > 100
+
+
+def test_a_second_run_does_nothing(built):
+    assert built.planned("all") == {}
+
+
+def test_every_rule_has_left_a_log_and_a_benchmark(built):
+    logs = {
+        f.relative_to(built.folder / "logs").parts[0] for f in built.folder.glob("logs/**/*.log")
+    }
+    assert logs >= {
+        "images",
+        "attack",
+        "restore",
+        "purify",
+        "classify",
+        "tables",
+        "plots",
+        "sheets",
+    }
+    benchmarks = {f.parts[-2] for f in built.folder.glob("results/benchmarks/**/*.jsonl")}
+    assert len(benchmarks) >= 5
+
+
+def test_the_chain_of_stages_equals_the_defence(built, monkeypatch):
+    monkeypatch.chdir(built.folder)
+    defence = Defence.from_config(
+        load_config("config/config.yaml"), "edsr-x2", "vpsde-t10", "resnet50"
+    )
+    attacked, logits = stage(built, ATTACKED, "attack"), stage(built, ATTACKED, "classify")
+    torch.set_num_threads(1)  # as the rules do
+    for i, index in enumerate(attacked.read("index")):
+        image = torch.from_numpy(attacked.read("images", i, i + 1))
+        with torch.no_grad():
+            found = defence(image, [int(index)])
+        torch.testing.assert_close(
+            found, torch.from_numpy(logits.read("logits", i, i + 1)), rtol=0, atol=0
+        )
+
+
+def test_changing_one_restorer_reruns_only_its_branch(built):
+    def change(config):
+        config["restorers"]["edsr-x2"]["downsample"] = "area"
+
+    before = built.config_file.read_text()
+    try:
+        built.edit(change)
+        assert built.planned("results/tabletiny.csv") == {
+            "restore_images": 2,
+            "purify_images": 2,
+            "classify_images": 2,
+            "build_table": 1,
+        }
+        listed = built.snakemake("results/tabletiny.csv", "--dry-run")
+        assert "wavelet" not in listed.split("Job stats")[0].replace("/wavelet/", "")
+    finally:
+        built.config_file.write_text(before)
+    assert built.planned("results/tabletiny.csv") == {}
+
+
+def test_changing_the_weights_reruns_what_used_them(built):
+    file = built.folder / "edsr.safetensors"
+    before = file.read_bytes()
+    try:
+        file.write_bytes(before[:-4] + bytes(4))
+        assert built.planned("results/tabletiny.csv")["restore_images"] == 2
+    finally:
+        file.write_bytes(before)
+
+
+def test_shards_do_not_change_results(built, empty):
+    empty.edit(lambda config: config["datasets"]["imagenet"].update(shards=2))
+    targets = [
+        f"results/{ATTACKED.folder('classify', f'{i}-of-2')}/manifest.json" for i in range(2)
+    ]
+    empty.snakemake(*targets)
+    for name, array in [("attack", "images"), ("purify", "images"), ("classify", "logits")]:
+        cut = [stage(empty, ATTACKED, name, f"{i}-of-2").read(array) for i in range(2)]
+        whole = stage(built, ATTACKED, name).read(array)
+        np.testing.assert_array_equal(np.concatenate(cut), whole)
+
+
+def test_a_damaged_store_stops_what_reads_it_and_is_left_alone(built):
+    source = stage(built, ATTACKED, "restore")
+    file = max(source.store.rglob("c/*"), key=lambda f: f.stat().st_size if f.is_file() else 0)
+    before = file.read_bytes()
+    file.write_bytes(before[:-9] + bytes(9))
+    try:
+        with pytest.raises(Problem, match="damaged"):
+            open_stage(source.folder)
+        target = Path("results") / ATTACKED.folder("purify", "0-of-1") / "manifest.json"
+        said = built.snakemake(str(target), "--forcerun", "purify_images", check=False)
+        assert built.status != 0
+        assert "was damaged; delete the store and rerun" in said
+    finally:
+        file.write_bytes(before)
+        built.snakemake("all")
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        ("results/tabletinny.csv", [], "unknown table 'tabletinny': did you mean 'tabletiny'?"),
+        (
+            "results/restore/imagenet/none/none/edsr/0-of-1/manifest.json",
+            [],
+            "unknown restorer 'edsr': did you mean 'edsr-x2'?",
+        ),
+        ("all", ["--config", "seeed=1"], "unknown key (in config) 'seeed': did you mean 'seed'?"),
+        ("train_restorers", [], "training needs a folder of photographs"),
+    ],
+)
+def test_mistakes_are_one_line_and_a_failure(built, target, options, message):
+    said = built.snakemake(target, "--dry-run", *options, check=False)
+    assert built.status != 0
+    assert message in said
+    assert "Traceback" not in said

@@ -1,0 +1,32 @@
+rule classify_images:
+    input:
+        source_of("classify"),
+    output:
+        store=directory(
+            "results/classify/{dataset}/{attack}/{victim}/{restorer}/{purifier}/{classifier}/{shard}"
+        ),
+        manifest=ensure(
+            "results/classify/{dataset}/{attack}/{victim}/{restorer}/{purifier}/{classifier}/{shard}/manifest.json",
+            non_empty=True,
+        ),
+    log:
+        "logs/classify/{dataset}/{attack}/{victim}/{restorer}/{purifier}/{classifier}/{shard}.log",
+    benchmark:
+        "results/benchmarks/classify/{dataset}/{attack}/{victim}/{restorer}/{purifier}/{classifier}/{shard}.jsonl"
+    conda:
+        "../envs/puriflow.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=60,
+    params:
+        spec=specification("classifier"),
+        version=version_of("classify", "classifier"),
+    message:
+        "Classify {wildcards.dataset} under {wildcards.attack} after {wildcards.restorer}"
+        " and {wildcards.purifier} by {wildcards.classifier} ({wildcards.shard})"
+    shell:
+        "puriflow classify {input} --out {output.store}"
+        " --classifier {wildcards.classifier} --spec {params.spec:q}"
+        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

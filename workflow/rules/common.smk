@@ -1,0 +1,154 @@
+# Helpers of the rules. No torch is imported here: parts are looked up as text.
+import json
+import sys
+from pathlib import Path
+
+from puriflow.chain import STAGES, Chain
+from puriflow.config import check_config
+from puriflow.errors import Problem, unknown
+from puriflow.parts import module_of
+from puriflow.provenance import code_hash, weights_hashes
+from puriflow.tables import load_table, needed
+
+try:
+    TRACK = check_config(config)
+except Problem as problem:
+    sys.exit(f"puriflow: error: {problem}")
+
+TABLES = Path("config/tables")
+FAMILIES = {
+    "dataset": "datasets",
+    "attack": "attacks",
+    "victim": "classifiers",
+    "restorer": "restorers",
+    "purifier": "purifiers",
+    "classifier": "classifiers",
+}
+
+
+def orderly(function):
+    """Turn a Problem into one line and an exit, instead of Snakemake's traceback."""
+
+    def checked(wildcards):
+        try:
+            return function(wildcards)
+        except Problem as problem:
+            sys.exit(f"puriflow: error: {problem}")
+
+    return checked
+
+
+def specification(wildcard):
+    """The part that a wildcard names, as JSON: the rule reruns when its entry changes."""
+    return orderly(
+        lambda wildcards: json.dumps(
+            TRACK.spec(FAMILIES[wildcard], getattr(wildcards, wildcard))
+        )
+    )
+
+
+def version_of(stage, *wildcards_used):
+    """A hash of the code and the weights behind a stage: the rule reruns when these change."""
+
+    def version(wildcards):
+        specs = {
+            w: TRACK.spec(FAMILIES[w], getattr(wildcards, w)) for w in wildcards_used
+        }
+        modules = [module_of(FAMILIES[w], spec) for w, spec in specs.items()]
+        modules += [
+            module_of("networks", spec["network"])
+            for spec in specs.values()
+            if "network" in spec
+        ]
+        code = code_hash(f"puriflow.stages.{stage}", *modules)
+        return " ".join([code, *sorted(weights_hashes(specs).values())])
+
+    return orderly(version)
+
+
+def source_of(stage):
+    """The manifest that a stage reads: of the nearest earlier stage that is not `none`."""
+
+    def manifest(wildcards):
+        roles = {role: getattr(wildcards, role) for role in STAGES[stage]}
+        chain = Chain(**roles)
+        return f"results/{chain.folder(chain.before(stage), wildcards.shard)}/manifest.json"
+
+    return orderly(manifest)
+
+
+def gpus_of(wildcard):
+    """One GPU for a part that has a network, none for a classical denoiser."""
+
+    def gpus(wildcards):
+        return int(
+            "weights" in TRACK.spec(FAMILIES[wildcard], getattr(wildcards, wildcard))
+        )
+
+    return orderly(gpus)
+
+
+@orderly
+def subset_of(wildcards):
+    """The options that choose a data set's images."""
+    dataset = TRACK.role("datasets", wildcards.dataset)
+    size = "" if dataset.subset is None else f"--subset {dataset.subset}"
+    return f"{size} --subset-seed {dataset.subset_seed}"
+
+
+def table_file(wildcards):
+    """The file that says what is in a table."""
+    return str(TABLES / f"{wildcards.table}.yaml")
+
+
+def table_names():
+    """All tables of config/tables."""
+    return sorted(file.stem for file in TABLES.glob("*.yaml"))
+
+
+@orderly
+def stores_of_table(wildcards):
+    """The manifests of all stores that a table reads."""
+    if wildcards.table not in table_names():
+        raise unknown("table", wildcards.table, table_names())
+    folders = needed(load_table(table_file(wildcards)), TRACK)
+    return [f"results/{folder}/manifest.json" for folder in folders]
+
+
+def whole_track(wildcards):
+    """The configuration as JSON, without what tables do not depend on."""
+    return TRACK.model_dump_json(exclude={"training"}, exclude_none=True)
+
+
+@orderly
+def recipe_of(wildcards):
+    """A training recipe as JSON."""
+    recipes = getattr(TRACK.training, wildcards.family)
+    if wildcards.name not in recipes:
+        raise unknown(f"recipe of training.{wildcards.family}", wildcards.name, recipes)
+    return json.dumps(recipes[wildcards.name])
+
+
+@orderly
+def trained_part(wildcards):
+    """The part to be trained, as JSON."""
+    return json.dumps(TRACK.spec(wildcards.family, wildcards.name))
+
+
+@orderly
+def training_images(wildcards):
+    """The folder of photographs that training needs."""
+    if TRACK.training.images is None:
+        raise Problem(
+            "training needs a folder of photographs: add --config 'training={images: DIR}'"
+        )
+    return TRACK.training.images
+
+
+def trained(family):
+    """Weights and card of every network of a family that has a recipe."""
+    return [
+        f"results/training/{family}/{name}{ending}"
+        for name in getattr(TRACK.training, family)
+        for ending in (".safetensors", ".md")
+    ]

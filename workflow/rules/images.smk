@@ -1,0 +1,24 @@
+rule store_images:
+    output:
+        store=directory("results/images/{dataset}/{shard}"),
+        manifest=ensure(
+            "results/images/{dataset}/{shard}/manifest.json", non_empty=True
+        ),
+    log:
+        "logs/images/{dataset}/{shard}.log",
+    benchmark:
+        "results/benchmarks/images/{dataset}/{shard}.jsonl"
+    conda:
+        "../envs/puriflow.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        spec=specification("dataset"),
+        subset=subset_of,
+        version=version_of("images", "dataset"),
+    message:
+        "Decode the images of {wildcards.dataset} ({wildcards.shard})"
+    shell:
+        "puriflow images {wildcards.dataset} --out {output.store} --shard {wildcards.shard}"
+        " --spec {params.spec:q} {params.subset} > {log} 2>&1"

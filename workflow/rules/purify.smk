@@ -1,0 +1,33 @@
+rule purify_images:
+    input:
+        source_of("purify"),
+    output:
+        store=directory(
+            "results/purify/{dataset}/{attack}/{victim}/{restorer}/{purifier}/{shard}"
+        ),
+        manifest=ensure(
+            "results/purify/{dataset}/{attack}/{victim}/{restorer}/{purifier}/{shard}/manifest.json",
+            non_empty=True,
+        ),
+    log:
+        "logs/purify/{dataset}/{attack}/{victim}/{restorer}/{purifier}/{shard}.log",
+    benchmark:
+        "results/benchmarks/purify/{dataset}/{attack}/{victim}/{restorer}/{purifier}/{shard}.jsonl"
+    conda:
+        "../envs/puriflow.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=1440,
+    params:
+        spec=specification("purifier"),
+        seed=TRACK.seed,
+        version=version_of("purify", "purifier"),
+    message:
+        "Purify {wildcards.dataset} under {wildcards.attack} by {wildcards.restorer}"
+        " and {wildcards.purifier} ({wildcards.shard})"
+    shell:
+        "puriflow purify {input} --out {output.store}"
+        " --purifier {wildcards.purifier} --spec {params.spec:q}"
+        " --seed {params.seed} --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

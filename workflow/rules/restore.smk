@@ -1,0 +1,31 @@
+rule restore_images:
+    input:
+        source_of("restore"),
+    output:
+        store=directory(
+            "results/restore/{dataset}/{attack}/{victim}/{restorer}/{shard}"
+        ),
+        manifest=ensure(
+            "results/restore/{dataset}/{attack}/{victim}/{restorer}/{shard}/manifest.json",
+            non_empty=True,
+        ),
+    log:
+        "logs/restore/{dataset}/{attack}/{victim}/{restorer}/{shard}.log",
+    benchmark:
+        "results/benchmarks/restore/{dataset}/{attack}/{victim}/{restorer}/{shard}.jsonl"
+    conda:
+        "../envs/puriflow.yaml"
+    threads: 1
+    resources:
+        gpu=gpus_of("restorer"),
+        mem_mb=8000,
+        runtime=120,
+    params:
+        spec=specification("restorer"),
+        version=version_of("restore", "restorer"),
+    message:
+        "Restore {wildcards.dataset} under {wildcards.attack} by {wildcards.restorer} ({wildcards.shard})"
+    shell:
+        "puriflow restore {input} --out {output.store}"
+        " --restorer {wildcards.restorer} --spec {params.spec:q}"
+        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

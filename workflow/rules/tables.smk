@@ -1,0 +1,66 @@
+rule build_table:
+    input:
+        file=table_file,
+        stores=stores_of_table,
+    output:
+        csv="results/{table}.csv",
+        measures="results/measures/{table}.csv",
+    log:
+        "logs/tables/{table}.log",
+    benchmark:
+        "results/benchmarks/tables/{table}.jsonl"
+    conda:
+        "../envs/puriflow.yaml"
+    params:
+        track=whole_track,
+        version=code_hash("puriflow.tables"),
+    message:
+        "Build {wildcards.table}"
+    shell:
+        "puriflow table {input.file} --out {output.csv} --measures {output.measures}"
+        " --track {params.track:q} > {log} 2>&1"
+
+
+rule plot_table:
+    input:
+        csv="results/{table}.csv",
+        file=table_file,
+    output:
+        report("results/{table}.png", category="tables", labels={"table": "{table}"}),
+    log:
+        "logs/plots/{table}.log",
+    benchmark:
+        "results/benchmarks/plots/{table}.jsonl"
+    conda:
+        "../envs/puriflow.yaml"
+    params:
+        version=code_hash("puriflow.figures"),
+    message:
+        "Draw {wildcards.table}"
+    shell:
+        "puriflow plot {input.csv} {input.file} --out {output} > {log} 2>&1"
+
+
+rule draw_images:
+    input:
+        file=table_file,
+        stores=stores_of_table,
+    output:
+        report(
+            "results/sheets/{table}.png",
+            category="images",
+            labels={"table": "{table}"},
+        ),
+    log:
+        "logs/sheets/{table}.log",
+    benchmark:
+        "results/benchmarks/sheets/{table}.jsonl"
+    conda:
+        "../envs/puriflow.yaml"
+    params:
+        track=whole_track,
+        version=code_hash("puriflow.figures", "puriflow.tables"),
+    message:
+        "Draw the images of {wildcards.table}"
+    shell:
+        "puriflow sheet {input.file} --out {output} --track {params.track:q} > {log} 2>&1"
