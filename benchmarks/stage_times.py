@@ -26,7 +26,9 @@ def collect(results: Path) -> pd.DataFrame:
 
 def summarise(jobs: pd.DataFrame) -> pd.DataFrame:
     """Jobs, seconds and the share of start-up, by stage and in all."""
-    order = [s for s in ("images", "attack", "restore", "purify", "classify") if s in set(jobs.stage)]
+    order = [
+        s for s in ("images", "attack", "restore", "purify", "classify") if s in set(jobs.stage)
+    ]
     sums = jobs.groupby("stage")[["images", "seconds", "startup"]].sum().loc[order]
     sums.insert(0, "jobs", jobs.groupby("stage").size())
     sums.loc["all"] = sums.sum()

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from puriflow.errors import Problem
+from puriflow.errors import Problem, unknown
 
 if TYPE_CHECKING:
     import torch
+
+    from puriflow.tables import Table
 
 app = typer.Typer(
     help="Adversarial purification via super-resolution and diffusion.",
@@ -30,6 +32,7 @@ Source = Annotated[Path, typer.Argument(help="a finished stage: its folder or ma
 Out = Annotated[Path, typer.Option(help="folder of the new store")]
 Spec = Annotated[str | None, typer.Option(help="the part as JSON, instead of the config's entry")]
 ConfigFile = Annotated[Path, typer.Option("--config", help="track that names are looked up in")]
+Roles = Annotated[str | None, typer.Option(help="of the table as JSON, instead of the config's")]
 Seed = Annotated[int, typer.Option(help="of all random draws")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads; default: torch's choice")]
 Gpus = Annotated[int, typer.Option(help="GPUs to lease, where there are any")]
@@ -37,18 +40,19 @@ Batch = Annotated[int | None, typer.Option(help="images between two saves; defau
 DEFAULT_CONFIG = Path("config/config.yaml")
 
 
+def _json(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise Problem(f"{what} is not JSON: {error}") from None
+
+
 def _spec(spec: str | None, config: Path, family: str, name: str) -> dict[str, Any]:
     if spec is not None:
-        try:
-            return json.loads(spec)
-        except json.JSONDecodeError as error:
-            raise Problem(f"--spec of {family}.{name} is not JSON: {error}") from None
+        return _json(spec, f"--spec of {family}.{name}")
     from puriflow.config import load_config
 
-    track = load_config(config)
-    if reason := track.role(family, name).unavailable:
-        raise Problem(f"{family}.{name} is unavailable in track {track.track}: {reason}")
-    return track.spec(family, name)
+    return load_config(config).spec(family, name)
 
 
 @contextmanager
@@ -56,7 +60,7 @@ def _device(gpus: int, threads: int | None) -> Iterator["torch.device"]:
     from puriflow.device import lease, start
 
     with lease(gpus):
-        yield start(threads)
+        yield start(gpu=gpus > 0, threads=threads)
 
 
 @app.command()
@@ -196,13 +200,14 @@ def table(
     out: Annotated[Path, typer.Option(help="the CSV")],
     measures: Annotated[Path, typer.Option(help="CSV of everything measured, in long form")],
     results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
-    track: Annotated[str | None, typer.Option(help="the whole configuration as JSON")] = None,
+    roles: Roles = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Build a table from the stores of its chains."""
     from puriflow.tables import load_table, write_table
 
-    write_table(load_table(file), _track(track, config), results, out, measures)
+    what = load_table(file)
+    write_table(what, _roles(roles, what, config), results, out, measures)
 
 
 @app.command()
@@ -224,29 +229,32 @@ def sheet(
     file: Annotated[Path, typer.Argument(help="config/tables/NAME.yaml")],
     out: Annotated[Path, typer.Option(help="the picture")],
     results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
-    count: Annotated[int, typer.Option(help="images of a row")] = 8,
-    track: Annotated[str | None, typer.Option(help="the whole configuration as JSON")] = None,
+    count: Annotated[int, typer.Option(help="images of a row", min=1)] = 8,
+    roles: Roles = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Draw the images of a table: clean, attacked, and purified by every row."""
     from puriflow.figures import contact_sheet
     from puriflow.tables import final_images, load_table
 
-    rows = final_images(load_table(file), _track(track, config), results, count)
-    contact_sheet(rows, out)
+    what = load_table(file)
+    contact_sheet(final_images(what, _roles(roles, what, config), results, count), out)
 
 
-def _track(track: str | None, config: Path):
-    from puriflow.config import check_config, load_config
+def _roles(roles: str | None, table: "Table", config: Path) -> dict[str, dict[str, Any]]:
+    if roles is not None:
+        return _json(roles, "--roles")
+    from puriflow.config import load_config
+    from puriflow.tables import served
 
-    return check_config(json.loads(track)) if track is not None else load_config(config)
+    return served(table, load_config(config))
 
 
 @app.command()
 def inspect(
     path: Source,
     sheet: Annotated[Path | None, typer.Option(help="also draw its images as this PNG")] = None,
-    count: Annotated[int, typer.Option(help="images of the sheet")] = 40,
+    count: Annotated[int, typer.Option(help="images of the sheet", min=1)] = 40,
 ) -> None:
     """Say what a store is, verify it, and maybe draw its images."""
     from puriflow.inspecting import describe
@@ -277,6 +285,9 @@ def train(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Train a network of the track from a folder of photographs; resumes what was begun."""
+    trainable = ("restorers", "networks")
+    if family not in trainable:
+        raise unknown("family to train", family, trainable)
     part = _spec(spec, config, family, name)
     if recipe is None:
         from puriflow.config import load_config
@@ -285,7 +296,7 @@ def train(
         if numbers is None:
             raise Problem(f"config {config} has no training.{family}.{name}")
     else:
-        numbers = json.loads(recipe)
+        numbers = _json(recipe, "--recipe")
     with _device(gpus, threads) as device:
         from puriflow.training.runs import train_part
 

@@ -1,6 +1,6 @@
 """The configuration: what serves each role, checked whole before anything runs.
 
-A track (config/config.yaml, config/paper.yaml) maps role names to parts. The models here are the
+A track (config/config.yaml) maps role names to parts. The models here are the
 single source of its schema; the options of a part are checked against its `build` (parts.py).
 """
 
@@ -85,11 +85,27 @@ class Config(BaseModel):
         return entries[name]
 
     def spec(self, family: str, name: str) -> dict[str, Any]:
-        """Kind and options of a role, with the network that it names put in place of the name."""
-        spec = self.role(family, name).spec
+        """Kind and options of a role, with the network that it names put in place of the name.
+
+        Raises:
+            Problem: the role, or its network, is unknown or unavailable on this track.
+        """
+        role = self.role(family, name)
+        if role.unavailable is not None:
+            raise Problem(
+                f"{family}.{name} is unavailable on track {self.track}: {role.unavailable}"
+            )
+        spec = role.spec
         if isinstance(network := spec.get("network"), str):
             spec["network"] = self.spec("networks", network)
         return spec
+
+    def why_unavailable(self, family: str, name: str) -> str | None:
+        """Why this track cannot serve a role, or the network behind it; None if it can."""
+        role = self.role(family, name)
+        if role.unavailable is None and isinstance(network := role.spec.get("network"), str):
+            return self.why_unavailable("networks", network)
+        return role.unavailable
 
 
 def load_config(path: str | Path) -> Config:
@@ -111,11 +127,14 @@ def check_config(raw: object, *, where: str = "config") -> Config:
     """Check a configuration that was read, down to the option names of every part."""
     config = validated(Config, raw, where)
     for family in parts.FAMILIES:
-        for name, role in getattr(config, family).items():
+        for name in getattr(config, family):
             if name == NONE:
                 raise Problem(f"{where}: {family}.{NONE} is a reserved name")
-            if role.unavailable is None:
-                parts.check(family, name, config.spec(family, name))
+            if config.why_unavailable(family, name) is None:
+                spec = config.spec(family, name)
+                parts.check(family, name, spec)
+                if "weights" in spec and spec["weights"] is None:
+                    raise Problem(f"{where}: {family}.{name}.weights is empty; name a file")
     for family in ("restorers", "networks"):
         for name in getattr(config.training, family):
             config.role(family, name)

@@ -1,8 +1,8 @@
 """Which device a job computes on: decided, and leased, before torch is imported.
 
 Snakemake never sets CUDA_VISIBLE_DEVICES, so two local GPU jobs would share device 0. A job takes a
-lock file for each device that it was granted; the kernel frees the lock when the job dies. An
-existing mask is respected, and Slurm masks devices itself.
+lock file for each device that it was granted; the kernel frees the lock when the job dies. Devices
+are taken from within an existing mask, and Slurm masks devices itself.
 """
 
 import fcntl
@@ -24,36 +24,45 @@ def installed_gpus() -> int:
     return len(glob.glob("/dev/nvidia[0-9]*"))
 
 
-@contextmanager
-def lease(count: int, *, poll: float = 1.0) -> Iterator[list[int]]:
-    """Hold `count` GPUs, waiting until they are free, and mask all others.
+def visible_gpus() -> list[str]:
+    """The devices that this process may use: those of an existing mask, else all."""
+    mask = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if mask is None:
+        return [str(i) for i in range(installed_gpus())]
+    return [device for device in mask.split(",") if device]
 
-    Yields the devices held; none on a machine without GPUs, under an existing
-    CUDA_VISIBLE_DEVICES, or under Slurm. More than are installed are cut to what there is.
+
+@contextmanager
+def lease(count: int, *, poll: float = 1.0) -> Iterator[list[str]]:
+    """Hold `count` of the visible GPUs, waiting until they are free, and mask all others.
+
+    Yields the devices held; none on a machine without GPUs, or under Slurm. More than are visible
+    are cut to what there is.
     """
-    masked = "CUDA_VISIBLE_DEVICES" in os.environ or "SLURM_JOB_ID" in os.environ
-    count = 0 if masked else min(count, installed_gpus())
+    count = 0 if "SLURM_JOB_ID" in os.environ else min(count, len(visible_gpus()))
     if count == 0:
         yield []
         return
     folder = Path(tempfile.gettempdir()) / f"puriflow-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
+    mask = os.environ.get("CUDA_VISIBLE_DEVICES")
     with ExitStack() as held:
-        devices = _take(count, folder, held)
-        while devices is None:
+        while (devices := _take(count, folder, held)) is None:
             time.sleep(poll)
-            devices = _take(count, folder, held)
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, devices))
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
         try:
             yield devices
         finally:
-            del os.environ["CUDA_VISIBLE_DEVICES"]
+            if mask is None:
+                del os.environ["CUDA_VISIBLE_DEVICES"]
+            else:
+                os.environ["CUDA_VISIBLE_DEVICES"] = mask
 
 
-def _take(count: int, folder: Path, held: ExitStack) -> list[int] | None:
+def _take(count: int, folder: Path, held: ExitStack) -> list[str] | None:
     """Lock `count` devices, or none at all if fewer are free."""
-    locks: dict[int, IO[str]] = {}
-    for device in range(installed_gpus()):
+    locks: dict[str, IO[str]] = {}
+    for device in visible_gpus():
         file = (folder / f"{device}.lock").open("w")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,8 +79,8 @@ def _take(count: int, folder: Path, held: ExitStack) -> list[int] | None:
     return None
 
 
-def start(threads: int | None = None) -> "torch.device":
-    """Import torch and make it ready: the leased GPU, else the CPU with `threads` threads."""
+def start(*, gpu: bool, threads: int | None = None) -> "torch.device":
+    """Import torch and make it ready: the leased GPU if `gpu`, else the CPU with `threads`."""
     import torch
 
     if threads:
@@ -79,4 +88,4 @@ def start(threads: int | None = None) -> "torch.device":
     # Full float32 on every device, so that a GPU's numbers are comparable with the CPU's.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")

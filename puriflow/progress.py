@@ -61,10 +61,18 @@ class Progress:
 
 
 def _bar(name: str, total: int, unit: str, done: int):
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Rich
 
     rate = TextColumn("{task.fields[rate]:.3g} " + unit + "/s")
-    bar = Rich(TextColumn(name), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+    bar = Rich(
+        TextColumn(name),
+        BarColumn(),
+        MofNCompleteColumn(),
+        rate,
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
     bar.add_task(name, total=total, completed=done, rate=0.0)
     return bar

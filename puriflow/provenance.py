@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent
 NOT_RESULTS = frozenset(
     f"puriflow.{name}"
     for name in ("cli", "config", "device", "errors", "parts", "progress", "provenance", "store")
-) | {"puriflow", "puriflow.stages.running"}
+) | {"puriflow"}
 
 
 def file_hash(path: str | Path) -> str:
@@ -51,7 +51,18 @@ def weights_in(spec: dict[str, Any]) -> Iterator[str]:
 
 def weights_hashes(spec: dict[str, Any]) -> dict[str, str]:
     """sha256 of every weights file of an entry that is there, by path."""
-    return {path: file_hash(path) for path in weights_in(spec) if Path(path).is_file()}
+    return {path: _weights_hash(path) for path in weights_in(spec) if Path(path).is_file()}
+
+
+def _weights_hash(path: str) -> str:
+    state = Path(path).stat()
+    return _hash_once(path, state.st_size, state.st_mtime_ns)
+
+
+@cache
+def _hash_once(path: str, size: int, modified: int) -> str:
+    """Hash a file once for a process: checkpoints have gigabytes, and many jobs share one."""
+    return file_hash(path)
 
 
 @cache

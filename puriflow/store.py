@@ -6,6 +6,7 @@ checksum in every chunk. Work that is under way lives beside the directory, in `
 killed job finds its finished batches again.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -20,7 +21,7 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from puriflow.errors import Problem
+from puriflow.errors import Problem, unknown
 from puriflow.provenance import file_hash
 
 SCHEMA = 1
@@ -52,7 +53,13 @@ class Stage:
         return self.manifest["n"]
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Samples `start` to `stop` of an array."""
+        """Samples `start` to `stop` of an array.
+
+        Raises:
+            Problem: the store has no such array.
+        """
+        if name not in ("label", "index", *self.manifest["arrays"]):
+            raise unknown(f"array of store {self.folder}", name, self.manifest["arrays"])
         array = zarr.open_group(self.store, mode="r")[name]
         return np.asarray(array[start:stop])
 
@@ -71,7 +78,7 @@ def open_stage(path: str | Path, *, verify: bool = True) -> Stage:
 
     Args:
         path: the directory or the `manifest.json` in it.
-        verify: compare every file with the manifest's size and sha256.
+        verify: compare every file with the manifest's sha256.
 
     Raises:
         Problem: there is no manifest, or a file is missing, added or changed.
@@ -120,6 +127,9 @@ class Writer:
         indices: int64 (n,), data-set index of each sample.
         provenance: what made the stage; goes into the manifest and into the store's attributes,
             and decides whether earlier work may be resumed. No times, no host names.
+
+    Raises:
+        Problem: the folder holds anything but an earlier store, or another process is writing it.
     """
 
     def __init__(
@@ -135,15 +145,23 @@ class Writer:
         self.name = name
         self.labels, self.indices = labels, indices
         self.provenance = provenance
-        identity = json.dumps([provenance, indices.tolist()], sort_keys=True)
+        _refuse_strangers(self.folder)
+        identity = json.dumps([provenance, indices.tolist(), labels.tolist()], sort_keys=True)
         key = hashlib.sha256(identity.encode()).hexdigest()[:16]
         parent = self.folder.parent / f".{self.folder.name}.work"
         self.work = parent / key
-        if parent.is_dir():
-            for stale in parent.iterdir():  # of other parameters: never to be resumed
-                if stale != self.work:
-                    shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
-        self.work.mkdir(parents=True, exist_ok=True)
+        parent.mkdir(parents=True, exist_ok=True)
+        self._lock = (parent / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Problem(
+                f"store {folder} is being written by another process; wait for it or end it"
+            ) from None
+        for stale in parent.iterdir():  # of other parameters: never to be resumed
+            if stale.is_dir() and stale != self.work:
+                shutil.rmtree(stale)
+        self.work.mkdir(exist_ok=True)
         self.seconds = 0.0
 
     def done(self) -> set[int]:
@@ -187,7 +205,12 @@ class Writer:
         _write_json(self.folder / TIMING, spent)
         _write_json(self.folder / MANIFEST, manifest)
         shutil.rmtree(self.work.parent)
+        self.close()
         return Stage(self.folder, manifest)
+
+    def close(self) -> None:
+        """Let another process write the store; what was written is kept."""
+        self._lock.close()
 
     def _batches(self) -> list[tuple[int, int, Path]]:
         found = []
@@ -229,6 +252,20 @@ class Writer:
             name: {"shape": list(array.shape), "dtype": str(array.dtype)}
             for name, array in arrays.items()
         }
+
+
+def _refuse_strangers(folder: Path) -> None:
+    """A store replaces its folder: make sure that only a store is lost."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise Problem(f"{folder} is a file, not the folder of a store")
+    own = {MANIFEST, TIMING, ".snakemake_timestamp"}
+    strangers = [f.name for f in folder.iterdir() if f.name not in own and f.suffix != ".zarr"]
+    if strangers:
+        raise Problem(
+            f"{folder} holds {strangers[0]!r}, which is not of a store: name a new folder"
+        )
 
 
 def _shard_length(array: zarr.Array) -> int:

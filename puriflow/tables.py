@@ -4,8 +4,9 @@ config/tables/NAME.yaml says which chains a table compares; one function builds 
 stores of the chains. A row that the track cannot serve says why, and has no numbers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,10 @@ ROLES = {
     "purifier": "purifiers",
     "classifier": "classifiers",
 }
+
+
+# Of `kind name`: what serves it, why it is unavailable, and (for a data set) its shards.
+Roles = dict[str, dict[str, Any]]
 
 
 class Paper(BaseModel):
@@ -115,26 +120,46 @@ def load_table(path: str | Path) -> Table:
     return validated(Table, raw, f"table {path}")
 
 
-def unavailable(table: Table, row: Row, config: Config) -> str | None:
-    """Why this track cannot serve a row; None if it can.
+def served(table: Table, config: Config) -> Roles:
+    """What a table says of the roles that it names: all that it needs of a configuration.
 
     Raises:
-        Problem: the row names a role that the configuration does not know.
+        Problem: a row names a role that the configuration does not know.
     """
-    for name, family in ROLES.items():
-        role = table.role(row, name)
-        if role != NONE and (reason := config.role(family, role).unavailable):
-            return f"{name} {role}: {reason}"
+    roles: Roles = {}
+    for row in table.rows:
+        for kind, family in ROLES.items():
+            if (name := table.role(row, kind)) != NONE:
+                role = config.role(family, name)
+                roles[f"{kind} {name}"] = {
+                    "served_by": role.served_by or name,
+                    "unavailable": config.why_unavailable(family, name),
+                    "shards": getattr(role, "shards", None),
+                }
+    return roles
+
+
+def unavailable(table: Table, row: Row, roles: Roles) -> str | None:
+    """Why this track cannot serve a row; None if it can."""
+    for kind in ROLES:
+        role = f"{kind} {table.role(row, kind)}"
+        if role in roles and (reason := roles[role]["unavailable"]):
+            return f"{role}: {reason}"
     return None
 
 
-def needed(table: Table, config: Config) -> list[str]:
+def shards_of(chain: Chain, roles: Roles) -> list[str]:
+    """Names of the shards of a chain's data set."""
+    return shard_names(roles[f"dataset {chain.dataset}"]["shards"])
+
+
+def needed(table: Table, roles: Roles) -> list[str]:
     """Folders, below the results, of all stores that a table reads, once each."""
     folders: dict[str, None] = {}
     for row in table.rows:
-        if unavailable(table, row, config) is None:
+        if unavailable(table, row, roles) is None:
             for chain in table.chains(row).values():
-                for shard in shard_names(config.datasets[chain.dataset].shards):
+                for shard in shards_of(chain, roles):
                     folders.update({chain.folder(stage, shard): None for stage in chain.stages()})
     return list(folders)
 
@@ -156,17 +181,22 @@ class Measures:
         return 100 * self.hits / self.n, 100 * low, 100 * high
 
 
-def measure(chain: Chain, shards: int, results: Path) -> Measures:
+def measure(chain: Chain, shards: list[str], opened: Callable[[str], Stage]) -> Measures:
     """Measure a chain from its stores: accuracy, cross-entropy, MSE to the clean images, seconds.
 
     Seconds are those of the defence alone: restore, purify and classify.
+
+    Args:
+        chain: with a classifier.
+        shards: names of the data set's shards.
+        opened: opens a store by its path below the results.
     """
     hits: list[np.ndarray] = []
     losses: list[np.ndarray] = []
     squares: list[np.ndarray] = []
     seconds: list[float | None] = []
-    for shard in shard_names(shards):
-        stages = {s: open_stage(results / chain.folder(s, shard)) for s in chain.stages()}
+    for shard in shards:
+        stages = {s: opened(chain.folder(s, shard)) for s in chain.stages()}
         logits, labels = stages["classify"].read("logits"), stages["classify"].read("label")
         hits.append(correct(logits, labels))
         losses.append(cross_entropy(logits, labels))
@@ -194,22 +224,22 @@ def _squared_errors(final: Stage, clean: Stage, batch: int = 64) -> np.ndarray:
 
 
 def build_table(
-    table: Table, config: Config, results: Path
+    table: Table, roles: Roles, results: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows of the CSV (design's columns), and all measures in long form."""
     rows: list[dict[str, Any]] = []
     measures: list[dict[str, Any]] = []
     measured: dict[Chain, Measures] = {}
+    opened = cache(lambda folder: open_stage(results / folder))  # rows share stores
     for row in table.rows:
-        out = _described(table, row, config)
+        out = _described(table, row, roles)
         rows.append(out)
-        if (reason := unavailable(table, row, config)) is not None:
+        if (reason := unavailable(table, row, roles)) is not None:
             out["note"] = "; ".join(filter(None, [reason, row.note]))
             continue
         for side, chain in table.chains(row).items():
             if chain not in measured:
-                shards = config.datasets[chain.dataset].shards
-                measured[chain] = measure(chain, shards, results)
+                measured[chain] = measure(chain, shards_of(chain, roles), opened)
             found = measured[chain]
             column = "standard" if side == "clean" else "robust"
             names = (column, f"{column}_low", f"{column}_high")
@@ -222,13 +252,12 @@ def build_table(
     return rows, measures
 
 
-def _described(table: Table, row: Row, config: Config) -> dict[str, Any]:
+def _described(table: Table, row: Row, roles: Roles) -> dict[str, Any]:
     out: dict[str, Any] = dict.fromkeys(COLUMNS)
     out.update(method=row.method, type=row.type, note=row.note)
-    for name, family in ROLES.items():
-        role = table.role(row, name)
-        served = NONE if role == NONE else config.role(family, role).served_by or role
-        out[name] = served
+    for kind in ROLES:
+        role = table.role(row, kind)
+        out[kind] = NONE if role == NONE else roles[f"{kind} {role}"]["served_by"]
     out.update(paper_standard=row.paper.standard, paper_robust=row.paper.robust)
     return out
 
@@ -250,26 +279,26 @@ def _measures_row(row: Row, side: str, chain: Chain, found: Measures) -> dict[st
     }
 
 
-def write_table(table: Table, config: Config, results: Path, out: Path, long: Path) -> None:
+def write_table(table: Table, roles: Roles, results: Path, out: Path, long: Path) -> None:
     """Write a table's CSV, and the long form of everything measured."""
     import pandas as pd
 
-    rows, measures = build_table(table, config, results)
+    rows, measures = build_table(table, roles, results)
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n": "Int64"})
     frame.to_csv(out, index=False)
     pd.DataFrame(measures).to_csv(long, index=False)
 
 
 def final_images(
-    table: Table, config: Config, results: Path, count: int
+    table: Table, roles: Roles, results: Path, count: int
 ) -> Iterator[tuple[str, np.ndarray]]:
     """For a contact sheet: clean and attacked images (n, 3, H, W), then each row's purified."""
     shown: set[Chain] = set()
     for row in table.rows:
-        if unavailable(table, row, config) is not None:
+        if unavailable(table, row, roles) is not None:
             continue
         chain = table.chains(row)["attacked"]
-        shard = shard_names(config.datasets[chain.dataset].shards)[0]
+        shard = shards_of(chain, roles)[0]
         for label, stage in (("clean", "images"), ("attacked", "attack")):
             start = Chain(chain.dataset) if stage == "images" else _attacked(chain)
             if start not in shown:

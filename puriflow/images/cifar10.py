@@ -1,5 +1,6 @@
 """CIFAR-10 through torchvision: 10,000 lossless test images, or the 50,000 of training."""
 
+import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
 from puriflow.errors import Problem
 from puriflow.images.samples import Samples
 
@@ -12,10 +13,12 @@ def build(*, root: str, train: bool = False, download: bool = False) -> Samples:
     """
     from torchvision.datasets import CIFAR10
 
-    import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
-
     try:
         data = CIFAR10(root, train=train, download=download)
     except RuntimeError as error:
         raise Problem(f"CIFAR-10 in {root}: {error}") from None
-    return Samples(labels=data.targets, read=lambda i: data.data[i].transpose(2, 0, 1))
+    return Samples(
+        labels=data.targets,
+        read=lambda i: data.data[i].transpose(2, 0, 1),
+        fingerprint=data.test_list[0][1] if not train else data.train_list[0][1],
+    )

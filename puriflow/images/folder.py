@@ -8,8 +8,8 @@ import importlib.util
 from pathlib import Path
 
 from puriflow.errors import Problem, unknown
-from puriflow.images.reading import SUFFIXES, read_image
-from puriflow.images.samples import Samples
+from puriflow.images.reading import read_image
+from puriflow.images.samples import Samples, fingerprint_of
 
 
 def wnids() -> list[str]:
@@ -37,10 +37,11 @@ def build(
     known = {wnid: label for label, wnid in enumerate(wnids())}
     files: list[Path] = []
     labels: list[int] = []
-    for subfolder in sorted(f for f in folder.iterdir() if f.is_dir()):
+    for subfolder in sorted(f for f in folder.iterdir() if f.is_dir() and f.name[0] != "."):
         if subfolder.name not in known:
             raise unknown(f"wnid (a folder in {folder})", subfolder.name, known) from None
-        images = sorted(f for f in subfolder.iterdir() if f.suffix.lower() in SUFFIXES)
+        # Every file is an image, whatever its suffix: one that is not is named when it is read.
+        images = sorted(f for f in subfolder.iterdir() if not f.name.startswith("."))
         files += images
         labels += [known[subfolder.name]] * len(images)
     if not files:
@@ -48,4 +49,5 @@ def build(
     return Samples(
         labels=labels,
         read=lambda i: read_image(files[i], resize=resize, crop=crop, interpolation=interpolation),
+        fingerprint=fingerprint_of(files),
     )

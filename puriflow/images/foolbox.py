@@ -6,10 +6,11 @@ number of the file name.
 
 import re
 from importlib.metadata import files
+from pathlib import Path
 
 from puriflow.errors import Problem
 from puriflow.images.reading import read_image
-from puriflow.images.samples import Samples
+from puriflow.images.samples import Samples, fingerprint_of
 
 
 def build(
@@ -27,8 +28,9 @@ def build(
     if not found:
         raise Problem(f"foolbox has no samples of {sample!r}; it has imagenet and cifar10, for two")
     found.sort(key=lambda pair: str(pair[1]))
-    paths = [file.locate() for _, file in found]
+    paths = [Path(file.locate()) for _, file in found]
     return Samples(
         labels=[int(match[1]) for match, _ in found],
         read=lambda i: read_image(paths[i], resize=resize, crop=crop, interpolation=interpolation),
+        fingerprint=fingerprint_of(paths),
     )

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from puriflow.errors import Problem
+from puriflow.errors import Problem, unknown
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -29,10 +28,12 @@ def read_image(
     Raises:
         Problem: the file cannot be read, or is smaller than the crop.
     """
+    if interpolation not in FILTERS:
+        raise unknown("interpolation", interpolation, FILTERS)
     try:
         with Image.open(file) as opened:
             image = opened.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise Problem(f"image {file} cannot be read: {error}") from None
     width, height = image.size
     if resize is not None:

@@ -1,7 +1,9 @@
 """What every data set is: labelled images that are read one at a time, and subsets of them."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -14,21 +16,28 @@ class Samples:
 
     Attributes:
         labels: the class of every image.
-        read: of an index, RGB bytes or float32 in [0, 1], (3, H, W), the same size for all.
+        read: of an index, RGB bytes (3, H, W), the same size for all.
+        fingerprint: changes when the data set does; part of what a store says made it.
     """
 
     labels: Sequence[int]
     read: Callable[[int], np.ndarray]
+    fingerprint: str
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def image(self, index: int) -> np.ndarray:
         """One image, float32 in [0, 1]."""
-        pixels = self.read(index)
-        if pixels.dtype == np.uint8:
-            return pixels.astype(np.float32) / np.float32(255)
-        return pixels.astype(np.float32, copy=False)
+        return self.read(index).astype(np.float32) / np.float32(255)
+
+
+def fingerprint_of(files: Iterable[Path]) -> str:
+    """A hash of names (with their folder's) and sizes: cheap, and new when a data set changes."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.parent.name}/{file.name} {file.stat().st_size}\n".encode())
+    return digest.hexdigest()
 
 
 def chosen_indices(
@@ -39,8 +48,13 @@ def chosen_indices(
     The draw is the one that this field uses: RandomState(seed).choice without replacement.
 
     Raises:
-        Problem: the subset is larger than the data set, or there are more shards than images.
+        Problem: the subset is larger than the data set, there are more shards than images, or a
+            number is out of range.
     """
+    if not 0 <= shard < shards:
+        raise Problem(f"shard {shard}-of-{shards} does not exist: count from 0-of-{max(shards, 1)}")
+    if seed < 0 or (subset is not None and subset < 1):
+        raise Problem(f"subset {subset} with seed {seed}: both must be positive")
     total = len(samples)
     if subset is None:
         indices = np.arange(total)

@@ -7,10 +7,12 @@ down. MDSR, of the same paper, shares the residual block and the mean shift foun
 import torch
 from torch import Tensor, nn
 
+from puriflow.errors import Problem
 from puriflow.restorers.rescaling import UpDown
 from puriflow.zoo.weights import load_network
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, the official constant
+UPSAMPLING = {2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}  # the shuffles behind each scale
 
 
 class MeanShift(nn.Conv2d):
@@ -42,9 +44,10 @@ class ResBlock(nn.Module):
 
 def upsampler(scale: int, features: int) -> nn.Sequential:
     """Convolutions and pixel shuffles that enlarge by 2, 3, 4 or 8."""
-    factors = {2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}[scale]
+    if scale not in UPSAMPLING:
+        raise Problem(f"scale {scale}: EDSR and MDSR enlarge by {', '.join(map(str, UPSAMPLING))}")
     layers: list[nn.Module] = []
-    for factor in factors:
+    for factor in UPSAMPLING[scale]:
         layers.append(nn.Conv2d(features, features * factor**2, 3, padding=1))
         layers.append(nn.PixelShuffle(factor))
     return nn.Sequential(*layers)

@@ -30,20 +30,24 @@ def write_images(
     samples = parts.build("datasets", name, spec)
     indices = chosen_indices(samples, subset=subset, seed=subset_seed, shard=shard, shards=shards)
     labels = np.asarray(samples.labels, dtype=np.int64)[indices]
+    first = samples.image(int(indices[0])).shape
     choice = {"subset": subset, "subset_seed": subset_seed, "shard": shard, "shards": shards}
 
     def compute(start: int, stop: int) -> dict[str, np.ndarray]:
         images = [samples.image(int(i)) for i in indices[start:stop]]
-        sizes = {image.shape for image in images}
-        if len(sizes) > 1:
-            raise Problem(f"dataset {name}: images of several sizes ({sizes}); set resize and crop")
+        for index, image in zip(indices[start:stop], images, strict=True):
+            if image.shape != first:
+                raise Problem(
+                    f"dataset {name}: image {index} is {image.shape}, but the first is {first}; "
+                    "set resize and crop"
+                )
         stacked = np.stack(images)
         check_images(stacked, f"dataset {name}")
         return {"images": stacked}
 
     made_by = provenance(
         "images",
-        {"dataset": name, **spec, **choice},
+        {"dataset": name, **spec, **choice, "fingerprint": samples.fingerprint},
         modules=[parts.module_of("datasets", spec)],
         upstream=[],
     )

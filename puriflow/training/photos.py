@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 
 from puriflow.errors import Problem
-from puriflow.images.reading import SUFFIXES, read_image
+from puriflow.images.reading import read_image
+from puriflow.images.samples import fingerprint_of
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
 class Photos:
@@ -31,6 +34,7 @@ class Photos:
                 f"training images: {folder} has {len(files)} images, and {held_out} of them would "
                 "be held out for measuring"
             )
+        self.fingerprint = fingerprint_of(files)
         self.train = [torch.tensor(read_image(f)) for f in files[: len(files) - held_out]]
         self.held_out = files[len(files) - held_out :]
 

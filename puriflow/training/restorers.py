@@ -1,37 +1,31 @@
 """Train a super-resolution network on pairs made from photographs, with an L1 loss."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from puriflow.errors import unknown
 from puriflow.metrics.psnr import psnr
 from puriflow.restorers.rescaling import UpDown
 from puriflow.training.degradations import Round, bicubic, real
-from puriflow.training.fitting import Recipe, fit
+from puriflow.training.fitting import Recipe, Run, fit
 from puriflow.training.photos import Photos
 
 
 class RestorerRecipe(Recipe):
     """A recipe and the kind of low-resolution images; `crop` is the side of these."""
 
-    degradation: str = "bicubic"
+    degradation: Literal["bicubic", "real"] = "bicubic"
     rounds: tuple[Round, ...] = (Round(),)
 
 
-def train_restorer(
-    restorer: UpDown,
-    photos: Photos,
-    recipe: RestorerRecipe,
-    *,
-    checkpoint: Path,
-    log: Path,
-    name: str,
-) -> nn.Module:
-    """Train the network of `restorer`; one with several scales (MDSR) draws one at every step."""
+def train_restorer(restorer: UpDown, photos: Photos, recipe: RestorerRecipe, run: Run) -> float:
+    """Train the network of `restorer`, in place; returns the seconds that it took.
+
+    A network with several scales (MDSR) draws one at every step.
+    """
     device = next(restorer.parameters()).device
     scales: Sequence[int] = getattr(restorer.network, "scales", (restorer.scale,))
 
@@ -44,18 +38,16 @@ def train_restorer(
         low = low.to(device, memory_format=torch.channels_last)
         return F.l1_loss(predict(low).float() / restorer.value_range, high.to(device))
 
-    trained = fit(restorer.network, loss, recipe, checkpoint=checkpoint, log=log, name=name)
+    restorer.network, seconds = fit(restorer.network, loss, recipe, run)
     if len(scales) > 1:
-        trained.scale = restorer.scale
-    return trained
+        restorer.network.scale = restorer.scale
+    return seconds
 
 
 def degrade(high: Tensor, scale: int, recipe: RestorerRecipe, generator: torch.Generator) -> Tensor:
     """The low-resolution counterpart of photographs (N, 3, H, W), as the recipe says."""
     if recipe.degradation == "bicubic":
         return bicubic(high, scale)
-    if recipe.degradation != "real":
-        raise unknown("degradation", recipe.degradation, ("bicubic", "real"))
     return real(high, scale, generator, recipe.rounds)
 
 

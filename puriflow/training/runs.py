@@ -2,7 +2,6 @@
 
 import json
 import platform
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ import torch
 
 from puriflow import parts
 from puriflow.config import validated
-from puriflow.errors import Problem, unknown
+from puriflow.errors import Problem
 from puriflow.training.diffusion import measure_denoising, train_diffusion
-from puriflow.training.fitting import Recipe
+from puriflow.training.fitting import Recipe, Run
 from puriflow.training.photos import Photos
 from puriflow.training.restorers import RestorerRecipe, measure_enlarging, train_restorer
 from puriflow.zoo.weights import save_weights
@@ -34,8 +33,6 @@ def train_part(
     Raises:
         Problem: the images or the recipe are unfit, or the part has no network to train.
     """
-    if family not in ("restorers", "networks"):
-        raise unknown("family to train", family, ("restorers", "networks"))
     photos = Photos(images, held_out=held_out)
     where = f"recipe of {name}"
     recipe = validated(RestorerRecipe if family == "restorers" else Recipe, numbers, where)
@@ -43,22 +40,21 @@ def train_part(
     part = parts.build(family, name, {**spec, "weights": None}).to(device)
     if not hasattr(part, "network"):
         raise Problem(f"{family}.{name} has no network to train")
-    files = {"checkpoint": out / f"{name}.checkpoint", "log": out / f"{name}.jsonl"}
-    started = time.time()
+    run = Run(
+        name=name,
+        identity=json.dumps([spec, recipe.model_dump(), photos.fingerprint], sort_keys=True),
+        checkpoint=out / f"{name}.checkpoint",
+        log=out / f"{name}.jsonl",
+    )
     if family == "restorers":
-        part.network = train_restorer(part, photos, recipe, name=name, **files)
-    else:
-        part.network = train_diffusion(part.network, photos, recipe, name=name, **files)
-    weights = out / f"{name}.safetensors"
-    save_weights(part.network, weights)
-    if family == "restorers":
+        seconds = train_restorer(part, photos, recipe, run)
         quality = _enlarging_lines(measure_enlarging(part, photos, recipe))
     else:
+        seconds = train_diffusion(part, photos, recipe, run)
         quality = _denoising_lines(measure_denoising(part.network, photos))
-    spent = time.time() - started
-    (out / f"{name}.md").write_text(
-        card(name, spec, recipe, photos, quality, spent, part.network, device)
-    )
+    save_weights(part.network, out / f"{name}.safetensors")
+    text = card(name, spec, recipe, photos, quality, seconds, part.network, device)
+    (out / f"{name}.md").write_text(text)
 
 
 def card(

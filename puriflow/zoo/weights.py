@@ -13,8 +13,6 @@ from puriflow.errors import Problem
 def load_weights(network: nn.Module, path: str | Path) -> None:
     """Load a safetensors state dict: no missing, no unexpected key, equal shapes.
 
-    Half-precision tensors are widened to the network's type.
-
     Raises:
         Problem: the file is missing, is not safetensors, or does not fit the network.
     """
@@ -40,10 +38,8 @@ def load_network(network: nn.Module, weights: str | Path | None) -> nn.Module:
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def save_weights(network: nn.Module, path: str | Path, *, half: bool = False) -> None:
-    """Write the state dict as safetensors, in float16 if `half`."""
+def save_weights(network: nn.Module, path: str | Path) -> None:
+    """Write the state dict as safetensors."""
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    if half:
-        state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     save_file(state, path)

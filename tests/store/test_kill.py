@@ -35,14 +35,16 @@ def purify(four_images, tmp_path):
     def start(out):
         command = ["puriflow", "purify", four_images.folder, "--out", out, "--purifier", "test"]
         options = ["--spec", spec, "--batch", "1", "--threads", "1"]
-        return subprocess.Popen([*map(str, command), *options])
+        return subprocess.Popen([*map(str, command), *options], stdout=subprocess.PIPE, text=True)
 
     return start
 
 
 def test_a_killed_stage_resumes_to_identical_bytes(purify, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert purify(whole).wait() == 0
+    first = purify(whole)
+    assert "done before" not in first.communicate()[0]
+    assert first.returncode == 0
 
     job = purify(killed)
     work = tmp_path / ".killed.work"
@@ -50,11 +52,13 @@ def test_a_killed_stage_resumes_to_identical_bytes(purify, tmp_path):
         assert job.poll() is None, "it ended before it could be killed"
         time.sleep(0.005)
     job.kill()
-    job.wait()
+    job.communicate()
     kept = list(work.glob("*/*.npz"))
     assert 0 < len(kept) < 4
     assert not killed.exists()
 
-    assert purify(killed).wait() == 0
+    second = purify(killed)
+    assert f"{len(kept)}/4 images were done before" in second.communicate()[0]
+    assert second.returncode == 0
     assert contents(killed) == contents(whole)
     assert json.loads((killed / "timing.json").read_text())["images"] == 4

@@ -1,5 +1,6 @@
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def data_file(stage) -> Path:
-    return max(stage.store.rglob("c/*"), key=lambda f: f.stat().st_size if f.is_file() else -1)
+    return next(f for f in sorted((stage.store / "images" / "c").rglob("*")) if f.is_file())
 
 
 def test_what_is_written_is_read_back(tmp_path, images):
@@ -102,7 +103,7 @@ def test_several_shards_are_written_one_at_a_time(tmp_path, images, monkeypatch)
     group = zarr.open_group(cut.store, mode="r")
     assert group["images"].chunks[0] == 2
     assert group["images"].shards[0] == 4
-    assert len(list((cut.store / "images" / "c").rglob("0"))) >= 3
+    assert len([f for f in (cut.store / "images" / "c").rglob("*") if f.is_file()]) == 3
     np.testing.assert_array_equal(cut.read("images"), whole.read("images"))
     np.testing.assert_array_equal(cut.read("loss"), whole.read("loss"))
     assert SHARD_BYTES == 256 * 2**20
@@ -155,6 +156,7 @@ def test_work_goes_on_where_it_stopped(tmp_path, images):
     whole = written(tmp_path / "whole", images)
     first = writer(tmp_path / "s", images)
     first.write(0, {"images": images[:4], "loss": np.arange(4, dtype=np.float32)}, seconds=1)
+    first.close()
     second = writer(tmp_path / "s", images)
     assert second.done() == {0, 1, 2, 3}
     with pytest.raises(RuntimeError, match="7 samples were not computed"):
@@ -165,9 +167,38 @@ def test_work_goes_on_where_it_stopped(tmp_path, images):
 
 
 def test_work_of_other_parameters_is_never_resumed(tmp_path, images):
-    writer(tmp_path / "s", images).write(0, {"images": images[:4]}, seconds=1)
-    assert writer(tmp_path / "s", images, code="other").done() == set()
-    assert writer(tmp_path / "s", images).done() == set()  # and it is gone
+    with closing(writer(tmp_path / "s", images)) as first:
+        first.write(0, {"images": images[:4]}, seconds=1)
+    with closing(writer(tmp_path / "s", images, code="other")) as second:
+        assert second.done() == set()
+    with closing(writer(tmp_path / "s", images)) as third:
+        assert third.done() == set()  # and it is gone
+
+
+def test_two_processes_never_write_one_store(tmp_path, images):
+    first = writer(tmp_path / "s", images)
+    with pytest.raises(Problem, match="is being written by another process"):
+        writer(tmp_path / "s", images)
+    first.close()
+    writer(tmp_path / "s", images).close()
+
+
+def test_only_a_store_is_ever_replaced(tmp_path, images):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "holiday.jpg").write_bytes(b"precious")
+    with pytest.raises(Problem, match=r"holds 'holiday\.jpg'"):
+        writer(photos, images)
+    assert (photos / "holiday.jpg").read_bytes() == b"precious"
+    with pytest.raises(Problem, match="is a file"):
+        writer(photos / "holiday.jpg", images)
+    again = written(tmp_path / "s", images)
+    assert contents(written(again.folder, images).folder) == contents(again.folder)
+
+
+def test_an_array_that_is_not_there_is_named(tmp_path, images):
+    with pytest.raises(Problem, match=r"'logits'.*known are images, loss"):
+        written(tmp_path / "s", images).read("logits")
 
 
 def test_nan_never_gets_into_a_store(tmp_path, images):

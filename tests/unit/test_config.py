@@ -39,6 +39,7 @@ def test_the_default_track_is_sound(repository):
         ("restorers.esrgan-x2.feature", 3, "option of esrgan.*did you mean 'features'"),
         ("restorers.esrgan-x2", {"kind": "esrgan"}, "esrgan needs weights"),
         ("restorers.esrgan-x2", {"scale": 2}, "either a kind or the reason"),
+        ("restorers.esrgan-x2.weights", None, "esrgan-x2.weights is empty"),
         ("restorers.none", {"kind": "bicubic"}, "reserved"),
         ("purifiers.vpsde-t90.network", "amd", "unknown network 'amd': did you mean 'adm'"),
         ("restorer", {}, "did you mean 'restorers'"),
@@ -66,6 +67,11 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
 def test_an_unavailable_role_is_not_built(repository):
     config = load_config(repository / "config" / "config.yaml")
     assert "DeiT-S" in config.role("classifiers", "deit-s").unavailable
+    with pytest.raises(Problem, match=r"deit-s is unavailable on track mini: no offline"):
+        config.spec("classifiers", "deit-s")
+    raw = yaml.safe_load((repository / "config" / "config.yaml").read_text())
+    without = check_config(changed(raw, "networks.adm", {"unavailable": "not trained"}))
+    assert without.why_unavailable("purifiers", "vpsde-t90") == "not trained"
 
 
 def test_checking_a_configuration_imports_no_torch(repository):

@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -47,10 +49,22 @@ def test_a_folder_says_what_is_wrong_with_it(tmp_path):
         folder.build(root=str(tmp_path))
 
 
-def test_an_unreadable_image_is_named_and_not_skipped(tmp_path):
+def damaged_png():
+    """A PNG whose header is sound, with a chunk that is not."""
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(buffer, "PNG")
+    content = bytearray(buffer.getvalue())
+    second = content.index(b"IDAT", content.index(b"IDAT") + 4)
+    content[second : second + 4] = b"\x00\xff\x00\xff"
+    return bytes(content)
+
+
+@pytest.mark.parametrize("content", [b"not an image", damaged_png()], ids=["text", "chunk"])
+def test_an_unreadable_image_is_named_and_not_skipped(tmp_path, content):
     picture(tmp_path / "n01440764" / "a.png", size=(300, 300))
     broken = tmp_path / "n01440764" / "b.png"
-    broken.write_bytes(b"not an image")
+    broken.write_bytes(content)
     with pytest.raises(Problem, match=r"b\.png cannot be read"):
         write_images(tmp_path / "out", "mine", {"kind": "folder", "root": str(tmp_path)})
     assert not (tmp_path / "out" / "manifest.json").exists()
@@ -60,7 +74,7 @@ def test_images_of_several_sizes_are_refused(tmp_path):
     picture(tmp_path / "n01440764" / "a.png", size=(40, 40))
     picture(tmp_path / "n01440764" / "b.png", size=(50, 40))
     spec = {"kind": "folder", "root": str(tmp_path), "resize": None, "crop": None}
-    with pytest.raises(Problem, match="several sizes"):
+    with pytest.raises(Problem, match=r"image 1 is \(3, 40, 50\), but the first is \(3, 40, 40\)"):
         write_images(tmp_path / "out", "mine", spec)
 
 
@@ -110,3 +124,14 @@ def test_a_subset_is_fixed_and_shards_cut_it_without_loss():
         chosen_indices(samples, subset=21, seed=0, shard=0, shards=1)
     with pytest.raises(Problem, match="8 shards"):
         chosen_indices(samples, subset=7, seed=0, shard=0, shards=8)
+    for wrong in ({"shard": 5}, {"shard": -1}, {"subset": -1}, {"seed": -1}):
+        with pytest.raises(Problem, match=r"does not exist|must be positive"):
+            chosen_indices(samples, **{"subset": 7, "seed": 0, "shard": 0, "shards": 3, **wrong})
+
+
+def test_a_new_file_changes_the_fingerprint(tmp_path):
+    picture(tmp_path / "n01440764" / "a.png")
+    before = folder.build(root=str(tmp_path)).fingerprint
+    assert folder.build(root=str(tmp_path)).fingerprint == before
+    picture(tmp_path / "n01440764" / "b.png")
+    assert folder.build(root=str(tmp_path)).fingerprint != before

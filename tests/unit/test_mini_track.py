@@ -44,5 +44,7 @@ def test_the_weights_load_and_have_a_card(track, family, name, repository, monke
 
 @pytest.mark.parametrize(("family", "limit"), [("restorers", 10e6), ("networks", 15e6)])
 def test_the_repository_stays_small(repository, family, limit):
-    files = [repository / "resources" / f"{name}.safetensors" for f, name in NETWORKS if f == family]
+    files = [
+        repository / "resources" / f"{name}.safetensors" for f, name in NETWORKS if f == family
+    ]
     assert sum(file.stat().st_size for file in files) < limit

@@ -1,4 +1,5 @@
 import json
+import subprocess
 
 import numpy as np
 import pytest
@@ -60,8 +61,8 @@ def test_a_run_that_was_killed_equals_one_that_was_not(folder, tmp_path, monkeyp
     monkeypatch.setattr(fitting.time, "monotonic", iter(range(0, 10**6, 200)).__next__)
     original = fitting._save
 
-    def save_and_die(path, step, *parts):
-        original(path, step, *parts)
+    def save_and_die(run, step, *state):
+        original(run, step, *state)
         if step == 3:
             raise KeyboardInterrupt
 
@@ -70,7 +71,11 @@ def test_a_run_that_was_killed_equals_one_that_was_not(folder, tmp_path, monkeyp
         train(folder, tmp_path / "killed")
     assert (tmp_path / "killed" / "net.checkpoint").exists()
     monkeypatch.setattr(fitting, "_save", original)
+    seeds = []
+    derive = fitting.derive
+    monkeypatch.setattr(fitting, "derive", lambda *parts: seeds.append(parts) or derive(*parts))
     resumed = train(folder, tmp_path / "killed")
+    assert [step for *_, step in seeds] == [3, 4, 5]
     assert resumed.read_bytes() == whole.read_bytes()
     assert not (tmp_path / "killed" / "net.checkpoint").exists()
 
@@ -93,6 +98,22 @@ def test_training_leaves_weights_a_card_and_a_log(folder, tmp_path, family, spec
     assert weights.stat().st_size > 1000
 
 
+def test_the_state_of_another_recipe_is_not_resumed(folder, tmp_path, monkeypatch):
+    fresh = train(folder, tmp_path / "fresh", learning_rate=1e-2)
+    original = fitting._save
+    monkeypatch.setattr(fitting.time, "monotonic", iter(range(0, 10**6, 200)).__next__)
+
+    def save_and_die(*state):
+        original(*state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fitting, "_save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, tmp_path / "other")
+    monkeypatch.setattr(fitting, "_save", original)
+    assert train(folder, tmp_path / "other", learning_rate=1e-2).read_bytes() == fresh.read_bytes()
+
+
 def test_training_lowers_the_loss(folder, tmp_path):
     losses = []
     for steps in (2, 60):
@@ -111,10 +132,32 @@ def test_what_is_wrong_is_named(folder, tmp_path):
         Photos(folder, held_out=1).crops(1, 1000, torch.Generator())
     with pytest.raises(Problem, match="did you mean 'steps'"):
         train(folder, tmp_path, stepps=3)
-    with pytest.raises(Problem, match="unknown degradation 'reel': did you mean 'real'"):
+    with pytest.raises(Problem, match="degradation: Input should be 'bicubic' or 'real'"):
         train(folder, tmp_path, degradation="reel")
-    with pytest.raises(Problem, match="did you mean 'restorers'"):
-        train(folder, tmp_path, "restorer")
+    with pytest.raises(Problem, match="precision"):
+        train(folder, tmp_path, precision="bf16")
+
+
+def test_the_command_says_what_it_can_train(folder, tmp_path, repository):
+    for family, name, words in [
+        ("restorer", "edsr-x2", "did you mean 'restorers'"),
+        ("restorers", "edsr", "did you mean 'edsr-x2'"),
+        ("restorers", "wavelet", "no training.restorers.wavelet"),
+    ]:
+        command = [
+            "puriflow",
+            "train",
+            family,
+            name,
+            "--images",
+            str(folder),
+            "--out",
+            str(tmp_path),
+        ]
+        ended = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+        assert ended.returncode == 2
+        assert words in ended.stderr
+        assert len(ended.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])

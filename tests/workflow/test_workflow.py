@@ -1,4 +1,5 @@
 import math
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -63,21 +64,10 @@ def test_a_second_run_does_nothing(built):
 
 
 def test_every_rule_has_left_a_log_and_a_benchmark(built):
-    logs = {
-        f.relative_to(built.folder / "logs").parts[0] for f in built.folder.glob("logs/**/*.log")
-    }
-    assert logs >= {
-        "images",
-        "attack",
-        "restore",
-        "purify",
-        "classify",
-        "tables",
-        "plots",
-        "sheets",
-    }
-    benchmarks = {f.parts[-2] for f in built.folder.glob("results/benchmarks/**/*.jsonl")}
-    assert len(benchmarks) >= 5
+    kinds = {"images", "attack", "restore", "purify", "classify", "tables", "plots", "sheets"}
+    for folder, ending in [("logs", "log"), ("results/benchmarks", "jsonl")]:
+        root = built.folder / folder
+        assert {f.relative_to(root).parts[0] for f in root.rglob(f"*.{ending}")} == kinds
 
 
 def test_the_chain_of_stages_equals_the_defence(built, monkeypatch):
@@ -138,9 +128,39 @@ def test_shards_do_not_change_results(built, empty):
         np.testing.assert_array_equal(np.concatenate(cut), whole)
 
 
+def test_inspect_says_what_a_store_is_and_draws_it(built, tmp_path):
+    folder = built.folder / "results" / ATTACKED.folder("purify", "0-of-1")
+    picture = tmp_path / "sheet.png"
+    command = ["puriflow", "inspect", str(folder), "--sheet", str(picture)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for words in (
+        "purify, 4 samples",
+        "(4, 3, 224, 224)",
+        '"t": 10',
+        "weights",
+        "xarray.open_zarr",
+    ):
+        assert words in said
+    with Image.open(picture) as sheet:
+        assert sheet.size == (4 * 130, 130)
+
+
+def test_other_roles_of_the_track_do_not_rebuild_a_table(built):
+    before = built.config_file.read_text()
+    try:
+        built.edit(lambda config: config["restorers"].update(new={"kind": "tvm"}))
+        assert built.planned("all") == {}
+        built.edit(lambda config: config["restorers"]["wavelet"].update(served_by="other"))
+        changed = built.planned("all")
+        changed.pop("all")
+        assert changed == {"build_table": 1, "plot_table": 1, "draw_images": 1}
+    finally:
+        built.config_file.write_text(before)
+
+
 def test_a_damaged_store_stops_what_reads_it_and_is_left_alone(built):
     source = stage(built, ATTACKED, "restore")
-    file = max(source.store.rglob("c/*"), key=lambda f: f.stat().st_size if f.is_file() else 0)
+    file = next(f for f in (source.store / "images" / "c").rglob("*") if f.is_file())
     before = file.read_bytes()
     file.write_bytes(before[:-9] + bytes(9))
     try:
@@ -173,3 +193,27 @@ def test_mistakes_are_one_line_and_a_failure(built, target, options, message):
     assert built.status != 0
     assert message in said
     assert "Traceback" not in said
+
+
+def test_training_is_a_rule_that_publishes_weights_and_cards(empty):
+    photos = empty.folder / "photos"
+    photos.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        pixels = rng.integers(0, 256, (260, 260, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / f"{i}.png")
+    recipe = {"steps": 2, "batch": 1, "crop": 16}
+
+    def change(config):
+        config["training"] = {
+            "held_out": 1,
+            "restorers": {"edsr-x2": recipe},
+            "networks": {"adm": recipe},
+        }
+
+    empty.edit(change)
+    given = ["--config", f"training={{images: {photos}}}"]
+    empty.snakemake("train_restorers", "train_diffusion", *given)
+    published = {file.name for file in (empty.folder / "resources").iterdir()}
+    assert published == {"edsr-x2.safetensors", "edsr-x2.md", "adm.safetensors", "adm.md"}
+    assert empty.snakemake("train_restorers", *given, "-n").count("Nothing to be done") == 1

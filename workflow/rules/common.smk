@@ -8,7 +8,7 @@ from puriflow.config import check_config
 from puriflow.errors import Problem, unknown
 from puriflow.parts import module_of
 from puriflow.provenance import code_hash, weights_hashes
-from puriflow.tables import load_table, needed
+from puriflow.tables import load_table, needed, served
 
 try:
     TRACK = check_config(config)
@@ -111,13 +111,15 @@ def stores_of_table(wildcards):
     """The manifests of all stores that a table reads."""
     if wildcards.table not in table_names():
         raise unknown("table", wildcards.table, table_names())
-    folders = needed(load_table(table_file(wildcards)), TRACK)
+    table = load_table(table_file(wildcards))
+    folders = needed(table, served(table, TRACK))
     return [f"results/{folder}/manifest.json" for folder in folders]
 
 
-def whole_track(wildcards):
-    """The configuration as JSON, without what tables do not depend on."""
-    return TRACK.model_dump_json(exclude={"training"}, exclude_none=True)
+@orderly
+def roles_of_table(wildcards):
+    """What a table says of the roles that it names, as JSON."""
+    return json.dumps(served(load_table(table_file(wildcards)), TRACK), sort_keys=True)
 
 
 @orderly
@@ -133,6 +135,13 @@ def recipe_of(wildcards):
 def trained_part(wildcards):
     """The part to be trained, as JSON."""
     return json.dumps(TRACK.spec(wildcards.family, wildcards.name))
+
+
+@orderly
+def trainer_version(wildcards):
+    """A hash of the code that trains a part, and of the part's own."""
+    own = module_of(wildcards.family, TRACK.spec(wildcards.family, wildcards.name))
+    return code_hash("puriflow.training.runs", own)
 
 
 @orderly

@@ -12,13 +12,13 @@ rule build_table:
     conda:
         "../envs/puriflow.yaml"
     params:
-        track=whole_track,
+        roles=roles_of_table,
         version=code_hash("puriflow.tables"),
     message:
         "Build {wildcards.table}"
     shell:
         "puriflow table {input.file} --out {output.csv} --measures {output.measures}"
-        " --track {params.track:q} > {log} 2>&1"
+        " --roles {params.roles:q} > {log} 2>&1"
 
 
 rule plot_table:
@@ -58,9 +58,9 @@ rule draw_images:
     conda:
         "../envs/puriflow.yaml"
     params:
-        track=whole_track,
+        roles=roles_of_table,
         version=code_hash("puriflow.figures", "puriflow.tables"),
     message:
         "Draw the images of {wildcards.table}"
     shell:
-        "puriflow sheet {input.file} --out {output} --track {params.track:q} > {log} 2>&1"
+        "puriflow sheet {input.file} --out {output} --roles {params.roles:q} > {log} 2>&1"

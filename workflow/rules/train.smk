@@ -23,7 +23,7 @@ rule train_part:
         spec=trained_part,
         recipe=recipe_of,
         held_out=TRACK.training.held_out,
-        version=code_hash("puriflow.training.runs"),
+        version=trainer_version,
     message:
         "Train {wildcards.family} {wildcards.name}"
     shell:
@@ -40,10 +40,12 @@ rule train_restorers:
         touch("results/training/restorers.published"),
     log:
         "logs/training/restorers.log",
+    benchmark:
+        "results/benchmarks/training/restorers.jsonl"
     conda:
         "../envs/puriflow.yaml"
     shell:
-        "cp -v {input} resources/ > {log} 2>&1"
+        "mkdir -p resources && cp -v {input} resources/ > {log} 2>&1"
 
 
 rule train_diffusion:
@@ -53,7 +55,9 @@ rule train_diffusion:
         touch("results/training/networks.published"),
     log:
         "logs/training/networks.log",
+    benchmark:
+        "results/benchmarks/training/networks.jsonl"
     conda:
         "../envs/puriflow.yaml"
     shell:
-        "cp -v {input} resources/ > {log} 2>&1"
+        "mkdir -p resources && cp -v {input} resources/ > {log} 2>&1"
