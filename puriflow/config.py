@@ -4,6 +4,7 @@ A track (config/config.yaml) maps role names to parts. The models here are the
 single source of its schema; the options of a part are checked against its `build` (parts.py).
 """
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -151,3 +152,12 @@ def validated(model: type[Model], raw: object, where: str) -> Model:
         if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
             raise unknown(f"key (in {where})", place, model.model_fields) from None
         raise Problem(f"{where}: {place or 'the file'}: {first['msg']}") from None
+
+
+def schema() -> str:
+    """The JSON schema of a configuration file, for editors: workflow/schemas/config.schema.json."""
+    return json.dumps(Config.model_json_schema(), indent=1) + "\n"
+
+
+if __name__ == "__main__":
+    print(schema(), end="")

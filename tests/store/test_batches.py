@@ -1,5 +1,7 @@
 """Results do not depend on the batch: to the last bit on a CPU."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -12,41 +14,33 @@ from puriflow.store import open_stage
 
 PGD = {"kind": "pgd", "eps": "4/255", "step": "1/255", "steps": 3, "random_start": True}
 LITE0 = {"kind": "efficientnet-lite0"}
-VPSDE = {
-    "kind": "vpsde",
-    "t": 3,
-    "network": {
-        "kind": "adm",
-        "weights": None,
-        "model_channels": 8,
-        "channel_mult": [1, 1, 1, 1],
-        "resblock_updown": False,
-        "num_head_channels": 8,
-        "attention_resolutions": [],
-        "norm_groups": 2,
-    },
-}
 
 
-def run(stage, source, out, batch):
+@pytest.fixture
+def run(tiny_adm):
+    """Runs a stage on a source into a folder, by batches of a size."""
+    return partial(_run, {"kind": "vpsde", "t": 3, "network": tiny_adm})
+
+
+def _run(vpsde, stage, source, out, batch):
     torch.manual_seed(0)  # of the network's random weights
     device = torch.device("cpu")
     if stage == "attack":
         return write_attack(
             source, out, "pgd", PGD, "lite0", LITE0, seed=0, device=device, batch=batch
         )
-    return write_purified(source, out, "vpsde", VPSDE, seed=0, device=device, batch=batch)
+    return write_purified(source, out, "vpsde", vpsde, seed=0, device=device, batch=batch)
 
 
 @pytest.mark.parametrize("stage", ["attack", "purify"])
-def test_batches_of_1_3_and_4_give_the_same_bytes(stage, four_images, tmp_path):
+def test_batches_of_1_3_and_4_give_the_same_bytes(run, stage, four_images, tmp_path):
     made = [run(stage, four_images, tmp_path / str(b), b) for b in (1, 3, 4)]
     for other in made[1:]:
         assert other.manifest == made[0].manifest
         np.testing.assert_array_equal(other.read("images"), made[0].read("images"))
 
 
-def test_an_attack_that_leaves_its_ball_is_refused(four_images, tmp_path, monkeypatch):
+def test_an_attack_that_leaves_its_ball_is_refused(run, four_images, tmp_path, monkeypatch):
     def too_far(self, victim, images, labels, noise):
         return (images + 5 / 255).clamp(0, 1)
 

@@ -8,28 +8,17 @@ import pytest
 import torch
 from test_store import contents
 
-from puriflow.diffusion.adm import ADM
+from puriflow import parts
 from puriflow.zoo.weights import save_weights
-
-NETWORK = {
-    "model_channels": 8,
-    "out_channels": 3,
-    "num_res_blocks": 1,
-    "attention_resolutions": [],
-    "channel_mult": [1, 1, 1, 1],
-    "num_head_channels": 8,
-    "resblock_updown": False,
-    "norm_groups": 2,
-}
 
 
 @pytest.fixture
-def purify(four_images, tmp_path):
+def purify(four_images, tiny_adm, tmp_path):
     """Starts a purification of four images whose batches take about half a second each."""
     torch.manual_seed(0)
     weights = tmp_path / "weights.safetensors"
-    save_weights(ADM(**NETWORK), weights)
-    network = {"kind": "adm", "weights": str(weights), **NETWORK}
+    save_weights(parts.build("networks", "tiny", tiny_adm).network, weights)
+    network = {**tiny_adm, "weights": str(weights)}
     spec = json.dumps({"kind": "vpsde", "t": 20, "step": 1, "network": network})
 
     def start(out):

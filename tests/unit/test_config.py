@@ -5,7 +5,7 @@ import sys
 import pytest
 import yaml
 
-from puriflow.config import check_config, load_config
+from puriflow.config import check_config, load_config, schema
 from puriflow.errors import Problem
 
 
@@ -72,6 +72,11 @@ def test_an_unavailable_role_is_not_built(repository):
     raw = yaml.safe_load((repository / "config" / "config.yaml").read_text())
     without = check_config(changed(raw, "networks.adm", {"unavailable": "not trained"}))
     assert without.why_unavailable("purifiers", "vpsde-t90") == "not trained"
+
+
+def test_the_schema_for_editors_is_that_of_the_models(repository):
+    written = (repository / "workflow" / "schemas" / "config.schema.json").read_text()
+    assert written == schema(), "python -m puriflow.config > workflow/schemas/config.schema.json"
 
 
 def test_checking_a_configuration_imports_no_torch(repository):

@@ -16,18 +16,6 @@ from puriflow.zoo.weights import load_weights, save_weights
 RECIPE = {"steps": 6, "batch": 2, "crop": 8, "learning_rate": 1e-3, "warmup": 1}
 EDSR = {"kind": "edsr", "weights": None, "features": 8, "blocks": 1}
 MDSR = {"kind": "mdsr", "weights": None, "features": 8, "blocks": 1}
-ADM = {
-    "kind": "adm",
-    "weights": None,
-    "model_channels": 8,
-    "out_channels": 3,
-    "num_res_blocks": 1,
-    "attention_resolutions": [],
-    "channel_mult": [1, 1, 1, 1],
-    "num_head_channels": 8,
-    "resblock_updown": False,
-    "norm_groups": 2,
-}
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +68,14 @@ def test_a_run_that_was_killed_equals_one_that_was_not(folder, tmp_path, monkeyp
     assert not (tmp_path / "killed" / "net.checkpoint").exists()
 
 
-@pytest.mark.parametrize(
-    ("family", "spec", "changes", "said"),
-    [
-        ("restorers", MDSR, {"degradation": "real"}, "| real |"),
-        ("networks", ADM, {"crop": 16}, "| 150 |"),
-    ],
-)
-def test_training_leaves_weights_a_card_and_a_log(folder, tmp_path, family, spec, changes, said):
-    weights = train(folder, tmp_path, family, spec, **changes)
+@pytest.mark.parametrize("family", ["restorers", "networks"])
+def test_training_leaves_weights_a_card_and_a_log(folder, tmp_path, tiny_adm, family):
+    if family == "restorers":
+        weights = train(folder, tmp_path, family, MDSR, degradation="real")
+        said = "| real |"
+    else:
+        weights = train(folder, tmp_path, family, tiny_adm, crop=16)
+        said = "| 150 |"
     card = (tmp_path / "net.md").read_text()
     assert said in card
     assert "4 photographs; the last 2 in sorted order held out" in card

@@ -10,18 +10,6 @@ import yaml
 from puriflow import parts
 from puriflow.zoo.weights import save_weights
 
-NETWORK = {
-    "kind": "adm",
-    "model_channels": 8,
-    "out_channels": 3,
-    "num_res_blocks": 1,
-    "attention_resolutions": [],
-    "channel_mult": [1, 1, 1, 1],
-    "num_head_channels": 8,
-    "resblock_updown": False,
-    "norm_groups": 2,
-    "integer_steps": False,
-}
 EDSR = {"kind": "edsr", "features": 8, "blocks": 1}
 TABLE = {
     "title": "a tiny table",
@@ -81,19 +69,17 @@ class Project:
         return {rule: count for rule, count in jobs.items() if rule != "total"}
 
 
-def make_project(folder: Path, repository: Path) -> Project:
+def make_project(folder: Path, repository: Path, network: dict) -> Project:
     """The tiny track in `folder`."""
     torch.manual_seed(0)
     weights = {"adm": folder / "adm.safetensors", "edsr": folder / "edsr.safetensors"}
-    save_weights(
-        parts.build("networks", "adm", {**NETWORK, "weights": None}).network, weights["adm"]
-    )
+    save_weights(parts.build("networks", "adm", network).network, weights["adm"])
     save_weights(parts.build("restorers", "e", {**EDSR, "weights": None}).network, weights["edsr"])
     config = yaml.safe_load((repository / "config" / "config.yaml").read_text())
     config["datasets"]["imagenet"]["subset"] = 4
     config["attacks"]["pgd-linf4"]["steps"] = 2
     config["restorers"]["edsr-x2"] = {**EDSR, "weights": weights["edsr"].name}
-    config["networks"]["adm"] = {**NETWORK, "weights": weights["adm"].name}
+    config["networks"]["adm"] = {**network, "weights": weights["adm"].name}
     tables = folder / "config" / "tables"
     tables.mkdir(parents=True)
     (folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
@@ -102,14 +88,14 @@ def make_project(folder: Path, repository: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory, repository) -> Project:
+def built(tmp_path_factory, repository, tiny_adm) -> Project:
     """The tiny track with everything built."""
-    project = make_project(tmp_path_factory.mktemp("tiny"), repository)
+    project = make_project(tmp_path_factory.mktemp("tiny"), repository, tiny_adm)
     project.snakemake("all")
     return project
 
 
 @pytest.fixture
-def empty(tmp_path, repository) -> Project:
+def empty(tmp_path, repository, tiny_adm) -> Project:
     """The tiny track with nothing built."""
-    return make_project(tmp_path, repository)
+    return make_project(tmp_path, repository, tiny_adm)
