@@ -41,6 +41,7 @@ def plot_table(csv: Path, title: str, out: Path) -> None:
             facecolor="white",
             edgecolor=PAPER,
             zorder=3,
+            clip_on=False,
             label="paper" if column == "robust" else None,
         )
     axes.set_yticks(places, rows["method"])

@@ -93,7 +93,7 @@ class ResBlock(nn.Module):
         modulation = self.emb_layers(emb)[:, :, None, None].to(h.dtype)
         if self.scale_shift:
             scale, shift = modulation.chunk(2, dim=1)
-            h = self.out_layers[0](h) * (1 + scale) + shift
+            h = torch.addcmul(shift, self.out_layers[0](h), 1 + scale)
             h = self.out_layers[1:](h)
         else:
             h = self.out_layers(h + modulation)
@@ -122,8 +122,9 @@ class AttentionBlock(nn.Module):
             q, k, v = qkv.reshape(n, self.heads, 3, c // self.heads, h * w).unbind(2)
         else:
             q, k, v = qkv.reshape(n, 3, self.heads, c // self.heads, h * w).unbind(1)
-        q, k, v = (part.transpose(-1, -2) for part in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2)
+        scale = (c // self.heads) ** -0.25  # on both sides, as officially: for half precision
+        weights = torch.softmax((q * scale).transpose(-1, -2) @ (k * scale), dim=-1)
+        out = v @ weights.transpose(-1, -2)
         return x + self.proj_out(out.reshape(n, c, h * w)).reshape(n, c, h, w)
 
 
