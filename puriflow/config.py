@@ -1,6 +1,6 @@
-"""The configuration: what serves each role, checked whole before anything runs.
+"""The configuration: what serves each role, with every name checked before anything runs.
 
-A track (config/config.yaml) maps role names to parts. The models here are the
+A track (config/config.yaml, config/paper.yaml) maps role names to parts. The models here are the
 single source of its schema; the options of a part are checked against its `build` (parts.py).
 """
 

@@ -9,7 +9,7 @@ import xarray as xr
 import zarr
 
 from puriflow.errors import Problem
-from puriflow.store import SHARD_BYTES, Writer, batches, open_stage
+from puriflow.store import Writer, batches, open_stage
 
 PROVENANCE = {
     "stage": "restore",
@@ -106,7 +106,6 @@ def test_several_shards_are_written_one_at_a_time(tmp_path, images, monkeypatch)
     assert len([f for f in (cut.store / "images" / "c").rglob("*") if f.is_file()]) == 3
     np.testing.assert_array_equal(cut.read("images"), whole.read("images"))
     np.testing.assert_array_equal(cut.read("loss"), whole.read("loss"))
-    assert SHARD_BYTES == 256 * 2**20
 
 
 @pytest.mark.parametrize("where", [0.1, 0.5, 0.9])
