@@ -273,9 +273,9 @@ def inspect(
 
 @app.command()
 def train(
-    family: Annotated[str, typer.Argument(help="restorers or networks")],
+    family: Annotated[str, typer.Argument(help="restorers, networks or classifiers")],
     name: Annotated[str, typer.Argument(help="name in the configuration")],
-    images: Annotated[Path, typer.Option(help="folder of photographs")],
+    images: Annotated[Path, typer.Option(help="folder of images to train on")],
     out: Annotated[Path, typer.Option(help="folder for the weights, the card and the log")],
     spec: Spec = None,
     recipe: Annotated[str | None, typer.Option(help="the recipe as JSON")] = None,
@@ -284,8 +284,8 @@ def train(
     gpus: Gpus = 1,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Train a network of the track from a folder of photographs; resumes what was begun."""
-    trainable = ("restorers", "networks")
+    """Train a network of the track from a folder of images; resumes what was begun."""
+    trainable = ("restorers", "networks", "classifiers")
     if family not in trainable:
         raise unknown("family to train", family, trainable)
     part = _spec(spec, config, family, name)

@@ -7,21 +7,25 @@ from torch import Tensor, nn
 
 
 class Normalised(nn.Module):
-    """`model` behind (x - mean) / std, evaluated, frozen and in channels-last order.
+    """`network` behind (x - mean) / std, evaluated, frozen and in channels-last order.
 
     Args:
-        model: from normalised images to logits.
+        network: from normalised images to logits.
         mean: of each channel, on [0, 1].
         std: of each channel, on [0, 1].
     """
 
-    def __init__(self, model: nn.Module, *, mean: Sequence[float], std: Sequence[float]):
+    def __init__(self, network: nn.Module, *, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
-        self.model = model
+        self.network = network
         self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1), persistent=False)
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] to logits (N, classes)."""
-        return self.model((images - self.mean) / self.std)
+        return self.network(self.normalise(images))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) in [0, 1] to what the network takes."""
+        return (images - self.mean) / self.std

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from puriflow.diffusion.networks import Score
+from puriflow.diffusion.denoisers import VPDenoiser
 from puriflow.zoo.weights import load_network
 
 
@@ -288,8 +288,8 @@ def build(
     resblock_updown: bool = True,
     norm_groups: int = 32,
     integer_steps: bool = True,
-) -> Score:
-    """ADM as a score; the default numbers are those of the published 256x256 unconditional net."""
+) -> VPDenoiser:
+    """ADM; the default numbers are those of the published 256x256 unconditional network."""
     network = ADM(
         model_channels=model_channels,
         out_channels=out_channels,
@@ -303,4 +303,4 @@ def build(
         resblock_updown=resblock_updown,
         norm_groups=norm_groups,
     )
-    return Score(load_network(network, weights), integer_steps=integer_steps)
+    return VPDenoiser(load_network(network, weights), integer_steps=integer_steps)

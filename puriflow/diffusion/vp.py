@@ -31,6 +31,13 @@ def alpha_bar(t: Tensor) -> Tensor:
     return torch.exp(exponent.double()).to(t.dtype)
 
 
+def time_of_sigma(sigma: Tensor) -> Tensor:
+    """The t whose alpha_bar is 1 / (1 + sigma^2): where a VE state of that sigma is, rescaled."""
+    slope = BETA_MAX - BETA_MIN
+    integral = torch.log1p(sigma.double() ** 2)
+    return (((BETA_MIN**2 + 2 * slope * integral).sqrt() - BETA_MIN) / slope).to(sigma.dtype)
+
+
 def diffuse(x: Tensor, level: int, noise: Tensor) -> Tensor:
     """Add the noise of discrete level t' (1 to 1000) to x on [-1, 1]: paper Eq. 5."""
     kept = float(DISCRETE_ALPHA_BAR[level - 1])

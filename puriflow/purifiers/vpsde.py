@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from puriflow import parts
+from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import STEPS, beta, diffuse
 from puriflow.errors import Problem
 from puriflow.seeding import ImageNoise
@@ -47,20 +48,20 @@ class VPSDE(nn.Module):
     """The purifier: images (N, 3, H, W) on [0, 1] in and out; the output is not clamped.
 
     Args:
-        score: of x on [-1, 1] and a scalar t.
+        denoiser: whose score is followed.
         t: the level t' to which the image is diffused, 1 to 1000.
         step: see `time_grid`.
         resize: side to which the image is resized for the network (256 in DiffPure), bilinear
             without antialiasing, and back; None for the image's own size.
     """
 
-    def __init__(self, score: nn.Module, *, t: int, step: int, resize: int | None):
+    def __init__(self, denoiser: Denoiser, *, t: int, step: int, resize: int | None):
         super().__init__()
         if not 1 <= t <= STEPS:
             raise Problem(f"t' is {t}, but must lie between 1 and {STEPS}")
         if step < 1:
             raise Problem(f"step is {step} thousandths, but must be 1 or more")
-        self.score = score
+        self.denoiser = denoiser
         self.t = t
         self.resize = resize
         self.register_buffer("times", time_grid(t, step), persistent=False)
@@ -88,11 +89,11 @@ class VPSDE(nn.Module):
     def _step(self, x: Tensor, z: Tensor, t: Tensor, after: Tensor) -> Tensor:
         """One Euler-Maruyama step of the reverse SDE (Eq. 6) from t to the earlier `after`."""
         length = t - after
-        drift = 0.5 * beta(t) * x + beta(t) * self.score(x, t)
+        drift = 0.5 * beta(t) * x + beta(t) * self.denoiser.score(x, t)
         return x + drift * length + (beta(t) * length).sqrt() * z
 
 
 def build(*, network: dict, t: int, step: int = 1, resize: int | None = None) -> VPSDE:
     """VP-SDE purification to level `t` with the score of `network` (an entry of `networks`)."""
-    score = parts.build("networks", "network", network)
-    return VPSDE(score, t=t, step=step, resize=resize)
+    denoiser = parts.build("networks", "network", network)
+    return VPSDE(denoiser, t=t, step=step, resize=resize)

@@ -164,10 +164,18 @@ def build(
     groups: Sequence[int] = (3, 3, 3, 3, 4, 4),
     scale: int = 2,
     reduction: int = 16,
+    value_range: float = 255,
     downsample: str = "bicubic",
 ) -> UpDown:
-    """DRLN up, linear downsampler back; the default numbers are the official ones."""
+    """DRLN up, linear downsampler back; the default numbers are the official ones.
+
+    `value_range` is the official code's `--rgb_range`. Its mean shift is of [0, 1] whatever the
+    range, so at 255 the network sees colours that are not centred.
+    """
     network = DRLN(features=features, groups=groups, scale=scale, reduction=reduction)
     return UpDown(
-        load_network(network, weights), scale=scale, downsample=downsample, value_range=255
+        load_network(network, weights),
+        scale=scale,
+        downsample=downsample,
+        value_range=value_range,
     )

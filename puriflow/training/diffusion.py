@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from puriflow.diffusion.networks import Score
+from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import alpha_bar, diffuse
 from puriflow.metrics.psnr import psnr
 from puriflow.seeding import ImageNoise
@@ -16,15 +16,15 @@ HIGHEST = 0.3  # purification never goes above: t' = 250 is the highest of the p
 LEVELS = (10, 50, 90, 150)
 
 
-def train_diffusion(score: Score, photos: Photos, recipe: Recipe, run: Run) -> float:
-    """Train the network of `score`, in place; returns the seconds that it took.
+def train_diffusion(denoiser: Denoiser, photos: Photos, recipe: Recipe, run: Run) -> float:
+    """Train the network of `denoiser`, in place; returns the seconds that it took.
 
     The loss is the mean squared error of the noise (paper Eq. 3 with lambda = 1 - alpha_bar).
 
     t = 0.3 u^2 with u uniform: half of the draws are below t' = 75, where most of the solver's
-    steps are. The network sees continuous timesteps, 1000 t.
+    steps are.
     """
-    device = next(score.parameters()).device
+    device = next(denoiser.parameters()).device
 
     def loss(predict: Callable[..., Tensor], generator: torch.Generator) -> Tensor:
         x = photos.crops(recipe.batch, recipe.crop, generator) * 2 - 1
@@ -33,17 +33,18 @@ def train_diffusion(score: Score, photos: Photos, recipe: Recipe, run: Run) -> f
         kept = alpha_bar(t)[:, None, None, None]
         noisy = kept.sqrt() * x + (1 - kept).sqrt() * noise
         noisy = noisy.to(device, memory_format=torch.channels_last)
-        predicted = predict(noisy, 1000 * t.to(device))
-        return (predicted[:, :3].float() - noise.to(device)).square().mean()
+        predicted = predict(noisy, t.to(device))
+        return (predicted.float() - noise.to(device)).square().mean()
 
-    score.network, seconds = fit(score.network, loss, recipe, run)
+    trained, seconds = fit(denoiser, loss, recipe, run)
+    denoiser.network = trained.network
     return seconds
 
 
 @torch.no_grad()
-def measure_denoising(network: nn.Module, photos: Photos) -> dict[int, float]:
+def measure_denoising(denoiser: Denoiser, photos: Photos) -> dict[int, float]:
     """Mean PSNR in dB of the one-call estimate of x0 (clamped), by level t', on held-out photos."""
-    device = next(network.parameters()).device
+    device = next(denoiser.parameters()).device
     scores: dict[int, list[float]] = {level: [] for level in LEVELS}
     for index, image in enumerate(photos.measured()):
         x = image.to(device) * 2 - 1
@@ -52,7 +53,6 @@ def measure_denoising(network: nn.Module, photos: Photos) -> dict[int, float]:
             noisy = diffuse(x, level, noise).contiguous(memory_format=torch.channels_last)
             t = torch.tensor([level / 1000], device=device)
             kept = alpha_bar(t)
-            predicted = network(noisy, 1000 * t)[:, :3]
-            clean = (noisy - (1 - kept).sqrt() * predicted) / kept.sqrt()
+            clean = (noisy - (1 - kept).sqrt() * denoiser.noise(noisy, t)) / kept.sqrt()
             scores[level].append(psnr((clean / 2 + 0.5).clamp(0, 1), x / 2 + 0.5))
     return {level: sum(values) / len(values) for level, values in scores.items()}

@@ -24,13 +24,20 @@ Loss = Callable[[Callable[..., Tensor], torch.Generator], Tensor]
 
 
 class Recipe(BaseModel):
-    """The numbers of a training run."""
+    """The numbers of a training run.
+
+    `images` is a name of the configuration's `training.images`; `crop` the side of what the
+    network sees.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    images: str = "photographs"
     steps: int
     batch: int
     crop: int
+    optimiser: Literal["adam", "sgd"] = "adam"
+    weight_decay: float = 0.0
     learning_rate: float = 1e-3
     warmup: int = 100
     ema: float = 0.999
@@ -57,7 +64,7 @@ class Run:
 
 
 def fit(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.Module, float]:
-    """Train `network` by Adam with a cosine schedule.
+    """Train `network` with a cosine schedule of the learning rate.
 
     Args:
         network: trained in place, on the device it is on.
@@ -72,7 +79,7 @@ def fit(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.Mo
     _keep_ends_in_float32(network)
     device = next(network.parameters()).device
     trained = [p for n, p in network.named_parameters() if "_mean" not in n]
-    optimiser = torch.optim.Adam(trained, lr=recipe.learning_rate, betas=(0.9, 0.99))
+    optimiser = _optimiser(trained, recipe)
     average = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema)
     )
@@ -112,6 +119,13 @@ def fit(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.Mo
                 _save(run, step, saved - started, parts)
     run.checkpoint.unlink(missing_ok=True)
     return average.module.eval().requires_grad_(False), time.monotonic() - started
+
+
+def _optimiser(trained: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    if recipe.optimiser == "adam":
+        return torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.99), weight_decay=decay)
+    return torch.optim.SGD(trained, lr=rate, momentum=0.9, nesterov=True, weight_decay=decay)
 
 
 def _rate(step: int, recipe: Recipe) -> float:

@@ -17,8 +17,10 @@ class Photos:
     """The photographs of a folder and of its subfolders, in sorted order.
 
     Args:
-        folder: any tree of images.
-        held_out: how many at the end are kept for measuring and never trained on.
+        folder: any tree of images. Where it has the subfolders train/ and test/, the first is
+            trained on and the held-out ones are taken evenly from the second.
+        held_out: how many are kept for measuring and never trained on: without these subfolders,
+            the last ones.
 
     Raises:
         Problem: the folder is missing or has too few images, or an image cannot be read.
@@ -28,19 +30,31 @@ class Photos:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise Problem(f"training images: folder {folder} does not exist")
-        files = sorted(f for f in self.folder.rglob("*") if f.suffix.lower() in SUFFIXES)
+        files = _images(self.folder)
         if len(files) <= held_out:
             raise Problem(
                 f"training images: {folder} has {len(files)} images, and {held_out} of them would "
                 "be held out for measuring"
             )
         self.fingerprint = fingerprint_of(files)
-        self.train = [torch.tensor(read_image(f)) for f in files[: len(files) - held_out]]
-        self.held_out = files[len(files) - held_out :]
+        if (self.folder / "train").is_dir() and (self.folder / "test").is_dir():
+            train, test = _images(self.folder / "train"), _images(self.folder / "test")
+            self.held_out = test[:: max(len(test) // held_out, 1)][:held_out]
+        else:
+            train, self.held_out = files[: len(files) - held_out], files[len(files) - held_out :]
+        self.train = [torch.tensor(read_image(f)) for f in train]
+        self._by_size: dict[int, list[Tensor]] = {}
+
+    def describe(self) -> str:
+        """What a card says of the data."""
+        return (
+            f"`{self.folder.name}`, {len(self.train)} images; {len(self.held_out)} others held out "
+            f"(`{self.held_out[0].name}` to `{self.held_out[-1].name}`)"
+        )
 
     def crops(self, count: int, size: int, generator: torch.Generator) -> Tensor:
         """Random crops (count, 3, size, size) in [0, 1], flipped and turned at random."""
-        images = [i for i in self.train if min(i.shape[-2:]) >= size]
+        images = self._as_large_as(size)
         if not images:
             raise Problem(f"training images: none in {self.folder} is as large as a crop of {size}")
         crops = []
@@ -53,10 +67,25 @@ class Photos:
             crops.append(crop.flip(2) if _integer(2, generator) else crop)
         return torch.stack(crops).float() / 255
 
+    def _as_large_as(self, size: int) -> list[Tensor]:
+        if size not in self._by_size:
+            self._by_size[size] = [i for i in self.train if min(i.shape[-2:]) >= size]
+        return self._by_size[size]
+
     def measured(self) -> Iterator[Tensor]:
-        """The held-out photographs, resized to 256 and cropped to 224: (1, 3, 224, 224), [0, 1]."""
+        """The held-out images (1, 3, H, W) in [0, 1].
+
+        Photographs are resized to 256 and cropped to 224; images of fewer pixels stay as they are.
+        """
         for file in self.held_out:
-            yield torch.tensor(read_image(file, resize=256, crop=224))[None].float() / 255
+            image = read_image(file)
+            if min(image.shape[-2:]) >= 224:
+                image = read_image(file, resize=256, crop=224)
+            yield torch.tensor(image)[None].float() / 255
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
 
 
 def _integer(below: int, generator: torch.Generator) -> int:

@@ -2,16 +2,24 @@
 
 import json
 import platform
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from puriflow import parts
 from puriflow.config import validated
 from puriflow.errors import Problem
+from puriflow.training.classifiers import (
+    Adversary,
+    ClassifierRecipe,
+    measure_classifier,
+    train_classifier,
+)
 from puriflow.training.diffusion import measure_denoising, train_diffusion
 from puriflow.training.fitting import Recipe, Run
+from puriflow.training.labelled import Labelled
 from puriflow.training.photos import Photos
 from puriflow.training.restorers import RestorerRecipe, measure_enlarging, train_restorer
 from puriflow.zoo.weights import save_weights
@@ -28,32 +36,28 @@ def train_part(
     out: Path,
     device: torch.device,
 ) -> None:
-    """Train a restorer or a diffusion network; writes NAME.safetensors, NAME.md and NAME.jsonl.
+    """Train a part; writes NAME.safetensors, NAME.md (its card) and NAME.jsonl (its log).
 
     Raises:
         Problem: the images or the recipe are unfit, or the part has no network to train.
     """
-    photos = Photos(images, held_out=held_out)
-    where = f"recipe of {name}"
-    recipe = validated(RestorerRecipe if family == "restorers" else Recipe, numbers, where)
+    trainer = TRAINERS[family]
+    recipe = validated(trainer.recipe, numbers, f"recipe of {name}")
+    data = trainer.data(images, held_out)
     torch.manual_seed(recipe.seed)  # the network's initialisation
     part = parts.build(family, name, {**spec, "weights": None}).to(device)
     if not hasattr(part, "network"):
         raise Problem(f"{family}.{name} has no network to train")
     run = Run(
         name=name,
-        identity=json.dumps([spec, recipe.model_dump(), photos.fingerprint], sort_keys=True),
+        identity=json.dumps([spec, recipe.model_dump(), data.fingerprint], sort_keys=True),
         checkpoint=out / f"{name}.checkpoint",
         log=out / f"{name}.jsonl",
     )
-    if family == "restorers":
-        seconds = train_restorer(part, photos, recipe, run)
-        quality = _enlarging_lines(measure_enlarging(part, photos, recipe))
-    else:
-        seconds = train_diffusion(part, photos, recipe, run)
-        quality = _denoising_lines(measure_denoising(part.network, photos))
+    seconds = trainer.train(part, data, recipe, run)
+    quality = trainer.quality(part, data, recipe)
     save_weights(part.network, out / f"{name}.safetensors")
-    text = card(name, spec, recipe, photos, quality, seconds, part.network, device)
+    text = card(name, spec, recipe, data, quality, seconds, part.network, device)
     (out / f"{name}.md").write_text(text)
 
 
@@ -61,7 +65,7 @@ def card(
     name: str,
     spec: dict[str, Any],
     recipe: Recipe,
-    photos: Photos,
+    data: Photos | Labelled,
     quality: list[str],
     seconds: float,
     network: torch.nn.Module,
@@ -75,8 +79,7 @@ def card(
             f"# {name}",
             "",
             f"- network: `{json.dumps(architecture)}`, {parameters:,} parameters",
-            f"- data: `{photos.folder.name}`, {len(photos.train)} photographs; the last "
-            f"{len(photos.held_out)} in sorted order held out",
+            f"- data: {data.describe()}",
             f"- recipe: `{recipe.model_dump_json()}`",
             f"- time: {seconds / 60:.0f} minutes on {device.type} ({platform.machine()}, "
             f"{torch.get_num_threads()} threads), torch {torch.__version__}",
@@ -87,20 +90,49 @@ def card(
     )
 
 
-def _enlarging_lines(measured: dict[str, dict[str, float]]) -> list[str]:
+def _enlarging(part: Any, photos: Photos, recipe: RestorerRecipe) -> list[str]:
     lines = [
         "Mean PSNR on the held-out photographs (resized to 256, cropped to 224), in dB:",
         "",
         "| low-resolution images | network | bicubic | gain |",
         "|---|---|---|---|",
     ]
-    for kind, values in measured.items():
+    for kind, values in measure_enlarging(part, photos, recipe).items():
         network, bicubic = values["network"], values["bicubic"]
         lines.append(f"| {kind} | {network:.2f} | {bicubic:.2f} | {network - bicubic:+.2f} |")
     return lines
 
 
-def _denoising_lines(measured: dict[int, float]) -> list[str]:
-    head = "Mean PSNR of the one-call estimate of x0 on the held-out photographs, in dB:"
-    rows = [f"| {level} | {value:.2f} |" for level, value in measured.items()]
+def _denoising(part: Any, photos: Photos, recipe: Recipe) -> list[str]:
+    head = "Mean PSNR of the one-call estimate of x0 on the held-out images, in dB:"
+    rows = [f"| {level} | {psnr:.2f} |" for level, psnr in measure_denoising(part, photos).items()]
     return [head, "", "| t' | PSNR |", "|---|---|", *rows]
+
+
+def _classifying(part: Any, data: Labelled, recipe: ClassifierRecipe) -> list[str]:
+    measured = measure_classifier(part, data, recipe.adversary or Adversary())
+    rows = [f"| {k} | {n} | {100 * hit / n:.2f} % |" for k, (hit, n) in measured.items()]
+    head = "Right answers on test images; attacked by PGD-20 within 8/255, step 2/255:"
+    return [head, "", "| images | n | accuracy |", "|---|---|---|", *rows]
+
+
+class Trainer(NamedTuple):
+    """How a family of parts is trained and measured."""
+
+    recipe: type[Recipe]
+    data: Callable[[Path, int], Photos | Labelled]
+    train: Callable[..., float]
+    quality: Callable[..., list[str]]
+
+
+def _photos(folder: Path, held_out: int) -> Photos:
+    return Photos(folder, held_out=held_out)
+
+
+TRAINERS = {
+    "restorers": Trainer(RestorerRecipe, _photos, train_restorer, _enlarging),
+    "networks": Trainer(Recipe, _photos, train_diffusion, _denoising),
+    "classifiers": Trainer(
+        ClassifierRecipe, lambda folder, _: Labelled(folder), train_classifier, _classifying
+    ),
+}

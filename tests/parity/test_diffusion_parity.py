@@ -6,8 +6,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from puriflow.diffusion.adm import ADM
-from puriflow.diffusion.networks import Score
-from puriflow.diffusion.vp import beta, diffuse
+from puriflow.diffusion.ddpmpp import DDPMpp
+from puriflow.diffusion.denoisers import VPDenoiser
+from puriflow.diffusion.edm import EDMPrecond, SongUNet, VPPrecond
+from puriflow.diffusion.vp import alpha_bar, beta, diffuse
 from puriflow.purifiers.vpsde import VPSDE, time_grid
 
 
@@ -53,27 +55,37 @@ class Recorded:
         return self.draws.pop(0)
 
 
-def diffpure(f, level):
-    net = TinyEps(6)
+# score_type of the official code: channels of the network, and how it is told the time
+KINDS = {
+    "guided": (6, {"timesteps": 1000, "integer_steps": True}),
+    "score_sde": (3, {"timesteps": 999}),
+}
+
+
+def diffpure(f, level, kind="guided"):
+    channels, conventions = KINDS[kind]
+    net = TinyEps(channels)
     state = f.weights()
-    prefix = "guided."
+    prefix = f"{kind}."
     net.load_state_dict(
         {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     )
-    return VPSDE(Score(net, integer_steps=True), t=level, step=1, resize=None), net
+    return VPSDE(VPDenoiser(net, **conventions), t=level, step=1, resize=None), net
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("level", [10, 90])
-def test_diffpure_end_to_end_with_its_gradient(fixture, level):
+def test_diffpure_end_to_end_with_its_gradient(fixture, level, kind):
     f = fixture("diffpure-vpsde")
-    purifier, net = diffpure(f, level)
+    purifier, net = diffpure(f, level, kind)
     x0 = f[f"in.t{level}.x0"].requires_grad_()
     purified = purifier((x0 + 1) / 2, Recorded(f, level)) * 2 - 1
     labels = torch.tensor(net.labels)
-    (gradient,) = torch.autograd.grad((f["in.cotangent"] * purified).sum(), x0)
-    f.check(f"out.t{level}.guided.x", purified.detach())
-    f.check(f"out.t{level}.guided.labels", labels)
-    f.check(f"out.t{level}.guided.grad", gradient)
+    f.check(f"out.t{level}.{kind}.x", purified.detach())
+    f.check(f"out.t{level}.{kind}.labels", labels)
+    if kind == "guided":  # the fixture has the gradient of this one only
+        (gradient,) = torch.autograd.grad((f["in.cotangent"] * purified).sum(), x0)
+        f.check(f"out.t{level}.guided.grad", gradient)
 
 
 @pytest.mark.parametrize("level", [10, 90])
@@ -84,17 +96,75 @@ def test_diffpure_s_grid_and_forward_noise(fixture, level):
     f.check(f"out.t{level}.x_noised", noised)
 
 
-def test_diffpure_s_drift_and_diffusion(fixture):
+@pytest.mark.parametrize(("kind", "name"), [("guided", "guided_diffusion"), ("score_sde",) * 2])
+def test_diffpure_s_drift_and_diffusion(fixture, kind, name):
     f = fixture("diffpure-vpsde")
-    purifier, net = diffpure(f, 10)
+    purifier, net = diffpure(f, 10, kind)
     x = f["in.f.x"].reshape(-1, 3, 8, 8)
     drifts, labels = [], []
     with torch.no_grad():
         for s in f["in.f.s"]:
             t = 1 - s
-            drift = 0.5 * beta(t) * x + beta(t) * purifier.score(x, t)
+            drift = 0.5 * beta(t) * x + beta(t) * purifier.denoiser.score(x, t)
             drifts.append(drift.flatten(1))
             labels.append([net.labels[-1]] * len(x))
-    f.check("out.f.guided_diffusion", torch.stack(drifts))
-    f.check("out.f.guided_diffusion.labels", torch.tensor(labels))
+    f.check(f"out.f.{name}", torch.stack(drifts))
+    f.check(f"out.f.{name}.labels", torch.tensor(labels))
     f.check("out.g", beta(1 - f["in.f.s"]).sqrt())
+
+
+def test_ddpmpp(fixture):
+    f = fixture("ddpmpp")
+    model, data = f.config["model"], f.config["data"]
+    net = DDPMpp(
+        image_size=data["image_size"],
+        channels=model["nf"],
+        channel_mult=model["ch_mult"],
+        num_res_blocks=model["num_res_blocks"],
+        attn_resolutions=model["attn_resolutions"],
+        num_scales=model["num_scales"],
+    ).eval()
+    net.load_state_dict(f.weights(), strict=True)
+    denoiser = VPDenoiser(net, timesteps=999)
+    x, mixed = f["in.x"], f["in.t_mixed"]
+    with torch.no_grad():
+        for k, t in enumerate(f["in.t_list"]):
+            f.check(f"out.model_{k}", net(x, t.expand(2) * 999))
+            f.check(f"out.score_{k}", denoiser.score(x, t))
+        f.check("out.model_mixed", net(x, mixed * 999))
+        f.check("out.score_mixed", denoiser.score(x, mixed))
+        f.check("out.model_small", net(f["in.x_small"], torch.full((2,), 99.9)))
+    f.check("out.std_mixed", (1 - alpha_bar(mixed)).sqrt())
+
+
+def test_the_emas_order_of_parameters_is_ours(fixture):
+    f = fixture("ddpmpp")
+    model = f.config["model"]
+    net = DDPMpp(channels=model["nf"], channel_mult=model["ch_mult"], num_res_blocks=1)
+    names = [name for name, _ in net.named_parameters()]
+    assert names == f.meta["weights"]["parameter_order"]
+
+
+def test_edm(fixture):
+    f = fixture("edm")
+    config = f.config
+    net = SongUNet(
+        image_size=config["img_resolution"],
+        channels=config["model_channels"],
+        channel_mult=config["channel_mult"],
+        num_blocks=config["num_blocks"],
+        attn_resolutions=config["attn_resolutions"],
+        augment_dim=config["augment_dim"],
+    )
+    edm, vp = EDMPrecond(net).eval(), VPPrecond(net).eval()
+    edm.load_state_dict(f.weights(), strict=True)
+    x, mixed = f["in.x"], f["in.sigma_mixed"]
+    with torch.no_grad():
+        for k, sigma in enumerate(f["in.sigma_list"]):
+            f.check(f"out.edm_{k}", edm(x * (1 + sigma), sigma))
+        for k, sigma in enumerate(f["in.sigma_vp"]):
+            f.check(f"out.vp_{k}", vp(x, sigma))
+        f.check("out.edm_mixed", edm(x, mixed))
+        f.check("out.edm_aug", edm(x, mixed, f["in.augment_labels"]))
+        f.check("out.edm_small", edm(f["in.x_small"], torch.tensor(0.3)))
+        f.check("out.F_mixed", net(x, torch.tensor([0.1, -0.5])))

@@ -24,7 +24,7 @@ def test_normalisation_is_inside_the_model():
     mean = torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1)
     with torch.no_grad():
-        expected = classifier.model((images - mean) / std)
+        expected = classifier.network((images - mean) / std)
         torch.testing.assert_close(classifier(images), expected)
 
 
@@ -35,10 +35,10 @@ def test_the_papers_classifiers_load_from_a_local_file(tmp_path, library, name):
     spec = {"kind": "pretrained", "library": library, "name": name}
     made = parts.build("classifiers", "c", {**spec, "weights": None})
     file = tmp_path / "weights.pth"
-    torch.save({"model": made.model.state_dict()}, file)
+    torch.save({"model": made.network.state_dict()}, file)
     loaded = parts.build("classifiers", "c", {**spec, "weights": str(file)})
-    for key, value in made.model.state_dict().items():
-        assert torch.equal(value, loaded.model.state_dict()[key])
+    for key, value in made.network.state_dict().items():
+        assert torch.equal(value, loaded.network.state_dict()[key])
 
 
 def test_what_is_missing_or_wrong_is_named(tmp_path):

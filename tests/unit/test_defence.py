@@ -2,7 +2,7 @@ import torch
 from torch import nn
 
 from puriflow import Defence
-from puriflow.diffusion.networks import Score
+from puriflow.diffusion.denoisers import VPDenoiser
 from puriflow.diffusion.vp import diffuse
 from puriflow.purifiers.vpsde import VPSDE
 from puriflow.seeding import ImageNoise
@@ -21,7 +21,7 @@ class Net(nn.Module):
 
 def defence(step=20):
     torch.manual_seed(0)
-    purifier = VPSDE(Score(Net(), integer_steps=False), t=30, step=step, resize=None)
+    purifier = VPSDE(VPDenoiser(Net(), integer_steps=False), t=30, step=step, resize=None)
     classifier = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 4).double())
     restorer = nn.Conv2d(3, 3, 3, padding=1).double()
     return Defence(restorer, purifier, classifier).requires_grad_(False)

@@ -78,7 +78,7 @@ def test_training_leaves_weights_a_card_and_a_log(folder, tmp_path, tiny_adm, fa
         said = "| 150 |"
     card = (tmp_path / "net.md").read_text()
     assert said in card
-    assert "4 photographs; the last 2 in sorted order held out" in card
+    assert "4 images; 2 others held out (`4.png` to `5.png`)" in card
     line = json.loads((tmp_path / "net.jsonl").read_text().splitlines()[-1])
     assert line["step"] == 6
     assert np.isfinite(line["loss"])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from puriflow.diffusion.networks import Score
+from puriflow.diffusion.denoisers import VPDenoiser
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, alpha_bar, beta, diffuse
 from puriflow.errors import Problem
 from puriflow.purifiers.vpsde import VPSDE, time_grid
@@ -46,8 +46,8 @@ def test_diffpure_s_step_takes_exactly_t_prime_evaluations(level):
     ],
 )
 def test_labels_truncate_in_float32_as_published(level, first):
-    score = Score(torch.nn.Identity(), integer_steps=True)
-    labels = [score.label(t).item() for t in time_grid(level, 1)[:-1]]
+    denoiser = VPDenoiser(torch.nn.Identity(), integer_steps=True)
+    labels = [denoiser.label(t).item() for t in time_grid(level, 1)[:-1]]
     assert labels[: len(first)] == first
     assert min(labels) >= 1
 
@@ -80,8 +80,8 @@ class Gaussian(torch.nn.Module):
 @pytest.mark.parametrize(("step", "tolerance"), [(1, 0.01), (5, 0.03), (20, 0.06)])
 def test_the_reverse_sde_keeps_a_gaussian_distribution(step, tolerance):
     spread = 0.5
-    score = Score(Gaussian(spread), integer_steps=False)
-    purifier = VPSDE(score, t=150, step=step, resize=None)
+    denoiser = VPDenoiser(Gaussian(spread), integer_steps=False)
+    purifier = VPSDE(denoiser, t=150, step=step, resize=None)
     generator = torch.Generator().manual_seed(0)
     x = spread * torch.randn(1, 3, 128, 128, generator=generator)
     purified = purifier((x + 1) / 2, ImageNoise(0, "test", [0])) * 2 - 1
@@ -92,10 +92,10 @@ def test_the_reverse_sde_keeps_a_gaussian_distribution(step, tolerance):
 
 
 def test_purified_images_come_nearer_to_the_clean_ones_than_noisy_ones_were():
-    score = Score(Gaussian(0.05), integer_steps=False)
+    denoiser = VPDenoiser(Gaussian(0.05), integer_steps=False)
     clean = torch.full((1, 3, 32, 32), 0.5)
     noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
-    purified = VPSDE(score, t=100, step=1, resize=None)(noisy, ImageNoise(0, "test", [0]))
+    purified = VPSDE(denoiser, t=100, step=1, resize=None)(noisy, ImageNoise(0, "test", [0]))
     assert (purified - clean).square().mean() < 0.25 * (noisy - clean).square().mean()
 
 
@@ -114,7 +114,7 @@ def test_resizing_goes_to_the_networks_size_and_back():
             seen.append(tuple(x.shape[-2:]))
             return torch.zeros_like(x)
 
-    purifier = VPSDE(Score(Spy(), integer_steps=True), t=2, step=1, resize=20)
+    purifier = VPSDE(VPDenoiser(Spy(), integer_steps=True), t=2, step=1, resize=20)
     out = purifier(torch.rand(2, 3, 16, 16), ImageNoise(0, "test", [0, 1]))
     assert out.shape == (2, 3, 16, 16)
     assert set(seen) == {(20, 20)}
@@ -123,4 +123,4 @@ def test_resizing_goes_to_the_networks_size_and_back():
 @pytest.mark.parametrize(("t", "step"), [(0, 1), (1001, 1), (10, 0)])
 def test_impossible_levels_and_steps_are_refused(t, step):
     with pytest.raises(Problem, match="must"):
-        VPSDE(Score(torch.nn.Identity(), integer_steps=True), t=t, step=step, resize=None)
+        VPSDE(VPDenoiser(torch.nn.Identity(), integer_steps=True), t=t, step=step, resize=None)

@@ -1,0 +1,99 @@
+"""Wide residual networks (Zagoruyko and Komodakis 2016) in RobustBench's `WideResNet` layout.
+
+WRN-28-10 "Standard" of RobustBench, the paper's CIFAR-10 victim, is `depth` 28 and `width` 10. It
+takes [0, 1] images as they are; WRN-70-16-dropout normalises them, which `mean` and `std` say.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from puriflow.classifiers.normalised import Normalised
+from puriflow.errors import Problem
+from puriflow.zoo.weights import load_network
+
+
+class BasicBlock(nn.Module):
+    """Two normalised convolutions added to the input, which a 1x1 convolution fits if need be."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, dropout: float):
+        super().__init__()
+        self.dropout = dropout
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.convShortcut = (
+            nn.Conv2d(inputs, outputs, 1, stride, bias=False) if inputs != outputs else None
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C', H/stride, W/stride)."""
+        h = F.relu(self.bn1(x))
+        # Where the width changes, the shortcut starts behind the first normalisation.
+        shortcut = x if self.convShortcut is None else self.convShortcut(h)
+        h = F.relu(self.bn2(self.conv1(h)))
+        h = F.dropout(h, self.dropout, self.training)
+        return shortcut + self.conv2(h)
+
+
+class BlockGroup(nn.Module):
+    """Blocks of one width, under the official key `layer`."""
+
+    def __init__(self, blocks: int, inputs: int, outputs: int, stride: int, dropout: float):
+        super().__init__()
+        self.layer = nn.Sequential(
+            BasicBlock(inputs, outputs, stride, dropout),
+            *(BasicBlock(outputs, outputs, 1, dropout) for _ in range(blocks - 1)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C', H/stride, W/stride)."""
+        return self.layer(x)
+
+
+def blocks_of(depth: int) -> int:
+    """Blocks of each of the three groups of a wide residual network.
+
+    Raises:
+        Problem: `depth` is not 6 n + 4.
+    """
+    if depth < 10 or (depth - 4) % 6:
+        raise Problem(f"depth {depth} of a wide residual network is not 10, 16, 22, 28, ...")
+    return (depth - 4) // 6
+
+
+class WideResNet(nn.Module):
+    """The network: images (N, 3, 32, 32) to logits (N, classes)."""
+
+    def __init__(self, *, depth: int, width: int, classes: int = 10, dropout: float = 0.0):
+        super().__init__()
+        blocks = blocks_of(depth)
+        widths = [16, 16 * width, 32 * width, 64 * width]
+        self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
+        self.block1 = BlockGroup(blocks, widths[0], widths[1], 1, dropout)
+        self.block2 = BlockGroup(blocks, widths[1], widths[2], 2, dropout)
+        self.block3 = BlockGroup(blocks, widths[2], widths[3], 2, dropout)
+        self.bn1 = nn.BatchNorm2d(widths[3])
+        self.fc = nn.Linear(widths[3], classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, classes) of normalised images."""
+        h = self.block3(self.block2(self.block1(self.conv1(x))))
+        return self.fc(F.avg_pool2d(F.relu(self.bn1(h)), 8).flatten(1))
+
+
+def build(
+    *,
+    weights: str | None,
+    depth: int = 28,
+    width: int = 10,
+    classes: int = 10,
+    dropout: float = 0.0,
+    mean: Sequence[float] = (0.0, 0.0, 0.0),
+    std: Sequence[float] = (1.0, 1.0, 1.0),
+) -> Normalised:
+    """A wide residual network; the default numbers are WRN-28-10 "Standard" of RobustBench."""
+    network = WideResNet(depth=depth, width=width, classes=classes, dropout=dropout)
+    return Normalised(load_network(network, weights), mean=mean, std=std)

@@ -1,0 +1,125 @@
+"""One interface to every diffusion network: its noise, its score and its denoised image.
+
+Networks differ in what they predict (the noise, the score, the clean image), in how they count the
+noise level (integer or continuous timesteps of the VP-SDE, a sigma) and in how their input is
+scaled. A purifier asks a `Denoiser` instead, at time t of the VP-SDE or at a sigma, whichever suits
+its algorithm. The two are one thing: a VP state x_t is sqrt(alpha_bar) times a VE state at
+sigma = sqrt((1 - alpha_bar) / alpha_bar). All images are on [-1, 1].
+"""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, alpha_bar, time_of_sigma
+from puriflow.errors import unknown
+
+
+class Denoiser(nn.Module, ABC):
+    """A diffusion network behind one interface. Levels are scalars or one for each image (N,)."""
+
+    network: nn.Module
+
+    @abstractmethod
+    def noise(self, x: Tensor, t: Tensor) -> Tensor:
+        """The standard normal noise expected in the VP state x (N, 3, H, W) at time t in (0, 1]."""
+
+    @abstractmethod
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """D(x; sigma): the clean image expected behind the VE state x = x0 + sigma noise."""
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """`noise`: what training fits."""
+        return self.noise(x, t)
+
+    def score(self, x: Tensor, t: Tensor) -> Tensor:
+        """The score of the VP-SDE at time t: -noise / sqrt(1 - alpha_bar(t))."""
+        return -self.noise(x, t) / like(x, 1 - alpha_bar(t)).sqrt()
+
+    def score_ve(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """The score of the VE state x at sigma: (D(x; sigma) - x) / sigma^2."""
+        return (self.denoise(x, sigma) - x) / like(x, sigma) ** 2
+
+
+class VPDenoiser(Denoiser):
+    """A network of the VP-SDE: (x_t, timesteps (N,)) to the noise or the score.
+
+    Args:
+        network: may return variance channels behind the first three, which are dropped.
+        timesteps: the timestep that t = 1 is: 1000 for ADM, 999 for score_sde.
+        integer_steps: the network knows integer timesteps only, as ADM does. `noise` then feeds
+            trunc(1000 t), which is DiffPure's rule, and `denoise` the timestep whose own sigma is
+            nearest.
+        predicts: `noise`, or `score` for a network that returns the score itself.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        timesteps: float = 1000,
+        integer_steps: bool = False,
+        predicts: Literal["noise", "score"] = "noise",
+    ):
+        super().__init__()
+        if predicts not in ("noise", "score"):
+            raise unknown("prediction", predicts, ("noise", "score"))
+        self.network = network
+        self.timesteps = timesteps
+        self.integer_steps = integer_steps
+        self.predicts = predicts
+        levels = torch.from_numpy((1 / DISCRETE_ALPHA_BAR - 1) ** 0.5)
+        self.register_buffer("levels", levels, persistent=False)  # sigma of each integer timestep
+
+    def label(self, t: Tensor) -> Tensor:
+        """What the network is told at time t: its timestep.
+
+        Truncation in float32 is part of the published behaviour: t' = 10 gives 9, 9, 8, ..., 1.
+        """
+        label = t.float() * self.timesteps
+        return label.long() if self.integer_steps else label
+
+    def noise(self, x: Tensor, t: Tensor) -> Tensor:
+        """See `Denoiser.noise`."""
+        return self._noise(x, self.label(t), like(x, 1 - alpha_bar(t)).sqrt())
+
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """See `Denoiser.denoise`."""
+        sigma = torch.as_tensor(sigma, device=x.device)
+        if self.integer_steps:
+            label = (self.levels - sigma.reshape(-1, 1)).abs().argmin(1).reshape(sigma.shape)
+        else:
+            label = self.label(time_of_sigma(sigma))
+        sigma = like(x, sigma)
+        kept = 1 / (1 + sigma**2)
+        return x - sigma * self._noise(kept.sqrt() * x, label, (1 - kept).sqrt())
+
+    def _noise(self, x: Tensor, label: Tensor, std: Tensor) -> Tensor:
+        output = self.network(x, label.expand(len(x)))[:, : x.shape[1]]
+        return output if self.predicts == "noise" else -std * output
+
+
+class SigmaDenoiser(Denoiser):
+    """A network that is D itself, (x, sigma) to the clean image, as EDM's preconditioned ones."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def noise(self, x: Tensor, t: Tensor) -> Tensor:
+        """See `Denoiser.noise`."""
+        kept = alpha_bar(t)
+        sigma = ((1 - kept) / kept).sqrt()
+        scale = like(x, kept.sqrt())
+        return (x - scale * self.network(x / scale, sigma)) / like(x, 1 - kept).sqrt()
+
+    def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """See `Denoiser.denoise`."""
+        return self.network(x, torch.as_tensor(sigma, device=x.device))
+
+
+def like(x: Tensor, values: Tensor) -> Tensor:
+    """A scalar or (N,) values in the type of x, shaped to multiply it (N, C, H, W)."""
+    return torch.as_tensor(values, dtype=x.dtype, device=x.device).reshape(-1, 1, 1, 1)

@@ -1,0 +1,75 @@
+"""Labelled images for training a classifier: a folder of classes, kept as bytes."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from puriflow.errors import Problem
+from puriflow.images.reading import read_image
+from puriflow.images.samples import fingerprint_of
+from puriflow.training.photos import SUFFIXES
+
+
+class Labelled:
+    """The images of `<folder>/train/<class>/` and `<folder>/test/<class>/`, all of one size.
+
+    A class is the place of its name in sorted order, which for CIFAR-10 is the official order.
+
+    Raises:
+        Problem: a folder is missing or empty, its classes differ, or an image cannot be read.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.classes = _classes(self.folder / "train")
+        if _classes(self.folder / "test") != self.classes:
+            raise Problem(f"training images: {folder}/train and {folder}/test have other classes")
+        files = {part: self._files(part) for part in ("train", "test")}
+        self.fingerprint = fingerprint_of([file for part in files.values() for file, _ in part])
+        self.train = _load(files["train"])
+        self.test = _load(files["test"])
+
+    def _files(self, part: str) -> list[tuple[Path, int]]:
+        return [
+            (file, label)
+            for label, name in enumerate(self.classes)
+            for file in sorted((self.folder / part / name).iterdir())
+            if file.suffix.lower() in SUFFIXES
+        ]
+
+    def describe(self) -> str:
+        """What a card says of the data."""
+        return (
+            f"`{self.folder.name}`, {len(self.train[0])} training and {len(self.test[0])} test "
+            f"images of {len(self.classes)} classes"
+        )
+
+    def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Random training images (count, 3, H, W) in [0, 1], shifted and mirrored, and labels."""
+        images, labels = self.train
+        chosen = torch.randint(len(images), (count,), generator=generator)
+        padded = F.pad(images[chosen].float() / 255, [4] * 4, mode="reflect")
+        height, width = images.shape[-2:]
+        shifts = torch.randint(9, (count, 2), generator=generator).tolist()
+        mirrored = torch.rand(count, generator=generator) < 0.5
+        cut = torch.stack(
+            [x[:, i : i + height, j : j + width] for x, (i, j) in zip(padded, shifts, strict=True)]
+        )
+        return torch.where(mirrored[:, None, None, None], cut.flip(3), cut), labels[chosen]
+
+
+def _classes(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise Problem(f"training images: folder {folder} does not exist")
+    return sorted(part.name for part in folder.iterdir() if part.is_dir())
+
+
+def _load(files: list[tuple[Path, int]]) -> tuple[Tensor, Tensor]:
+    if not files:
+        raise Problem("training images: the folders of the classes are empty")
+    images = [torch.tensor(read_image(file)) for file, _ in files]
+    if len({image.shape for image in images}) > 1:
+        raise Problem("training images: a classifier needs images of one size")
+    return torch.stack(images), torch.tensor([label for _, label in files])
