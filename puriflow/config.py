@@ -72,6 +72,7 @@ class Config(BaseModel):
     restorers: dict[Name, Role]
     networks: dict[Name, Role]
     purifiers: dict[Name, Role]
+    features: dict[Name, Role] = {}
     training: Training = Training()
 
     def role(self, family: str, name: str) -> Role:

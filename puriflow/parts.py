@@ -21,6 +21,7 @@ FAMILIES = {
     "networks": "diffusion",
     "purifiers": "purifiers",
     "classifiers": "classifiers",
+    "features": "features",
 }
 
 

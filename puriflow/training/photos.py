@@ -10,6 +10,7 @@ from puriflow.errors import Problem
 from puriflow.images.reading import read_image
 from puriflow.images.samples import fingerprint_of
 
+ICON = 64  # pixels: what is smaller is no photograph
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
@@ -75,13 +76,12 @@ class Photos:
     def measured(self) -> Iterator[Tensor]:
         """The held-out images (1, 3, H, W) in [0, 1].
 
-        Photographs are resized to 256 and cropped to 224; images of fewer pixels stay as they are.
+        Photographs are resized to 256 and cropped to 224; icons, like CIFAR-10's, stay as they are.
         """
+        icons = min(self.train[0].shape[-2:]) < ICON
+        size = {} if icons else {"resize": 256, "crop": 224}
         for file in self.held_out:
-            image = read_image(file)
-            if min(image.shape[-2:]) >= 224:
-                image = read_image(file, resize=256, crop=224)
-            yield torch.tensor(image)[None].float() / 255
+            yield torch.tensor(read_image(file, **size))[None].float() / 255
 
 
 def _images(folder: Path) -> list[Path]:

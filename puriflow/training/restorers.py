@@ -1,4 +1,4 @@
-"""Train a super-resolution network on pairs made from photographs, with an L1 loss."""
+"""Train a super-resolution network on pairs made from photographs, with L1 or adversarially."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -7,18 +7,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from puriflow.errors import Problem
 from puriflow.metrics.psnr import psnr
 from puriflow.restorers.rescaling import UpDown
+from puriflow.training.adversarial import Adversarial, Game
 from puriflow.training.degradations import Round, bicubic, real
 from puriflow.training.fitting import Recipe, Run, fit
 from puriflow.training.photos import Photos
 
 
 class RestorerRecipe(Recipe):
-    """A recipe and the kind of low-resolution images; `crop` is the side of these."""
+    """A recipe and the kind of low-resolution images; `crop` is the side of these.
+
+    `start` names the restorer of the same track whose trained weights are the start; `adversarial`
+    adds its terms to the L1 loss.
+    """
 
     degradation: Literal["bicubic", "real"] = "bicubic"
     rounds: tuple[Round, ...] = (Round(),)
+    start: str | None = None
+    adversarial: Adversarial | None = None
 
 
 def train_restorer(restorer: UpDown, photos: Photos, recipe: RestorerRecipe, run: Run) -> float:
@@ -38,7 +46,20 @@ def train_restorer(restorer: UpDown, photos: Photos, recipe: RestorerRecipe, run
         low = low.to(device, memory_format=torch.channels_last)
         return F.l1_loss(predict(low).float() / restorer.value_range, high.to(device))
 
-    restorer.network, seconds = fit(restorer.network, loss, recipe, run)
+    def loss_of_both(predict: Callable[..., Tensor], generator: torch.Generator) -> Tensor:
+        high = photos.crops(recipe.batch, recipe.crop * restorer.scale, generator)
+        low = degrade(high, restorer.scale, recipe, generator)
+        low = low.to(device, memory_format=torch.channels_last)
+        return predict(low, high.to(device, memory_format=torch.channels_last))
+
+    if recipe.adversarial is None:
+        restorer.network, seconds = fit(restorer.network, loss, recipe, run)
+    else:
+        if restorer.value_range != 1 or len(scales) > 1:
+            raise Problem(f"{run.name}: adversarial training is for one scale and values in [0, 1]")
+        game = Game(restorer.network, recipe.adversarial).to(device)
+        trained, seconds = fit(game, loss_of_both, recipe, run)
+        restorer.network = trained.network
     if len(scales) > 1:
         restorer.network.scale = restorer.scale
     return seconds

@@ -11,6 +11,7 @@ import torch
 from puriflow import parts
 from puriflow.config import validated
 from puriflow.errors import Problem
+from puriflow.provenance import weights_hashes
 from puriflow.training.classifiers import (
     Adversary,
     ClassifierRecipe,
@@ -45,12 +46,17 @@ def train_part(
     recipe = validated(trainer.recipe, numbers, f"recipe of {name}")
     data = trainer.data(images, held_out)
     torch.manual_seed(recipe.seed)  # the network's initialisation
-    part = parts.build(family, name, {**spec, "weights": None}).to(device)
+    start = getattr(recipe, "start", None)
+    weights = None if start is None else str(out / f"{start}.safetensors")
+    part = parts.build(family, name, {**spec, "weights": weights}).to(device)
     if not hasattr(part, "network"):
         raise Problem(f"{family}.{name} has no network to train")
     run = Run(
         name=name,
-        identity=json.dumps([spec, recipe.model_dump(), data.fingerprint], sort_keys=True),
+        identity=json.dumps(
+            [spec, recipe.model_dump(), data.fingerprint, weights_hashes({"weights": weights})],
+            sort_keys=True,
+        ),
         checkpoint=out / f"{name}.checkpoint",
         log=out / f"{name}.jsonl",
     )

@@ -1,0 +1,20 @@
+"""Stages of EfficientNet-Lite0: VGG-19's stand-in on the mini track, with real ImageNet weights.
+
+Layers are stem (behind its activation) and stage1 to stage7 (each behind its last block).
+"""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from puriflow.classifiers import efficientnet_lite0
+from puriflow.features.layers import Features
+
+
+def build(*, layers: Sequence[str]) -> Features:
+    """Feature maps of the mini track's classifier."""
+    classifier = efficientnet_lite0.build()
+    network = classifier.network
+    stages = [(f"stage{i}", stage) for i, stage in enumerate(network.blocks, start=1)]
+    stem = nn.Sequential(network.conv_stem, network.bn1)
+    return Features([("stem", stem), *stages], layers, classifier)

@@ -1,0 +1,51 @@
+"""A feature network: named layers in a row, and what comes out of those that are asked for."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from puriflow.classifiers.normalised import Normalised
+from puriflow.errors import Problem, unknown
+
+
+class Features(nn.Module):
+    """Feature maps of some layers; what lies behind the last of them is not computed.
+
+    Args:
+        layers: name and module of every layer, in the order in which they are applied.
+        wanted: names of those whose output is returned.
+        classifier: whose normalisation the images get.
+
+    Raises:
+        Problem: a layer is unknown, or none is wanted.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[tuple[str, nn.Module]],
+        wanted: Sequence[str],
+        classifier: Normalised,
+    ):
+        super().__init__()
+        names = [name for name, _ in layers]
+        if not wanted:
+            raise Problem(f"no layer is wanted; known are {', '.join(names)}")
+        for name in wanted:
+            if name not in names:
+                raise unknown("layer", name, names)
+        last = max(names.index(name) for name in wanted)
+        self.wanted = tuple(wanted)
+        self.layers = nn.ModuleDict(dict(layers[: last + 1]))
+        self.register_buffer("mean", classifier.mean, persistent=False)
+        self.register_buffer("std", classifier.std, persistent=False)
+        self.eval().requires_grad_(False)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Images (N, 3, H, W) in [0, 1] to a feature map (N, C, h, w) for each wanted layer."""
+        x = (images - self.mean) / self.std
+        found = {}
+        for name, layer in self.layers.items():
+            x = layer(x)
+            if name in self.wanted:
+                found[name] = x
+        return found

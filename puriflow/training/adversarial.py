@@ -1,0 +1,105 @@
+"""Train a super-resolution net against a discriminator, as ESRGAN and Real-ESRGAN were.
+
+The loss of the net is L1, plus a distance of feature maps, plus what it takes to pass for a
+photograph (Ledig et al. 2017; Wang et al. 2018, 2021). Both players move at every step, by one
+optimiser: the net's loss sees the discriminator's parameters as constants, and the other way round.
+"""
+
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from puriflow import parts
+from puriflow.features.layers import Features
+
+
+class Adversarial(BaseModel):
+    """The second and third term of the loss.
+
+    `features` is a part of the family `features`; `width` of the discriminator's first layer.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    features: dict[str, Any]
+    feature_weight: float = 0.1
+    weight: float = 0.005  # ESRGAN's
+    width: int = 16
+
+
+class Discriminator(nn.Module):
+    """Real-ESRGAN's U-Net with spectral normalisation, two levels deep: a verdict a pixel."""
+
+    def __init__(self, width: int):
+        super().__init__()
+
+        def conv(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
+            return spectral_norm(nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False))
+
+        self.first = nn.Conv2d(3, width, 3, padding=1)
+        self.down1 = conv(width, 2 * width, 2)
+        self.down2 = conv(2 * width, 4 * width, 2)
+        self.up1 = conv(4 * width, 2 * width)
+        self.up2 = conv(2 * width, width)
+        self.last = nn.Conv2d(width, 1, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) to logits (N, 1, H, W): positive for a photograph."""
+        a = F.leaky_relu(self.first(images), 0.2)
+        b = F.leaky_relu(self.down1(a), 0.2)
+        c = F.leaky_relu(self.down2(b), 0.2)
+        b = b + F.leaky_relu(self.up1(_resized(c, b)), 0.2)
+        a = a + F.leaky_relu(self.up2(_resized(b, a)), 0.2)
+        return self.last(a)
+
+
+def _resized(x: Tensor, to: Tensor) -> Tensor:
+    return F.interpolate(x, size=to.shape[-2:], mode="bilinear")
+
+
+class Game(nn.Module):
+    """A network and its discriminator; called with a pair of images, it returns the loss of both.
+
+    Args:
+        network: from low to high resolution, images in [0, 1].
+        terms: weights and kinds of the terms.
+    """
+
+    def __init__(self, network: nn.Module, terms: Adversarial):
+        super().__init__()
+        self.network = network
+        self.discriminator = Discriminator(terms.width)
+        self.terms = terms
+        features: Features = parts.build("features", "features", terms.features)
+        self._features = [features]  # in a list: not part of what is trained, averaged and saved
+
+    def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        """The sum of the network's loss and the discriminator's, on a batch of pairs."""
+        made = self.network(low).float()
+        frozen = {k: v.detach() for k, v in self.discriminator.named_parameters()}
+        passes = functional_call(self.discriminator, frozen, (made,)).float()
+        network = (
+            F.l1_loss(made, high)
+            + self.terms.feature_weight * self._distance(made, high)
+            + self.terms.weight * F.softplus(-passes).mean()
+        )
+        real = self.discriminator(high).float()
+        fake = self.discriminator(made.detach()).float()
+        return network + F.softplus(-real).mean() + F.softplus(fake).mean()
+
+    def _distance(self, made: Tensor, high: Tensor) -> Tensor:
+        """Mean over layers of the L1 distance of feature maps, in units of the maps' own size."""
+        features = self._features[0].to(high.device)
+        with torch.autocast(high.device.type, enabled=False):
+            found = features(made)
+            with torch.no_grad():
+                right = features(high)
+            distances = [
+                F.l1_loss(found[name], right[name]) / right[name].abs().mean() for name in right
+            ]
+        return torch.stack(distances).mean()
