@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from puriflow.errors import Problem, unknown
+from puriflow.zoo.commands import app as zoo
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+app.add_typer(zoo, name="zoo")
 
 Source = Annotated[Path, typer.Argument(help="a finished stage: its folder or manifest.json")]
 Out = Annotated[Path, typer.Option(help="folder of the new store")]

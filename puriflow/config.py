@@ -5,6 +5,7 @@ single source of its schema; the options of a part are checked against its `buil
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from puriflow import parts
 from puriflow.errors import Problem, unknown
+from puriflow.zoo import catalogue
 
 NONE = "none"  # the role that leaves a stage out
 Model = TypeVar("Model", bound=BaseModel)
@@ -26,18 +28,26 @@ class Role(BaseModel):
 
     kind: str | None = Field(None, description="name of the part's module")
     served_by: str | None = Field(None, description="name in tables; default: the role's own")
+    zoo: str | None = Field(None, description="zoo entry that gives kind, options and weights")
     unavailable: str | None = Field(None, description="why this track cannot serve the role")
 
     @model_validator(mode="after")
-    def _kind_or_reason(self) -> "Role":
-        if (self.kind is None) == (self.unavailable is None):
-            raise ValueError("give either a kind or the reason why it is unavailable")
+    def _one_of_three(self) -> "Role":
+        if [self.kind, self.zoo, self.unavailable].count(None) != 2:
+            raise ValueError("give a kind, or a zoo entry, or the reason why it is unavailable")
         return self
 
     @property
     def spec(self) -> dict[str, Any]:
-        """Kind and options, without what only describes the role."""
-        return {"kind": self.kind, **(self.model_extra or {})}
+        """Kind and options, without what only describes the role.
+
+        Raises:
+            Problem: the zoo has no such entry.
+        """
+        given = self.model_extra or {}
+        if self.zoo is None:
+            return {"kind": self.kind, **given}
+        return {**catalogue.entry(self.zoo).part, "weights": catalogue.PREFIX + self.zoo, **given}
 
 
 class Dataset(Role):
@@ -46,6 +56,27 @@ class Dataset(Role):
     shards: int = Field(1, ge=1, description="jobs that each stage of this data set is cut into")
     subset: int | None = Field(None, ge=1, description="how many images are drawn; default: all")
     subset_seed: int = Field(0, description="of the draw")
+
+
+class Zoo(BaseModel):
+    """Where official checkpoints are; an environment variable that is set counts more."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cache: str | None = Field(None, description="folder of downloads (PURIFLOW_CACHE)")
+    folders: list[str] = Field([], description="your own folders of files (PURIFLOW_WEIGHTS)")
+    entries: str | None = Field(None, description="YAML of your own entries (PURIFLOW_ZOO)")
+
+    def use(self) -> None:
+        """Say it to this process and to those that it starts."""
+        places = {
+            "PURIFLOW_CACHE": self.cache,
+            "PURIFLOW_WEIGHTS": os.pathsep.join(self.folders),
+            "PURIFLOW_ZOO": self.entries,
+        }
+        for variable, value in places.items():
+            if value:
+                os.environ.setdefault(variable, value)
 
 
 class Training(BaseModel):
@@ -73,6 +104,7 @@ class Config(BaseModel):
     networks: dict[Name, Role]
     purifiers: dict[Name, Role]
     features: dict[Name, Role] = {}
+    zoo: Zoo = Zoo()
     training: Training = Training()
 
     def role(self, family: str, name: str) -> Role:
@@ -128,6 +160,7 @@ def load_config(path: str | Path) -> Config:
 def check_config(raw: object, *, where: str = "config") -> Config:
     """Check a configuration that was read, down to the option names of every part."""
     config = validated(Config, raw, where)
+    config.zoo.use()
     for family in parts.FAMILIES:
         for name in getattr(config, family):
             if name == NONE:

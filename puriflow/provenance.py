@@ -11,11 +11,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from puriflow.zoo.catalogue import PREFIX, entry
+
 ROOT = Path(__file__).parent
 # How results are kept, shown and started, not what they are.
 NOT_RESULTS = frozenset(
     f"puriflow.{name}"
-    for name in ("cli", "config", "device", "errors", "parts", "progress", "provenance", "store")
+    for name in (
+        *("cli", "config", "device", "errors", "parts", "progress", "provenance", "store"),
+        *("zoo", "zoo.catalogue", "zoo.commands", "zoo.download", "zoo.fetching"),
+    )
 ) | {"puriflow"}
 
 
@@ -50,8 +55,18 @@ def weights_in(spec: dict[str, Any]) -> Iterator[str]:
 
 
 def weights_hashes(spec: dict[str, Any]) -> dict[str, str]:
-    """sha256 of every weights file of an entry that is there, by path."""
-    return {path: _weights_hash(path) for path in weights_in(spec) if Path(path).is_file()}
+    """What tells the weights of an entry from others, by path or `zoo:NAME`.
+
+    That is the sha256 of a file that is there, and the published hash of a zoo entry, so that it
+    is the same before and after the entry is fetched.
+    """
+    found = {}
+    for weights in weights_in(spec):
+        if weights.startswith(PREFIX):
+            found[weights] = entry(weights.removeprefix(PREFIX)).identity
+        elif Path(weights).is_file():
+            found[weights] = _weights_hash(weights)
+    return found
 
 
 def _weights_hash(path: str) -> str:

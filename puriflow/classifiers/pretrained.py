@@ -4,14 +4,12 @@
 are the paper's; any other name of the two libraries works as well.
 """
 
-from pathlib import Path
-
-import torch
 from torch import nn
 
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision and timm
 from puriflow.classifiers.normalised import Normalised
-from puriflow.errors import Problem, unknown
+from puriflow.errors import unknown
+from puriflow.zoo.weights import load_network
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -25,23 +23,8 @@ def build(
     mean: tuple[float, float, float] = IMAGENET_MEAN,
     std: tuple[float, float, float] = IMAGENET_STD,
 ) -> Normalised:
-    """A classifier with the weights of a local .pth file (None: random, for tests).
-
-    The state dict may lie under the key `model`, as DeiT's does. It is loaded strictly, and loading
-    runs no code of the file.
-    """
-    network = _create(library, name)
-    if weights is not None:
-        path = Path(weights)
-        if not path.is_file():
-            raise Problem(f"weights file {path} does not exist")
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            network.load_state_dict(state.get("model", state), strict=True)
-        except Exception as error:  # what torch raises depends on how the file is broken
-            first = " ".join(str(error).split())[:300]
-            raise Problem(f"weights file {path} does not fit {name}: {first}") from None
-    return Normalised(network, mean=mean, std=std)
+    """A classifier with the weights of a file or of the zoo (None: random, for tests)."""
+    return Normalised(load_network(_create(library, name), weights), mean=mean, std=std)
 
 
 def _create(library: str, name: str) -> nn.Module:

@@ -1,1 +1,1 @@
-"""Weights: loading and saving them."""
+"""The zoo: official checkpoints, how they get here, and how weights are loaded."""

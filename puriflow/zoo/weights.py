@@ -1,34 +1,90 @@
-"""Weights files: safetensors in, strictly, and out. Nothing here can run code from a file."""
+"""Weights: loading and saving them. Nothing here can run code from a file.
 
+A state dict comes from safetensors, or from a .pth or .pt file that torch reads with
+`weights_only`. It must fit the network exactly: no missing key, no unexpected one, equal shapes.
+"""
+
+import pickle
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from puriflow.errors import Problem
+from puriflow.zoo.catalogue import resolve
+
+# Under which key of a checkpoint the weights lie, the averaged ones before the last ones.
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
 
 
-def load_weights(network: nn.Module, path: str | Path) -> None:
-    """Load a safetensors state dict: no missing, no unexpected key, equal shapes.
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """The state dict in a file, out of the key that a checkpoint may keep it under.
 
     Raises:
-        Problem: the file is missing, is not safetensors, or does not fit the network.
+        Problem: the file is missing, or is no state dict of tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise Problem(f"weights file {path} does not exist")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise Problem(f"weights file {path} is not a safetensors file: {error}") from None
+    state = read_checkpoint(path)
+    while wrapper := next((key for key in WRAPPERS if isinstance(state.get(key), Mapping)), None):
+        state = state[wrapper]
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        listed = ", ".join(map(str, list(state)[:5])) or "nothing"
+        raise Problem(f"weights file {path} holds {listed}, not a state dict of tensors")
+    return dict(state)
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """What torch.save wrote, of tensors and plain containers only.
+
+    Raises:
+        Problem: the file is broken, is no mapping, or would run code.
+    """
     try:
-        state = load_file(path)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise Problem(f"weights file {path} cannot be read safely: {first}") from None
+    if not isinstance(found, Mapping):
+        raise Problem(f"weights file {path} holds a {type(found).__name__}, not a state dict")
+    return found
+
+
+def load_weights(network: nn.Module, weights: str | Path) -> None:
+    """Load a file, or `zoo:NAME`, strictly; a prefix that all keys share is dropped.
+
+    Raises:
+        Problem: the weights are not here, cannot be read, or do not fit the network.
+    """
+    path = resolve(weights)
+    state = without_prefix(read_state(path), network)
+    try:
         network.load_state_dict(state, strict=True)
-    except SafetensorError as error:
-        raise Problem(f"weights file {path} is not a safetensors file: {error}") from None
     except RuntimeError as error:
         first = " ".join(str(error).split())[:300]
         raise Problem(
             f"weights file {path} does not fit {type(network).__name__}: {first}"
         ) from None
+
+
+def without_prefix(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """The state dict without what DataParallel and wrappers put before every key."""
+    name = next(iter(network.state_dict()), "")
+    for key in state:
+        prefix = key.removesuffix(name)
+        if prefix.endswith(".") and key != name and all(k.startswith(prefix) for k in state):
+            return {k.removeprefix(prefix): value for k, value in state.items()}
+    return state
 
 
 def load_network(network: nn.Module, weights: str | Path | None) -> nn.Module:
@@ -38,8 +94,16 @@ def load_network(network: nn.Module, weights: str | Path | None) -> nn.Module:
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def save_weights(network: nn.Module, path: str | Path) -> None:
-    """Write the state dict as safetensors."""
-    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+def save_weights(network: nn.Module, path: str | Path, *, half: bool = False) -> None:
+    """Write the state dict as safetensors; with `half`, floating-point values as float16."""
+    save_state(network.state_dict(), path, half=half)
+
+
+def save_state(state: Mapping[str, Tensor], path: str | Path, *, half: bool = False) -> None:
+    """Write a state dict as safetensors; with `half`, floating-point values as float16."""
+    tensors = {}
+    for key, value in state.items():
+        value = value.detach().cpu()
+        tensors[key] = (value.half() if half and value.is_floating_point() else value).contiguous()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, path)
+    save_file(tensors, path)

@@ -3,8 +3,10 @@ import pytest
 import torch
 
 from puriflow import parts
+from puriflow.classifiers import bai2021
 from puriflow.errors import Problem
 from puriflow.images import foolbox
+from puriflow.zoo.catalogue import entry
 
 
 def test_efficientnet_lite0_recognises_18_of_the_20_samples():
@@ -47,12 +49,85 @@ def test_what_is_missing_or_wrong_is_named(tmp_path):
         parts.build("classifiers", "c", {**spec, "weights": "nowhere.pth"})
     other = tmp_path / "other.pth"
     torch.save({"conv.weight": torch.zeros(1)}, other)
-    with pytest.raises(Problem, match=r"other\.pth does not fit resnet18"):
+    with pytest.raises(Problem, match=r"other\.pth does not fit ResNet"):
         parts.build("classifiers", "c", {**spec, "weights": str(other)})
     with pytest.raises(Problem, match="did you mean 'resnet50'"):
         parts.build("classifiers", "c", {**spec, "name": "resnet5O", "weights": None})
     with pytest.raises(Problem, match="known are timm, torchvision"):
         parts.build("classifiers", "c", {**spec, "library": "keras", "weights": None})
+
+
+class EightBN(torch.nn.Module):
+    """The norm of Bai et al.'s ResNet at test time: the first ghost, half of its statistics."""
+
+    def __init__(self, channels):
+        super().__init__()
+        for i in range(8):
+            ghost = torch.nn.Module()
+            ghost.proxy_bn = torch.nn.BatchNorm2d(2 * channels, affine=False)
+            ghost.proxy_bn.running_mean.normal_()
+            ghost.proxy_bn.running_var.uniform_(0.5, 2)
+            self.add_module(f"bn{i}", ghost)
+        self.aff = torch.nn.Module()
+        self.aff.bnconv = torch.nn.Conv2d(channels, channels, 1, groups=channels)
+
+    def forward(self, x):
+        bn, channels = self.bn0.proxy_bn, x.shape[1]
+        mean, var = bn.running_mean[:channels], bn.running_var[:channels]
+        return self.aff.bnconv(torch.nn.functional.batch_norm(x, mean, var))
+
+
+def with_eight_norms(module):
+    for name, child in module.named_children():
+        if isinstance(child, torch.nn.BatchNorm2d):
+            setattr(module, name, EightBN(child.num_features))
+        else:
+            with_eight_norms(child)
+    return module
+
+
+def test_bai_s_resnet_folds_into_a_plain_one(tmp_path):
+    torch.manual_seed(0)
+    official = with_eight_norms(bai2021.res50_gelu()).eval()
+    state = {f"module.{key}": value for key, value in official.state_dict().items()}
+    torch.save({"model": state, "epoch": 100}, tmp_path / "bai.pth")
+    spec = {"kind": "bai2021", "architecture": "res50-gelu", "weights": str(tmp_path / "bai.pth")}
+    folded = parts.build("classifiers", "bai", spec)
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = official((images - 0.5) / 0.5)
+        torch.testing.assert_close(folded(images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_bai_s_deit_has_its_own_eps_and_normalisation(tmp_path):
+    made = parts.build(
+        "classifiers", "bai", {"kind": "bai2021", "architecture": "deit-s", "weights": None}
+    )
+    torch.save({"model": made.network.state_dict()}, tmp_path / "deit.pth")
+    spec = {"kind": "bai2021", "architecture": "deit-s", "weights": str(tmp_path / "deit.pth")}
+    loaded = parts.build("classifiers", "bai", spec)
+    assert loaded.network.norm.eps == 1e-5
+    assert loaded.mean.unique().tolist() == [0.5]
+    images = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), made(images))
+
+
+def test_robustbench_models_come_by_name(tmp_path):
+    models = pytest.importorskip("robustbench.model_zoo.models", reason="the extra robustbench")
+    known = models.model_dicts[models.BenchmarkDataset.cifar_10][models.ThreatModel.Linf]
+    network = known["Gowal2020Uncovering_28_10_extra"]["model"]()
+    file = tmp_path / "Gowal2020Uncovering_28_10_extra.pt"
+    torch.save(network.state_dict(), file)
+    spec = {**entry("gowal2020-wrn-28-10").part, "weights": str(file)}
+    loaded = parts.build("classifiers", "gowal", spec)
+    images = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), network.eval()(images))
+    with pytest.raises(Problem, match="takes 32x32 images, but these are 16x16"):
+        loaded(torch.rand(1, 3, 16, 16))
+    with pytest.raises(Problem, match="did you mean 'Gowal2020Uncovering_28_10_extra'"):
+        parts.build("classifiers", "g", {**spec, "model": "Gowal2020Uncovering_28_10_extr"})
 
 
 class Malicious:

@@ -1,6 +1,7 @@
 rule attack_images:
     input:
-        source_of("attack"),
+        manifest=source_of("attack"),
+        weights=weights_of("victim"),
     output:
         store=directory("results/attack/{dataset}/{attack}/{victim}/{shard}"),
         manifest=ensure(
@@ -26,7 +27,7 @@ rule attack_images:
     message:
         "Attack {wildcards.victim} with {wildcards.attack} on {wildcards.dataset} ({wildcards.shard})"
     shell:
-        "puriflow attack {input} --out {output.store}"
+        "puriflow attack {input.manifest} --out {output.store}"
         " --attack {wildcards.attack} --spec {params.spec:q}"
         " --victim {wildcards.victim} --victim-spec {params.victim:q}"
         " --seed {params.seed} --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

@@ -1,6 +1,7 @@
 rule classify_images:
     input:
-        source_of("classify"),
+        manifest=source_of("classify"),
+        weights=weights_of("classifier"),
     output:
         store=directory(
             "results/classify/{dataset}/{attack}/{victim}/{restorer}/{purifier}/{classifier}/{shard}"
@@ -27,6 +28,6 @@ rule classify_images:
         "Classify {wildcards.dataset} under {wildcards.attack} after {wildcards.restorer}"
         " and {wildcards.purifier} by {wildcards.classifier} ({wildcards.shard})"
     shell:
-        "puriflow classify {input} --out {output.store}"
+        "puriflow classify {input.manifest} --out {output.store}"
         " --classifier {wildcards.classifier} --spec {params.spec:q}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

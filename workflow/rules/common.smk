@@ -7,8 +7,9 @@ from puriflow.chain import STAGES, Chain
 from puriflow.config import check_config
 from puriflow.errors import Problem, unknown
 from puriflow.parts import module_of
-from puriflow.provenance import code_hash, weights_hashes
+from puriflow.provenance import code_hash, weights_hashes, weights_in
 from puriflow.tables import load_table, needed, served
+from puriflow.zoo.catalogue import PREFIX, cache_folder, ready_file
 
 try:
     TRACK = check_config(config)
@@ -75,6 +76,22 @@ def source_of(stage):
         return f"results/{chain.folder(chain.before(stage), wildcards.shard)}/manifest.json"
 
     return orderly(manifest)
+
+
+def weights_of(*wildcards_used):
+    """The zoo's files that a stage loads: those in the cache are fetched by a rule.
+
+    They do not count as changed by their time: the version holds their published hash.
+    """
+
+    def files(wildcards):
+        specs = {
+            w: TRACK.spec(FAMILIES[w], getattr(wildcards, w)) for w in wildcards_used
+        }
+        needed = [w.removeprefix(PREFIX) for w in weights_in(specs) if PREFIX in w]
+        return [ancient(str(ready_file(name))) for name in needed]
+
+    return orderly(files)
 
 
 def gpus_of(wildcard):

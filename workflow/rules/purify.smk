@@ -1,6 +1,7 @@
 rule purify_images:
     input:
-        source_of("purify"),
+        manifest=source_of("purify"),
+        weights=weights_of("purifier"),
     output:
         store=directory(
             "results/purify/{dataset}/{attack}/{victim}/{restorer}/{purifier}/{shard}"
@@ -28,6 +29,6 @@ rule purify_images:
         "Purify {wildcards.dataset} under {wildcards.attack} by {wildcards.restorer}"
         " and {wildcards.purifier} ({wildcards.shard})"
     shell:
-        "puriflow purify {input} --out {output.store}"
+        "puriflow purify {input.manifest} --out {output.store}"
         " --purifier {wildcards.purifier} --spec {params.spec:q}"
         " --seed {params.seed} --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

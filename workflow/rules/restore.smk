@@ -1,6 +1,7 @@
 rule restore_images:
     input:
-        source_of("restore"),
+        manifest=source_of("restore"),
+        weights=weights_of("restorer"),
     output:
         store=directory(
             "results/restore/{dataset}/{attack}/{victim}/{restorer}/{shard}"
@@ -26,6 +27,6 @@ rule restore_images:
     message:
         "Restore {wildcards.dataset} under {wildcards.attack} by {wildcards.restorer} ({wildcards.shard})"
     shell:
-        "puriflow restore {input} --out {output.store}"
+        "puriflow restore {input.manifest} --out {output.store}"
         " --restorer {wildcards.restorer} --spec {params.spec:q}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

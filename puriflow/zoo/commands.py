@@ -1,0 +1,84 @@
+"""`puriflow zoo`: the official checkpoints."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from puriflow.errors import Problem
+from puriflow.zoo.catalogue import cached, entries, entry, find, ready_file
+
+app = typer.Typer(help="The official checkpoints: list, fetch, verify, path, convert.")
+Name = Annotated[str, typer.Argument(help="entry of the zoo")]
+
+
+@app.command("list")
+def list_entries() -> None:
+    """Show all entries: kind, size, licence, and whether they are here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "kind", "file", "size", "licence", "here", box=None)
+    for name, what in entries().items():
+        size = "?" if what.size is None else f"{what.size / 1e6:,.0f} MB"
+        if find(name, what.ready):
+            here = "yes"
+        elif find(name, what.file):
+            here = "to convert"
+        else:
+            here = "no" if what.url else "no, by hand"
+        kind = f"{what.family.removesuffix('s')} {what.part['kind']}"
+        table.add_row(name, kind, what.file, size, what.licence, here)
+    Console(width=None if Console().is_terminal else 200).print(table)
+
+
+@app.command("fetch")
+def fetch_entries(
+    names: Annotated[list[str], typer.Argument(help="entries of the zoo")],
+) -> None:
+    """Download, check and convert entries; what is here is left as it is."""
+    from puriflow.zoo.fetching import fetch
+
+    for name in names:
+        typer.echo(f"{name}: {fetch(name)}")
+
+
+@app.command("verify")
+def verify_entries(
+    names: Annotated[list[str] | None, typer.Argument(help="default: all that are here")] = None,
+) -> None:
+    """Check files against their published sizes and hashes, or those of the first download."""
+    from puriflow.zoo.fetching import verify
+
+    here = [name for name, what in entries().items() if find(name, what.file)]
+    for name in names or here:
+        typer.echo(f"{name}: {verify(name)}")
+    if not names and not here:
+        typer.echo("no entry is here")
+
+
+@app.command("path")
+def path_of_entry(name: Name) -> None:
+    """Print the file that is loaded for an entry, or where it would be."""
+    typer.echo(ready_file(name))
+
+
+@app.command("convert")
+def convert_file(
+    name: Name,
+    file: Annotated[Path | None, typer.Argument(help="default: the entry's own file")] = None,
+    out: Annotated[Path | None, typer.Option(help="default: in the cache")] = None,
+) -> None:
+    """Convert an official pickle or checkpoint to safetensors, without running its code."""
+    what = entry(name)
+    if what.convert is None:
+        raise Problem(f"{name} needs no conversion: {what.file} is loaded as it is")
+    source = file or find(name, what.file)
+    if source is None:
+        raise Problem(f"{name} is not here; get it by: puriflow zoo fetch {name}")
+    from puriflow.zoo.convert import convert
+
+    target = out or cached(name, what.ready)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    convert(what.convert, source, target, what.part)
+    typer.echo(target)

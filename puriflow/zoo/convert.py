@@ -1,0 +1,173 @@
+"""From official files that are no plain state dict to safetensors: `puriflow zoo convert`.
+
+EDM publishes pickles whose loading executes the source code that they carry. Here such a file is
+read by an unpickler that knows tensors, plain containers and the bare shape of a module, and
+refuses every other name; no code of the file is looked at. score_sde keeps the averaged weights as
+a list without names, and ESRGAN has older keys.
+"""
+
+import io
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from puriflow import parts
+from puriflow.errors import Problem, unknown
+from puriflow.zoo.weights import read_checkpoint, read_state, save_state
+
+
+def convert(kind: str, source: Path, target: Path, part: dict[str, Any]) -> None:
+    """Convert an official file to safetensors.
+
+    Args:
+        kind: `edm`, `score-sde` or `esrgan`.
+        source: the official file.
+        target: the new file; written under another name first.
+        part: kind and options of the network that the weights must fit.
+
+    Raises:
+        Problem: the file is not what its kind says, or would run code.
+    """
+    if kind not in CONVERTERS:
+        raise unknown("converter", kind, CONVERTERS)
+    if not source.is_file():
+        raise Problem(f"file {source} does not exist")
+    state = CONVERTERS[kind](source, part)
+    temporary = target.with_name(f".{target.name}.tmp")
+    save_state(state, temporary)
+    temporary.replace(target)
+
+
+class Shell:
+    """Stands for any class of the file: keeps the state, has no behaviour."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _Dict(dict):
+    """EDM's EasyDict."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.update(state if isinstance(state, dict) else {})
+
+
+def _persistent(meta: dict[str, Any]) -> Shell:
+    """EDM's pickled module: its state, without the source that came with it."""
+    shell = Shell()
+    shell.state = meta["state"]
+    return shell
+
+
+def _storage(data: bytes) -> Any:
+    """A tensor's storage, which torch pickles as a stream of its own."""
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise Problem("the bytes of a tensor hold something else than a tensor") from None
+
+
+ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("builtins", "set"): set,
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+    ("torch.nn.parameter", "Parameter"): nn.Parameter,
+    ("torch", "Size"): torch.Size,
+    ("torch.storage", "_load_from_bytes"): _storage,
+    ("torch_utils.persistence", "_reconstruct_persistent_obj"): _persistent,
+    ("torch.nn.modules.container", "ModuleDict"): Shell,
+    ("dnnlib.util", "EasyDict"): _Dict,
+}
+
+
+class Unpickler(pickle.Unpickler):
+    """Reads tensors, plain containers and modules' states; refuses every other name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """See pickle.Unpickler: the only door from a pickle to code."""
+        # A function of torch that takes a name and looks it up would be another door.
+        if (module, name) not in ALLOWED:
+            raise Problem(f"it asks for {module}.{name}, which is no tensor and no container")
+        return ALLOWED[module, name]
+
+
+def _edm(source: Path, part: dict[str, Any]) -> dict[str, Tensor]:
+    try:
+        with source.open("rb") as file:
+            found = Unpickler(file).load()
+        return _state_of(found["ema"])
+    except Problem as problem:
+        raise Problem(f"pickle {source} is refused: {problem}") from None
+    except Exception as error:  # a pickle can be broken in any way
+        first = " ".join(str(error).split())[:200]
+        raise Problem(
+            f"pickle {source} is not one of EDM's: {type(error).__name__}: {first}"
+        ) from None
+
+
+def _state_of(module: Shell, prefix: str = "") -> dict[str, Tensor]:
+    """The state dict of a pickled module, from the three tables that every nn.Module has."""
+    state = module.state
+    hidden = state.get("_non_persistent_buffers_set", ())
+    own = {**state["_parameters"], **state["_buffers"]}
+    found = {
+        prefix + name: value.detach()
+        for name, value in own.items()
+        if isinstance(value, Tensor) and name not in hidden
+    }
+    for name, child in state["_modules"].items():
+        if child is not None:
+            found |= _state_of(child, f"{prefix}{name}.")
+    return found
+
+
+def _score_sde(source: Path, part: dict[str, Any]) -> dict[str, Tensor]:
+    """The moving average, a list in the order of the parameters, under the parameters' names."""
+    checkpoint = read_checkpoint(source)
+    try:
+        average, model = checkpoint["ema"]["shadow_params"], checkpoint["model"]
+    except (KeyError, TypeError):
+        raise Problem(f"file {source} has no ema.shadow_params and model: no score_sde") from None
+    with torch.device("meta"):
+        network = parts.build("networks", "network", {**part, "weights": None}).network
+    names = [name for name, _ in network.named_parameters()]
+    if len(names) != len(average):
+        raise Problem(
+            f"file {source} averages {len(average)} tensors, the network has {len(names)}"
+        )
+    buffers = {key.removeprefix("module."): value for key, value in model.items()}
+    kept = {name: buffers[name] for name, _ in network.named_buffers() if name in buffers}
+    return kept | dict(zip(names, average, strict=True))
+
+
+RENAMED = (
+    (r"^RRDB_trunk\.(\d+)\.RDB(\d)\.", r"body.\1.rdb\2."),
+    (r"^trunk_conv\.", "conv_body."),
+    (r"^upconv(\d)\.", r"conv_up\1."),
+    (r"^HRconv\.", "conv_hr."),
+)
+
+
+def _esrgan(source: Path, part: dict[str, Any]) -> dict[str, Tensor]:
+    """ESRGAN's first keys to Real-ESRGAN's."""
+    state: Mapping[str, Tensor] = read_state(source)
+    renamed = {}
+    for key, value in state.items():
+        for pattern, replacement in RENAMED:
+            key = re.sub(pattern, replacement, key)
+        renamed[key] = value
+    return renamed
+
+
+CONVERTERS: dict[str, Callable[[Path, dict[str, Any]], dict[str, Tensor]]] = {
+    "edm": _edm,
+    "score-sde": _score_sde,
+    "esrgan": _esrgan,
+}

@@ -1,0 +1,149 @@
+"""Every kind of network gives the same noise, score and denoised image: the Gaussian's, exactly.
+
+For data of N(0, s^2) the VP state x_t has variance v = a s^2 + 1 - a with a = alpha_bar(t), so the
+noise expected in it is sqrt(1 - a) x / v and its score -x / v. The VE state at sigma has variance
+s^2 + sigma^2: D(x) = s^2 x / (s^2 + sigma^2), and the score is -x / (s^2 + sigma^2).
+"""
+
+import pytest
+import torch
+
+from puriflow.diffusion.denoisers import SigmaDenoiser, VPDenoiser
+from puriflow.diffusion.edm import EDMPrecond, VPPrecond
+from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, alpha_bar, time_of_sigma
+from puriflow.errors import Problem
+
+SPREAD = 0.6
+
+
+class Noise(torch.nn.Module):
+    """Predicts the noise from its label; `variance` adds the three channels of a learned one."""
+
+    def __init__(self, timesteps, variance=False):
+        super().__init__()
+        self.timesteps, self.variance = timesteps, variance
+
+    def forward(self, x, labels):
+        kept = self.kept(labels).reshape(-1, 1, 1, 1)
+        noise = (1 - kept).sqrt() * x / (kept * SPREAD**2 + 1 - kept)
+        return torch.cat([noise, torch.full_like(noise, 7)], 1) if self.variance else noise
+
+    def kept(self, labels):
+        return alpha_bar(labels.double() / self.timesteps)
+
+
+class DiscreteNoise(Noise):
+    """Knows the 1000 levels of the discrete schedule only."""
+
+    def __init__(self):
+        super().__init__(1000)
+
+    def kept(self, labels):
+        assert not labels.is_floating_point()
+        return torch.from_numpy(DISCRETE_ALPHA_BAR)[labels]
+
+
+class ScoreItself(Noise):
+    """Predicts the score."""
+
+    def forward(self, x, labels):
+        kept = self.kept(labels).reshape(-1, 1, 1, 1)
+        return -x / (kept * SPREAD**2 + 1 - kept)
+
+
+class CleanImage(torch.nn.Module):
+    """D itself."""
+
+    def forward(self, x, sigma):
+        return SPREAD**2 / (SPREAD**2 + sigma.reshape(-1, 1, 1, 1) ** 2) * x
+
+
+class EDMInside(torch.nn.Module):
+    """The F inside EDM's preconditioning for which D is the Gaussian's."""
+
+    def forward(self, x, labels, augment=None):
+        sigma = (4 * labels.double()).exp().reshape(-1, 1, 1, 1)
+        total = sigma**2 + 0.25
+        x = x * total.sqrt()
+        return (CleanImage()(x, sigma) - 0.25 / total * x) * total.sqrt() / (0.5 * sigma)
+
+
+class VPInside(torch.nn.Module):
+    """The F inside the VP preconditioning for which D is the Gaussian's."""
+
+    def forward(self, x, labels, augment=None):
+        kept = alpha_bar(labels.double() / 999).reshape(-1, 1, 1, 1)
+        sigma = ((1 - kept) / kept).sqrt()
+        x = x * (1 + sigma**2).sqrt()
+        return (x - CleanImage()(x, sigma)) / sigma
+
+
+DENOISERS = {
+    "noise, 1000 t": VPDenoiser(Noise(1000)),
+    "noise and variance": VPDenoiser(Noise(1000, variance=True)),
+    "noise, 999 t": VPDenoiser(Noise(999), timesteps=999),
+    "score": VPDenoiser(ScoreItself(1000), predicts="score"),
+    "denoiser": SigmaDenoiser(CleanImage()),
+    "EDM": SigmaDenoiser(EDMPrecond(EDMInside())),
+    "EDM's VP": SigmaDenoiser(VPPrecond(VPInside())),
+}
+
+
+@pytest.fixture
+def x():
+    return torch.randn(3, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", DENOISERS)
+@pytest.mark.parametrize("t", [[0.01], [0.09], [0.3], [0.01, 0.15, 0.9]])
+def test_noise_and_score_at_vp_times(name, t, x):
+    t = torch.tensor(t, dtype=torch.float64).squeeze()
+    kept = alpha_bar(t).reshape(-1, 1, 1, 1)
+    variance = kept * SPREAD**2 + 1 - kept
+    denoiser = DENOISERS[name]
+    close = {"rtol": 1e-5, "atol": 1e-6}  # labels are float32, as networks are told them
+    torch.testing.assert_close(denoiser.noise(x, t), (1 - kept).sqrt() * x / variance, **close)
+    torch.testing.assert_close(denoiser.score(x, t), -x / variance, **close)
+    assert torch.equal(denoiser(x, t), denoiser.noise(x, t))
+
+
+@pytest.mark.parametrize("name", DENOISERS)
+@pytest.mark.parametrize("sigma", [[0.02], [0.25], [1.0], [0.05, 0.5, 5.0]])
+def test_denoised_image_and_score_at_ve_sigmas(name, sigma, x):
+    sigma = torch.tensor(sigma, dtype=torch.float64).squeeze()
+    variance = SPREAD**2 + sigma.reshape(-1, 1, 1, 1) ** 2
+    denoiser = DENOISERS[name]
+    clean = SPREAD**2 / variance * x
+    torch.testing.assert_close(denoiser.denoise(x, sigma), clean, rtol=1e-5, atol=1e-6)
+    # the score divides a small difference by sigma^2
+    torch.testing.assert_close(denoiser.score_ve(x, sigma), -x / variance, rtol=1e-3, atol=1e-4)
+
+
+def test_a_discrete_network_is_asked_at_its_nearest_level(x):
+    denoiser = VPDenoiser(DiscreteNoise(), integer_steps=True)
+    for step in (0, 9, 89, 500):
+        sigma = torch.tensor((1 / DISCRETE_ALPHA_BAR[step] - 1) ** 0.5)
+        expected = SPREAD**2 / (SPREAD**2 + sigma**2) * x
+        torch.testing.assert_close(denoiser.denoise(x, sigma), expected, rtol=1e-9, atol=1e-12)
+    between = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
+    expected = SPREAD**2 / (SPREAD**2 + between.reshape(-1, 1, 1, 1) ** 2) * x
+    torch.testing.assert_close(denoiser.denoise(x, between), expected, rtol=0.02, atol=1e-3)
+
+
+def test_time_and_sigma_are_two_names_of_one_level():
+    t = torch.linspace(0.001, 1, 500, dtype=torch.float64)
+    kept = alpha_bar(t)
+    torch.testing.assert_close(time_of_sigma(((1 - kept) / kept).sqrt()), t)
+
+
+def test_gradients_pass_through_every_kind(x):
+    for denoiser in DENOISERS.values():
+        y = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(denoiser.denoise(y, torch.tensor(0.5)).sum(), y)
+        expected = SPREAD**2 / (SPREAD**2 + 0.25)
+        torch.testing.assert_close(gradient, torch.full_like(x, expected), rtol=1e-4, atol=1e-5)
+
+
+def test_an_unknown_prediction_is_named():
+    with pytest.raises(Problem, match="did you mean 'noise'"):
+        VPDenoiser(Noise(1000), predicts="nois")

@@ -1,0 +1,185 @@
+import hashlib
+import http.server
+import os
+import subprocess
+import threading
+from functools import partial
+
+import pytest
+import torch
+import yaml
+
+from puriflow import parts
+from puriflow.config import load_config
+from puriflow.errors import Problem
+from puriflow.provenance import weights_hashes
+from puriflow.restorers.edsr import EDSR
+from puriflow.zoo.catalogue import OFFICIAL, entries, entry, find
+from puriflow.zoo.weights import save_weights
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """A cache and a folder of the user's, both empty."""
+    monkeypatch.setenv("PURIFLOW_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PURIFLOW_WEIGHTS", str(tmp_path / "mine"))
+    (tmp_path / "mine").mkdir()
+    return tmp_path
+
+
+def test_every_entry_builds_a_known_part():
+    for name, what in entries().items():
+        spec = {**what.part, "weights": f"zoo:{name}"}
+        parts.check(what.family, name, spec)
+
+
+def test_every_role_of_the_paper_track_has_an_entry(repository):
+    raw = yaml.safe_load((repository / "config" / "paper.yaml").read_text())
+    config = load_config(repository / "config" / "paper.yaml")
+    for family in ("classifiers", "networks", "features"):
+        for name, role in raw[family].items():
+            assert entry(role["zoo"]).family == family
+            assert config.spec(family, name)["weights"] == f"zoo:{role['zoo']}"
+
+
+def test_published_facts_are_there():
+    adm = entry("guided-diffusion-256")
+    assert adm.size == 2_211_383_297
+    assert adm.md5 == "fd9dd2335b8736d521de0aed54bd90ca"
+    assert entry("resnet50").file.endswith(f"{entry('resnet50').sha256}.pth")
+    for what in entries().values():
+        assert what.licence
+        assert what.source
+        assert what.input
+
+
+def test_a_file_of_the_user_comes_first(places):
+    name, file = "real-esrgan-x2", "RealESRGAN_x2.pth"
+    assert find(name, file) is None
+    cached = places / "cache" / name / file
+    cached.parent.mkdir(parents=True)
+    cached.touch()
+    assert find(name, file) == cached
+    (places / "mine" / file).touch()
+    assert find(name, file) == places / "mine" / file
+
+
+def test_weights_that_are_not_here_say_how_to_get_them(places):
+    spec = {**entry("real-esrgan-x2").part, "weights": "zoo:real-esrgan-x2"}
+    with pytest.raises(Problem, match="puriflow zoo fetch real-esrgan-x2"):
+        parts.build("restorers", "esrgan-x2", spec)
+
+
+def test_the_identity_of_weights_does_not_change_by_fetching_them(places):
+    spec = {"kind": "edsr", "weights": "zoo:edsr-baseline-x2"}
+    before = weights_hashes(spec)
+    (places / "mine" / "edsr_baseline_x2-1bc95232.pt").write_bytes(b"anything")
+    assert weights_hashes(spec) == before == {"zoo:edsr-baseline-x2": "1bc95232"}
+
+
+def puriflow(*arguments, cwd, **variables):
+    return subprocess.run(
+        ["puriflow", *arguments],
+        cwd=cwd,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def own_zoo(places):
+    """An entry of the user's own, served on this machine: a tiny EDSR as a .pth file."""
+    served = places / "served"
+    served.mkdir()
+    torch.manual_seed(0)
+    network = EDSR(features=8, blocks=1, scale=2)
+    torch.save({"model": network.state_dict()}, served / "tiny.pth")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=served)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    described = {
+        "family": "restorers",
+        "part": {"kind": "edsr", "features": 8, "blocks": 1},
+        "file": "tiny.pth",
+        "url": f"http://127.0.0.1:{server.server_port}/tiny.pth",
+        "sha256": hashlib.sha256((served / "tiny.pth").read_bytes()).hexdigest(),
+        "licence": "MIT",
+        "input": "[0, 1]",
+        "source": "tests",
+    }
+    (places / "zoo.yaml").write_text(yaml.safe_dump({"tiny-edsr": described}))
+    yield {"PURIFLOW_ZOO": str(places / "zoo.yaml")}, network
+    server.shutdown()
+
+
+def test_an_entry_of_ones_own_is_listed_fetched_verified_and_loaded(own_zoo, places, monkeypatch):
+    variables, network = own_zoo
+    listed = puriflow("zoo", "list", cwd=places, **variables).stdout
+    assert "tiny-edsr" in listed
+    assert "guided-diffusion-256" in listed
+    fetched = puriflow("zoo", "fetch", "tiny-edsr", cwd=places, **variables)
+    assert fetched.returncode == 0, fetched.stderr
+    assert "sha256 right" in puriflow("zoo", "verify", cwd=places, **variables).stdout
+    where = puriflow("zoo", "path", "tiny-edsr", cwd=places, **variables).stdout.strip()
+    assert where == str(places / "cache" / "tiny-edsr" / "tiny.pth")
+    monkeypatch.setenv("PURIFLOW_ZOO", variables["PURIFLOW_ZOO"])
+    spec = {**entry("tiny-edsr").part, "weights": "zoo:tiny-edsr"}
+    loaded = parts.build("restorers", "edsr", spec).network
+    for key, value in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value)
+    with open(where, "ab") as file:
+        file.write(b"!")
+    damaged = puriflow("zoo", "verify", "tiny-edsr", cwd=places, **variables)
+    assert damaged.returncode == 2
+    assert "but should be" in damaged.stderr
+
+
+def test_mistakes_are_one_line(places):
+    for arguments, message in [
+        (("fetch", "resnet5"), "did you mean 'resnet50'"),
+        (("fetch", "wrn-28-10"), "must be fetched by hand: save https://drive.google.com"),
+        (("verify", "resnet50"), "puriflow zoo fetch resnet50"),
+        (("convert", "resnet50"), "needs no conversion"),
+        (("convert", "edm-cifar10"), "puriflow zoo fetch edm-cifar10"),
+    ]:
+        ended = puriflow("zoo", *arguments, cwd=places)
+        assert ended.returncode == 2
+        assert message in ended.stderr
+        assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "own.yaml"),
+        ("a: {family: restorers}", r"own\.yaml: part: Field required"),
+        ("3", "no mapping"),
+    ],
+)
+def test_a_broken_zoo_file_is_named(places, monkeypatch, text, message):
+    (places / "own.yaml").write_text(text)
+    monkeypatch.setenv("PURIFLOW_ZOO", str(places / "own.yaml"))
+    with pytest.raises(Problem, match=message):
+        entries()
+
+
+def test_listing_imports_no_torch(repository):
+    code = (
+        "import sys; import puriflow.zoo.commands as c; c.list_entries();"
+        "sys.exit('torch' in sys.modules)"
+    )
+    ended = subprocess.run(["python", "-c", code], cwd=repository, stdout=subprocess.DEVNULL)
+    assert ended.returncode == 0
+
+
+def test_half_precision_halves_the_file(tmp_path):
+    network = EDSR(features=8, blocks=1, scale=2)
+    save_weights(network, tmp_path / "whole.safetensors")
+    save_weights(network, tmp_path / "half.safetensors", half=True)
+    whole, half = ((tmp_path / f"{n}.safetensors").stat().st_size for n in ("whole", "half"))
+    assert half < 0.75 * whole
+
+
+def test_the_catalogue_is_part_of_the_package():
+    assert OFFICIAL.is_file()

@@ -1,0 +1,187 @@
+"""The downloader against a real server on this machine that misbehaves on request."""
+
+import hashlib
+import http.server
+import multiprocessing
+import shutil
+import threading
+from collections import Counter, namedtuple
+
+import pytest
+
+from puriflow.errors import Problem
+from puriflow.zoo import download as downloading
+from puriflow.zoo.download import download
+
+DATA = bytes(range(256)) * 4096  # 1 MiB
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves DATA under several paths, each with a fault of its own."""
+
+    def do_GET(self):
+        server = self.server
+        server.seen[self.path] += 1
+        server.ranges.append(self.headers.get("Range"))
+        times = server.seen[self.path]
+        if self.path == "/missing":
+            return self.send_error(404)
+        if self.path == "/page":
+            return self._send(200, b"<!DOCTYPE html><html>quota exceeded</html>", "text/html")
+        if self.path == "/disguised-page":
+            return self._send(200, b"\n<html>quota exceeded</html>", "application/octet-stream")
+        if self.path == "/busy" and times < 3:
+            return self.send_error(503)
+        start, status = 0, 200
+        if (wanted := self.headers.get("Range")) and self.path != "/no-ranges":
+            same = self.headers.get("If-Range") == server.tag
+            start, status = (int(wanted[len("bytes=") : -1]), 206) if same else (0, 200)
+        body = DATA[start:]
+        cut = None
+        if self.path in ("/broken", "/no-ranges", "/changing") and times == 1:
+            cut = len(DATA) // 3
+        if self.path == "/always-broken":
+            cut = 1000
+        if self.path == "/changing":
+            server.tag = f'"{times}"'
+        return self._send(status, body, "application/octet-stream", cut)
+
+    def _send(self, status, body, kind, cut=None):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", kind)
+        self.send_header("ETag", self.server.tag)
+        self.end_headers()
+        self.wfile.write(body[:cut])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(downloading.time, "sleep", lambda seconds: None)
+    served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served.seen, served.ranges, served.tag = Counter(), [], '"first"'
+    served.url = f"http://127.0.0.1:{served.server_port}"
+    thread = threading.Thread(target=served.serve_forever, daemon=True)
+    thread.start()
+    yield served
+    served.shutdown()
+
+
+def left_in(folder):
+    return sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+
+
+def test_a_file_arrives_whole_and_alone(server, tmp_path):
+    download(f"{server.url}/file", tmp_path / "f", size=len(DATA), hashes={"sha256": SHA256[:8]})
+    assert (tmp_path / "f").read_bytes() == DATA
+    assert left_in(tmp_path) == ["f"]
+    download(f"{server.url}/file", tmp_path / "f")
+    assert server.seen["/file"] == 1
+
+
+@pytest.mark.parametrize("path", ["/broken", "/no-ranges", "/changing", "/busy"])
+def test_a_connection_that_breaks_is_taken_up_again(server, tmp_path, path):
+    download(server.url + path, tmp_path / "f", hashes={"sha256": SHA256})
+    assert (tmp_path / "f").read_bytes() == DATA
+    if path == "/broken":  # the second request asks for the rest only
+        assert server.ranges == [None, f"bytes={len(DATA) // 3}-"]
+
+
+def test_a_killed_download_goes_on_in_the_next_call(server, tmp_path):
+    part, mark = tmp_path / "f.part", tmp_path / "f.part.tag"
+    part.write_bytes(DATA[:5000])
+    mark.write_text(server.tag)
+    download(f"{server.url}/file", tmp_path / "f", hashes={"sha256": SHA256})
+    assert server.ranges == ["bytes=5000-"]
+    assert left_in(tmp_path) == ["f"]
+
+
+def test_the_part_of_another_file_is_not_continued(server, tmp_path):
+    (tmp_path / "f.part").write_bytes(b"x" * 5000)
+    (tmp_path / "f.part.tag").write_text('"of another file"')
+    download(f"{server.url}/file", tmp_path / "f", hashes={"sha256": SHA256})
+    assert (tmp_path / "f").read_bytes() == DATA
+
+
+def test_a_file_that_never_ends_right_is_not_used(server, tmp_path):
+    with pytest.raises(Problem, match=r"ended early; \d+ bytes are kept"):
+        download(f"{server.url}/always-broken", tmp_path / "f")
+    assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/missing", "answered 404"),
+        ("/page", "web page"),
+        ("/disguised-page", "web page"),
+    ],
+)
+def test_what_is_no_file_is_said_at_once(server, tmp_path, path, message):
+    with pytest.raises(Problem, match=message):
+        download(server.url + path, tmp_path / "f")
+    assert server.seen[path] == 1
+    assert not (tmp_path / "f").exists()
+
+
+def test_a_wrong_hash_or_size_is_never_used(server, tmp_path):
+    with pytest.raises(Problem, match=f"sha256 is {SHA256}, but should be 1234; it was removed"):
+        download(f"{server.url}/file", tmp_path / "f", hashes={"sha256": "1234"})
+    with pytest.raises(Problem, match="has 1048576 bytes, but should have 17"):
+        download(f"{server.url}/file", tmp_path / "f", size=17)
+    assert "f" not in left_in(tmp_path)
+
+
+def test_a_full_disk_is_said_before_the_download(server, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 9, 1))
+    with pytest.raises(Problem, match=r"needs 1 MB more.*PURIFLOW_CACHE"):
+        download(f"{server.url}/file", tmp_path / "f")
+    assert not any(file.startswith("f") and file != "f.part.tag" for file in left_in(tmp_path))
+
+
+def test_a_disk_that_fills_up_on_the_way_is_a_problem(server, tmp_path, monkeypatch):
+    class Full:
+        def __init__(self, *arguments, **options):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *arguments):
+            pass
+
+        def advance(self, count):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(downloading, "Progress", Full)
+    with pytest.raises(Problem, match="No space left on device"):
+        download(f"{server.url}/file", tmp_path / "f")
+    assert not (tmp_path / "f").exists()
+
+
+def test_two_processes_download_once(server, tmp_path):
+    jobs = [
+        multiprocessing.get_context("fork").Process(
+            target=download, args=(f"{server.url}/file", tmp_path / "f")
+        )
+        for _ in range(2)
+    ]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert [job.exitcode for job in jobs] == [0, 0]
+    assert server.seen["/file"] == 1
+    assert (tmp_path / "f").read_bytes() == DATA
+
+
+def test_a_server_that_is_not_there_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(downloading.time, "sleep", lambda seconds: None)
+    with pytest.raises(Problem, match="refused") as caught:
+        download("http://127.0.0.1:9/file", tmp_path / "f")
+    assert "\n" not in str(caught.value)
