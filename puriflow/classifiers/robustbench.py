@@ -5,6 +5,8 @@ file is ours to give, so that nothing is downloaded behind the user's back. Need
 `puriflow[robustbench]`.
 """
 
+import importlib.util
+import sys
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -56,6 +58,7 @@ def build(
 ) -> Sized:
     """A RobustBench model with the checkpoint of `weights` (None: random, for tests)."""
     try:
+        _name_autoattack()
         from robustbench.model_zoo.models import model_dicts
         from robustbench.utils import BenchmarkDataset, ThreatModel, load_model
     except ImportError as error:
@@ -81,3 +84,13 @@ def build(
             first = " ".join(str(error).split())[:300]
             raise Problem(f"weights file {file} does not fit {model}: {first}") from None
     return Sized(network, size)
+
+
+def _name_autoattack() -> None:
+    """PyPI's RobustBench brings `pyautoattack`, but imports it by its GitHub name `autoattack`."""
+    if importlib.util.find_spec("autoattack") is None:
+        import pyautoattack
+        import pyautoattack.state
+
+        sys.modules["autoattack"] = pyautoattack
+        sys.modules["autoattack.state"] = pyautoattack.state

@@ -1,3 +1,5 @@
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from puriflow import parts
 from puriflow.classifiers import bai2021
 from puriflow.errors import Problem
 from puriflow.images import foolbox
-from puriflow.zoo.catalogue import entry
+from puriflow.zoo.catalogue import entries, entry
 
 
 def test_efficientnet_lite0_recognises_18_of_the_20_samples():
@@ -41,6 +43,23 @@ def test_the_papers_classifiers_load_from_a_local_file(tmp_path, library, name):
     loaded = parts.build("classifiers", "c", {**spec, "weights": str(file)})
     for key, value in made.network.state_dict().items():
         assert torch.equal(value, loaded.network.state_dict()[key])
+
+
+def test_every_robustbench_entry_is_a_model_there():
+    if importlib.util.find_spec("pyautoattack") is None:
+        pytest.skip("the extra robustbench is not installed")
+    for name, what in entries().items():
+        if what.part["kind"] == "robustbench":
+            with torch.device("meta"):
+                built = parts.build("classifiers", name, {**what.part, "weights": None})
+            assert built.size == what.part["size"]
+
+
+def test_without_the_extra_its_name_is_said():
+    if importlib.util.find_spec("pyautoattack") is not None:
+        pytest.skip("the extra robustbench is installed")
+    with pytest.raises(Problem, match=r"pip install 'puriflow\[robustbench\]'"):
+        parts.build("classifiers", "g", {**entry("wong2020-res50").part, "weights": None})
 
 
 def test_what_is_missing_or_wrong_is_named(tmp_path):
@@ -114,16 +133,17 @@ def test_bai_s_deit_has_its_own_eps_and_normalisation(tmp_path):
 
 
 def test_robustbench_models_come_by_name(tmp_path):
-    models = pytest.importorskip("robustbench.model_zoo.models", reason="the extra robustbench")
-    known = models.model_dicts[models.BenchmarkDataset.cifar_10][models.ThreatModel.Linf]
-    network = known["Gowal2020Uncovering_28_10_extra"]["model"]()
+    if importlib.util.find_spec("pyautoattack") is None:
+        pytest.skip("the extra robustbench is not installed")
+    spec = entry("gowal2020-wrn-28-10").part
+    made = parts.build("classifiers", "gowal", {**spec, "weights": None})
     file = tmp_path / "Gowal2020Uncovering_28_10_extra.pt"
-    torch.save(network.state_dict(), file)
-    spec = {**entry("gowal2020-wrn-28-10").part, "weights": str(file)}
+    torch.save(made.network.state_dict(), file)
+    spec = {**spec, "weights": str(file)}
     loaded = parts.build("classifiers", "gowal", spec)
     images = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
-        torch.testing.assert_close(loaded(images), network.eval()(images))
+        torch.testing.assert_close(loaded(images), made(images))
     with pytest.raises(Problem, match="takes 32x32 images, but these are 16x16"):
         loaded(torch.rand(1, 3, 16, 16))
     with pytest.raises(Problem, match="did you mean 'Gowal2020Uncovering_28_10_extra'"):
