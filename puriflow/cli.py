@@ -288,16 +288,13 @@ def train(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Train a network of the track from a folder of images; resumes what was begun."""
-    trainable = ("restorers", "networks", "classifiers")
-    if family not in trainable:
-        raise unknown("family to train", family, trainable)
+    from puriflow.config import TRAINABLE, load_config
+
+    if family not in TRAINABLE:
+        raise unknown("family to train", family, TRAINABLE)
     part = _spec(spec, config, family, name)
     if recipe is None:
-        from puriflow.config import load_config
-
-        numbers = getattr(load_config(config).training, family).get(name)
-        if numbers is None:
-            raise Problem(f"config {config} has no training.{family}.{name}")
+        numbers = load_config(config).training.recipe(family, name)
     else:
         numbers = _json(recipe, "--recipe")
     with _device(gpus, threads) as device:

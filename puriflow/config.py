@@ -16,6 +16,7 @@ from puriflow import parts
 from puriflow.errors import Problem, unknown
 from puriflow.zoo import catalogue
 
+TRAINABLE = ("restorers", "networks", "classifiers")
 NONE = "none"  # the role that leaves a stage out
 Model = TypeVar("Model", bound=BaseModel)
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
@@ -84,10 +85,22 @@ class Training(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    images: str | None = Field(None, description="folder of photographs")
-    held_out: int = Field(50, ge=1, description="photographs kept for measuring")
+    images: dict[Name, str | None] = Field({}, description="folders that recipes name")
+    held_out: int = Field(50, ge=1, description="images kept for measuring")
     restorers: dict[Name, dict[str, Any]] = Field({}, description="recipes by restorer")
     networks: dict[Name, dict[str, Any]] = Field({}, description="recipes by network")
+    classifiers: dict[Name, dict[str, Any]] = Field({}, description="recipes by classifier")
+
+    def recipe(self, family: str, name: str) -> dict[str, Any]:
+        """The recipe of a part.
+
+        Raises:
+            Problem: there is none.
+        """
+        recipes = getattr(self, family)
+        if name not in recipes:
+            raise unknown(f"recipe of training.{family}", name, recipes)
+        return recipes[name]
 
 
 class Config(BaseModel):
@@ -170,9 +183,11 @@ def check_config(raw: object, *, where: str = "config") -> Config:
                 parts.check(family, name, spec)
                 if "weights" in spec and spec["weights"] is None:
                     raise Problem(f"{where}: {family}.{name}.weights is empty; name a file")
-    for family in ("restorers", "networks"):
-        for name in getattr(config.training, family):
+    for family in TRAINABLE:
+        for name, recipe in getattr(config.training, family).items():
             config.role(family, name)
+            if (start := recipe.get("start")) is not None:
+                config.training.recipe(family, start)
     return config
 
 

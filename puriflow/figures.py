@@ -1,4 +1,4 @@
-"""Pictures of results: a table's bars beside the paper's, and contact sheets of images."""
+"""Pictures of results: a table's bars beside the paper's, training curves, and contact sheets."""
 
 import math
 from collections.abc import Iterable
@@ -53,6 +53,26 @@ def plot_table(csv: Path, title: str, out: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(out, dpi=150)
+    plt.close(figure)
+
+
+def plot_curve(log: Path, title: str, out: Path) -> None:
+    """Draw the loss of a training run by step, from its log of JSON lines."""
+    import matplotlib
+    import pandas as pd
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    rows = pd.read_json(log, lines=True)
+    figure, axes = plt.subplots(figsize=(4.5, 2.6), layout="constrained")
+    axes.plot(rows["step"], rows["loss"], color=STANDARD, linewidth=1)
+    axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss, mean of 100 steps")
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(out, dpi=100)
     plt.close(figure)
 
 

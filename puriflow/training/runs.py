@@ -11,6 +11,7 @@ import torch
 from puriflow import parts
 from puriflow.config import validated
 from puriflow.errors import Problem
+from puriflow.figures import plot_curve
 from puriflow.provenance import weights_hashes
 from puriflow.training.classifiers import (
     Adversary,
@@ -23,7 +24,7 @@ from puriflow.training.fitting import Recipe, Run
 from puriflow.training.labelled import Labelled
 from puriflow.training.photos import Photos
 from puriflow.training.restorers import RestorerRecipe, measure_enlarging, train_restorer
-from puriflow.zoo.weights import save_weights
+from puriflow.zoo.weights import load_weights, save_weights
 
 
 def train_part(
@@ -37,7 +38,7 @@ def train_part(
     out: Path,
     device: torch.device,
 ) -> None:
-    """Train a part; writes NAME.safetensors, NAME.md (its card) and NAME.jsonl (its log).
+    """Train a part; writes NAME.safetensors (half precision), .md (card), .png (curve) and .jsonl.
 
     Raises:
         Problem: the images or the recipe are unfit, or the part has no network to train.
@@ -47,22 +48,25 @@ def train_part(
     data = trainer.data(images, held_out)
     torch.manual_seed(recipe.seed)  # the network's initialisation
     start = getattr(recipe, "start", None)
-    weights = None if start is None else str(out / f"{start}.safetensors")
-    part = parts.build(family, name, {**spec, "weights": weights}).to(device)
+    first = None if start is None else str(out / f"{start}.safetensors")
+    part = parts.build(family, name, {**spec, "weights": first}).to(device)
     if not hasattr(part, "network"):
         raise Problem(f"{family}.{name} has no network to train")
     run = Run(
         name=name,
         identity=json.dumps(
-            [spec, recipe.model_dump(), data.fingerprint, weights_hashes({"weights": weights})],
+            [spec, recipe.model_dump(), data.fingerprint, weights_hashes({"weights": first})],
             sort_keys=True,
         ),
         checkpoint=out / f"{name}.checkpoint",
         log=out / f"{name}.jsonl",
     )
     seconds = trainer.train(part, data, recipe, run)
+    weights = out / f"{name}.safetensors"
+    save_weights(part.network, weights, half=True)
+    load_weights(part.network, weights)  # what is measured is what was saved
     quality = trainer.quality(part, data, recipe)
-    save_weights(part.network, out / f"{name}.safetensors")
+    plot_curve(run.log, name, out / f"{name}.png")
     text = card(name, spec, recipe, data, quality, seconds, part.network, device)
     (out / f"{name}.md").write_text(text)
 

@@ -129,7 +129,7 @@ def test_the_command_says_what_it_can_train(folder, tmp_path, repository):
     for family, name, words in [
         ("restorer", "edsr-x2", "did you mean 'restorers'"),
         ("restorers", "edsr", "did you mean 'edsr-x2'"),
-        ("restorers", "wavelet", "no training.restorers.wavelet"),
+        ("restorers", "wavelet", "unknown recipe of training.restorers 'wavelet'"),
     ]:
         command = [
             "puriflow",

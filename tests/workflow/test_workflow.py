@@ -185,7 +185,7 @@ def test_a_damaged_store_stops_what_reads_it_and_is_left_alone(built):
             "unknown restorer 'edsr': did you mean 'edsr-x2'?",
         ),
         ("all", ["--config", "seeed=1"], "unknown key (in config) 'seeed': did you mean 'seed'?"),
-        ("train_restorers", [], "training needs a folder of photographs"),
+        ("train_zoo", [], "needs a folder of images: add"),
     ],
 )
 def test_mistakes_are_one_line_and_a_failure(built, target, options, message):
@@ -206,14 +206,19 @@ def test_training_is_a_rule_that_publishes_weights_and_cards(empty):
 
     def change(config):
         config["training"] = {
+            "images": {"photographs": None, "cifar10": None},
             "held_out": 1,
-            "restorers": {"edsr-x2": recipe},
+            "restorers": {"edsr-x2": recipe, "edsr-x2-again": {**recipe, "start": "edsr-x2"}},
             "networks": {"adm": recipe},
         }
+        config["restorers"]["edsr-x2-again"] = config["restorers"]["edsr-x2"]
 
     empty.edit(change)
-    given = ["--config", f"training={{images: {photos}}}"]
-    empty.snakemake("train_restorers", "train_diffusion", *given)
+    said = empty.snakemake("train_zoo", check=False)
+    assert "add --config 'training={images: {photographs: DIR}}'" in said
+    given = ["--config", f"training={{images: {{photographs: {photos}}}}}"]
+    empty.snakemake("train_zoo", *given)
     published = {file.name for file in (empty.folder / "resources").iterdir()}
-    assert published == {"edsr-x2.safetensors", "edsr-x2.md", "adm.safetensors", "adm.md"}
-    assert empty.snakemake("train_restorers", *given, "-n").count("Nothing to be done") == 1
+    names = ("edsr-x2", "edsr-x2-again", "adm")
+    assert published == {n + end for n in names for end in (".safetensors", ".md", ".png")}
+    assert empty.snakemake("train_zoo", *given, "-n").count("Nothing to be done") == 1

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from puriflow.chain import STAGES, Chain
-from puriflow.config import check_config
+from puriflow.config import TRAINABLE, check_config
 from puriflow.errors import Problem, unknown
 from puriflow.parts import module_of
 from puriflow.provenance import code_hash, weights_hashes, weights_in
@@ -142,10 +142,7 @@ def roles_of_table(wildcards):
 @orderly
 def recipe_of(wildcards):
     """A training recipe as JSON."""
-    recipes = getattr(TRACK.training, wildcards.family)
-    if wildcards.name not in recipes:
-        raise unknown(f"recipe of training.{wildcards.family}", wildcards.name, recipes)
-    return json.dumps(recipes[wildcards.name])
+    return json.dumps(TRACK.training.recipe(wildcards.family, wildcards.name))
 
 
 @orderly
@@ -163,18 +160,30 @@ def trainer_version(wildcards):
 
 @orderly
 def training_images(wildcards):
-    """The folder of photographs that training needs."""
-    if TRACK.training.images is None:
+    """The folder of images that a recipe names."""
+    recipe = TRACK.training.recipe(wildcards.family, wildcards.name)
+    default = "cifar10" if wildcards.family == "classifiers" else "photographs"
+    name = recipe.get("images", default)
+    if not TRACK.training.images.get(name):
         raise Problem(
-            "training needs a folder of photographs: add --config 'training={images: DIR}'"
+            f"training {wildcards.name} needs a folder of images: add "
+            f"--config 'training={{images: {{{name}: DIR}}}}'"
         )
-    return TRACK.training.images
+    return TRACK.training.images[name]
 
 
-def trained(family):
-    """Weights and card of every network of a family that has a recipe."""
+@orderly
+def training_start(wildcards):
+    """The weights that training starts from, of another recipe, if any."""
+    start = TRACK.training.recipe(wildcards.family, wildcards.name).get("start")
+    return [f"results/training/{wildcards.family}/{start}.safetensors"] if start else []
+
+
+def trained():
+    """Weights, card and curve of everything that has a recipe."""
     return [
         f"results/training/{family}/{name}{ending}"
+        for family in TRAINABLE
         for name in getattr(TRACK.training, family)
-        for ending in (".safetensors", ".md")
+        for ending in (".safetensors", ".md", ".png")
     ]

@@ -3,14 +3,15 @@
 rule train_part:
     input:
         images=training_images,
+        start=training_start,
     output:
-        multiext("results/training/{family}/{name}", ".safetensors", ".md"),
+        multiext("results/training/{family}/{name}", ".safetensors", ".md", ".png"),
     log:
         "logs/training/{family}/{name}.log",
     benchmark:
         "results/benchmarks/training/{family}/{name}.jsonl"
     wildcard_constraints:
-        family="restorers|networks",
+        family="|".join(TRAINABLE),
         name="[a-z0-9-]+",
     conda:
         "../envs/puriflow.yaml"
@@ -33,30 +34,26 @@ rule train_part:
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
 
 
-rule train_restorers:
-    input:
-        trained("restorers"),
-    output:
-        touch("results/training/restorers.published"),
-    log:
-        "logs/training/restorers.log",
-    benchmark:
-        "results/benchmarks/training/restorers.jsonl"
-    conda:
-        "../envs/puriflow.yaml"
-    shell:
-        "mkdir -p resources && cp -v {input} resources/ > {log} 2>&1"
+# The networks of Table 7 are wanted first.
+use rule train_part as train_part_of_table7 with:
+    wildcard_constraints:
+        family="restorers|networks",
+        name="(drln|edsr|esrgan|mdsr)-x2|esrgan-x2-l1|adm",
+    priority: 1
 
 
-rule train_diffusion:
+ruleorder: train_part_of_table7 > train_part
+
+
+rule train_zoo:
     input:
-        trained("networks"),
+        trained(),
     output:
-        touch("results/training/networks.published"),
+        touch("results/training/zoo.published"),
     log:
-        "logs/training/networks.log",
+        "logs/training/zoo.log",
     benchmark:
-        "results/benchmarks/training/networks.jsonl"
+        "results/benchmarks/training/zoo.jsonl"
     conda:
         "../envs/puriflow.yaml"
     shell:
