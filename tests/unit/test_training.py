@@ -5,10 +5,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
+from torch.nn.functional import cross_entropy
 
+from puriflow import parts
 from puriflow.errors import Problem
 from puriflow.training import fitting
+from puriflow.training.adversarial import Adversarial, Game
+from puriflow.training.classifiers import Adversary, attacked
 from puriflow.training.degradations import Round, bicubic, real
+from puriflow.training.labelled import Labelled
 from puriflow.training.photos import Photos
 from puriflow.training.runs import train_part
 from puriflow.zoo.weights import load_weights, save_weights
@@ -16,6 +22,34 @@ from puriflow.zoo.weights import load_weights, save_weights
 RECIPE = {"steps": 6, "batch": 2, "crop": 8, "learning_rate": 1e-3, "warmup": 1}
 EDSR = {"kind": "edsr", "weights": None, "features": 8, "blocks": 1}
 MDSR = {"kind": "mdsr", "weights": None, "features": 8, "blocks": 1}
+
+
+WRN = {"kind": "wide-resnet", "weights": None, "depth": 10, "width": 1, "classes": 2}
+ESRGAN = {"kind": "esrgan", "weights": None, "features": 8, "blocks": 1, "growth": 4}
+EDM = {
+    "kind": "edm",
+    "weights": None,
+    "channels": 8,
+    "channel_mult": [1, 2],
+    "num_blocks": 1,
+    "attn_resolutions": [],
+    "augment_dim": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory):
+    """Light and dark icons of 32 pixels, in the folders of a classifier's training."""
+    root = tmp_path_factory.mktemp("icons")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 20), ("test", 8)):
+        for name, low in (("dark", 0), ("light", 128)):
+            place = root / part / name
+            place.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(low, low + 128, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(place / f"{i}.png")
+    return root
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +119,85 @@ def test_training_leaves_weights_a_card_and_a_log(folder, tmp_path, tiny_adm, fa
     assert weights.stat().st_size > 1000
 
 
+def test_a_classifier_learns_and_its_card_says_how_well(classes, tmp_path):
+    changes = {"steps": 30, "batch": 16, "crop": 32, "learning_rate": 0.05, "optimiser": "sgd"}
+    train(classes, tmp_path, "classifiers", WRN, **changes, ema=0)
+    card = (tmp_path / "net.md").read_text()
+    assert "40 training and 16 test images of 2 classes" in card
+    assert "| clean | 16 | 100.00 % |" in card
+    assert "| attacked | 16 |" in card
+    assert (tmp_path / "net.png").stat().st_size > 1000
+
+
+def test_adversarial_training_runs_and_names_its_adversary(classes, tmp_path):
+    changes = {"steps": 2, "batch": 4, "crop": 32, "adversary": {"steps": 2}}
+    train(classes, tmp_path, "classifiers", WRN, **changes)
+    assert '"adversary":{"eps":8.0,"step":2.0,"steps":2}' in (tmp_path / "net.md").read_text()
+    with pytest.raises(Problem, match="adversary"):
+        train(classes, tmp_path, "classifiers", WRN, **{**changes, "adversary": {"epsilon": 8}})
+
+
+def test_the_training_attack_stays_in_the_ball_and_raises_the_loss():
+    torch.manual_seed(0)
+    classifier = parts.build("classifiers", "c", WRN)
+    images, labels = torch.rand(8, 3, 32, 32), torch.randint(2, (8,))
+    draw = torch.empty_like(images).uniform_(-1, 1)
+    attacked_images = attacked(classifier, images, labels, Adversary(steps=5), draw)
+    assert (attacked_images - images).abs().max() <= 8 / 255 + 1e-6
+    assert attacked_images.min() >= 0
+    assert attacked_images.max() <= 1
+    start = (images + 8 / 255 * draw).clamp(0, 1)
+    losses = [cross_entropy(classifier(x), labels).item() for x in (start, attacked_images)]
+    assert losses[1] > losses[0]
+
+
+def test_small_images_train_a_diffusion_network_as_they_are(classes, tmp_path):
+    train(classes, tmp_path, "networks", EDM, crop=32)
+    card = (tmp_path / "net.md").read_text()
+    assert "40 images; 2 others held out" in card
+    assert "| 150 |" in card
+
+
+def test_adversarial_super_resolution_starts_from_the_weights_that_it_names(folder, tmp_path):
+    (tmp_path / "net.safetensors").unlink(missing_ok=True)
+    train(folder, tmp_path, spec=ESRGAN)
+    (tmp_path / "net.safetensors").rename(tmp_path / "first.safetensors")
+    terms = {"features": {"kind": "efficientnet-lite0", "layers": ["stage1"]}, "width": 4}
+    changes = {"start": "first", "adversarial": terms, "learning_rate": 1e-6, "ema": 0.0}
+    weights = train(folder, tmp_path, spec=ESRGAN, **changes)
+    first, then = (load_file(tmp_path / f"{n}.safetensors") for n in ("first", "net"))
+    assert weights.name == "net.safetensors"
+    assert any(not torch.equal(first[key], then[key]) for key in first)
+    for key in first:  # a few tiny steps away from where it started
+        torch.testing.assert_close(first[key].float(), then[key].float(), rtol=0.01, atol=1e-3)
+    with pytest.raises(Problem, match="does not exist"):
+        train(folder, tmp_path, spec=ESRGAN, **{**changes, "start": "nowhere"})
+    with pytest.raises(Problem, match="one scale and values in"):
+        train(folder, tmp_path, spec=EDSR, adversarial=terms)
+
+
+def test_each_player_of_the_game_sees_the_other_as_constant():
+    torch.manual_seed(0)
+    network = parts.build("restorers", "r", ESRGAN).network.requires_grad_(True)
+    terms = {"features": {"kind": "efficientnet-lite0", "layers": ["stage1"]}, "width": 4}
+    low, high = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32)
+
+    def gradients(weight):
+        game = Game(network, Adversarial(**terms, weight=weight, feature_weight=0.0))
+        game.eval()  # spectral normalisation then keeps its vectors
+        game.discriminator.load_state_dict(state)
+        game.zero_grad()
+        game(low, high).backward()
+        parameters = dict(game.named_parameters())
+        return {name: p.grad.clone() for name, p in parameters.items()}
+
+    state = Game(network, Adversarial(**terms)).discriminator.state_dict()
+    without, much = gradients(0.0), gradients(10.0)
+    players = {name: torch.equal(without[name], much[name]) for name in without}
+    assert all(same for name, same in players.items() if name.startswith("discriminator."))
+    assert not any(same for name, same in players.items() if name == "network.conv_last.weight")
+
+
 def test_the_state_of_another_recipe_is_not_resumed(folder, tmp_path, monkeypatch):
     fresh = train(folder, tmp_path / "fresh", learning_rate=1e-2)
     original = fitting._save
@@ -117,6 +230,8 @@ def test_what_is_wrong_is_named(folder, tmp_path):
         Photos(folder, held_out=6)
     with pytest.raises(Problem, match="as large as a crop of 1000"):
         Photos(folder, held_out=1).crops(1, 1000, torch.Generator())
+    with pytest.raises(Problem, match="train does not exist"):
+        Labelled(folder)
     with pytest.raises(Problem, match="did you mean 'steps'"):
         train(folder, tmp_path, stepps=3)
     with pytest.raises(Problem, match="degradation: Input should be 'bicubic' or 'real'"):

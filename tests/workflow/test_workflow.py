@@ -1,14 +1,19 @@
+import http.server
+import json
 import math
 import subprocess
+import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 
-from puriflow import Defence
+from puriflow import Defence, parts
 from puriflow.chain import Chain
 from puriflow.config import load_config
 from puriflow.errors import Problem
@@ -193,6 +198,40 @@ def test_mistakes_are_one_line_and_a_failure(built, target, options, message):
     assert built.status != 0
     assert message in said
     assert "Traceback" not in said
+
+
+def test_a_checkpoint_of_the_zoo_is_fetched_and_fetching_it_reruns_nothing(empty, monkeypatch):
+    served = empty.folder / "served"
+    served.mkdir()
+    options = {"kind": "edsr", "features": 8, "blocks": 1}
+    network = parts.build("restorers", "r", {**options, "weights": None}).network
+    torch.save(network.state_dict(), served / "e.pth")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=served)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    entry = {
+        "family": "restorers",
+        "part": options,
+        "file": "e.pth",
+        "url": f"http://127.0.0.1:{server.server_port}/e.pth",
+        "licence": "MIT",
+        "input": "[0, 1]",
+        "source": "tests",
+    }
+    (empty.folder / "own.yaml").write_text(yaml.safe_dump({"own-edsr": entry}))
+
+    def change(config):
+        config["zoo"] = {"cache": "cache", "entries": "own.yaml"}
+        config["restorers"]["edsr-x2"] = {"zoo": "own-edsr"}
+
+    empty.edit(change)
+    target = "results/restore/imagenet/none/none/edsr-x2/0-of-1/manifest.json"
+    empty.snakemake(target)
+    assert (empty.folder / "cache" / "own-edsr" / "e.pth").is_file()
+    manifest = json.loads((empty.folder / target).read_text())
+    assert list(manifest["weights"]) == ["zoo:own-edsr"]
+    assert "Nothing to be done" in empty.snakemake(target, "-n")
+    server.shutdown()
 
 
 def test_training_is_a_rule_that_publishes_weights_and_cards(empty):
