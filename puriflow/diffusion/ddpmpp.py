@@ -169,13 +169,10 @@ class DDPMpp(nn.Module):
 
 
 def position(timesteps: Tensor, channels: int) -> Tensor:
-    """Sines, then cosines, of the timesteps (N,) at geometric frequencies: (N, channels)."""
+    """Sines, then cosines, of the timesteps (N,) at frequencies 1 to 1/10000."""
     half = channels // 2
-    rates = torch.exp(
-        torch.arange(half, dtype=torch.float32, device=timesteps.device)
-        * -(math.log(10000) / (half - 1))
-    )
-    angles = timesteps.float()[:, None] * rates[None]
+    rates = torch.arange(half, dtype=torch.float32, device=timesteps.device) / (half - 1)
+    angles = timesteps.float()[:, None] * (1 / 10000) ** rates[None]
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 

@@ -6,6 +6,7 @@ into safetensors. `EDMPrecond` and `VPPrecond` scale the same network in two way
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,17 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from puriflow.diffusion.ddpmpp import norm, position
 from puriflow.diffusion.denoisers import SigmaDenoiser, like
 from puriflow.diffusion.vp import time_of_sigma
 from puriflow.errors import unknown
 from puriflow.zoo.weights import load_network
 
 SKIP_SCALE = math.sqrt(0.5)
-
-
-def norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation with at least four channels a group, at most 32 groups."""
-    return nn.GroupNorm(min(32, channels // 4), channels, eps=1e-6)
 
 
 class ResampledConv(nn.Conv2d):
@@ -176,44 +173,43 @@ class SongUNet(nn.Module):
         return last_conv(F.silu(last_norm(x)))
 
 
-def position(labels: Tensor, channels: int) -> Tensor:
-    """Sines, then cosines, of the labels (N,) at geometric frequencies 1 to 1/10000."""
-    half = channels // 2
-    rates = torch.arange(half, dtype=torch.float32, device=labels.device) / (half - 1)
-    angles = labels.float()[:, None] * (1 / 10000) ** rates[None]
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
+class Precond(nn.Module, ABC):
+    """A denoiser D(x; sigma) = skip x + out F(scale x, label) around a network F."""
 
-
-class EDMPrecond(nn.Module):
-    """D(x; sigma) by EDM's own scaling (Karras et al. 2022, Table 1)."""
-
-    def __init__(self, model: SongUNet, sigma_data: float = 0.5):
+    def __init__(self, model: SongUNet):
         super().__init__()
         self.model = model
-        self.sigma_data = sigma_data
+
+    @abstractmethod
+    def scalings(self, sigma: Tensor) -> tuple[Tensor | float, Tensor, Tensor, Tensor]:
+        """Skip, out, scale and label at sigma (Karras et al. 2022, Table 1)."""
 
     def forward(self, x: Tensor, sigma: Tensor, augment: Tensor | None = None) -> Tensor:
         """The clean image behind x = x0 + sigma noise, (N, 3, H, W); sigma scalar or (N,)."""
-        sigma = like(x, sigma)
+        skip, out, scale, label = self.scalings(like(x, sigma))
+        return (
+            skip * x + out * self.model(scale * x, label.flatten().expand(len(x)), augment).float()
+        )
+
+
+class EDMPrecond(Precond):
+    """EDM's own scaling; `sigma_data` is the standard deviation of images on [-1, 1]."""
+
+    sigma_data = 0.5
+
+    def scalings(self, sigma: Tensor) -> tuple[Tensor | float, Tensor, Tensor, Tensor]:
+        """See `Precond.scalings`."""
         total = sigma**2 + self.sigma_data**2
-        labels = (sigma.log() / 4).flatten().expand(len(x))
-        output = self.model(x / total.sqrt(), labels, augment).float()
-        return self.sigma_data**2 / total * x + sigma * self.sigma_data / total.sqrt() * output
+        out = sigma * self.sigma_data / total.sqrt()
+        return self.sigma_data**2 / total, out, 1 / total.sqrt(), sigma.log() / 4
 
 
-class VPPrecond(nn.Module):
-    """D(x; sigma) by the scaling of the VP-SDE (Karras et al. 2022, Table 1)."""
+class VPPrecond(Precond):
+    """The scaling of the VP-SDE, whose network is told 999 t."""
 
-    def __init__(self, model: SongUNet, timesteps: int = 1000):
-        super().__init__()
-        self.model = model
-        self.timesteps = timesteps
-
-    def forward(self, x: Tensor, sigma: Tensor, augment: Tensor | None = None) -> Tensor:
-        """The clean image behind x = x0 + sigma noise, (N, 3, H, W); sigma scalar or (N,)."""
-        sigma = like(x, sigma)
-        labels = ((self.timesteps - 1) * time_of_sigma(sigma)).flatten().expand(len(x))
-        return x - sigma * self.model(x / (1 + sigma**2).sqrt(), labels, augment).float()
+    def scalings(self, sigma: Tensor) -> tuple[Tensor | float, Tensor, Tensor, Tensor]:
+        """See `Precond.scalings`."""
+        return 1.0, -sigma, 1 / (sigma**2 + 1).sqrt(), 999 * time_of_sigma(sigma)
 
 
 PRECONDITIONINGS = {"edm": EDMPrecond, "vp": VPPrecond}
