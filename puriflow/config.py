@@ -28,7 +28,9 @@ class Role(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     kind: str | None = Field(None, description="name of the part's module")
-    served_by: str | None = Field(None, description="name in tables; default: the role's own")
+    served_by: str | None = Field(
+        None, description="name in tables; default: the zoo entry's, else the role's own"
+    )
     zoo: str | None = Field(None, description="zoo entry that gives kind, options and weights")
     unavailable: str | None = Field(None, description="why this track cannot serve the role")
 

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from puriflow.zoo.catalogue import PREFIX, entry
+from puriflow.zoo.catalogue import PREFIX, entry, ready_file
 
 ROOT = Path(__file__).parent
 # How results are kept, shown and started, not what they are.
@@ -55,17 +55,27 @@ def weights_in(spec: dict[str, Any]) -> Iterator[str]:
 
 
 def weights_hashes(spec: dict[str, Any]) -> dict[str, str]:
-    """What tells the weights of an entry from others, by path or `zoo:NAME`.
+    """sha256 of every weights file of an entry that is here, by path or `zoo:NAME`."""
+    files = {
+        weights: ready_file(weights.removeprefix(PREFIX))
+        if weights.startswith(PREFIX)
+        else Path(weights)
+        for weights in weights_in(spec)
+    }
+    return {weights: _weights_hash(str(f)) for weights, f in files.items() if f.is_file()}
 
-    That is the sha256 of a file that is there, and the published hash of a zoo entry, so that it
-    is the same before and after the entry is fetched.
+
+def weights_identities(spec: dict[str, Any]) -> dict[str, str]:
+    """What tells the weights of an entry from others, before and after they are fetched.
+
+    For a zoo entry that is its published hash, for a file its sha256.
     """
     found = {}
     for weights in weights_in(spec):
         if weights.startswith(PREFIX):
             found[weights] = entry(weights.removeprefix(PREFIX)).identity
-        elif Path(weights).is_file():
-            found[weights] = _weights_hash(weights)
+        else:
+            found |= weights_hashes({"weights": weights})
     return found
 
 

@@ -132,7 +132,7 @@ def served(table: Table, config: Config) -> Roles:
             if (name := table.role(row, kind)) != NONE:
                 role = config.role(family, name)
                 roles[f"{kind} {name}"] = {
-                    "served_by": role.served_by or name,
+                    "served_by": role.served_by or role.zoo or name,
                     "unavailable": config.why_unavailable(family, name),
                     "shards": getattr(role, "shards", None),
                 }

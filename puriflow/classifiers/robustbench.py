@@ -1,13 +1,12 @@
 """RobustBench's adversarially trained classifiers, by their names there (paper, Tables 2, 3 and 5).
 
-The architecture, the reading of the checkpoint and the normalisation are RobustBench's own; the
-file is ours to give, so that nothing is downloaded behind the user's back. Needs the extra
-`puriflow[robustbench]`.
+The architecture and the normalisation are RobustBench's own. The file is read here, safely and
+completely: RobustBench's loader takes a file that fits nothing, where it expects an ImageNet model.
+Needs the extra `puriflow[robustbench]`.
 """
 
 import importlib.util
 import sys
-import tempfile
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
 from puriflow.errors import Problem, unknown
 from puriflow.zoo.catalogue import resolve
-from puriflow.zoo.weights import read_checkpoint
+from puriflow.zoo.weights import read_state
 
 
 class Sized(nn.Module):
@@ -60,7 +59,7 @@ def build(
     try:
         _name_autoattack()
         from robustbench.model_zoo.models import model_dicts
-        from robustbench.utils import BenchmarkDataset, ThreatModel, load_model
+        from robustbench.utils import BenchmarkDataset, ThreatModel
     except ImportError as error:
         raise Problem(
             f"{model} needs RobustBench: pip install 'puriflow[robustbench]' ({error})"
@@ -68,22 +67,29 @@ def build(
     known = model_dicts[BenchmarkDataset(dataset)][ThreatModel(threat_model)]
     if model not in known:
         raise unknown(f"RobustBench model of {dataset} {threat_model}", model, known)
-    if weights is None:
-        return Sized(known[model]["model"](), size)
-    file = resolve(weights)
-    if not file.is_file():
-        raise Problem(f"weights file {file} does not exist")
-    read_checkpoint(file)  # refuses what is not tensors before RobustBench reads it
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder) / dataset / threat_model
-        place.mkdir(parents=True)
-        (place / f"{model}.pt").symlink_to(file.absolute())
-        try:
-            network = load_model(model, folder, dataset, threat_model)
-        except (RuntimeError, KeyError) as error:
-            first = " ".join(str(error).split())[:300]
-            raise Problem(f"weights file {file} does not fit {model}: {first}") from None
+    network = known[model]["model"]()
+    if weights is not None:
+        # ImageNet models are the network behind a layer that normalises, whose constants are set.
+        _load(getattr(network, "model", network), resolve(weights), model)
     return Sized(network, size)
+
+
+def _load(network: nn.Module, file: Path, model: str) -> None:
+    """Load all of a network from a RobustBench checkpoint.
+
+    Such a file may hold more, an attacker or a normaliser of its training, which is left there; but
+    nothing of the network may be missing.
+    """
+    state = {
+        key.replace("module.", "").replace("model.", ""): value
+        for key, value in read_state(file).items()
+    }
+    wanted = network.state_dict()
+    for key, value in wanted.items():
+        if key not in state or state[key].shape != value.shape:
+            what = "is missing" if key not in state else f"is {tuple(state[key].shape)}"
+            raise Problem(f"weights file {file} does not fit {model}: {key} {what}")
+    network.load_state_dict({key: state[key] for key in wanted}, strict=True)
 
 
 def _name_autoattack() -> None:

@@ -36,7 +36,7 @@ class Denoiser(nn.Module, ABC):
 
     def score(self, x: Tensor, t: Tensor) -> Tensor:
         """The score of the VP-SDE at time t: -noise / sqrt(1 - alpha_bar(t))."""
-        return -self.noise(x, t) / like(x, 1 - alpha_bar(t)).sqrt()
+        return -self.noise(x, t) / like(x, 1 - alpha_bar(torch.as_tensor(t))).sqrt()
 
     def score_ve(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The score of the VE state x at sigma: (D(x; sigma) - x) / sigma^2."""
@@ -83,18 +83,19 @@ class VPDenoiser(Denoiser):
 
     def noise(self, x: Tensor, t: Tensor) -> Tensor:
         """See `Denoiser.noise`."""
+        t = torch.as_tensor(t, device=x.device)
         return self._noise(x, self.label(t), like(x, 1 - alpha_bar(t)).sqrt())
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """See `Denoiser.denoise`."""
-        sigma = torch.as_tensor(sigma, device=x.device)
+        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
         if self.integer_steps:
             label = (self.levels - sigma.reshape(-1, 1)).abs().argmin(1).reshape(sigma.shape)
         else:
             label = self.label(time_of_sigma(sigma))
         sigma = like(x, sigma)
         kept = 1 / (1 + sigma**2)
-        return x - sigma * self._noise(kept.sqrt() * x, label, (1 - kept).sqrt())
+        return x - sigma * self._noise(kept.sqrt() * x, label, sigma * kept.sqrt())
 
     def _noise(self, x: Tensor, label: Tensor, std: Tensor) -> Tensor:
         output = self.network(x, label.expand(len(x)))[:, : x.shape[1]]
@@ -110,14 +111,14 @@ class SigmaDenoiser(Denoiser):
 
     def noise(self, x: Tensor, t: Tensor) -> Tensor:
         """See `Denoiser.noise`."""
-        kept = alpha_bar(t)
+        kept = alpha_bar(torch.as_tensor(t, device=x.device))
         sigma = ((1 - kept) / kept).sqrt()
         scale = like(x, kept.sqrt())
         return (x - scale * self.network(x / scale, sigma)) / like(x, 1 - kept).sqrt()
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """See `Denoiser.denoise`."""
-        return self.network(x, torch.as_tensor(sigma, device=x.device))
+        return self.network(x, torch.as_tensor(sigma, dtype=x.dtype, device=x.device))
 
 
 def like(x: Tensor, values: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ No torch is imported here.
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from puriflow.errors import Problem, unknown
 
@@ -32,7 +32,7 @@ class Entry(BaseModel):
 
     family: Literal["networks", "restorers", "classifiers", "features"]
     part: dict[str, Any]
-    file: str
+    file: Annotated[str, Field(pattern=r"^[^/\s]+$")]
     url: str | None = None
     by_hand: str | None = None
     convert: Literal["edm", "score-sde", "esrgan"] | None = None
@@ -44,9 +44,9 @@ class Entry(BaseModel):
     source: str
 
     @model_validator(mode="after")
-    def _one_way(self) -> "Entry":
-        if (self.url is None) == (self.by_hand is None):
-            raise ValueError("give either url or by_hand")
+    def _a_way(self) -> "Entry":
+        if self.url is None and self.by_hand is None:
+            raise ValueError("give url or by_hand")
         if self.url and not self.url.startswith(("https://", "http://")):
             raise ValueError("url is neither https nor http")
         return self
@@ -62,6 +62,10 @@ class Entry(BaseModel):
         return self.sha256 or self.md5 or f"{self.file}, no hash published"
 
 
+# As names of a configuration, so that they can be part of paths.
+ENTRIES = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Entry])
+
+
 def entries() -> dict[str, Entry]:
     """All entries by name: the official ones, and the user's.
 
@@ -75,16 +79,15 @@ def entries() -> dict[str, Entry]:
 @cache
 def _read(file: Path) -> dict[str, Entry]:
     try:
-        raw = yaml.safe_load(file.read_text()) or {}
-        return {name: Entry.model_validate(entry) for name, entry in raw.items()}
+        return ENTRIES.validate_python(yaml.safe_load(file.read_text()) or {})
     except OSError as error:
         raise Problem(f"zoo file {file}: {error.strerror}") from None
     except yaml.YAMLError as error:
         raise Problem(f"zoo file {file}: {' '.join(str(error).split())}") from None
-    except (ValidationError, AttributeError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"msg": "no mapping"}
-        place = ".".join(str(part) for part in first.get("loc", ()))
-        raise Problem(f"zoo file {file}: {place or 'an entry'}: {first['msg']}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        raise Problem(f"zoo file {file}: {place or 'the file'}: {first['msg']}") from None
 
 
 def entry(name: str) -> Entry:
@@ -120,6 +123,15 @@ def find(name: str, file: str) -> Path | None:
     """A file of an entry that is here: in the user's folders, else in the cache."""
     places = [folder / file for folder in own_folders()] + [cached(name, file)]
     return next((place for place in places if place.is_file()), None)
+
+
+def by_hand(name: str) -> Problem:
+    """How to get an entry that no program can download."""
+    what = entry(name)
+    return Problem(
+        f"{name} must be fetched by hand: save {what.by_hand} as {cached(name, what.file)} (or as "
+        f"{what.file} in a folder of PURIFLOW_WEIGHTS), and call this again"
+    )
 
 
 def ready_file(name: str) -> Path:

@@ -12,6 +12,19 @@ app = typer.Typer(help="The official checkpoints: list, fetch, verify, path, con
 Name = Annotated[str, typer.Argument(help="entry of the zoo")]
 
 
+@app.callback()
+def places(
+    config: Annotated[
+        Path, typer.Option(help="track whose `zoo` section says where files are")
+    ] = Path("config/config.yaml"),
+) -> None:
+    """The official checkpoints."""
+    if config.is_file():  # outside a checkout there is none, and none is needed
+        from puriflow.config import load_config
+
+        load_config(config)  # which puts its places into use
+
+
 @app.command("list")
 def list_entries() -> None:
     """Show all entries: kind, size, licence, and whether they are here."""
@@ -39,22 +52,20 @@ def fetch_entries(
     """Download, check and convert entries; what is here is left as it is."""
     from puriflow.zoo.fetching import fetch
 
-    for name in names:
-        typer.echo(f"{name}: {fetch(name)}")
+    _for_all(names, lambda name: str(fetch(name)))
 
 
 @app.command("verify")
 def verify_entries(
     names: Annotated[list[str] | None, typer.Argument(help="default: all that are here")] = None,
 ) -> None:
-    """Check files against their published sizes and hashes, or those of the first download."""
+    """Check files against their published sizes and hashes, and those of the first download."""
     from puriflow.zoo.fetching import verify
 
     here = [name for name, what in entries().items() if find(name, what.file)]
-    for name in names or here:
-        typer.echo(f"{name}: {verify(name)}")
     if not names and not here:
         typer.echo("no entry is here")
+    _for_all(names or here, verify)
 
 
 @app.command("path")
@@ -77,8 +88,23 @@ def convert_file(
     if source is None:
         raise Problem(f"{name} is not here; get it by: puriflow zoo fetch {name}")
     from puriflow.zoo.convert import convert
+    from puriflow.zoo.download import locked
 
     target = out or cached(name, what.ready)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    convert(what.convert, source, target, what.part)
+    with locked(target):
+        convert(what.convert, source, target, what.family, what.part)
     typer.echo(target)
+
+
+def _for_all(names, act) -> None:
+    """Act on every entry; one that fails does not stop the others, but the command fails."""
+    failed = []
+    for name in names:
+        try:
+            typer.echo(f"{name}: {act(name)}")
+        except Problem as problem:
+            failed.append(problem)
+    for problem in failed[:-1]:
+        typer.echo(f"puriflow: error: {problem}", err=True)
+    if failed:
+        raise failed[-1]

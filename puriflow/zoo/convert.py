@@ -19,43 +19,77 @@ from torch import Tensor, nn
 
 from puriflow import parts
 from puriflow.errors import Problem, unknown
+from puriflow.zoo.download import on_disk, publish
 from puriflow.zoo.weights import read_checkpoint, read_state, save_state
 
 
-def convert(kind: str, source: Path, target: Path, part: dict[str, Any]) -> None:
-    """Convert an official file to safetensors.
+def convert(kind: str, source: Path, target: Path, family: str, part: dict[str, Any]) -> None:
+    """Convert an official file to safetensors; the caller sees to it that one process does.
 
     Args:
         kind: `edm`, `score-sde` or `esrgan`.
         source: the official file.
-        target: the new file; written under another name first.
+        target: the new file; gets its name when it is whole.
+        family: of the part.
         part: kind and options of the network that the weights must fit.
 
     Raises:
-        Problem: the file is not what its kind says, or would run code.
+        Problem: the file is not what its kind says, would run code, or fits another network.
     """
     if kind not in CONVERTERS:
         raise unknown("converter", kind, CONVERTERS)
     if not source.is_file():
         raise Problem(f"file {source} does not exist")
-    state = CONVERTERS[kind](source, part)
+    with torch.device("meta"):
+        network = parts.build(family, "network", {**part, "weights": None}).network
+    state = CONVERTERS[kind](source, network)
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    for key in sorted(shapes.keys() | wanted.keys()):
+        if shapes.get(key) != wanted.get(key):
+            raise Problem(
+                f"file {source} does not fit {part['kind']}: {key} is {shapes.get(key)}, but "
+                f"should be {wanted.get(key)}"
+            )
     temporary = target.with_name(f".{target.name}.tmp")
-    save_state(state, temporary)
-    temporary.replace(target)
+    with on_disk(target):
+        save_state(state, temporary)
+        publish(temporary, target)
 
 
 class Shell:
-    """Stands for any class of the file: keeps the state, has no behaviour."""
+    """Stands for any object of the file: keeps the state, has no behaviour."""
+
+    def __init__(self, *arguments: Any):
+        self.state: Any = {}
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
 
-class _Dict(dict):
+class Table(dict):
     """EDM's EasyDict."""
 
     def __setstate__(self, state: Any) -> None:
         self.update(state if isinstance(state, dict) else {})
+
+
+class Allowed:
+    """A function that a pickle may call, behind a wall: it cannot be changed through its name."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable):
+        object.__setattr__(self, "_function", function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise Problem("it changes a function")
+
+    def __setstate__(self, state: Any) -> None:
+        raise Problem("it changes a function")
 
 
 def _persistent(meta: dict[str, Any]) -> Shell:
@@ -76,14 +110,18 @@ def _storage(data: bytes) -> Any:
 ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("builtins", "set"): set,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
-    ("torch.nn.parameter", "Parameter"): nn.Parameter,
+    ("__builtin__", "set"): set,
     ("torch", "Size"): torch.Size,
-    ("torch.storage", "_load_from_bytes"): _storage,
-    ("torch_utils.persistence", "_reconstruct_persistent_obj"): _persistent,
+    ("torch._utils", "_rebuild_tensor_v2"): Allowed(torch._utils._rebuild_tensor_v2),
+    ("torch._utils", "_rebuild_parameter"): Allowed(torch._utils._rebuild_parameter),
+    ("torch.storage", "_load_from_bytes"): Allowed(_storage),
+    ("torch_utils.persistence", "_reconstruct_persistent_obj"): Allowed(_persistent),
     ("torch.nn.modules.container", "ModuleDict"): Shell,
-    ("dnnlib.util", "EasyDict"): _Dict,
+    ("dnnlib.util", "EasyDict"): Table,
+    # EDM keeps numbers such as sqrt(0.5) as numpy's; no weight is among them.
+    ("numpy", "dtype"): Shell,
+    ("numpy.core.multiarray", "scalar"): Shell,
+    ("numpy._core.multiarray", "scalar"): Shell,
 }
 
 
@@ -92,13 +130,12 @@ class Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """See pickle.Unpickler: the only door from a pickle to code."""
-        # A function of torch that takes a name and looks it up would be another door.
         if (module, name) not in ALLOWED:
             raise Problem(f"it asks for {module}.{name}, which is no tensor and no container")
         return ALLOWED[module, name]
 
 
-def _edm(source: Path, part: dict[str, Any]) -> dict[str, Tensor]:
+def _edm(source: Path, network: nn.Module) -> dict[str, Tensor]:
     try:
         with source.open("rb") as file:
             found = Unpickler(file).load()
@@ -128,15 +165,13 @@ def _state_of(module: Shell, prefix: str = "") -> dict[str, Tensor]:
     return found
 
 
-def _score_sde(source: Path, part: dict[str, Any]) -> dict[str, Tensor]:
+def _score_sde(source: Path, network: nn.Module) -> dict[str, Tensor]:
     """The moving average, a list in the order of the parameters, under the parameters' names."""
     checkpoint = read_checkpoint(source)
     try:
         average, model = checkpoint["ema"]["shadow_params"], checkpoint["model"]
     except (KeyError, TypeError):
         raise Problem(f"file {source} has no ema.shadow_params and model: no score_sde") from None
-    with torch.device("meta"):
-        network = parts.build("networks", "network", {**part, "weights": None}).network
     names = [name for name, _ in network.named_parameters()]
     if len(names) != len(average):
         raise Problem(
@@ -155,7 +190,7 @@ RENAMED = (
 )
 
 
-def _esrgan(source: Path, part: dict[str, Any]) -> dict[str, Tensor]:
+def _esrgan(source: Path, network: nn.Module) -> dict[str, Tensor]:
     """ESRGAN's first keys to Real-ESRGAN's."""
     state: Mapping[str, Tensor] = read_state(source)
     renamed = {}
@@ -166,7 +201,7 @@ def _esrgan(source: Path, part: dict[str, Any]) -> dict[str, Tensor]:
     return renamed
 
 
-CONVERTERS: dict[str, Callable[[Path, dict[str, Any]], dict[str, Tensor]]] = {
+CONVERTERS: dict[str, Callable[[Path, nn.Module], dict[str, Tensor]]] = {
     "edm": _edm,
     "score-sde": _score_sde,
     "esrgan": _esrgan,

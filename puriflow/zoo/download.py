@@ -1,8 +1,8 @@
 """Downloading a file so that nothing half-downloaded is ever used.
 
 The bytes go to `FILE.part`, which a later attempt continues by a range request if the server still
-has the same file. Size and hashes are checked before it gets its name. A lock lets one process
-download and the others wait.
+has the same file. Size and hashes are checked and the sha256 recorded before it gets its name. A
+lock lets one process download and the others wait.
 """
 
 import fcntl
@@ -20,10 +20,11 @@ from pathlib import Path
 from puriflow.errors import Problem
 from puriflow.progress import Progress
 
-ATTEMPTS = 4
+ATTEMPTS = 4  # in a row that bring nothing
 CHUNK = 2**20
 TIMEOUT = 60
-TEMPORARY = (http.client.HTTPException, urllib.error.URLError, ConnectionError, TimeoutError)
+TEMPORARY = (408, 425, 429)  # and all from 500
+PAGES = (b"<!doctype", b"<html")
 
 
 def download(
@@ -41,110 +42,155 @@ def download(
         Problem: the server has no such file, sends a page or another file, the disk is full, or
             the connection broke too often (then the next call continues).
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target):
+    hashes = hashes or {}
+    with locked(target):
         if target.is_file():
             return
-        part = target.with_name(f"{target.name}.part")
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(2 ** (attempt - 1) / 4)
-            try:
-                if _fetch(url, part, size):
-                    break
-                why = "the connection ended early"
-            except TEMPORARY as error:
-                if isinstance(error, urllib.error.HTTPError) and error.code < 500:
-                    raise Problem(f"{url} answered {error.code} {error.reason}") from None
-                why = str(getattr(error, "reason", None) or error or type(error).__name__)
-        else:
-            have = part.stat().st_size if part.exists() else 0
-            raise Problem(f"{url}: {why}; {have} bytes are kept, the next fetch continues")
-        check_file(part, size=size, hashes=hashes or {}, what=url, remove=True)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, target)
-        _mark(part).unlink(missing_ok=True)
+        part = _part(target)
+        if size is None or _length(part) != size:
+            _fetch_all(url, part, size, whole_is_known=bool(hashes))
+        check_file(part, size=size, hashes=hashes, what=url, remove=True)
+        with on_disk(target):
+            recorded(target).write_text(_digest(part, "sha256") + "\n")
+            publish(part, target)
+            _mark(part).unlink(missing_ok=True)
 
 
 def check_file(
     file: Path, *, size: int | None, hashes: Mapping[str, str], what: str, remove: bool = False
 ) -> None:
-    """Compare a file with its published size and hashes; a wrong one may be removed.
+    """Compare a file with its size and hashes (first digits suffice); a wrong one may be removed.
 
     Raises:
         Problem: they differ.
     """
-    found = {"size": str(file.stat().st_size)}
-    published = {"size": str(size)} if size is not None else {}
+    length = file.stat().st_size
+    differences = []
+    if size is not None and length != size:
+        differences.append(f"it has {length} bytes, but should have {size}")
     for algorithm, digits in hashes.items():
-        with file.open("rb") as opened:
-            found[algorithm] = hashlib.file_digest(opened, algorithm).hexdigest()
-        published[algorithm] = digits
-    for quantity, value in published.items():
-        right = found[quantity] == value
-        if quantity != "size":
-            right = found[quantity].startswith(value)
-        if not right:
-            if remove:
-                file.unlink()
-            gone = "; it was removed" if remove else ""
-            raise Problem(f"{what}: {quantity} is {found[quantity]}, but should be {value}{gone}")
+        found = _digest(file, algorithm)
+        if not found.startswith(digits.lower()):
+            differences.append(f"its {algorithm} is {found}, but should be {digits}")
+    if differences:
+        if remove:
+            file.unlink()
+        raise Problem(f"{what}: {differences[0]}{'; it was removed' if remove else ''}")
 
 
-def _fetch(url: str, part: Path, size: int | None) -> bool:
+@contextmanager
+def locked(target: Path) -> Iterator[None]:
+    """Be the only process that makes `target`, whose folder is made if need be."""
+    with on_disk(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = target.with_name(f".{target.name}.lock").open("w")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def on_disk(path: Path) -> Iterator[None]:
+    """Turn an error of the file system into a Problem that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise Problem(f"{error.filename or path}: {error.strerror or error}") from None
+
+
+def publish(temporary: Path, target: Path) -> None:
+    """Give a finished file its name, once it is safe on the disk."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, target)
+
+
+def recorded(file: Path) -> Path:
+    """Where the sha256 of a download is kept."""
+    return file.with_name(f"{file.name}.sha256")
+
+
+def _fetch_all(url: str, part: Path, size: int | None, *, whole_is_known: bool) -> None:
+    failures, why = 0, ""
+    while failures < ATTEMPTS:
+        if failures:
+            time.sleep(2 ** (failures - 1) / 4)
+        before = _length(part)
+        try:
+            if _fetch(url, part, size, whole_is_known=whole_is_known):
+                return
+            why = "the connection ended early"
+        except urllib.error.HTTPError as error:
+            if error.code < 500 and error.code not in TEMPORARY:
+                raise Problem(f"{url} answered {error.code} {error.reason}") from None
+            why = f"answered {error.code} {error.reason}"
+        except (
+            http.client.HTTPException,
+            OSError,
+        ) as error:  # of the network: _write sees to disks
+            why = str(getattr(error, "reason", None) or error or type(error).__name__)
+        failures = 0 if _length(part) > before else failures + 1
+    raise Problem(f"{url}: {why}; {_length(part)} bytes are kept, the next fetch continues")
+
+
+def _fetch(url: str, part: Path, size: int | None, *, whole_is_known: bool) -> bool:
     """One attempt; whether the whole file is there now."""
-    offset = part.stat().st_size if part.exists() else 0
-    mark = _mark(part)
-    if offset and (size is None or offset < size) and mark.is_file():
+    offset, mark = _length(part), _mark(part)
+    headers = {}
+    if offset and mark.is_file():
         headers = {"Range": f"bytes={offset}-", "If-Range": mark.read_text()}
-    else:
-        offset, headers = 0, {}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310, entries have http only
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        if error.code != 416:
+            raise
+        if error.headers.get("Content-Range") == f"bytes */{offset}":
+            return True  # a part that is whole already
+        part.unlink()
+        return False
+    with answer:
         if answer.status != 206:
             offset = 0
+        elif not answer.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
+            part.unlink()  # not what was asked for: from the beginning, then
+            return False
         length = answer.headers.get("Content-Length")
         total = offset + int(length) if length else size
         if size is not None and total != size:
             raise Problem(f"{url} has {total} bytes, but should have {size}")
+        chunked = answer.headers.get("Transfer-Encoding", "").lower() == "chunked"
+        if total is None and not chunked and not whole_is_known:
+            raise Problem(f"{url} does not say how long it is, so that its end cannot be known")
         _check_room(part, url, total, offset)
-        tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-        mark.write_text(tag) if tag else mark.unlink(missing_ok=True)
         first = answer.read(CHUNK)
         kind = answer.headers.get("Content-Type", "")
         if offset == 0 and ("text/html" in kind or first.lstrip()[:9].lower().startswith(PAGES)):
             raise Problem(f"{url} is a web page, not a file; open it in a browser to see why")
-        return _write(answer, first, part, offset, total, url)
-
-
-PAGES = (b"<!doctype", b"<html")
+        return _write(answer, first, part, offset, total)
 
 
 def _write(
-    answer: http.client.HTTPResponse,
-    chunk: bytes,
-    part: Path,
-    offset: int,
-    total: int | None,
-    url: str,
+    answer: http.client.HTTPResponse, chunk: bytes, part: Path, offset: int, total: int | None
 ) -> bool:
     done = offset
-    name = url.rsplit("/", 1)[-1]
-    try:
-        with (
-            part.open("ab" if offset else "wb") as file,
-            Progress(name, total=total or 0, unit="bytes", done=offset) as progress,
+    with on_disk(part):
+        if offset == 0:  # the old bytes go before the new tag comes
+            _mark(part).unlink(missing_ok=True)
+        file = part.open("ab" if offset else "wb")
+        if offset == 0 and (
+            tag := answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         ):
-            while chunk:
+            _mark(part).write_text(tag)
+    name = part.name.removesuffix(".part")
+    with file, Progress(name, total=total or 0, unit="bytes", done=offset) as progress:
+        while chunk:
+            with on_disk(part):
                 file.write(chunk)
-                done += len(chunk)
-                progress.advance(len(chunk))
-                chunk = answer.read(CHUNK)
-    except OSError as error:
-        if isinstance(error, TEMPORARY):
-            raise
-        raise Problem(f"{part}: {error.strerror}; {done} bytes of {url} are kept") from None
+                file.flush()
+            done += len(chunk)
+            progress.advance(len(chunk))
+            chunk = answer.read(CHUNK)
     return total is None or done >= total
 
 
@@ -157,13 +203,19 @@ def _check_room(part: Path, url: str, total: int | None, offset: int) -> None:
         )
 
 
+def _digest(file: Path, algorithm: str) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, algorithm).hexdigest()
+
+
+def _length(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(f"{target.name}.part")
+
+
 def _mark(part: Path) -> Path:
     """Beside a part: what the server says the file is, so that only the same file is continued."""
     return part.with_name(f"{part.name}.tag")
-
-
-@contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    with target.with_name(f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

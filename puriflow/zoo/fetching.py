@@ -3,38 +3,41 @@
 from pathlib import Path
 
 from puriflow.errors import Problem
-from puriflow.provenance import file_hash
-from puriflow.zoo.catalogue import Entry, cached, entry, find
-from puriflow.zoo.download import check_file, download
+from puriflow.zoo.catalogue import Entry, by_hand, cached, entry, find
+from puriflow.zoo.download import check_file, download, locked, on_disk, recorded
 
 
 def fetch(name: str) -> Path:
     """Make an entry ready to be loaded, from the user's folders, the cache or the internet.
 
-    A new file is checked and its sha256 recorded beside it; where the entry has a converter, the
+    A file that was not downloaded by this is checked once. Where the entry has a converter, the
     converted file is made.
 
     Raises:
         Problem: the entry is unknown, must be fetched by hand, or the file is not right.
     """
     what = entry(name)
-    ready = find(name, what.ready)
-    if ready is not None:
-        return ready
-    source = find(name, what.file) or _download(name, what)
+    source = find(name, what.file)
+    if source is None and (ready := find(name, what.ready)):
+        return ready  # converted before, the official file gone
+    if source is None:
+        source = cached(name, what.file)
+        _download(name, what, source)
+    elif not recorded(source).is_file():
+        _check_once(name, what, source)
     if not what.convert:
         return source
     from puriflow.zoo.convert import convert
 
-    check_file(source, size=what.size, hashes=published(what), what=str(source))
     target = cached(name, what.ready)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    convert(what.convert, source, target, what.part)
+    with locked(target):
+        if not target.is_file():
+            convert(what.convert, source, target, what.family, what.part)
     return target
 
 
 def verify(name: str) -> str:
-    """Check an entry's official file against its published size and hashes, or the recorded one.
+    """Check an entry's official file against its published size and hashes, and the recorded one.
 
     Returns:
         What was compared.
@@ -46,14 +49,14 @@ def verify(name: str) -> str:
     file = find(name, what.file)
     if file is None:
         raise Problem(f"{name} is not here; get it by: puriflow zoo fetch {name}")
-    hashes = published(what)
-    recorded = _recorded(file)
-    if recorded.is_file():
-        hashes = {"sha256": recorded.read_text().strip(), **hashes}
-    check_file(file, size=what.size, hashes=hashes, what=str(file))
-    if what.size is None and not hashes:
+    check_file(file, size=what.size, hashes=published(what), what=str(file))
+    compared = [*(["size"] if what.size else []), *published(what)]
+    if recorded(file).is_file():
+        hashes = {"sha256": recorded(file).read_text().split()[0]}
+        check_file(file, size=None, hashes=hashes, what=str(file))
+        compared.append("the sha256 of the download")
+    if not compared:
         return f"{file}: present; no size or hash is published or recorded"
-    compared = [*(["size"] if what.size else []), *hashes]
     return f"{file}: {', '.join(compared)} right"
 
 
@@ -63,17 +66,24 @@ def published(what: Entry) -> dict[str, str]:
     return {algorithm: digits for algorithm, digits in pairs.items() if digits}
 
 
-def _download(name: str, what: Entry) -> Path:
-    target = cached(name, what.file)
+def _download(name: str, what: Entry, target: Path) -> None:
     if what.url is None:
-        raise Problem(
-            f"{name} must be fetched by hand: save {what.by_hand} as {target} (or as {what.file} "
-            "in a folder of PURIFLOW_WEIGHTS), and call this again"
-        )
-    download(what.url, target, size=what.size, hashes=published(what))
-    _recorded(target).write_text(file_hash(target) + "\n")
-    return target
+        raise by_hand(name)
+    try:
+        download(what.url, target, size=what.size, hashes=published(what))
+    except Problem as problem:
+        if what.by_hand is None:
+            raise
+        raise Problem(f"{problem}; {by_hand(name)}") from None
 
 
-def _recorded(file: Path) -> Path:
-    return file.with_name(f"{file.name}.sha256")
+def _check_once(name: str, what: Entry, file: Path) -> None:
+    """Check a file that somebody put here; remembered in the cache while it stays as it is."""
+    state = f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}"
+    mark = cached(name, f"{what.file}.checked")
+    if mark.is_file() and mark.read_text() == state:
+        return
+    check_file(file, size=what.size, hashes=published(what), what=str(file))
+    with on_disk(mark):
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(state)

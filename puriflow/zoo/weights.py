@@ -4,7 +4,7 @@ A state dict comes from safetensors, or from a .pth or .pt file that torch reads
 `weights_only`. It must fit the network exactly: no missing key, no unexpected one, equal shapes.
 """
 
-import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,13 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        first = " ".join(str(error).split())[:200]
-        raise Problem(f"weights file {path} cannot be read safely: {first}") from None
+    except Exception as error:  # a file can be broken in any way
+        asked = re.search(r"GLOBAL (\S+)", str(error))
+        if asked:
+            why = f"it asks for {asked[1]}, which is no tensor and no container"
+        else:
+            why = " ".join(str(error).split())[:150] or type(error).__name__
+        raise Problem(f"weights file {path} cannot be read safely: {why}") from None
     if not isinstance(found, Mapping):
         raise Problem(f"weights file {path} holds a {type(found).__name__}, not a state dict")
     return found
@@ -106,4 +110,7 @@ def save_state(state: Mapping[str, Tensor], path: str | Path, *, half: bool = Fa
         value = value.detach().cpu()
         tensors[key] = (value.half() if half and value.is_floating_point() else value).contiguous()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path)
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        raise Problem(f"{path} cannot be written: {error}") from None

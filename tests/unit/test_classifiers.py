@@ -135,6 +135,8 @@ def test_bai_s_deit_has_its_own_eps_and_normalisation(tmp_path):
 def test_robustbench_models_come_by_name(tmp_path):
     if importlib.util.find_spec("pyautoattack") is None:
         pytest.skip("the extra robustbench is not installed")
+    from torchvision.models import resnet50
+
     spec = entry("gowal2020-wrn-28-10").part
     made = parts.build("classifiers", "gowal", {**spec, "weights": None})
     file = tmp_path / "Gowal2020Uncovering_28_10_extra.pt"
@@ -146,6 +148,13 @@ def test_robustbench_models_come_by_name(tmp_path):
         torch.testing.assert_close(loaded(images), made(images))
     with pytest.raises(Problem, match="takes 32x32 images, but these are 16x16"):
         loaded(torch.rand(1, 3, 16, 16))
+    torch.save({"foo": torch.zeros(1)}, file)
+    salman = {**entry("salman2020-res50").part, "weights": str(file)}
+    with pytest.raises(Problem, match=r"does not fit Salman2020Do_R50: conv1\.weight is missing"):
+        parts.build("classifiers", "salman", salman)
+    torch.save({"module.model." + k: v for k, v in resnet50().state_dict().items()}, file)
+    normalised = parts.build("classifiers", "salman", salman)
+    assert normalised.network.normalize.mean.flatten()[0] == pytest.approx(0.485)
     with pytest.raises(Problem, match="did you mean 'Gowal2020Uncovering_28_10_extra'"):
         parts.build("classifiers", "g", {**spec, "model": "Gowal2020Uncovering_28_10_extr"})
 
@@ -159,6 +168,20 @@ def test_loading_runs_no_code_of_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"model": Malicious()}, "evil.pth")
     spec = {"kind": "pretrained", "library": "torchvision", "name": "resnet18"}
-    with pytest.raises(Problem, match=r"evil\.pth"):
+    with pytest.raises(
+        Problem, match=r"evil\.pth cannot be read safely: it asks for (io|_io|builtins)\.open"
+    ):
         parts.build("classifiers", "c", {**spec, "weights": "evil.pth"})
     assert not (tmp_path / "ran.txt").exists()
+
+
+@pytest.mark.parametrize("length", [0, 1, 200])
+def test_a_truncated_file_is_named(tmp_path, length):
+    whole = tmp_path / "whole.pth"
+    torch.save({"w": torch.zeros(9)}, whole, _use_new_zipfile_serialization=False)
+    file = tmp_path / "cut.pth"
+    file.write_bytes(whole.read_bytes()[:length])
+    spec = {"kind": "pretrained", "library": "torchvision", "name": "resnet18"}
+    with pytest.raises(Problem, match=r"cut\.pth cannot be read safely") as caught:
+        parts.build("classifiers", "c", {**spec, "weights": str(file)})
+    assert "\n" not in str(caught.value)

@@ -130,6 +130,22 @@ def test_a_discrete_network_is_asked_at_its_nearest_level(x):
     torch.testing.assert_close(denoiser.denoise(x, between), expected, rtol=0.02, atol=1e-3)
 
 
+def test_a_discrete_network_is_told_diffpure_s_timestep_at_vp_times(x):
+    # trunc(1000 t) is one level above the discrete schedule's own, so it is near and not equal
+    denoiser = VPDenoiser(DiscreteNoise(), integer_steps=True)
+    for t in (0.05, 0.15, 0.5):
+        t = torch.tensor(t, dtype=torch.float64)
+        kept = alpha_bar(t)
+        variance = kept * SPREAD**2 + 1 - kept
+        torch.testing.assert_close(denoiser.score(x, t), -x / variance, rtol=0.02, atol=1e-3)
+
+
+def test_plain_numbers_are_levels_too(x):
+    for denoiser in DENOISERS.values():
+        whole = torch.tensor(1.0, dtype=torch.float64)
+        assert torch.equal(denoiser.denoise(x, 1), denoiser.denoise(x, whole))
+
+
 def test_time_and_sigma_are_two_names_of_one_level():
     t = torch.linspace(0.001, 1, 500, dtype=torch.float64)
     kept = alpha_bar(t)

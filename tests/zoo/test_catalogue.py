@@ -12,7 +12,7 @@ import yaml
 from puriflow import parts
 from puriflow.config import load_config
 from puriflow.errors import Problem
-from puriflow.provenance import weights_hashes
+from puriflow.provenance import weights_hashes, weights_identities
 from puriflow.restorers.edsr import EDSR
 from puriflow.zoo.catalogue import OFFICIAL, entries, entry, find
 from puriflow.zoo.weights import save_weights
@@ -71,10 +71,21 @@ def test_weights_that_are_not_here_say_how_to_get_them(places):
 
 
 def test_the_identity_of_weights_does_not_change_by_fetching_them(places):
-    spec = {"kind": "edsr", "weights": "zoo:edsr-baseline-x2"}
-    before = weights_hashes(spec)
-    (places / "mine" / "edsr_baseline_x2-1bc95232.pt").write_bytes(b"anything")
-    assert weights_hashes(spec) == before == {"zoo:edsr-baseline-x2": "1bc95232"}
+    spec = {"kind": "pretrained", "weights": "zoo:resnet50"}
+    before = weights_identities(spec)
+    assert weights_hashes(spec) == {}
+    (places / "mine" / "resnet50-0676ba61.pth").write_bytes(b"anything")
+    assert weights_identities(spec) == before == {"zoo:resnet50": "0676ba61"}
+    assert weights_hashes(spec) == {"zoo:resnet50": hashlib.sha256(b"anything").hexdigest()}
+
+
+def test_a_file_of_the_user_that_is_another_one_is_named(places):
+    file = places / "mine" / "resnet50-0676ba61.pth"
+    file.write_bytes(b"anything")
+    ended = puriflow("zoo", "fetch", "resnet50", cwd=places)
+    assert ended.returncode == 2
+    assert "but should be 0676ba61" in ended.stderr
+    assert file.exists()
 
 
 def puriflow(*arguments, cwd, **variables):
@@ -120,7 +131,10 @@ def test_an_entry_of_ones_own_is_listed_fetched_verified_and_loaded(own_zoo, pla
     assert "guided-diffusion-256" in listed
     fetched = puriflow("zoo", "fetch", "tiny-edsr", cwd=places, **variables)
     assert fetched.returncode == 0, fetched.stderr
-    assert "sha256 right" in puriflow("zoo", "verify", cwd=places, **variables).stdout
+    assert (
+        "the sha256 of the download right"
+        in puriflow("zoo", "verify", cwd=places, **variables).stdout
+    )
     where = puriflow("zoo", "path", "tiny-edsr", cwd=places, **variables).stdout.strip()
     assert where == str(places / "cache" / "tiny-edsr" / "tiny.pth")
     monkeypatch.setenv("PURIFLOW_ZOO", variables["PURIFLOW_ZOO"])
@@ -133,6 +147,26 @@ def test_an_entry_of_ones_own_is_listed_fetched_verified_and_loaded(own_zoo, pla
     damaged = puriflow("zoo", "verify", "tiny-edsr", cwd=places, **variables)
     assert damaged.returncode == 2
     assert "but should be" in damaged.stderr
+
+
+def test_the_configuration_says_where_the_cache_is(own_zoo, places):
+    variables, _ = own_zoo
+    (places / "config").mkdir()
+    roles = {family: {} for family in ("datasets", "classifiers", "attacks", "restorers")}
+    roles |= {"networks": {}, "purifiers": {}, "zoo": {"cache": "here"}}
+    (places / "config" / "config.yaml").write_text(yaml.safe_dump({"track": "own", **roles}))
+    command = ["puriflow", "zoo", "fetch", "tiny-edsr"]
+    environment = {k: v for k, v in os.environ.items() if k != "PURIFLOW_CACHE"}
+    subprocess.run(command, cwd=places, env={**environment, **variables}, check=True)
+    assert (places / "here" / "tiny-edsr" / "tiny.pth").is_file()
+
+
+def test_one_failure_does_not_stop_the_others(own_zoo, places):
+    variables, _ = own_zoo
+    ended = puriflow("zoo", "fetch", "wrn-28-10", "tiny-edsr", cwd=places, **variables)
+    assert ended.returncode == 2
+    assert "by hand" in ended.stderr
+    assert (places / "cache" / "tiny-edsr" / "tiny.pth").is_file()
 
 
 def test_mistakes_are_one_line(places):
@@ -153,8 +187,9 @@ def test_mistakes_are_one_line(places):
     ("text", "message"),
     [
         ("a: [", "own.yaml"),
-        ("a: {family: restorers}", r"own\.yaml: part: Field required"),
-        ("3", "no mapping"),
+        ("a: {family: restorers}", r"own\.yaml: a\.part: Field required"),
+        ("my_net: {}", r"own\.yaml: my_net: String should match"),
+        ("3", r"own\.yaml: the file: Input should be a valid dict"),
     ],
 )
 def test_a_broken_zoo_file_is_named(places, monkeypatch, text, message):

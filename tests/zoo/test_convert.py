@@ -6,6 +6,7 @@ import sys
 import types
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from puriflow.zoo.weights import load_weights
 
 SMALL = {"channels": 8, "channel_mult": (1, 2), "num_blocks": 1}
 PART = {"kind": "edm", **SMALL}
+ESRGAN = {"kind": "esrgan", "scale": 4, "features": 8, "blocks": 2, "growth": 4}
 
 
 @pytest.fixture
@@ -43,7 +45,9 @@ def persistence(monkeypatch):
 
     def meta(network):
         state = dict(network.__dict__)
-        state["_init_kwargs"] = EasyDict(img_resolution=32)
+        # EDM keeps numpy's numbers, as attributes and among the arguments
+        state["_init_kwargs"] = EasyDict(img_resolution=32, init_weight=np.sqrt(0.2))
+        state["skip_scale"] = np.sqrt(0.5)
         state["_modules"] = wrapped(network)
         return {"type": "class", "version": 6, "module_src": "import os", "state": state}
 
@@ -80,7 +84,7 @@ def test_edm_s_pickle_becomes_safetensors_without_running_it(persistence, tmp_pa
 
     with file.open("wb") as opened:
         pickle.dump({"ema": persistence(network), "dataset_kwargs": {"path": "cifar"}}, opened)
-    convert("edm", file, out, PART)
+    convert("edm", file, out, "networks", PART)
     other = EDMPrecond(SongUNet(**SMALL))
     load_weights(other, out)
     x, sigma = torch.randn(1, 3, 32, 32), torch.tensor(0.5)
@@ -106,6 +110,10 @@ class EvilStorage:
 EVIL_ATTRIBUTE = b"cbuiltins\ngetattr\n(cos\nsystem\ntR."
 
 
+# Changes what torch itself would do after this pickle was refused: BUILD on a function.
+EVIL_CHANGE = b"ctorch._utils\n_rebuild_tensor_v2\n(N(dS'__defaults__'\n(I1\ntstb" + EVIL_ATTRIBUTE
+
+
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize(
     ("data", "message"),
@@ -113,6 +121,7 @@ EVIL_ATTRIBUTE = b"cbuiltins\ngetattr\n(cos\nsystem\ntR."
         (pickle.dumps({"ema": Evil()}), r"refused: it asks for posix\.system"),
         (pickle.dumps({"ema": EvilStorage()}), r"refused: the bytes of a tensor"),
         (EVIL_ATTRIBUTE, r"refused: it asks for builtins\.getattr"),
+        (EVIL_CHANGE, r"refused: it changes a function"),
     ],
 )
 def test_a_malicious_pickle_is_refused_and_runs_nothing(tmp_path, monkeypatch, data, message):
@@ -120,9 +129,10 @@ def test_a_malicious_pickle_is_refused_and_runs_nothing(tmp_path, monkeypatch, d
     file = tmp_path / "evil.pkl"
     file.write_bytes(data)
     with pytest.raises(Problem, match=message) as caught:
-        convert("edm", file, tmp_path / "out.safetensors", PART)
+        convert("edm", file, tmp_path / "out.safetensors", "networks", PART)
     assert "\n" not in str(caught.value)
     assert [f.name for f in tmp_path.iterdir()] == ["evil.pkl"]
+    assert torch._utils._rebuild_tensor_v2.__defaults__ == (None,)
 
 
 @pytest.mark.parametrize("data", [b"", b"not a pickle", pickle.dumps([1, 2]), pickle.dumps({})])
@@ -130,7 +140,16 @@ def test_a_file_that_is_no_network_is_named(tmp_path, data):
     file = tmp_path / "other.pkl"
     file.write_bytes(data)
     with pytest.raises(Problem, match=r"other\.pkl is not one of EDM's"):
-        convert("edm", file, tmp_path / "out.safetensors", PART)
+        convert("edm", file, tmp_path / "out.safetensors", "networks", PART)
+
+
+def test_weights_of_another_network_are_not_written(persistence, tmp_path):
+    file, out = tmp_path / "edm.pkl", tmp_path / "edm.safetensors"
+    with file.open("wb") as opened:
+        pickle.dump({"ema": persistence(edm_network())}, opened)
+    with pytest.raises(Problem, match=r"edm\.pkl does not fit edm: model\.dec.* is .*, but should"):
+        convert("edm", file, out, "networks", {**PART, "num_blocks": 2})
+    assert not out.exists()
 
 
 def test_score_sde_s_average_gets_its_names(tmp_path):
@@ -145,16 +164,18 @@ def test_score_sde_s_average_gets_its_names(tmp_path):
     }
     file, out = tmp_path / "checkpoint_8.pth", tmp_path / "converted.safetensors"
     torch.save(checkpoint, file)
-    convert("score-sde", file, out, {"kind": "ddpmpp", **small})
+    convert("score-sde", file, out, "networks", {"kind": "ddpmpp", **small})
     loaded = DDPMpp(**small)
     load_weights(loaded, out)
     for key, value in average.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], value)
     with pytest.raises(Problem, match=r"averages \d+ tensors, the network has \d+"):
-        convert("score-sde", file, out, {"kind": "ddpmpp", **small, "num_res_blocks": 2})
+        convert(
+            "score-sde", file, out, "networks", {"kind": "ddpmpp", **small, "num_res_blocks": 2}
+        )
     torch.save({"model": {}}, file)
     with pytest.raises(Problem, match="no score_sde"):
-        convert("score-sde", file, out, {"kind": "ddpmpp", **small})
+        convert("score-sde", file, out, "networks", {"kind": "ddpmpp", **small})
 
 
 def test_esrgan_s_older_keys_become_the_newer(tmp_path):
@@ -168,7 +189,7 @@ def test_esrgan_s_older_keys_become_the_newer(tmp_path):
     assert "RRDB_trunk.1.RDB2.conv3.weight" in older
     file, out = tmp_path / "RRDB_ESRGAN_x4.pth", tmp_path / "new.safetensors"
     torch.save(older, file)
-    convert("esrgan", file, out, {"kind": "esrgan", "scale": 4})
+    convert("esrgan", file, out, "restorers", ESRGAN)
     loaded = RRDBNet(features=8, blocks=2, growth=4, scale=4)
     load_weights(loaded, out)
     assert torch.equal(loaded.body[1].rdb2.conv3.weight, network.body[1].rdb2.conv3.weight)
@@ -176,6 +197,6 @@ def test_esrgan_s_older_keys_become_the_newer(tmp_path):
 
 def test_an_unknown_converter_or_a_missing_file_is_named(tmp_path):
     with pytest.raises(Problem, match="did you mean 'edm'"):
-        convert("edn", tmp_path / "a", tmp_path / "b", PART)
+        convert("edn", tmp_path / "a", tmp_path / "b", "networks", PART)
     with pytest.raises(Problem, match="does not exist"):
-        convert("edm", tmp_path / "a", tmp_path / "b", PART)
+        convert("edm", tmp_path / "a", tmp_path / "b", "networks", PART)

@@ -33,23 +33,36 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self._send(200, b"\n<html>quota exceeded</html>", "application/octet-stream")
         if self.path == "/busy" and times < 3:
             return self.send_error(503)
+        if self.path == "/endless":
+            return self._send(200, DATA[:100], "application/octet-stream", length=False)
         start, status = 0, 200
         if (wanted := self.headers.get("Range")) and self.path != "/no-ranges":
             same = self.headers.get("If-Range") == server.tag
             start, status = (int(wanted[len("bytes=") : -1]), 206) if same else (0, 200)
+        if start >= len(DATA):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(DATA)}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
         body = DATA[start:]
         cut = None
         if self.path in ("/broken", "/no-ranges", "/changing") and times == 1:
             cut = len(DATA) // 3
         if self.path == "/always-broken":
-            cut = 1000
+            cut = 1000 if times == 1 else 0
+        if self.path == "/wrong-range" and status == 206:
+            start += 1
         if self.path == "/changing":
             server.tag = f'"{times}"'
-        return self._send(status, body, "application/octet-stream", cut)
+        return self._send(status, body, "application/octet-stream", cut, start=start)
 
-    def _send(self, status, body, kind, cut=None):
+    def _send(self, status, body, kind, cut=None, *, start=0, length=True):
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
+        if status == 206:
+            end = start + len(body) - 1
+            self.send_header("Content-Range", f"bytes {start}-{end}/{len(DATA)}")
+        if length:
+            self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Type", kind)
         self.send_header("ETag", self.server.tag)
         self.end_headers()
@@ -78,7 +91,8 @@ def left_in(folder):
 def test_a_file_arrives_whole_and_alone(server, tmp_path):
     download(f"{server.url}/file", tmp_path / "f", size=len(DATA), hashes={"sha256": SHA256[:8]})
     assert (tmp_path / "f").read_bytes() == DATA
-    assert left_in(tmp_path) == ["f"]
+    assert left_in(tmp_path) == ["f", "f.sha256"]
+    assert (tmp_path / "f.sha256").read_text() == f"{SHA256}\n"
     download(f"{server.url}/file", tmp_path / "f")
     assert server.seen["/file"] == 1
 
@@ -97,7 +111,56 @@ def test_a_killed_download_goes_on_in_the_next_call(server, tmp_path):
     mark.write_text(server.tag)
     download(f"{server.url}/file", tmp_path / "f", hashes={"sha256": SHA256})
     assert server.ranges == ["bytes=5000-"]
-    assert left_in(tmp_path) == ["f"]
+    assert left_in(tmp_path) == ["f", "f.sha256"]
+
+
+@pytest.mark.parametrize("size", [None, len(DATA)])
+def test_a_part_that_was_whole_when_the_job_was_killed_is_used(server, tmp_path, size):
+    (tmp_path / "f.part").write_bytes(DATA)
+    (tmp_path / "f.part.tag").write_text(server.tag)
+    download(f"{server.url}/file", tmp_path / "f", size=size)
+    assert (tmp_path / "f").read_bytes() == DATA
+    assert server.seen["/file"] == (0 if size else 1)
+
+
+def test_a_part_longer_than_the_file_is_thrown_away(server, tmp_path):
+    (tmp_path / "f.part").write_bytes(DATA + b"more")
+    (tmp_path / "f.part.tag").write_text(server.tag)
+    download(f"{server.url}/file", tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == DATA
+
+
+def test_another_range_than_the_one_asked_for_is_not_appended(server, tmp_path):
+    (tmp_path / "f.part").write_bytes(DATA[:5000])
+    (tmp_path / "f.part.tag").write_text(server.tag)
+    download(f"{server.url}/wrong-range", tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == DATA
+
+
+def test_old_bytes_never_get_the_tag_of_a_new_file(server, tmp_path):
+    (tmp_path / "f.part").write_bytes(b"x" * 5000)
+    (tmp_path / "f.part.tag").write_text('"old"')
+    with pytest.raises(Problem, match="ended early"):
+        download(f"{server.url}/always-broken", tmp_path / "f")
+    assert (tmp_path / "f.part").read_bytes() == DATA[:1000]
+    assert (tmp_path / "f.part.tag").read_text() == server.tag
+
+
+def test_a_page_leaves_what_was_downloaded_before(server, tmp_path):
+    (tmp_path / "f.part").write_bytes(DATA[:5000])
+    (tmp_path / "f.part.tag").write_text('"before"')
+    with pytest.raises(Problem, match="web page"):
+        download(f"{server.url}/page", tmp_path / "f")
+    assert (tmp_path / "f.part").read_bytes() == DATA[:5000]
+    assert (tmp_path / "f.part.tag").read_text() == '"before"'
+
+
+def test_a_file_whose_end_cannot_be_known_is_refused(server, tmp_path):
+    with pytest.raises(Problem, match="does not say how long it is"):
+        download(f"{server.url}/endless", tmp_path / "f")
+    with pytest.raises(Problem, match="its sha256 is"):
+        download(f"{server.url}/endless", tmp_path / "f", hashes={"sha256": SHA256})
+    assert not (tmp_path / "f").exists()
 
 
 def test_the_part_of_another_file_is_not_continued(server, tmp_path):
@@ -129,7 +192,9 @@ def test_what_is_no_file_is_said_at_once(server, tmp_path, path, message):
 
 
 def test_a_wrong_hash_or_size_is_never_used(server, tmp_path):
-    with pytest.raises(Problem, match=f"sha256 is {SHA256}, but should be 1234; it was removed"):
+    with pytest.raises(
+        Problem, match=f"its sha256 is {SHA256}, but should be 1234; it was removed"
+    ):
         download(f"{server.url}/file", tmp_path / "f", hashes={"sha256": "1234"})
     with pytest.raises(Problem, match="has 1048576 bytes, but should have 17"):
         download(f"{server.url}/file", tmp_path / "f", size=17)
@@ -141,25 +206,12 @@ def test_a_full_disk_is_said_before_the_download(server, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 9, 1))
     with pytest.raises(Problem, match=r"needs 1 MB more.*PURIFLOW_CACHE"):
         download(f"{server.url}/file", tmp_path / "f")
-    assert not any(file.startswith("f") and file != "f.part.tag" for file in left_in(tmp_path))
+    assert left_in(tmp_path) == []
 
 
-def test_a_disk_that_fills_up_on_the_way_is_a_problem(server, tmp_path, monkeypatch):
-    class Full:
-        def __init__(self, *arguments, **options):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *arguments):
-            pass
-
-        def advance(self, count):
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(downloading, "Progress", Full)
-    with pytest.raises(Problem, match="No space left on device"):
+def test_a_disk_that_fills_up_on_the_way_is_a_problem(server, tmp_path):
+    (tmp_path / "f.part").symlink_to("/dev/full")  # every write to it says: no space left
+    with pytest.raises(Problem, match=r"f\.part: No space left on device"):
         download(f"{server.url}/file", tmp_path / "f")
     assert not (tmp_path / "f").exists()
 

@@ -7,9 +7,16 @@ from puriflow.chain import STAGES, Chain
 from puriflow.config import TRAINABLE, check_config
 from puriflow.errors import Problem, unknown
 from puriflow.parts import module_of
-from puriflow.provenance import code_hash, weights_hashes, weights_in
+from puriflow.provenance import code_hash, weights_identities, weights_in
 from puriflow.tables import load_table, needed, served
-from puriflow.zoo.catalogue import PREFIX, cache_folder, ready_file
+from puriflow.zoo.catalogue import (
+    PREFIX,
+    by_hand,
+    cache_folder,
+    entry,
+    find,
+    ready_file,
+)
 
 try:
     TRACK = check_config(config)
@@ -62,7 +69,7 @@ def version_of(stage, *wildcards_used):
             if "network" in spec
         ]
         code = code_hash(f"puriflow.stages.{stage}", *modules)
-        return " ".join([code, *sorted(weights_hashes(specs).values())])
+        return " ".join([code, *sorted(weights_identities(specs).values())])
 
     return orderly(version)
 
@@ -88,8 +95,12 @@ def weights_of(*wildcards_used):
         specs = {
             w: TRACK.spec(FAMILIES[w], getattr(wildcards, w)) for w in wildcards_used
         }
-        needed = [w.removeprefix(PREFIX) for w in weights_in(specs) if PREFIX in w]
-        return [ancient(str(ready_file(name))) for name in needed]
+        names = [w.removeprefix(PREFIX) for w in weights_in(specs) if PREFIX in w]
+        for name in names:
+            what = entry(name)
+            if not (what.url or find(name, what.ready) or find(name, what.file)):
+                raise by_hand(name)
+        return [ancient(str(ready_file(name))) for name in names]
 
     return orderly(files)
 
