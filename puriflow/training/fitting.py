@@ -80,9 +80,7 @@ def fit(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.Mo
     device = next(network.parameters()).device
     trained = [p for n, p in network.named_parameters() if "_mean" not in n]
     optimiser = _optimiser(trained, recipe)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.ema)
-    )
+    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=_average(recipe.ema))
     autocast = torch.autocast(device.type, torch.bfloat16, recipe.precision == "bfloat16")
     predict = autocast(network.__call__)
     parts = (network, average, optimiser)
@@ -119,6 +117,21 @@ def fit(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.Mo
                 _save(run, step, saved - started, parts)
     run.checkpoint.unlink(missing_ok=True)
     return average.module.eval().requires_grad_(False), time.monotonic() - started
+
+
+def _average(decay: float) -> Callable[..., None]:
+    """A moving average whose memory grows to 1 / (1 - decay) steps, a tenth of those done at most.
+
+    With the full memory from the first step, some of the untrained network stays in the average:
+    8 % after 2500 steps at 0.999, which darkened an ESRGAN's images by 0.1.
+    """
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        steps = int(count)
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + steps) / (10 + steps)))
+
+    return update
 
 
 def _optimiser(trained: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
