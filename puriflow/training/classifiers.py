@@ -29,7 +29,6 @@ class ClassifierRecipe(Recipe):
     """A recipe, and the adversary where the classifier is trained against one."""
 
     images: str = "cifar10"
-    label_smoothing: float = 0.0
     adversary: Adversary | None = None
 
 
@@ -49,7 +48,7 @@ def train_classifier(
         if recipe.adversary is not None:
             draw = torch.empty(images.shape).uniform_(-1, 1, generator=generator).to(device)
             images = attacked(logits, images, labels, recipe.adversary, draw)
-        return F.cross_entropy(logits(images), labels, label_smoothing=recipe.label_smoothing)
+        return F.cross_entropy(logits(images), labels)
 
     classifier.network, seconds = fit(classifier.network, loss, recipe, run)
     return seconds

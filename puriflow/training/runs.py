@@ -120,9 +120,13 @@ def _denoising(part: Any, photos: Photos, recipe: Recipe) -> list[str]:
 
 
 def _classifying(part: Any, data: Labelled, recipe: ClassifierRecipe) -> list[str]:
-    measured = measure_classifier(part, data, recipe.adversary or Adversary())
+    adversary = recipe.adversary or Adversary()
+    measured = measure_classifier(part, data, adversary)
     rows = [f"| {k} | {n} | {100 * hit / n:.2f} % |" for k, (hit, n) in measured.items()]
-    head = "Right answers on test images; attacked by PGD-20 within 8/255, step 2/255:"
+    head = (
+        f"Right answers on test images; attacked by PGD-20 within {adversary.eps:g}/255, "
+        f"step {adversary.step:g}/255:"
+    )
     return [head, "", "| images | n | accuracy |", "|---|---|---|", *rows]
 
 
