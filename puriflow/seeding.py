@@ -43,6 +43,23 @@ class ImageNoise:
         """Uniform noise in [low, high) of the shape, type and device of images (N, ...)."""
         return self._stack(images, lambda x, g: x.uniform_(low, high, generator=g))
 
+    def integers(self, low: int, high: int) -> "torch.Tensor":
+        """An integer in [low, high) for each image: (N,)."""
+        import torch
+
+        drawn = [torch.randint(low, high, (), generator=g) for g in self.generators]
+        return torch.stack(drawn)
+
+    def uniform(self, low: float, high: float) -> "torch.Tensor":
+        """A number in [low, high) for each image: (N,) float64."""
+        import torch
+
+        drawn = [
+            torch.empty((), dtype=torch.float64).uniform_(low, high, generator=g)
+            for g in self.generators
+        ]
+        return torch.stack(drawn)
+
     def _stack(self, images, fill):
         import torch
 

@@ -30,6 +30,15 @@ class Denoiser(nn.Module, ABC):
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """D(x; sigma): the clean image expected behind the VE state x = x0 + sigma noise."""
 
+    def noise_and_variance(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The noise in the VP state x whose VE sigma is given, and learned variance values.
+
+        The values are on [-1, 1], or None for a network that has none.
+        """
+        sigma = like(x, sigma)
+        scale = (1 + sigma**2).sqrt()
+        return (scale * x - self.denoise(scale * x, sigma)) / sigma, None
+
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """`noise`: what training fits."""
         return self.noise(x, t)
@@ -84,22 +93,28 @@ class VPDenoiser(Denoiser):
     def noise(self, x: Tensor, t: Tensor) -> Tensor:
         """See `Denoiser.noise`."""
         t = torch.as_tensor(t, device=x.device)
-        return self._noise(x, self.label(t), like(x, 1 - alpha_bar(t)).sqrt())
+        return self._output(x, self.label(t), like(x, 1 - alpha_bar(t)).sqrt())[0]
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """See `Denoiser.denoise`."""
+        scale = 1 / (1 + like(x, sigma) ** 2).sqrt()
+        return x - like(x, sigma) * self.noise_and_variance(scale * x, sigma)[0]
+
+    def noise_and_variance(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor | None]:
+        """See `Denoiser.noise_and_variance`."""
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
         if self.integer_steps:
             label = (self.levels - sigma.reshape(-1, 1)).abs().argmin(1).reshape(sigma.shape)
         else:
             label = self.label(time_of_sigma(sigma))
         sigma = like(x, sigma)
-        kept = 1 / (1 + sigma**2)
-        return x - sigma * self._noise(kept.sqrt() * x, label, sigma * kept.sqrt())
+        return self._output(x, label, sigma / (1 + sigma**2).sqrt())
 
-    def _noise(self, x: Tensor, label: Tensor, std: Tensor) -> Tensor:
-        output = self.network(x, label.expand(len(x)))[:, : x.shape[1]]
-        return output if self.predicts == "noise" else -std * output
+    def _output(self, x: Tensor, label: Tensor, std: Tensor) -> tuple[Tensor, Tensor | None]:
+        output = self.network(x, label.expand(len(x)))
+        first, values = output[:, : x.shape[1]], output[:, x.shape[1] :]
+        noise = first if self.predicts == "noise" else -std * first
+        return noise, values if values.shape[1] else None
 
 
 class SigmaDenoiser(Denoiser):

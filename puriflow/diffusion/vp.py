@@ -38,7 +38,9 @@ def time_of_sigma(sigma: Tensor) -> Tensor:
     return (((BETA_MIN**2 + 2 * slope * integral).sqrt() - BETA_MIN) / slope).to(sigma.dtype)
 
 
-def diffuse(x: Tensor, level: int, noise: Tensor) -> Tensor:
-    """Add the noise of discrete level t' (1 to 1000) to x on [-1, 1]: paper Eq. 5."""
-    kept = float(DISCRETE_ALPHA_BAR[level - 1])
-    return kept**0.5 * x + (1 - kept) ** 0.5 * noise
+def diffuse(x: Tensor, level: int | Tensor, noise: Tensor) -> Tensor:
+    """Add the noise of discrete level t' (1 to 1000; one, or one for each image) to x: Eq. 5."""
+    kept = torch.as_tensor(DISCRETE_ALPHA_BAR[torch.as_tensor(level).cpu().numpy() - 1])
+    kept = kept.reshape(-1, 1, 1, 1)
+    signal, spread = (values.to(x.device, x.dtype) for values in (kept.sqrt(), (1 - kept).sqrt()))
+    return signal * x + spread * noise

@@ -6,14 +6,13 @@ where the noise that a step adds would otherwise stay in the image.
 """
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
 from puriflow import parts
 from puriflow.diffusion.denoisers import Denoiser
-from puriflow.diffusion.vp import STEPS, beta, diffuse
+from puriflow.diffusion.vp import STEPS, beta
 from puriflow.errors import Problem
+from puriflow.purifiers.diffused import Diffused, stepwise
 from puriflow.seeding import ImageNoise
 
 END = 1e-5  # DiffPure solves to t = 1e-5, not to 0
@@ -44,47 +43,20 @@ def time_grid(level: int, step: int) -> Tensor:
     return 1 - torch.stack(times)
 
 
-class VPSDE(nn.Module):
-    """The purifier: images (N, 3, H, W) on [0, 1] in and out; the output is not clamped.
+class VPSDE(Diffused):
+    """The purifier; see `Diffused`, and `time_grid` for `step`."""
 
-    Args:
-        denoiser: whose score is followed.
-        t: the level t' to which the image is diffused, 1 to 1000.
-        step: see `time_grid`.
-        resize: side to which the image is resized for the network (256 in DiffPure), bilinear
-            without antialiasing, and back; None for the image's own size.
-    """
-
-    def __init__(self, denoiser: Denoiser, *, t: int, step: int, resize: int | None):
-        super().__init__()
-        if not 1 <= t <= STEPS:
-            raise Problem(f"t' is {t}, but must lie between 1 and {STEPS}")
+    def __init__(self, denoiser: Denoiser, *, step: int = 1, **options: int | None):
+        super().__init__(denoiser, **options)
         if step < 1:
             raise Problem(f"step is {step} thousandths, but must be 1 or more")
-        self.denoiser = denoiser
-        self.t = t
-        self.resize = resize
-        self.register_buffer("times", time_grid(t, step), persistent=False)
+        self.register_buffer("times", time_grid(self.t, step), persistent=False)
 
-    def forward(self, images: Tensor, noise: ImageNoise) -> Tensor:
-        """Diffuse and denoise; `noise` gives the forward draw, then one for every step."""
-        size = images.shape[-2:]
-        x = images * 2 - 1
-        if self.resize is not None:
-            x = F.interpolate(x, (self.resize, self.resize), mode="bilinear", align_corners=False)
-        x = diffuse(x, self.t, noise.normal_like(x))
-        x = x.contiguous(memory_format=torch.channels_last)
+    def reverse(self, x: Tensor, noise: ImageNoise) -> Tensor:
+        """See `Diffused.reverse`; one draw for every step."""
         for t, after in zip(self.times[:-1], self.times[1:], strict=True):
-            z = noise.normal_like(x)
-            if torch.is_grad_enabled() and x.requires_grad:
-                # Backwards, each step is computed again with its own noise: memory for one image
-                # a step instead of a network's activations.
-                x = checkpoint(self._step, x, z, t, after, use_reentrant=False)
-            else:
-                x = self._step(x, z, t, after)
-        if self.resize is not None:
-            x = F.interpolate(x, size, mode="bilinear", align_corners=False)
-        return (x + 1) / 2
+            x = stepwise(self._step, x, noise.normal_like(x), t, after)
+        return x
 
     def _step(self, x: Tensor, z: Tensor, t: Tensor, after: Tensor) -> Tensor:
         """One Euler-Maruyama step of the reverse SDE (Eq. 6) from t to the earlier `after`."""
@@ -93,7 +65,15 @@ class VPSDE(nn.Module):
         return x + drift * length + (beta(t) * length).sqrt() * z
 
 
-def build(*, network: dict, t: int, step: int = 1, resize: int | None = None) -> VPSDE:
+def build(
+    *,
+    network: dict,
+    t: int,
+    step: int = 1,
+    resize: int | None = None,
+    rounds: int = 1,
+    t_delta: int = 0,
+) -> VPSDE:
     """VP-SDE purification to level `t` with the score of `network` (an entry of `networks`)."""
     denoiser = parts.build("networks", "network", network)
-    return VPSDE(denoiser, t=t, step=step, resize=resize)
+    return VPSDE(denoiser, t=t, step=step, resize=resize, rounds=rounds, t_delta=t_delta)

@@ -1,0 +1,93 @@
+"""Purification by DDPM's ancestral sampling, whole or respaced (Ho et al. 2020).
+
+From level t' every step draws the state before it from its distribution given the network's x0,
+which is clamped to [-1, 1], with the learned variance where the network has one.
+"""
+
+import torch
+from torch import Tensor
+
+from puriflow import parts
+from puriflow.diffusion.denoisers import Denoiser
+from puriflow.diffusion.schedule import Schedule, spaced
+from puriflow.diffusion.vp import STEPS
+from puriflow.errors import Problem
+from puriflow.purifiers.diffused import Diffused, stepwise
+from puriflow.seeding import ImageNoise
+
+
+class DDPM(Diffused):
+    """The purifier; see `Diffused`.
+
+    Args:
+        denoiser: the network.
+        respacing: how many of the 1000 steps the process has; those below t' are taken. The image
+            is diffused to t' all the same, and the first step is the last one at or below it.
+        clip: whether x0 is clamped, as DiffPure does.
+        options: of `Diffused`.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        *,
+        respacing: int = STEPS,
+        clip: bool = True,
+        **options: int | None,
+    ):
+        super().__init__(denoiser, **options)
+        self.schedule = Schedule(spaced(respacing))
+        self.clip = clip
+        self.steps = int((self.schedule.timesteps < self.t).sum())
+        if self.schedule.timesteps[self.steps - 1] != self.t - 1:
+            # The respaced process must know the level that the image is diffused to.
+            kept = [*spaced(respacing)[: self.steps - 1], self.t - 1]
+            self.schedule = Schedule(kept)
+        if not self.steps:
+            raise Problem(f"respacing {respacing} leaves no step below t' = {self.t}")
+
+    def reverse(self, x: Tensor, noise: ImageNoise) -> Tensor:
+        """See `Diffused.reverse`; one draw for every step, the last one's unused."""
+        for i in reversed(range(self.steps)):
+            x = stepwise(self._step, x, noise.normal_like(x), torch.tensor(i))
+        return x
+
+    def _step(self, x: Tensor, z: Tensor, i: Tensor) -> Tensor:
+        """Ancestral sampling of the step before i."""
+        return sample(self.schedule, self.denoiser, x, z, i, clip=self.clip)
+
+
+def sample(
+    schedule: Schedule, denoiser: Denoiser, x: Tensor, z: Tensor, i: Tensor, *, clip: bool
+) -> Tensor:
+    """The step before i, by Ho et al.'s Algorithm 2 with noise z; the last one is the mean."""
+    sigma = torch.from_numpy(schedule.sigma)[i]
+    predicted, values = denoiser.noise_and_variance(x, sigma)
+    x0 = schedule.clean(x, predicted, i)
+    mean = schedule.mean(x0.clamp(-1, 1) if clip else x0, x, i)
+    if int(i) == 0:
+        return mean
+    return mean + (0.5 * schedule.log_variance(values, x, i)).exp() * z
+
+
+def build(
+    *,
+    network: dict,
+    t: int,
+    respacing: int = STEPS,
+    clip: bool = True,
+    resize: int | None = None,
+    rounds: int = 1,
+    t_delta: int = 0,
+) -> DDPM:
+    """DDPM purification to level `t` with `network` (an entry of `networks`)."""
+    denoiser = parts.build("networks", "network", network)
+    return DDPM(
+        denoiser,
+        t=t,
+        respacing=respacing,
+        clip=clip,
+        resize=resize,
+        rounds=rounds,
+        t_delta=t_delta,
+    )

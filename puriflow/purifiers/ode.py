@@ -1,0 +1,48 @@
+"""Purification by the probability-flow ODE of the VP-SDE (Song et al. 2021; DiffPure's variant).
+
+The same way back as the VP-SDE's in distribution, without noise: dx/dt = -beta/2 (x + score). Only
+the forward diffusion is random.
+"""
+
+from torch import Tensor
+
+from puriflow import parts
+from puriflow.diffusion.denoisers import Denoiser
+from puriflow.diffusion.vp import beta
+from puriflow.errors import Problem
+from puriflow.purifiers.diffused import Diffused, stepwise
+from puriflow.purifiers.vpsde import time_grid
+from puriflow.seeding import ImageNoise
+
+
+class ODE(Diffused):
+    """The purifier by Euler steps; see `Diffused`, and `time_grid` for `step`."""
+
+    def __init__(self, denoiser: Denoiser, *, step: int = 1, **options: int | None):
+        super().__init__(denoiser, **options)
+        if step < 1:
+            raise Problem(f"step is {step} thousandths, but must be 1 or more")
+        self.register_buffer("times", time_grid(self.t, step), persistent=False)
+
+    def reverse(self, x: Tensor, noise: ImageNoise) -> Tensor:
+        """See `Diffused.reverse`; draws nothing."""
+        for t, after in zip(self.times[:-1], self.times[1:], strict=True):
+            x = stepwise(self._step, x, t, after)
+        return x
+
+    def _step(self, x: Tensor, t: Tensor, after: Tensor) -> Tensor:
+        return x + 0.5 * beta(t) * (x + self.denoiser.score(x, t)) * (t - after)
+
+
+def build(
+    *,
+    network: dict,
+    t: int,
+    step: int = 1,
+    resize: int | None = None,
+    rounds: int = 1,
+    t_delta: int = 0,
+) -> ODE:
+    """Probability-flow purification to level `t` with the score of `network`."""
+    denoiser = parts.build("networks", "network", network)
+    return ODE(denoiser, t=t, step=step, resize=resize, rounds=rounds, t_delta=t_delta)
