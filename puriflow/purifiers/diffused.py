@@ -58,15 +58,22 @@ class Diffused(nn.Module, ABC):
         if self.resize is not None:
             x = F.interpolate(x, (self.resize, self.resize), mode="bilinear", align_corners=False)
         for _ in range(self.rounds):
-            level = self.t
-            if self.t_delta:
-                level = self.t + noise.integers(-self.t_delta, self.t_delta)
-            x = diffuse(x, level, noise.normal_like(x))
-            x = x.contiguous(memory_format=torch.channels_last)
-            x = self.reverse(x, noise)
+            x = self.round(x, noise)
         if self.resize is not None:
             x = F.interpolate(x, size, mode="bilinear", align_corners=False)
         return (x + 1) / 2
+
+    def round(self, x: Tensor, noise: ImageNoise) -> Tensor:
+        """Diffuse x on [-1, 1] and take it back, once."""
+        level = self.t
+        if self.t_delta:
+            level = self.t + noise.integers(-self.t_delta, self.t_delta)
+        x = self.diffuse(x, level, noise).contiguous(memory_format=torch.channels_last)
+        return self.reverse(x, noise)
+
+    def diffuse(self, x: Tensor, level: int | Tensor, noise: ImageNoise) -> Tensor:
+        """The forward process to a level, of the VP-SDE: one draw."""
+        return diffuse(x, level, noise.normal_like(x))
 
     @abstractmethod
     def reverse(self, x: Tensor, noise: ImageNoise) -> Tensor:

@@ -10,6 +10,7 @@ from puriflow.diffusion.ddpmpp import DDPMpp
 from puriflow.diffusion.denoisers import VPDenoiser
 from puriflow.diffusion.edm import EDMPrecond, SongUNet, VPPrecond
 from puriflow.diffusion.vp import alpha_bar, beta, diffuse
+from puriflow.purifiers.ddim import DDIM
 from puriflow.purifiers.vpsde import VPSDE, time_grid
 
 
@@ -168,3 +169,33 @@ def test_edm(fixture):
         f.check("out.edm_aug", edm(x, mixed, f["in.augment_labels"]))
         f.check("out.edm_small", edm(f["in.x_small"], torch.tensor(0.3)))
         f.check("out.F_mixed", net(x, torch.tensor([0.1, -0.5])))
+
+
+class InOrder:
+    """Recorded draws in their order."""
+
+    def __init__(self, draws):
+        self.draws = list(draws)
+
+    def normal_like(self, images):
+        return self.draws.pop(0)
+
+
+@pytest.mark.parametrize(("tag", "eta"), [("ddpm", 1.0), ("ddim", 0.0)])
+def test_gradual_noise_scheduling_with_its_gradient(fixture, tag, eta):
+    f = fixture("robust-eval-ddpm")
+    run = next(run for run in f.config["runs"] if run["tag"] == tag)
+    levels = list(zip(run["max_timesteps"], run["num_denoising_steps"], strict=True))
+    net = TinyEps(3)
+    net.load_state_dict({k.removeprefix("net."): v for k, v in f.weights().items()})
+    purifier = DDIM(
+        VPDenoiser(net, integer_steps=True), stages=[(t, n, 1) for t, n in levels], eta=eta
+    )
+    for r, (_, steps) in enumerate(purifier.stages):
+        f.check(f"out.{tag}.steps_{r}", torch.tensor(steps))
+    x = f["in.x"].requires_grad_()
+    purified = purifier(x, InOrder(f[f"in.{tag}.noise"]))
+    f.check(f"out.{tag}.labels", torch.tensor(net.labels, dtype=torch.float32))
+    f.check(f"out.{tag}.y", purified.detach())
+    (gradient,) = torch.autograd.grad((f["in.cotangent"] * purified).sum(), x)
+    f.check(f"out.{tag}.grad", gradient)

@@ -1,0 +1,59 @@
+"""Purification by the VE-SDE (Song et al. 2021; paper, Table 8, right).
+
+No VE network of ImageNet is public. The same network is therefore asked at VE states: one of sigma
+is 1 / sqrt(alpha_bar) times a VP state, with sigma^2 = (1 - alpha_bar) / alpha_bar. Level t' is
+that of the VP-SDE, so both diffuse to the same ratio of signal to noise, and the variance that a
+step removes is the difference of sigma^2.
+"""
+
+import torch
+from torch import Tensor
+
+from puriflow import parts
+from puriflow.diffusion.denoisers import Denoiser
+from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, alpha_bar
+from puriflow.errors import Problem
+from puriflow.purifiers.diffused import Diffused, stepwise
+from puriflow.purifiers.vpsde import time_grid
+from puriflow.seeding import ImageNoise
+
+
+class VESDE(Diffused):
+    """The purifier by Euler-Maruyama; see `Diffused`, and `time_grid` for `step`."""
+
+    def __init__(self, denoiser: Denoiser, *, step: int = 1, **options: int | None):
+        super().__init__(denoiser, **options)
+        if step < 1:
+            raise Problem(f"step is {step} thousandths, but must be 1 or more")
+        kept = alpha_bar(time_grid(self.t, step).double())
+        self.register_buffer("sigmas", ((1 - kept) / kept).sqrt(), persistent=False)
+
+    def diffuse(self, x: Tensor, level: int | Tensor, noise: ImageNoise) -> Tensor:
+        """Add noise of the level's sigma: one draw."""
+        kept = torch.as_tensor(DISCRETE_ALPHA_BAR[torch.as_tensor(level).cpu().numpy() - 1])
+        sigma = ((1 - kept) / kept).sqrt().reshape(-1, 1, 1, 1)
+        return x + sigma.to(x.device, x.dtype) * noise.normal_like(x)
+
+    def reverse(self, x: Tensor, noise: ImageNoise) -> Tensor:
+        """See `Diffused.reverse`; one draw for every step."""
+        for sigma, after in zip(self.sigmas[:-1], self.sigmas[1:], strict=True):
+            x = stepwise(self._step, x, noise.normal_like(x), sigma, after)
+        return x
+
+    def _step(self, x: Tensor, z: Tensor, sigma: Tensor, after: Tensor) -> Tensor:
+        removed = (sigma**2 - after**2).to(x.dtype)
+        return x + removed * self.denoiser.score_ve(x, sigma) + removed.sqrt() * z
+
+
+def build(
+    *,
+    network: dict,
+    t: int,
+    step: int = 1,
+    resize: int | None = None,
+    rounds: int = 1,
+    t_delta: int = 0,
+) -> VESDE:
+    """VE-SDE purification to level `t` with the score of `network` (an entry of `networks`)."""
+    denoiser = parts.build("networks", "network", network)
+    return VESDE(denoiser, t=t, step=step, resize=resize, rounds=rounds, t_delta=t_delta)

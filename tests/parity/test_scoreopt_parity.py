@@ -1,0 +1,69 @@
+import pytest
+import torch
+
+from puriflow.diffusion.denoisers import SigmaDenoiser
+from puriflow.diffusion.edm import EDMPrecond, SongUNet
+from puriflow.purifiers.scoreopt import ScoreOpt
+
+
+class Recorded:
+    """The fixture's draws in their order."""
+
+    def __init__(self, f, tag):
+        self.noise = list(f[f"in.{tag}.noise"])
+        self.levels = list(f.tensors.get(f"in.{tag}.t", []))
+
+    def normal_like(self, images):
+        return self.noise.pop(0)
+
+    def uniform(self, low, high):
+        return self.levels.pop(0).reshape(1)
+
+
+def denoiser(f):
+    config = f.config["edm"]
+    network = EDMPrecond(
+        SongUNet(
+            image_size=config["img_resolution"],
+            channels=config["model_channels"],
+            channel_mult=config["channel_mult"],
+            num_blocks=config["num_blocks"],
+            attn_resolutions=config["attn_resolutions"],
+            augment_dim=config["augment_dim"],
+        )
+    )
+    network.load_state_dict(f.weights(), strict=True)
+    return SigmaDenoiser(network.eval().requires_grad_(False))
+
+
+def close(f, name, got):
+    """Adam makes near-signs of gradients: a few elements may differ where one is about zero."""
+    described = f.meta["tensors"][name]
+    outside = (got - f[name]).abs() > described["atol"]
+    assert outside.float().mean() <= described.get("max_fraction_outside", 0)
+
+
+@pytest.mark.parametrize("tag", ["a", "b", "c"])
+def test_scoreopt(fixture, tag):
+    f = fixture("scoreopt-o")
+    run = next(run for run in f.config["runs"] if run["tag"] == tag)
+    purifier = ScoreOpt(
+        denoiser(f),
+        method={"x0": "O", "xt": "N"}[run["method"]],
+        sigma=run["t0"],
+        iterations=run["M"],
+        learning_rate=run["lr"],
+        shared=True,
+        resize=None,
+    )
+    close(f, f"out.{tag}.y", purifier(f["in.x"], Recorded(f, tag)))
+
+
+def test_one_shot(fixture):
+    f = fixture("scoreopt-o")
+    sigma = torch.tensor(0.3)
+    noisy = f["in.x"] * 2 - 1 + sigma * f["in.d.noise"][0]
+    with torch.no_grad():
+        clean = denoiser(f).denoise(noisy, sigma)
+    f.check("out.d.raw", clean)
+    f.check("out.d.y", (clean / 2 + 0.5).clamp(0, 1))
