@@ -1,0 +1,134 @@
+"""Every purifier on Gaussian data, where the right score is known."""
+
+import pytest
+import torch
+
+from puriflow.diffusion.denoisers import SigmaDenoiser, VPDenoiser
+from puriflow.diffusion.vp import alpha_bar
+from puriflow.errors import Problem
+from puriflow.purifiers.ddim import DDIM, steps_of
+from puriflow.purifiers.ddpm import DDPM
+from puriflow.purifiers.ldsde import LDSDE
+from puriflow.purifiers.ode import ODE
+from puriflow.purifiers.osd import OSD
+from puriflow.purifiers.scoreopt import ScoreOpt
+from puriflow.purifiers.vesde import VESDE
+from puriflow.purifiers.vpsde import VPSDE
+from puriflow.seeding import ImageNoise
+
+SPREAD = 0.5
+
+
+class Noise(torch.nn.Module):
+    """The noise that is right for data of N(0, SPREAD^2)."""
+
+    def forward(self, x, labels):
+        kept = alpha_bar(labels / 1000).reshape(-1, 1, 1, 1)
+        return x * (1 - kept).sqrt() / (kept * SPREAD**2 + 1 - kept)
+
+
+class Clean(torch.nn.Module):
+    """D for the same data."""
+
+    def forward(self, x, sigma):
+        return SPREAD**2 / (SPREAD**2 + sigma.reshape(-1, 1, 1, 1) ** 2) * x
+
+
+NETWORKS = {"noise": VPDenoiser(Noise()), "D": SigmaDenoiser(Clean())}
+SAMPLERS = {
+    "vpsde": lambda d: VPSDE(d, t=150),
+    "ode": lambda d: ODE(d, t=150),
+    "ddpm": lambda d: DDPM(d, t=150, clip=False),
+    "ddpm, respaced": lambda d: DDPM(d, t=150, respacing=250, clip=False),
+    "vesde": lambda d: VESDE(d, t=150),
+    "ddim": lambda d: DDIM(d, stages=[(150, 150, 1)], eta=0.0),
+    "staged ddpm": lambda d: DDIM(d, stages=[(50, 25, 2), (150, 50, 1)], eta=1.0),
+    "two rounds": lambda d: VPSDE(d, t=75, rounds=2),
+    "random level": lambda d: VPSDE(d, t=150, t_delta=15),
+}
+PURIFIERS = SAMPLERS | {
+    "osd": lambda d: OSD(d, t=150),
+    "ldsde": lambda d: LDSDE(d, t=90, sigma2=1e-3, rate=1e-2, eta=5.0),
+    "scoreopt-o": lambda d: scoreopt(d, method="O"),
+    "scoreopt-n": lambda d: scoreopt(d, method="N"),
+}
+
+
+def scoreopt(denoiser, *, method="O", shared=False, **changes):
+    options = {"sigma": 0.3, "iterations": 3, "learning_rate": 0.05, "resize": None}
+    return ScoreOpt(denoiser, method=method, shared=shared, **{**options, **changes})
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_keeps_the_distribution(name, network):
+    purifier = SAMPLERS[name](NETWORKS[network])
+    x = SPREAD * torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    purified = purifier((x + 1) / 2, ImageNoise(0, "test", [0])) * 2 - 1
+    assert purified.std().item() == pytest.approx(SPREAD, rel=0.04)
+    assert abs(purified.mean().item()) < 0.02
+    # another sample, near the first: noise was really added and removed
+    assert 0.05 < (purified - x).std().item() < 1.2 * SPREAD
+
+
+@pytest.mark.parametrize("name", PURIFIERS)
+def test_an_image_does_not_depend_on_its_batch(name):
+    purifier = PURIFIERS[name](NETWORKS["noise"])
+    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    together = purifier(images, ImageNoise(0, "test", [4, 5, 6]))
+    alone = purifier(images[1:2], ImageNoise(0, "test", [5]))
+    torch.testing.assert_close(together[1:2], alone, rtol=1e-5, atol=1e-6)
+    again = purifier(images, ImageNoise(0, "test", [4, 5, 6]))
+    assert torch.equal(together, again)
+
+
+def test_scoreopt_as_published_depends_on_the_batch():
+    purifier = scoreopt(NETWORKS["noise"], shared=True)
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    together = purifier(images, ImageNoise(0, "test", [4, 5]))
+    alone = purifier(images[1:], ImageNoise(0, "test", [5]))
+    assert not torch.allclose(together[1:], alone, atol=1e-4)
+
+
+def test_one_shot_denoising_is_tweedie_s_formula():
+    noise = ImageNoise(0, "test", [0])
+    z = ImageNoise(0, "test", [0]).normal_like(torch.empty(1, 3, 8, 8))
+    x = 0.2 * torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    kept = alpha_bar(torch.tensor(0.1, dtype=torch.float64))
+    x_t = kept.sqrt() * x + (1 - kept).sqrt() * z
+    score = -x_t / (kept * SPREAD**2 + 1 - kept)
+    expected = (x_t + (1 - kept) * score) / kept.sqrt()
+    got = OSD(NETWORKS["D"], t=100)((x + 1) / 2, noise) * 2 - 1
+    # the discrete level of t' = 100 is 0.897, the continuous one 0.896
+    torch.testing.assert_close(got, expected.float(), rtol=0.02, atol=0.005)
+
+
+def test_scoreopt_s_jacobian_is_the_identity():
+    images = torch.rand(1, 3, 8, 8).requires_grad_()
+    purified = scoreopt(NETWORKS["noise"])(images, ImageNoise(0, "test", [0]))
+    (gradient,) = torch.autograd.grad(purified.sum(), images)
+    assert torch.equal(gradient, torch.ones_like(images))
+
+
+def test_steps_of_a_stage():
+    assert steps_of(50, 5) == [9, 19, 29, 39, 49]
+    assert steps_of(3, 3) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda d: VPSDE(d, t=0), "must lie between 1 and 1000"),
+        (lambda d: VPSDE(d, t=10, t_delta=15), r"10 \+- 15, but must lie"),
+        (lambda d: VPSDE(d, t=10, rounds=0), "rounds is 0"),
+        (lambda d: ODE(d, t=10, step=0), "step is 0"),
+        (lambda d: DDPM(d, t=10, respacing=0), "respacing is 0"),
+        (lambda d: DDIM(d, stages=[], eta=1.0), "at least one stage"),
+        (lambda d: DDIM(d, stages=[(10, 20, 1)], eta=1.0), "1 to 10 steps, not 20"),
+        (lambda d: scoreopt(d, method="o"), "did you mean 'O'|known are N, O"),
+        (lambda d: scoreopt(d, sigma=0.05), "must be above 0.1"),
+    ],
+)
+def test_what_is_impossible_is_said(make, message):
+    with pytest.raises(Problem, match=message):
+        make(NETWORKS["noise"])
