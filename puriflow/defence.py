@@ -3,13 +3,23 @@
 The staged pipeline runs the same three parts with the same noise, so both give the same logits.
 """
 
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Callable, Sequence
+from typing import Literal, Self
 
+import torch
 from torch import Tensor, nn
 
 from puriflow.config import NONE, Config
 from puriflow.seeding import ImageNoise
+
+Gradient = Literal["full", "restorer", "identity", "blind"]
+
+
+def _straight(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """function(x) forwards, the identity backwards; nothing of it is kept for the backward pass."""
+    with torch.no_grad():
+        change = function(x) - x
+    return x + change
 
 
 class Defence(nn.Module):
@@ -65,6 +75,27 @@ class Defence(nn.Module):
         if self.purifier is not None:
             images = self.purifier(images, ImageNoise(self.seed, "purify", indices, draw))
         return images
+
+    def purified(self, images: Tensor, noise: ImageNoise, gradient: Gradient = "full") -> Tensor:
+        """Restored and purified images with this noise, as an attack differentiates them.
+
+        Args:
+            images: (N, 3, H, W) in [0, 1].
+            noise: of the purifier.
+            gradient: what an attack sees. `full`: the exact gradient. `restorer`: that of the
+                restorer, and identity for the purifier. `identity`: identity for both (BPDA).
+                `blind`: the classifier alone; nothing is restored or purified.
+        """
+        if gradient == "blind":
+            return images
+        x = images
+        if self.restorer is not None:
+            x = self.restorer(x) if gradient != "identity" else _straight(self.restorer, x)
+        if self.purifier is not None:
+            if gradient == "full":
+                return self.purifier(x, noise)
+            return _straight(lambda y: self.purifier(y, noise), x)
+        return x
 
     def forward(
         self, images: Tensor, indices: Sequence[int] | None = None, draw: int = 0

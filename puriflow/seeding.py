@@ -18,6 +18,33 @@ def derive(*parts: object) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
+class Draws:
+    """All the noise of an attack on a random defence, by (seed, image, step, draw).
+
+    Args:
+        seed: of the whole run.
+        indices: data-set index of each image of the batch.
+    """
+
+    def __init__(self, seed: int, indices: Sequence[int]):
+        self.seed = seed
+        self.indices = list(indices)
+
+    def start(self) -> "ImageNoise":
+        """What the attack itself draws, such as its random start."""
+        return ImageNoise(self.seed, "attack", self.indices)
+
+    def defence(
+        self, step: int | str, draw: int, images: Sequence[int] | None = None
+    ) -> "ImageNoise":
+        """The defence's noise at a step of the attack, for its repetition `draw`.
+
+        `images` are positions in the batch; default: all.
+        """
+        chosen = self.indices if images is None else [self.indices[i] for i in images]
+        return ImageNoise(self.seed, f"attack {step}", chosen, draw)
+
+
 class ImageNoise:
     """Draws for a batch of images, one generator for each.
 

@@ -1,0 +1,114 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from puriflow.attacks.ball import Ball
+from puriflow.attacks.bpda_eot import BPDAEOT
+from puriflow.attacks.pgd_eot import PGDEOT
+from puriflow.defence import Defence
+
+
+class TinyClassifier(nn.Module):
+    """The fixtures' own (see their notes)."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3, 2, padding=1)
+        self.conv2 = nn.Conv2d(8, 16, 3, 2, padding=1)
+        self.fc = nn.Linear(16, 10)
+
+    def forward(self, x):
+        return self.fc(F.silu(self.conv2(F.silu(self.conv1(x)))).mean((2, 3)))
+
+
+class TinyPurifier(nn.Module):
+    """The fixtures' own."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x, noise):
+        return x + 0.2 * torch.tanh(self.conv(x + 0.1 * noise.normal_like(x)))
+
+
+class Given:
+    """One recorded draw."""
+
+    def __init__(self, draw):
+        self.draw = draw
+
+    def normal_like(self, images):
+        return self.draw
+
+
+def defence(f):
+    classifier, purifier = TinyClassifier(), TinyPurifier()
+    state = f.weights()
+    for part, prefix in ((classifier, "clf."), (purifier, "pur.")):
+        part.load_state_dict(
+            {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        )
+        part.requires_grad_(False)
+    return Defence(None, purifier, classifier)
+
+
+class EOTDraws:
+    """Of robust-eval: [step, draw]."""
+
+    def __init__(self, noise):
+        self.noise = noise
+
+    def defence(self, step, draw, images=None):
+        return Given(self.noise[step, draw])
+
+
+@pytest.mark.parametrize(
+    ("tag", "gradient", "norm"),
+    [("pgd", "full", "Linf"), ("bpda", "identity", "Linf"), ("l2", "full", "L2")],
+)
+def test_pgd_eot(fixture, tag, gradient, norm):
+    f = fixture("pgd-eot")
+    c = f.config
+    draws = EOTDraws(f["in.noise"])
+    ball = Ball(c["eps_l2"] if norm == "L2" else c["eps"], norm)
+    for steps in (1, c["attack_steps"]):
+        attack = PGDEOT(ball, c["step_size"], steps, c["eot"], gradient)
+        got = attack(defence(f), f["in.x"], f["in.y"], draws)
+        f.check(f"out.{tag}.x_adv_{steps}", got)
+    if norm == "Linf":
+        mean = attack.mean_gradient(defence(f), f["in.x"], f["in.y"], draws, 0)
+        f.check(f"out.{tag}.grad_0", mean)
+        f.check(f"out.{tag}.sign_0", mean.sign().to(torch.int8))
+
+
+class BPDADraws:
+    """Of DiffPure: copy-major at every step, and by step, image and draw for the confirmation."""
+
+    def __init__(self, f):
+        self.noise, self.again, self.batch = f["in.noise"], f["in.verify_noise"], len(f["in.x"])
+
+    def defence(self, step, draw, images=None):
+        if images is None:
+            return Given(self.noise[step, draw * self.batch : (draw + 1) * self.batch])
+        return Given(self.again[int(step.split()[0]), images[0], draw][None])
+
+
+def test_bpda_eot(fixture):
+    f = fixture("bpda-eot")
+    c = f.config
+    attack = BPDAEOT(
+        Ball(c["adv_eps"]), c["adv_eta"], c["steps"], c["eot_attack_reps"], c["eot_defense_reps"]
+    )
+    x, unbroken = f["in.x"], torch.ones(len(f["in.y"]), dtype=torch.bool)
+    for k in range(c["steps"]):
+        step = attack.look(defence(f), f["in.x"], x, f["in.y"], BPDADraws(f), k, unbroken)
+        unbroken = unbroken & ~step.broken
+        # the official loss is a mean over the batch
+        f.check(f"out.step{k}.grad", step.gradient / len(x))
+        f.check(f"out.step{k}.sign", step.gradient.sign().to(torch.int8))
+        f.check(f"out.step{k}.correct", step.right)
+        f.check(f"out.step{k}.defended", unbroken)
+        f.check(f"out.step{k}.x_adv", step.after)
+        x = step.after
