@@ -4,15 +4,27 @@ The staged pipeline runs the same three parts with the same noise, so both give 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import torch
 from torch import Tensor, nn
 
 from puriflow.config import NONE, Config
+from puriflow.errors import unknown
 from puriflow.seeding import ImageNoise
 
 Gradient = Literal["full", "restorer", "identity", "blind"]
+
+
+def check_gradient(gradient: str) -> Gradient:
+    """A way to differentiate a defence; see `Defence.purified`.
+
+    Raises:
+        Problem: there is no such way.
+    """
+    if gradient not in get_args(Gradient):
+        raise unknown("gradient", gradient, get_args(Gradient))
+    return gradient
 
 
 def _straight(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -24,25 +24,28 @@ class Draws:
     Args:
         seed: of the whole run.
         indices: data-set index of each image of the batch.
+        fixed: every draw of the defence is the first one of the purify stage.
     """
 
-    def __init__(self, seed: int, indices: Sequence[int]):
+    def __init__(self, seed: int, indices: Sequence[int], *, fixed: bool = False):
         self.seed = seed
         self.indices = list(indices)
+        self.fixed = fixed
 
-    def start(self) -> "ImageNoise":
+    def take(self, positions: Sequence[int]) -> "Draws":
+        """The same for some of the images, by their positions in the batch."""
+        return Draws(self.seed, [self.indices[i] for i in positions], fixed=self.fixed)
+
+    def start(self, step: int | str = "", draw: int = 0) -> "ImageNoise":
         """What the attack itself draws, such as its random start."""
-        return ImageNoise(self.seed, "attack", self.indices)
+        stage = f"attack start {step}" if step != "" else "attack"
+        return ImageNoise(self.seed, stage, self.indices, draw)
 
-    def defence(
-        self, step: int | str, draw: int, images: Sequence[int] | None = None
-    ) -> "ImageNoise":
-        """The defence's noise at a step of the attack, for its repetition `draw`.
-
-        `images` are positions in the batch; default: all.
-        """
-        chosen = self.indices if images is None else [self.indices[i] for i in images]
-        return ImageNoise(self.seed, f"attack {step}", chosen, draw)
+    def defence(self, step: int | str, draw: int) -> "ImageNoise":
+        """The defence's noise at a step of the attack, for its repetition `draw`."""
+        if self.fixed:
+            return ImageNoise(self.seed, "purify", self.indices)
+        return ImageNoise(self.seed, f"attack {step}", self.indices, draw)
 
 
 class ImageNoise:

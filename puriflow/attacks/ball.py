@@ -1,10 +1,13 @@
 """The ball of an attack: steps in the direction of a gradient, and projection."""
 
 from dataclasses import dataclass
-from typing import Literal
+from fractions import Fraction
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+from puriflow.errors import Problem, unknown
 
 Norm = Literal["Linf", "L2"]
 
@@ -16,10 +19,17 @@ class Ball:
     Attributes:
         eps: radius, on [0, 1].
         norm: `Linf`, or `L2` of the whole image.
+
+    Raises:
+        Problem: another norm.
     """
 
     eps: float
     norm: Norm = "Linf"
+
+    def __post_init__(self):
+        if self.norm not in get_args(Norm):
+            raise unknown("norm", self.norm, get_args(Norm))
 
     def project(self, x: Tensor, clean: Tensor) -> Tensor:
         """The nearest image of the ball, for L2 on the ray from the clean image; then [0, 1]."""
@@ -40,3 +50,18 @@ class Ball:
 def sign_step(x: Tensor, gradient: Tensor, step: float) -> Tensor:
     """A step that raises the loss, of the same length in every pixel."""
     return x + step * torch.sign(gradient)
+
+
+def fraction(value: str | float) -> float:
+    """A length on [0, 1], or a fraction as the field writes it: `4/255`.
+
+    Raises:
+        Problem: it is not a number, or not in (0, 1].
+    """
+    try:
+        number = float(Fraction(str(value)))
+    except (ValueError, ZeroDivisionError):
+        raise Problem(f"{value!r} is not a number or a fraction such as 4/255") from None
+    if not 0 < number <= 1:
+        raise Problem(f"eps and step must lie in (0, 1], but one is {value}")
+    return number

@@ -6,106 +6,79 @@ sign of its mean. An image is broken at a step if the mean logits of these copie
 those of many fresh ones are wrong too; once broken it stays so (the worst case over steps).
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from puriflow.attacks.ball import Ball, sign_step
-from puriflow.attacks.pgd import fraction
-from puriflow.defence import Defence
+from puriflow.attacks.attack import Attack, State, Target, cross_entropy, none_asked
+from puriflow.attacks.ball import Ball, fraction, sign_step
 from puriflow.errors import Problem
-from puriflow.seeding import Draws
 
 
-@dataclass(frozen=True)
-class Step:
-    """What one step found: of each image of the batch."""
-
-    x: Tensor  # the images that were evaluated
-    after: Tensor  # the images after the step
-    gradient: Tensor
-    right: Tensor  # the mean logits of the attack's copies are right
-    broken: Tensor  # and those of the fresh copies are wrong too
-
-
-@dataclass(frozen=True)
-class BPDAEOT:
+class BPDAEOT(Attack):
     """The attack.
 
-    Attributes:
+    Args:
         ball: Linf.
         step: on [0, 1].
-        steps: of the gradient; one more evaluation follows the last.
+        iterations: steps of the gradient; one more evaluation follows the last.
         attack_draws: copies of a gradient.
         defence_draws: fresh copies that confirm a break.
     """
 
-    ball: Ball
-    step: float
-    steps: int
-    attack_draws: int
-    defence_draws: int
+    def __init__(
+        self, ball: Ball, step: float, iterations: int, attack_draws: int, defence_draws: int
+    ):
+        self.ball, self.length, self.steps = ball, step, iterations + 1
+        self.attack_draws, self.defence_draws = attack_draws, defence_draws
 
-    def __call__(self, defence: Defence, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
-        """Adversarial images: of the step at which each broke, else of the last one."""
-        x, found = images, images
-        broken = torch.zeros(len(images), dtype=torch.bool, device=images.device)
-        for number in range(self.steps + 1):
-            step = self.look(defence, images, x, labels, draws, number, ~broken)
-            found = torch.where((~broken)[:, None, None, None], step.x, found)
-            broken = broken | step.broken
-            x = step.after
-        return found
+    def begin(self, target: Target) -> State:
+        """See `Attack`. `x` is where the attack is; `found` where each image broke, else `x`."""
+        none = torch.zeros(len(target.images), dtype=torch.bool, device=target.images.device)
+        return {
+            "found": target.images,
+            "queries": none_asked(target.images),
+            "broken": none,
+            "x": target.images,
+        }
 
-    def look(
-        self,
-        defence: Defence,
-        clean: Tensor,
-        x: Tensor,
-        labels: Tensor,
-        draws: Draws,
-        number: int,
-        unbroken: Tensor,
-    ) -> Step:
-        """Evaluate x, confirm breaks among the `unbroken` images, and take one step from x."""
+    def step(self, target: Target, state: State, number: int) -> State:
+        """Evaluate x, confirm breaks among the images that stand, and take one step from x."""
+        x, broken = state["x"], state["broken"]
         with torch.no_grad():
             copies = [
-                defence.purified(x, draws.defence(number, draw))
+                target.defence.purified(x, target.draws.defence(number, draw))
                 for draw in range(self.attack_draws)
             ]
-            mean = torch.stack([defence.classifier(copy) for copy in copies]).mean(0)
-        right = mean.argmax(1) == labels
-        broken = torch.zeros_like(right)
-        for i in torch.nonzero(unbroken & ~right).flatten().tolist():
-            broken[i] = self._confirmed(defence, x[i : i + 1], labels[i], draws, number, i)
-        gradient = self._gradient(defence, copies, mean, labels)
-        after = self.ball.project(sign_step(x, gradient, self.step), clean)
-        return Step(x, after, gradient, right, broken)
+            mean = torch.stack([target.defence.classifier(copy) for copy in copies]).mean(0)
+        queries = state["queries"] + self.attack_draws
+        confirmed = torch.zeros_like(broken)
+        doubtful = torch.nonzero(~broken & (mean.argmax(1) != target.labels)).flatten()
+        for i in doubtful.tolist():
+            confirmed[i] = self._confirmed(target.take([i]), x[i : i + 1], number)
+            queries[i] += self.defence_draws
+        gradient = self.gradient(target, copies, mean)
+        return {
+            "found": torch.where(broken[:, None, None, None], state["found"], x),
+            "queries": queries,
+            "broken": broken | confirmed,
+            "x": self.ball.project(sign_step(x, gradient, self.length), target.images),
+        }
 
-    def _gradient(
-        self, defence: Defence, copies: list[Tensor], mean: Tensor, labels: Tensor
-    ) -> Tensor:
+    def gradient(self, target: Target, copies: list[Tensor], mean: Tensor) -> Tensor:
         """The mean over copies of the gradient of the loss of their mean logits, copy by copy."""
         mean = mean.requires_grad_()
-        (pull,) = torch.autograd.grad(F.cross_entropy(mean, labels, reduction="sum"), mean)
+        (pull,) = torch.autograd.grad(cross_entropy(mean, target.labels).sum(), mean)
         total = torch.zeros_like(copies[0])
         for copy in copies:
             copy = copy.detach().requires_grad_()
-            logits = defence.classifier(copy)
+            logits = target.defence.classifier(copy)
             total += torch.autograd.grad(logits, copy, pull / len(copies))[0]
         return total / len(copies)
 
     @torch.no_grad()
-    def _confirmed(
-        self, defence: Defence, x: Tensor, label: Tensor, draws: Draws, number: int, i: int
-    ) -> bool:
-        logits = [
-            defence.classifier(defence.purified(x, draws.defence(f"{number} again", draw, [i])))
-            for draw in range(self.defence_draws)
-        ]
-        return bool(torch.stack(logits).mean(0).argmax(1)[0] != label)
+    def _confirmed(self, target: Target, x: Tensor, number: int) -> bool:
+        logits = [target.logits(x, f"{number} again", draw) for draw in range(self.defence_draws)]
+        return bool(torch.stack(logits).mean(0).argmax(1)[0] != target.labels[0])
 
 
 def build(
@@ -117,7 +90,6 @@ def build(
     defence_draws: int = 150,
 ) -> BPDAEOT:
     """BPDA+EOT in the Linf ball; the default numbers are DiffPure's."""
-    radius, length = fraction(eps), fraction(step)
-    if not 0 < radius <= 1 or not 0 < length <= 1 or min(steps, attack_draws, defence_draws) < 1:
-        raise Problem("bpda-eot needs eps and step in (0, 1], and counts of 1 or more")
-    return BPDAEOT(Ball(radius), length, steps, attack_draws, defence_draws)
+    if min(steps, attack_draws, defence_draws) < 1:
+        raise Problem("bpda-eot needs 1 or more steps, attack_draws and defence_draws")
+    return BPDAEOT(Ball(fraction(eps)), fraction(step), steps, attack_draws, defence_draws)

@@ -4,49 +4,53 @@ torchattacks draws its random start from the global generator, for a whole batch
 is answered with each image's own noise, so that an image's attack does not depend on its batch.
 """
 
-from dataclasses import dataclass
-from fractions import Fraction
-
 import torch
-from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchattacks
+from puriflow.attacks.attack import Asked, Attack, State, Target, none_asked
+from puriflow.attacks.ball import Ball, fraction
 from puriflow.errors import Problem
 from puriflow.seeding import ImageNoise
 
 
-@dataclass(frozen=True)
-class PGD:
+class PGD(Attack):
     """Projected gradient ascent on the cross-entropy, sign steps, in an Linf ball.
 
-    Attributes:
-        eps: radius of the ball, on [0, 1].
+    The library does all iterations in one `step`; a long attack on a random defence is `pgd-eot`.
+
+    Args:
+        ball: Linf.
         step: of one iteration, on [0, 1].
-        steps: iterations.
+        iterations: how many.
         random_start: start at a uniformly random point of the ball.
     """
 
-    eps: float
-    step: float
-    steps: int
-    random_start: bool
+    steps = 1
 
-    def __call__(
-        self, victim: nn.Module, images: Tensor, labels: Tensor, noise: ImageNoise
-    ) -> Tensor:
-        """Adversarial images (N, 3, H, W) in [0, 1] and in the ball around `images`."""
+    def __init__(self, ball: Ball, step: float, iterations: int, *, random_start: bool):
+        self.ball, self.length = ball, step
+        self.iterations, self.random_start = iterations, random_start
+
+    def begin(self, target: Target) -> State:
+        """See `Attack`."""
+        return {"found": target.images, "queries": none_asked(target.images)}
+
+    def step(self, target: Target, state: State, number: int) -> State:
+        """See `Attack`."""
         import torchattacks
 
+        victim = Asked(target, "pgd")
         attack = torchattacks.PGD(
             victim,
-            eps=self.eps,
-            alpha=self.step,
-            steps=self.steps,
+            eps=self.ball.eps,
+            alpha=self.length,
+            steps=self.iterations,
             random_start=self.random_start,
         )
-        with _ImageDraws(noise):
-            return attack(images, labels)
+        with _ImageDraws(target.draws.start()):
+            found = attack(target.images, target.labels)
+        return {"found": found, "queries": state["queries"] + victim.calls}
 
 
 class _ImageDraws(TorchFunctionMode):
@@ -64,17 +68,8 @@ class _ImageDraws(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def fraction(value: str | float) -> float:
-    """A number, or a fraction as the field writes it: `4/255`."""
-    try:
-        return float(Fraction(str(value)))
-    except (ValueError, ZeroDivisionError):
-        raise Problem(f"{value!r} is not a number or a fraction such as 4/255") from None
-
-
 def build(*, eps: str | float, step: str | float, steps: int, random_start: bool) -> PGD:
     """PGD in the Linf ball; `eps` and `step` on [0, 1], as numbers or fractions such as 4/255."""
-    radius, length = fraction(eps), fraction(step)
-    if not 0 < radius <= 1 or not 0 < length <= 1 or steps < 1:
-        raise Problem("pgd needs eps and step in (0, 1], and steps of 1 or more")
-    return PGD(eps=radius, step=length, steps=steps, random_start=random_start)
+    if steps < 1:
+        raise Problem(f"steps is {steps}, but must be 1 or more")
+    return PGD(Ball(fraction(eps)), fraction(step), steps, random_start=random_start)

@@ -4,70 +4,70 @@ The gradient is summed draw by draw, so memory does not grow with their number, 
 one, the restorer's with identity for the purifier, or identity for both (BPDA).
 """
 
-from dataclasses import dataclass
-from typing import Literal
-
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from puriflow.attacks.ball import Ball, Norm, sign_step
-from puriflow.attacks.pgd import fraction
-from puriflow.defence import Defence, Gradient
+from puriflow.attacks.attack import Attack, State, Target, cross_entropy, none_asked
+from puriflow.attacks.ball import Ball, Norm, fraction, sign_step
+from puriflow.defence import Gradient, check_gradient
 from puriflow.errors import Problem
-from puriflow.seeding import Draws
 
 
-@dataclass(frozen=True)
-class PGDEOT:
+class PGDEOT(Attack):
     """The attack.
 
-    Attributes:
+    Args:
         ball: what it stays in.
         step: on [0, 1]; a sign step in either norm, as published.
         steps: iterations.
         draws: of a gradient (EOT).
         gradient: see `Defence.purified`.
+        fixed: see `Attack`.
     """
 
-    ball: Ball
-    step: float
-    steps: int
-    draws: int
-    gradient: Gradient
+    def __init__(
+        self,
+        ball: Ball,
+        step: float,
+        steps: int,
+        draws: int,
+        gradient: Gradient = "full",
+        *,
+        fixed: bool = False,
+    ):
+        self.ball, self.length, self.steps, self.draws = ball, step, steps, draws
+        self.gradient, self.fixed = check_gradient(gradient), fixed
 
-    def __call__(self, defence: Defence, images: Tensor, labels: Tensor, draws: Draws) -> Tensor:
-        """Adversarial images (N, 3, H, W), in [0, 1] and in the ball around `images`."""
-        x = images
-        for number in range(self.steps):
-            mean = self.mean_gradient(defence, x, labels, draws, number)
-            x = self.ball.project(sign_step(x, mean, self.step), images)
-        return x
+    def begin(self, target: Target) -> State:
+        """See `Attack`; no random start, as published."""
+        return {"found": target.images, "queries": none_asked(target.images)}
 
-    def mean_gradient(
-        self, defence: Defence, x: Tensor, labels: Tensor, draws: Draws, number: int
-    ) -> Tensor:
+    def step(self, target: Target, state: State, number: int) -> State:
+        """See `Attack`."""
+        x = state["found"]
+        mean = self.mean_gradient(target, x, number)
+        x = self.ball.project(sign_step(x, mean, self.length), target.images)
+        return {"found": x, "queries": state["queries"] + self.draws}
+
+    def mean_gradient(self, target: Target, x: Tensor, number: int) -> Tensor:
         """Mean over draws of the gradient of each image's cross-entropy."""
-        total = torch.zeros_like(x)
-        for draw in range(self.draws):
-            y = x.detach().requires_grad_()
-            purified = defence.purified(y, draws.defence(number, draw), self.gradient)
-            loss = F.cross_entropy(defence.classifier(purified), labels, reduction="sum")
-            total += torch.autograd.grad(loss, y)[0]
-        return total / self.draws
+        return target.mean_gradient(x, cross_entropy, number, self.draws, self.gradient)[0]
 
 
 def build(
     *,
     eps: str | float,
+    norm: Norm = "Linf",
     step: str | float = 0.007,
     steps: int = 200,
     draws: int = 20,
-    gradient: Literal["full", "restorer", "identity", "blind"] = "full",
-    norm: Norm = "Linf",
+    gradient: Gradient = "full",
+    fixed: bool = False,
 ) -> PGDEOT:
-    """PGD+EOT; the default numbers are Lee and Kim's."""
-    radius, length = fraction(eps), fraction(step)
-    if radius <= 0 or not 0 < length <= 1 or min(steps, draws) < 1:
-        raise Problem("pgd-eot needs eps above 0, step in (0, 1], and counts of 1 or more")
-    return PGDEOT(Ball(radius, norm), length, steps, draws, gradient)
+    """PGD+EOT; the default numbers are Lee and Kim's for CIFAR-10.
+
+    `fixed` gives every draw the noise of the purify stage, as if the attacker knew its seed; one
+    draw is then enough.
+    """
+    if min(steps, draws) < 1:
+        raise Problem("pgd-eot needs 1 or more steps and draws")
+    return PGDEOT(Ball(fraction(eps), norm), fraction(step), steps, draws, gradient, fixed=fixed)

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from puriflow.attacks.attack import Target
 from puriflow.attacks.ball import Ball
 from puriflow.attacks.bpda_eot import BPDAEOT
 from puriflow.attacks.pgd_eot import PGDEOT
@@ -60,7 +61,7 @@ class EOTDraws:
     def __init__(self, noise):
         self.noise = noise
 
-    def defence(self, step, draw, images=None):
+    def defence(self, step, draw):
         return Given(self.noise[step, draw])
 
 
@@ -75,10 +76,10 @@ def test_pgd_eot(fixture, tag, gradient, norm):
     ball = Ball(c["eps_l2"] if norm == "L2" else c["eps"], norm)
     for steps in (1, c["attack_steps"]):
         attack = PGDEOT(ball, c["step_size"], steps, c["eot"], gradient)
-        got = attack(defence(f), f["in.x"], f["in.y"], draws)
-        f.check(f"out.{tag}.x_adv_{steps}", got)
+        target = Target(defence(f), f["in.x"], f["in.y"], draws)
+        f.check(f"out.{tag}.x_adv_{steps}", attack(target)["found"])
     if norm == "Linf":
-        mean = attack.mean_gradient(defence(f), f["in.x"], f["in.y"], draws, 0)
+        mean = attack.mean_gradient(target, f["in.x"], 0)
         f.check(f"out.{tag}.grad_0", mean)
         f.check(f"out.{tag}.sign_0", mean.sign().to(torch.int8))
 
@@ -86,29 +87,39 @@ def test_pgd_eot(fixture, tag, gradient, norm):
 class BPDADraws:
     """Of DiffPure: copy-major at every step, and by step, image and draw for the confirmation."""
 
-    def __init__(self, f):
-        self.noise, self.again, self.batch = f["in.noise"], f["in.verify_noise"], len(f["in.x"])
+    def __init__(self, f, images=None):
+        self.f, self.images = f, images
 
-    def defence(self, step, draw, images=None):
-        if images is None:
-            return Given(self.noise[step, draw * self.batch : (draw + 1) * self.batch])
-        return Given(self.again[int(step.split()[0]), images[0], draw][None])
+    def take(self, positions):
+        return BPDADraws(self.f, positions)
+
+    def defence(self, step, draw):
+        if self.images is None:
+            batch = len(self.f["in.x"])
+            return Given(self.f["in.noise"][step, draw * batch : (draw + 1) * batch])
+        return Given(self.f["in.verify_noise"][int(step.split()[0]), self.images[0], draw][None])
 
 
-def test_bpda_eot(fixture):
+def test_bpda_eot(fixture, monkeypatch):
     f = fixture("bpda-eot")
     c = f.config
     attack = BPDAEOT(
         Ball(c["adv_eps"]), c["adv_eta"], c["steps"], c["eot_attack_reps"], c["eot_defense_reps"]
     )
-    x, unbroken = f["in.x"], torch.ones(len(f["in.y"]), dtype=torch.bool)
+    seen = {}
+
+    def gradient(target, copies, mean):
+        seen.update(gradient=BPDAEOT.gradient(attack, target, copies, mean), mean=mean)
+        return seen["gradient"]
+
+    monkeypatch.setattr(attack, "gradient", gradient)
+    target = Target(defence(f), f["in.x"], f["in.y"], BPDADraws(f))
+    state = attack.begin(target)
     for k in range(c["steps"]):
-        step = attack.look(defence(f), f["in.x"], x, f["in.y"], BPDADraws(f), k, unbroken)
-        unbroken = unbroken & ~step.broken
+        state = attack.step(target, state, k)
         # the official loss is a mean over the batch
-        f.check(f"out.step{k}.grad", step.gradient / len(x))
-        f.check(f"out.step{k}.sign", step.gradient.sign().to(torch.int8))
-        f.check(f"out.step{k}.correct", step.right)
-        f.check(f"out.step{k}.defended", unbroken)
-        f.check(f"out.step{k}.x_adv", step.after)
-        x = step.after
+        f.check(f"out.step{k}.grad", seen["gradient"] / len(f["in.x"]))
+        f.check(f"out.step{k}.sign", seen["gradient"].sign().to(torch.int8))
+        f.check(f"out.step{k}.correct", seen["mean"].argmax(1) == f["in.y"])
+        f.check(f"out.step{k}.defended", ~state["broken"])
+        f.check(f"out.step{k}.x_adv", state["x"])

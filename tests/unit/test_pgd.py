@@ -4,8 +4,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from puriflow.attacks import pgd
+from puriflow.attacks.attack import Target
+from puriflow.defence import Defence
 from puriflow.errors import Problem
-from puriflow.seeding import ImageNoise
+from puriflow.seeding import Draws, ImageNoise
 
 EPS, STEP = 8 / 255, 2 / 255
 
@@ -28,7 +30,8 @@ def run(victim, images, labels, indices, steps=7, **options):
     attack = pgd.build(
         **{"eps": "8/255", "step": "2/255", "random_start": True, **options}, steps=steps
     )
-    return attack(victim, images, labels, ImageNoise(0, "attack", indices))
+    target = Target(Defence(None, None, victim), images, labels, Draws(0, indices))
+    return attack(target)["found"]
 
 
 def test_it_is_madrys_iteration_from_each_images_own_start(victim, batch):
