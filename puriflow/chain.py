@@ -3,7 +3,10 @@
     images -> attack -> restore -> purify -> classify
 
 A stage whose role is `none` is left out and has no store; what follows reads the stage before it.
-Chains with a common beginning share the stores of it.
+Chains with a common beginning share the stores of it. Where a random purifier is asked several
+times, one stage, `evaluate`, takes the place of purify and classify and keeps logits only.
+
+A victim is a classifier, or a whole defence written `restorer.purifier.classifier`.
 """
 
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from puriflow.config import NONE
+from puriflow.errors import Problem
 
 # The roles in the path of each stage's store, in order. An attack's path holds its victim.
 STAGES = {
@@ -19,7 +23,31 @@ STAGES = {
     "restore": ("dataset", "attack", "victim", "restorer"),
     "purify": ("dataset", "attack", "victim", "restorer", "purifier"),
     "classify": ("dataset", "attack", "victim", "restorer", "purifier", "classifier"),
+    "evaluate": ("dataset", "attack", "victim", "restorer", "purifier", "classifier", "draws"),
 }
+DEFENCE = ("restorer", "purifier", "classifier")
+
+
+def victim_name(restorer: str, purifier: str, classifier: str) -> str:
+    """A defence as a victim: its three roles, or only the classifier where it has no other."""
+    roles = (restorer, purifier, classifier)
+    return classifier if roles[:2] == (NONE, NONE) else ".".join(roles)
+
+
+def victim_roles(victim: str) -> dict[str, str]:
+    """The roles of a victim by `restorer`, `purifier` and `classifier`.
+
+    Raises:
+        Problem: the name has neither one nor three roles.
+    """
+    roles = victim.split(".")
+    if len(roles) == 1:
+        roles = [NONE, NONE, victim]
+    if len(roles) != 3:
+        raise Problem(
+            f"victim {victim!r} must be a classifier, or a defence as restorer.purifier.classifier"
+        )
+    return dict(zip(DEFENCE, roles, strict=True))
 
 
 @dataclass(frozen=True)
@@ -32,15 +60,23 @@ class Chain:
     restorer: str = NONE
     purifier: str = NONE
     classifier: str = NONE
+    draws: int = 1  # how often the purifier is asked
 
     def has(self, stage: str) -> bool:
         """Whether the stage has a store in this chain."""
+        if stage in (("purify", "classify") if self.draws > 1 else ("evaluate",)):
+            return False
         own = {"restore": "restorer", "purify": "purifier", "classify": "classifier"}
         return getattr(self, own.get(stage, stage), self.dataset) != NONE
 
+    @property
+    def last(self) -> str:
+        """The stage whose store has the logits."""
+        return "evaluate" if self.draws > 1 else "classify"
+
     def folder(self, stage: str, shard: str) -> str:
         """Path of a stage's store below the results: stage, roles, shard."""
-        roles = (getattr(self, role) for role in STAGES[stage])
+        roles = (str(getattr(self, role)) for role in STAGES[stage])
         return str(PurePosixPath(stage, *roles, shard))
 
     def before(self, stage: str) -> str:

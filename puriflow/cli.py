@@ -72,7 +72,9 @@ def images(
     out: Out,
     spec: Spec = None,
     subset: Annotated[int | None, typer.Option(help="images drawn at random; default: all")] = None,
-    subset_seed: Annotated[int, typer.Option(help="of the draw")] = 0,
+    subset_seed: Annotated[
+        list[int] | None, typer.Option(help="of the draw, 0; again for the union of several")
+    ] = None,
     shard: Annotated[str, typer.Option(help="which part of how many: 0-of-1")] = "0-of-1",
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
@@ -88,7 +90,7 @@ def images(
         dataset,
         _spec(spec, config, "datasets", dataset),
         subset=subset,
-        subset_seed=subset_seed,
+        subset_seed=subset_seed or [0],
         shard=index,
         shards=count,
     )
@@ -99,21 +101,27 @@ def attack(
     source: Source,
     out: Out,
     attack: Annotated[str, typer.Option(help="name of the attack")],
-    victim: Annotated[str, typer.Option(help="name of the classifier under attack")],
+    victim: Annotated[str, typer.Option(help="classifier, or restorer.purifier.classifier")],
     spec: Spec = None,
-    victim_spec: Spec = None,
+    victim_spec: Annotated[str | None, typer.Option(help="the victim's parts as JSON")] = None,
     seed: Seed = 0,
     threads: Threads = None,
     gpus: Gpus = 1,
     batch: Batch = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Make adversarial images of a victim."""
+    """Make adversarial images of a victim: a bare classifier, or a whole defence."""
     from puriflow.store import open_stage
 
     stage = open_stage(source)
     part = _spec(spec, config, "attacks", attack)
-    victim_part = _spec(victim_spec, config, "classifiers", victim)
+    if victim_spec is None:
+        from puriflow.chain import victim_roles
+        from puriflow.config import load_config
+
+        victim_specs = load_config(config).defence(victim_roles(victim))
+    else:
+        victim_specs = _json(victim_spec, f"--victim-spec of {victim}")
     with _device(gpus, threads) as device:
         from puriflow.stages.attack import write_attack
 
@@ -123,7 +131,7 @@ def attack(
             attack,
             part,
             victim,
-            victim_part,
+            victim_specs,
             seed=seed,
             device=device,
             batch=batch,
@@ -198,6 +206,37 @@ def classify(
 
 
 @app.command()
+def evaluate(
+    source: Source,
+    out: Out,
+    purifier: Annotated[str, typer.Option(help="name of the purifier")],
+    classifier: Annotated[str, typer.Option(help="name of the classifier")],
+    draws: Annotated[int, typer.Option(help="how often each image is purified", min=1)],
+    spec: Annotated[str | None, typer.Option(help="purifier and classifier as JSON")] = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    batch: Batch = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Purify and classify several times: the logits of every draw."""
+    from puriflow.store import open_stage
+
+    stage = open_stage(source)
+    roles = {"purifier": purifier, "classifier": classifier}
+    if spec is None:
+        from puriflow.config import load_config
+
+        specs = load_config(config).defence(roles)
+    else:
+        specs = _json(spec, f"--spec of {purifier} and {classifier}")
+    with _device(gpus, threads) as device:
+        from puriflow.stages.evaluate import write_answers
+
+        write_answers(stage, out, roles, specs, draws=draws, seed=seed, device=device, batch=batch)
+
+
+@app.command()
 def table(
     file: Annotated[Path, typer.Argument(help="config/tables/NAME.yaml")],
     out: Annotated[Path, typer.Option(help="the CSV")],
@@ -207,7 +246,8 @@ def table(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Build a table from the stores of its chains."""
-    from puriflow.tables import load_table, write_table
+    from puriflow.measuring import write_table
+    from puriflow.tables import load_table
 
     what = load_table(file)
     write_table(what, _roles(roles, what, config), results, out, measures)

@@ -7,7 +7,7 @@ single source of its schema; the options of a part are checked against its `buil
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,6 +19,10 @@ from puriflow.zoo import catalogue
 TRAINABLE = ("restorers", "networks", "classifiers")
 NONE = "none"  # the role that leaves a stage out
 Model = TypeVar("Model", bound=BaseModel)
+# What makes an image right. first: draw 0; average: the mean over draws; worst: every draw;
+# majority: most draws; mean-logits: the mean of their logits; others: the mean over all draws but
+# the first, for an attack that knows the first; attack: never broken by the attack's own verdict.
+Rule = Literal["first", "average", "worst", "majority", "mean-logits", "others", "attack"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
 
 
@@ -33,6 +37,7 @@ class Role(BaseModel):
     )
     zoo: str | None = Field(None, description="zoo entry that gives kind, options and weights")
     unavailable: str | None = Field(None, description="why this track cannot serve the role")
+    note: str = Field("", description="what this track does otherwise; goes into tables")
 
     @model_validator(mode="after")
     def _one_of_three(self) -> "Role":
@@ -58,7 +63,27 @@ class Dataset(Role):
 
     shards: int = Field(1, ge=1, description="jobs that each stage of this data set is cut into")
     subset: int | None = Field(None, ge=1, description="how many images are drawn; default: all")
-    subset_seed: int = Field(0, description="of the draw")
+    subset_seed: int | list[int] = Field(
+        0, description="of the draw; of several seeds, the union of as many draws"
+    )
+
+
+class Evaluation(BaseModel):
+    """How a defence is judged on attacked (and on clean) images."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    draws: int = Field(1, ge=1, description="fresh purifications of every image")
+    rule: Rule = Field("first", description="what makes an image right")
+    minimum: Literal["image", "attack"] = Field(
+        "image", description="of several attacks: the worst for each image, or the lowest accuracy"
+    )
+
+    @model_validator(mode="after")
+    def _enough(self) -> "Evaluation":
+        if self.rule == "others" and self.draws < 2:
+            raise ValueError("the rule `others` needs 2 or more draws")
+        return self
 
 
 class Zoo(BaseModel):
@@ -119,6 +144,7 @@ class Config(BaseModel):
     networks: dict[Name, Role]
     purifiers: dict[Name, Role]
     features: dict[Name, Role] = {}
+    evaluations: dict[Name, Evaluation] = {}
     zoo: Zoo = Zoo()
     training: Training = Training()
 
@@ -132,6 +158,17 @@ class Config(BaseModel):
         if name not in entries:
             raise unknown(family.removesuffix("s"), name, [*entries, NONE])
         return entries[name]
+
+    def evaluation(self, name: str) -> Evaluation:
+        """How results are judged; `single`, one draw of each image, is always known.
+
+        Raises:
+            Problem: there is none of that name.
+        """
+        known = {"single": Evaluation(), **self.evaluations}
+        if name not in known:
+            raise unknown("evaluation", name, known)
+        return known[name]
 
     def spec(self, family: str, name: str) -> dict[str, Any]:
         """Kind and options of a role, with the network that it names put in place of the name.
@@ -148,6 +185,17 @@ class Config(BaseModel):
         if isinstance(network := spec.get("network"), str):
             spec["network"] = self.spec("networks", network)
         return spec
+
+    def defence(self, roles: dict[str, str]) -> dict[str, dict[str, Any] | None]:
+        """The specs of a defence by `restorer`, `purifier` and `classifier`; None for `none`.
+
+        Raises:
+            Problem: as `spec`.
+        """
+        return {
+            role: None if name == NONE else self.spec(f"{role}s", name)
+            for role, name in roles.items()
+        }
 
     def why_unavailable(self, family: str, name: str) -> str | None:
         """Why this track cannot serve a role, or the network behind it; None if it can."""

@@ -3,15 +3,15 @@
 The staged pipeline runs the same three parts with the same noise, so both give the same logits.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Literal, Self, get_args
+from collections.abc import Sequence
+from typing import Any, Literal, Self, get_args
 
-import torch
 from torch import Tensor, nn
 
-from puriflow.config import NONE, Config
+from puriflow.config import Config
 from puriflow.errors import unknown
 from puriflow.seeding import ImageNoise
+from puriflow.straight import straight_through
 
 Gradient = Literal["full", "restorer", "identity", "blind"]
 
@@ -25,13 +25,6 @@ def check_gradient(gradient: str) -> Gradient:
     if gradient not in get_args(Gradient):
         raise unknown("gradient", gradient, get_args(Gradient))
     return gradient
-
-
-def _straight(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """function(x) forwards, the identity backwards; nothing of it is kept for the backward pass."""
-    with torch.no_grad():
-        change = function(x) - x
-    return x + change
 
 
 class Defence(nn.Module):
@@ -65,19 +58,25 @@ class Defence(nn.Module):
         Raises:
             Problem: a role is unknown or cannot be built.
         """
+        roles = {"restorer": restorer, "purifier": purifier, "classifier": classifier}
+        return cls.from_specs(roles, config.defence(roles), seed=config.seed)
+
+    @classmethod
+    def from_specs(
+        cls, roles: dict[str, str], specs: dict[str, dict[str, Any] | None], *, seed: int
+    ) -> Self:
+        """The defence of three specifications; see `Config.defence`.
+
+        Raises:
+            Problem: a part cannot be built.
+        """
         from puriflow import parts
 
-        def built(family: str, name: str) -> nn.Module | None:
-            if name == NONE:
-                return None
-            return parts.build(family, name, config.spec(family, name))
-
-        return cls(
-            built("restorers", restorer),
-            built("purifiers", purifier),
-            built("classifiers", classifier),
-            seed=config.seed,
-        )
+        built = {
+            role: None if spec is None else parts.build(f"{role}s", roles[role], spec)
+            for role, spec in specs.items()
+        }
+        return cls(**built, seed=seed)
 
     def purify(self, images: Tensor, indices: Sequence[int] | None = None, draw: int = 0) -> Tensor:
         """Restored and purified images (N, 3, H, W), about [0, 1]; see `forward`."""
@@ -102,11 +101,11 @@ class Defence(nn.Module):
             return images
         x = images
         if self.restorer is not None:
-            x = self.restorer(x) if gradient != "identity" else _straight(self.restorer, x)
+            x = self.restorer(x) if gradient != "identity" else straight_through(self.restorer, x)
         if self.purifier is not None:
             if gradient == "full":
                 return self.purifier(x, noise)
-            return _straight(lambda y: self.purifier(y, noise), x)
+            return straight_through(lambda y: self.purifier(y, noise), x)
         return x
 
     def forward(

@@ -65,6 +65,19 @@ def module_of(family: str, spec: dict[str, Any]) -> str:
     return kinds(family)[spec["kind"]][1]
 
 
+def modules_of(family: str, spec: dict[str, Any]) -> list[str]:
+    """The modules that build an entry and the network in it."""
+    network = spec.get("network")
+    inner = [] if network is None else [module_of("networks", network)]
+    return [module_of(family, spec), *inner]
+
+
+def modules_of_defence(specs: dict[str, dict[str, Any] | None]) -> list[str]:
+    """The modules that build a defence's parts; see `Config.defence`."""
+    present = {role: spec for role, spec in specs.items() if spec is not None}
+    return [module for role, spec in present.items() for module in modules_of(f"{role}s", spec)]
+
+
 def build(family: str, name: str, spec: dict[str, Any]) -> Any:
     """Build the part that an entry of the configuration describes.
 

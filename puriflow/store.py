@@ -32,6 +32,7 @@ TIMING = "timing.json"
 AXES = {
     "images": ("channel", "y", "x"),
     "logits": ("class",),
+    "answers": ("draw", "class"),
 }
 
 
@@ -148,7 +149,7 @@ class Writer:
         _refuse_strangers(self.folder)
         identity = json.dumps([provenance, indices.tolist(), labels.tolist()], sort_keys=True)
         key = hashlib.sha256(identity.encode()).hexdigest()[:16]
-        parent = self.folder.parent / f".{self.folder.name}.work"
+        parent = work_folder(self.folder)
         self.work = parent / key
         parent.mkdir(parents=True, exist_ok=True)
         self._lock = (parent / "lock").open("w")
@@ -252,6 +253,11 @@ class Writer:
             name: {"shape": list(array.shape), "dtype": str(array.dtype)}
             for name, array in arrays.items()
         }
+
+
+def work_folder(folder: Path) -> Path:
+    """Where the work on a stage's directory lives until it is finished."""
+    return folder.parent / f".{folder.name}.work"
 
 
 def _refuse_strangers(folder: Path) -> None:

@@ -41,11 +41,12 @@ def fingerprint_of(files: Iterable[Path]) -> str:
 
 
 def chosen_indices(
-    samples: Samples, *, subset: int | None, seed: int, shard: int, shards: int
+    samples: Samples, *, subset: int | None, seed: int | Sequence[int], shard: int, shards: int
 ) -> np.ndarray:
     """Data-set indices of one shard of a fixed random subset (all images without `subset`).
 
-    The draw is the one that this field uses: RandomState(seed).choice without replacement.
+    The draw is the one that this field uses: RandomState(seed).choice without replacement. With
+    several seeds it is the union of as many draws (DiffPure's data seeds), each image once.
 
     Raises:
         Problem: the subset is larger than the data set, there are more shards than images, or a
@@ -53,7 +54,8 @@ def chosen_indices(
     """
     if not 0 <= shard < shards:
         raise Problem(f"shard {shard}-of-{shards} does not exist: count from 0-of-{max(shards, 1)}")
-    if seed < 0 or (subset is not None and subset < 1):
+    seeds = [seed] if isinstance(seed, int) else seed
+    if not seeds or min(seeds) < 0 or (subset is not None and subset < 1):
         raise Problem(f"subset {subset} with seed {seed}: both must be positive")
     total = len(samples)
     if subset is None:
@@ -61,7 +63,9 @@ def chosen_indices(
     elif subset > total:
         raise Problem(f"a subset of {subset} images was asked for, but the data set has {total}")
     else:
-        indices = np.random.RandomState(seed).choice(total, subset, replace=False)
+        drawn = [np.random.RandomState(s).choice(total, subset, replace=False) for s in seeds]
+        everything = np.concatenate(drawn)
+        indices = everything[np.sort(np.unique(everything, return_index=True)[1])]
     if shards > len(indices):
         raise Problem(f"{shards} shards were asked for, but there are {len(indices)} images")
     return np.array_split(indices, shards)[shard].astype(np.int64)

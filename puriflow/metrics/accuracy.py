@@ -1,8 +1,13 @@
-"""Accuracy with its interval, and cross-entropy, from logits."""
+"""Accuracy with its interval, and cross-entropy, from logits of one answer or of several."""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import logsumexp
-from scipy.stats import binomtest
+from scipy.stats import norm
+
+if TYPE_CHECKING:
+    from puriflow.config import Rule
 
 
 def correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -10,10 +15,47 @@ def correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return logits.argmax(axis=1) == labels
 
 
-def wilson(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a share of successes, in [0, 1]."""
-    interval = binomtest(hits, count).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
+def judged(logits: np.ndarray, labels: np.ndarray, rule: "Rule") -> np.ndarray:
+    """How right a random defence is about each image: (n,) in [0, 1].
+
+    Args:
+        logits: (n, draws, classes).
+        labels: (n,).
+        rule: see `puriflow.config.Rule`; `attack` is not judged from logits.
+    """
+    right = logits.argmax(axis=2) == labels[:, None]
+    if rule == "first":
+        return right[:, 0].astype(float)
+    if rule == "average":
+        return right.mean(axis=1)
+    if rule == "others":
+        return right[:, 1:].mean(axis=1)
+    if rule == "worst":
+        return right.all(axis=1).astype(float)
+    if rule == "mean-logits":
+        return correct(logits.mean(axis=1), labels).astype(float)
+    if rule == "majority":
+        return (_votes(logits).argmax(axis=1) == labels).astype(float)
+    raise ValueError(f"rule {rule!r} is not one of logits")
+
+
+def _votes(logits: np.ndarray) -> np.ndarray:
+    """How many draws name each class: (n, classes). Of equal counts argmax takes the lowest."""
+    answers = logits.argmax(axis=2)
+    return (answers[:, :, None] == np.arange(logits.shape[2])).sum(axis=1)
+
+
+def wilson(hits: float, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a share hits / count, in [0, 1].
+
+    Hits need not be whole: the mean over draws is taken as if each image were one trial, which is
+    cautious.
+    """
+    z = float(norm.ppf(0.5 + confidence / 2))
+    share, weight = hits / count, z**2 / count
+    centre = (share + weight / 2) / (1 + weight)
+    half = z / (1 + weight) * (share * (1 - share) / count + weight / (4 * count)) ** 0.5
+    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

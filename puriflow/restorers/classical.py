@@ -1,7 +1,7 @@
 """What the classical denoisers of scikit-image have in common: one image at a time, on the CPU.
 
 They are the alternatives that the paper's Table 7 holds super-resolution against. None has a
-gradient: an attack that goes through one must approximate it.
+gradient; an attack that goes through one sees the identity (BPDA).
 """
 
 from collections.abc import Callable
@@ -9,6 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from puriflow.straight import straight_through
 
 
 class Classical(nn.Module):
@@ -18,9 +20,11 @@ class Classical(nn.Module):
         super().__init__()
         self.denoise = denoise
 
-    @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] to the same shape and range."""
-        pixels = images.permute(0, 2, 3, 1).cpu().numpy()
+        return straight_through(self._denoised, images)
+
+    def _denoised(self, images: Tensor) -> Tensor:
+        pixels = images.detach().permute(0, 2, 3, 1).cpu().numpy()
         out = np.stack([self.denoise(image) for image in pixels]).astype(np.float32)
         return torch.from_numpy(out).permute(0, 3, 1, 2).clamp(0, 1).to(images.device)

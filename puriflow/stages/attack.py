@@ -1,19 +1,29 @@
-"""The second stage: adversarial images of a victim, checked to be in the ball and in [0, 1]."""
+"""The second stage: adversarial images of a victim, checked to be in the ball and in [0, 1].
 
+Beside the images the store has, for each, whether the attack succeeded, the cross-entropy of one
+fresh answer, and how often the victim was asked.
+"""
+
+import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from puriflow import parts
+from puriflow.attacks.attack import Attack, State, Target, cross_entropy
+from puriflow.chain import victim_roles
+from puriflow.defence import Defence
 from puriflow.errors import Problem
-from puriflow.seeding import ImageNoise
-from puriflow.stages.running import batch_size, check_images, each, provenance, run
-from puriflow.store import Stage
+from puriflow.seeding import Draws, derive
+from puriflow.stages.running import batch_size, check_images, provenance, run
+from puriflow.store import Stage, work_folder
 
 ROUNDING = 1e-6  # of float32 arithmetic on [0, 1], allowed on top of eps
+KEPT_EVERY = 60.0  # seconds that a killed attack loses at most, beside its current step
 
 
 def write_attack(
@@ -21,48 +31,60 @@ def write_attack(
     out: Path,
     name: str,
     spec: dict[str, Any],
-    victim_name: str,
-    victim_spec: dict[str, Any],
+    victim: str,
+    victim_specs: dict[str, dict[str, Any] | None],
     *,
     seed: int,
     device: torch.device,
     batch: int | None = None,
+    kept_every: float = KEPT_EVERY,
 ) -> Stage:
-    """Attack every image of `source`; the store also has each image's success and loss.
+    """Attack every image of `source`.
+
+    Args:
+        source: a store of images.
+        out: folder of the new one.
+        name: of the attack.
+        spec: its specification.
+        victim: a classifier, or a defence as restorer.purifier.classifier.
+        victim_specs: of its parts; see `Config.defence`.
+        seed: of all draws.
+        device: to compute on.
+        batch: images between two saves.
+        kept_every: seconds between two saves inside an attack.
 
     Raises:
         Problem: a part cannot be built, or the attack left its ball.
     """
-    attack = parts.build("attacks", name, spec)
-    victim = parts.build("classifiers", victim_name, victim_spec).to(device)
+    attack: Attack = parts.build("attacks", name, spec)
+    defence = Defence.from_specs(victim_roles(victim), victim_specs, seed=seed).to(device)
+    defence.eval().requires_grad_(False)
     labels, indices = source.read("label"), source.read("index")
-
-    def adversarial(images: torch.Tensor, y: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
-        return attack(victim, images, y, ImageNoise(seed, "attack", i.tolist()))
-
-    def compute(start: int, stop: int) -> dict[str, np.ndarray]:
-        clean, y = source.read("images", start, stop), labels[start:stop]
-        found = each(adversarial, device, clean, y, indices[start:stop]).cpu().numpy()
-        check_images(found, f"attack {name}")
-        farthest = np.abs(found.astype(np.float64) - clean).max()
-        if farthest > attack.eps + ROUNDING:
-            raise Problem(f"attack {name}: distance {farthest:.6f} exceeds eps {attack.eps:.6f}")
-        with torch.no_grad():
-            logits = each(victim, device, found).cpu()
-        loss = F.cross_entropy(logits, torch.from_numpy(y), reduction="none")
-        success = logits.argmax(1).numpy() != y
-        return {"images": found, "success": success, "loss": loss.numpy()}
-
     made_by = provenance(
         "attack",
-        {"attack": spec, "victim": victim_spec},
-        modules=[
-            parts.module_of("attacks", spec),
-            parts.module_of("classifiers", victim_spec),
-        ],
+        {"attack": spec, "victim": victim_specs},
+        modules=[parts.module_of("attacks", spec), *parts.modules_of_defence(victim_specs)],
         upstream=[source],
         seed=seed,
     )
+
+    def adversarial(start: int, stop: int) -> dict[str, np.ndarray]:
+        target = Target(
+            defence,
+            torch.from_numpy(source.read("images", start, stop)).to(device),
+            torch.from_numpy(labels[start:stop]).to(device),
+            Draws(seed, indices[start:stop].tolist(), fixed=attack.fixed),
+        )
+        identity = derive(json.dumps(made_by, sort_keys=True), *target.draws.indices)
+        kept = _Kept(work_folder(out) / "under-way.pt", identity, device, kept_every)
+        state = attack(target, keep=kept.save, kept=kept.load())
+        return _checked(name, attack, target, state)
+
+    def compute(start: int, stop: int) -> dict[str, np.ndarray]:
+        size = 1 if device.type == "cpu" else stop - start  # see `each`
+        done = [adversarial(i, i + size) for i in range(start, stop, size)]
+        return {key: np.concatenate([part[key] for part in done]) for key in done[0]}
+
     return run(
         out,
         "images",
@@ -73,3 +95,46 @@ def write_attack(
         batch=batch_size(device, batch),
         device=str(device),
     )
+
+
+@torch.no_grad()
+def _checked(name: str, attack: Attack, target: Target, state: State) -> dict[str, np.ndarray]:
+    """The arrays of the store; the images are in the ball and in [0, 1]."""
+    found = state["found"].detach()
+    check_images(found.cpu().numpy(), f"attack {name}")
+    farthest = float(attack.ball.distance(found, target.images).max())
+    if farthest > attack.ball.eps + ROUNDING:
+        raise Problem(f"attack {name}: distance {farthest:.6f} exceeds eps {attack.ball.eps:.6f}")
+    logits = target.logits(found, "after", 0)
+    success = state.get("broken", logits.argmax(1) != target.labels)
+    arrays = {
+        "images": found,
+        "success": success,
+        "loss": cross_entropy(logits, target.labels),
+        "queries": state["queries"],
+    }
+    return {key: values.cpu().numpy() for key, values in arrays.items()}
+
+
+class _Kept:
+    """The state of an attack under way, for a killed job to go on from."""
+
+    def __init__(self, path: Path, identity: int, device: torch.device, every: float):
+        self.path, self.identity, self.device, self.every = path, identity, device, every
+        self.saved = time.monotonic()
+
+    def load(self) -> tuple[State, int] | None:
+        """State and steps done, if the file is of this very attack."""
+        if not self.path.is_file():
+            return None
+        kept = torch.load(self.path, map_location=self.device, weights_only=True)
+        return (kept["state"], kept["done"]) if kept["identity"] == self.identity else None
+
+    def save(self, state: State, done: int) -> None:
+        """Write the state if the last time was long ago."""
+        if time.monotonic() - self.saved < self.every:
+            return
+        temporary = self.path.with_suffix(".tmp")
+        torch.save({"identity": self.identity, "done": done, "state": state}, temporary)
+        os.replace(temporary, self.path)
+        self.saved = time.monotonic()

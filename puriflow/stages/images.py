@@ -18,7 +18,7 @@ def write_images(
     spec: dict[str, Any],
     *,
     subset: int | None = None,
-    subset_seed: int = 0,
+    subset_seed: int | list[int] = 0,
     shard: int = 0,
     shards: int = 1,
 ) -> Stage:

@@ -44,10 +44,7 @@ def write_purified(
         made_by=provenance(
             "purify",
             {"purifier": spec},
-            modules=[
-                parts.module_of("purifiers", spec),
-                parts.module_of("networks", spec["network"]),
-            ],
+            modules=parts.modules_of("purifiers", spec),
             upstream=[source],
             seed=seed,
         ),

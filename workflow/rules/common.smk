@@ -3,10 +3,10 @@ import json
 import sys
 from pathlib import Path
 
-from puriflow.chain import STAGES, Chain
+from puriflow.chain import STAGES, Chain, victim_roles
 from puriflow.config import TRAINABLE, check_config
 from puriflow.errors import Problem, unknown
-from puriflow.parts import module_of
+from puriflow.parts import module_of, modules_of, modules_of_defence
 from puriflow.provenance import code_hash, weights_identities, weights_in
 from puriflow.tables import load_table, needed, served
 from puriflow.zoo.catalogue import (
@@ -27,7 +27,6 @@ TABLES = Path("config/tables")
 FAMILIES = {
     "dataset": "datasets",
     "attack": "attacks",
-    "victim": "classifiers",
     "restorer": "restorers",
     "purifier": "purifiers",
     "classifier": "classifiers",
@@ -46,12 +45,30 @@ def orderly(function):
     return checked
 
 
+def part_of(wildcard, wildcards):
+    """The specification of what a wildcard names; of a victim, that of each of its parts."""
+    name = getattr(wildcards, wildcard)
+    if wildcard == "victim":
+        return TRACK.defence(victim_roles(name))
+    return TRACK.spec(FAMILIES[wildcard], name)
+
+
+def modules_behind(wildcard, spec):
+    """The modules that build what a wildcard names."""
+    if wildcard == "victim":
+        return modules_of_defence(spec)
+    return modules_of(FAMILIES[wildcard], spec)
+
+
 def specification(wildcard):
     """The part that a wildcard names, as JSON: the rule reruns when its entry changes."""
+    return orderly(lambda wildcards: json.dumps(part_of(wildcard, wildcards)))
+
+
+def specifications(*wildcards_used):
+    """The parts that several wildcards name, as JSON."""
     return orderly(
-        lambda wildcards: json.dumps(
-            TRACK.spec(FAMILIES[wildcard], getattr(wildcards, wildcard))
-        )
+        lambda wildcards: json.dumps({w: part_of(w, wildcards) for w in wildcards_used})
     )
 
 
@@ -59,15 +76,8 @@ def version_of(stage, *wildcards_used):
     """A hash of the code and the weights behind a stage: the rule reruns when these change."""
 
     def version(wildcards):
-        specs = {
-            w: TRACK.spec(FAMILIES[w], getattr(wildcards, w)) for w in wildcards_used
-        }
-        modules = [module_of(FAMILIES[w], spec) for w, spec in specs.items()]
-        modules += [
-            module_of("networks", spec["network"])
-            for spec in specs.values()
-            if "network" in spec
-        ]
+        specs = {w: part_of(w, wildcards) for w in wildcards_used}
+        modules = [m for w, spec in specs.items() for m in modules_behind(w, spec)]
         code = code_hash(f"puriflow.stages.{stage}", *modules)
         return " ".join([code, *sorted(weights_identities(specs).values())])
 
@@ -79,7 +89,7 @@ def source_of(stage):
 
     def manifest(wildcards):
         roles = {role: getattr(wildcards, role) for role in STAGES[stage]}
-        chain = Chain(**roles)
+        chain = Chain(**{**roles, "draws": int(roles.get("draws", 1))})
         return f"results/{chain.folder(chain.before(stage), wildcards.shard)}/manifest.json"
 
     return orderly(manifest)
@@ -92,9 +102,7 @@ def weights_of(*wildcards_used):
     """
 
     def files(wildcards):
-        specs = {
-            w: TRACK.spec(FAMILIES[w], getattr(wildcards, w)) for w in wildcards_used
-        }
+        specs = {w: part_of(w, wildcards) for w in wildcards_used}
         names = [w.removeprefix(PREFIX) for w in weights_in(specs) if PREFIX in w]
         for name in names:
             what = entry(name)
@@ -121,7 +129,9 @@ def subset_of(wildcards):
     """The options that choose a data set's images."""
     dataset = TRACK.role("datasets", wildcards.dataset)
     size = "" if dataset.subset is None else f"--subset {dataset.subset}"
-    return f"{size} --subset-seed {dataset.subset_seed}"
+    seeds = dataset.subset_seed
+    seeds = [seeds] if isinstance(seeds, int) else seeds
+    return " ".join([size, *(f"--subset-seed {seed}" for seed in seeds)])
 
 
 def table_file(wildcards):

@@ -13,7 +13,7 @@ rule build_table:
         "../envs/puriflow.yaml"
     params:
         roles=roles_of_table,
-        version=code_hash("puriflow.tables"),
+        version=code_hash("puriflow.measuring"),
     message:
         "Build {wildcards.table}"
     shell:

@@ -1,0 +1,244 @@
+"""Measuring chains from their stores, and the rows of a table (design's columns)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from puriflow.chain import Chain
+from puriflow.config import NONE, Rule
+from puriflow.metrics.accuracy import cross_entropy, judged, wilson
+from puriflow.store import Stage, open_stage
+from puriflow.tables import (
+    ROLES,
+    Roles,
+    Row,
+    Table,
+    Threat,
+    chains,
+    evaluation,
+    shards_of,
+    unavailable,
+)
+
+COLUMNS = (
+    "method",
+    "type",
+    "dataset",
+    "classifier",
+    "attack",
+    "evaluation",
+    "restorer",
+    "purifier",
+    "n",
+    "standard",
+    "standard_low",
+    "standard_high",
+    "robust",
+    "robust_low",
+    "robust_high",
+    "paper_standard",
+    "paper_robust",
+    "seconds_per_image",
+    "note",
+)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured of one chain.
+
+    Attributes:
+        right: by rule, how right the chain is about each image, (n,) in [0, 1].
+        cross_entropy: mean over images and draws, in nats.
+        mse: of the images that are classified to the clean ones; None where they are not stored.
+        seconds_per_image: of the defence alone (restore, purify and classify), for one draw.
+    """
+
+    right: dict[Rule, np.ndarray]
+    cross_entropy: float
+    mse: float | None
+    seconds_per_image: float | None
+
+
+def accuracy(right: np.ndarray) -> tuple[float, float, float]:
+    """Percent right, and the bounds of its 95 % Wilson interval."""
+    hits, count = float(right.sum()), len(right)
+    low, high = wilson(hits, count)
+    return 100 * hits / count, 100 * low, 100 * high
+
+
+def measure(chain: Chain, shards: list[str], opened: Callable[[str], Stage]) -> Measures:
+    """Measure a chain from its stores.
+
+    Args:
+        chain: with a classifier.
+        shards: names of the data set's shards.
+        opened: opens a store by its path below the results.
+    """
+    parts = [
+        _measure_shard(chain, {s: opened(chain.folder(s, shard)) for s in chain.stages()})
+        for shard in shards
+    ]
+    rules = parts[0].right
+    counts = [len(part.right["first"]) for part in parts]
+
+    def mean(name: str) -> float | None:
+        values = [getattr(part, name) for part in parts]
+        return None if None in values else float(np.average(values, weights=counts))
+
+    return Measures(
+        right={rule: np.concatenate([part.right[rule] for part in parts]) for rule in rules},
+        cross_entropy=mean("cross_entropy"),
+        mse=mean("mse"),
+        seconds_per_image=mean("seconds_per_image"),
+    )
+
+
+def _measure_shard(chain: Chain, stages: dict[str, Stage]) -> Measures:
+    last = stages[chain.last]
+    labels = last.read("label")
+    several = chain.last == "evaluate"
+    logits = last.read("answers") if several else last.read("logits")[:, None]
+    rules = [r for r in get_args(Rule) if r != "attack"] if several else ["first"]
+    right = {rule: judged(logits, labels, rule) for rule in rules}
+    if "attack" in stages:
+        right["attack"] = 1.0 - stages["attack"].read("success")
+    draws = logits.shape[1]
+    timed = {n: s.seconds_per_image for n, s in stages.items() if n not in ("images", "attack")}
+    spent = [t if t is None or n != "evaluate" else t / draws for n, t in timed.items()]
+    losses = [cross_entropy(logits[:, draw], labels) for draw in range(draws)]
+    final = None if several else stages[chain.before("classify")]
+    return Measures(
+        right=right,
+        cross_entropy=float(np.mean(losses)),
+        mse=None if final is None else _squared_errors(final, stages["images"]).mean(),
+        seconds_per_image=None if None in spent else sum(spent),
+    )
+
+
+def _squared_errors(final: Stage, clean: Stage, batch: int = 64) -> np.ndarray:
+    """Mean squared error of every image (n,), on [0, 1]."""
+    errors = []
+    for start in range(0, clean.count, batch):
+        a, b = (s.read("images", start, start + batch) for s in (final, clean))
+        errors.append(((a - b) ** 2).mean(axis=(1, 2, 3), dtype=np.float64))
+    return np.concatenate(errors)
+
+
+def build_table(
+    table: Table, roles: Roles, results: Path
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of the CSV, and all measures in long form."""
+    rows: list[dict[str, Any]] = []
+    measures: list[dict[str, Any]] = []
+    opened = cache(lambda folder: open_stage(results / folder))  # rows share stores
+    measured = cache(lambda chain: measure(chain, shards_of(chain, roles), opened))
+    for row in table.rows:
+        rows.append(out := _described(table, row, roles))
+        if row.quoted is not None or unavailable(table, row, roles) is not None:
+            continue
+        clean, attacked = chains(table, row, roles)
+        _fill(out, table, row, roles, measured(clean), [measured(c) for c in attacked])
+        for chain in (clean, *attacked):
+            measures += _long(row, chain, measured(chain))
+    return rows, measures
+
+
+def _fill(
+    out: dict[str, Any],
+    table: Table,
+    row: Row,
+    roles: Roles,
+    clean: Measures,
+    attacked: list[Measures],
+) -> None:
+    """Put a row's accuracies, count and time into it."""
+    how = evaluation(table, row, roles)
+    # What an attack says of its own success, it says of attacked images only; and without a
+    # random purifier, all rules but its own are the first.
+    rule = "average" if how.rule in ("attack", "others") else how.rule
+    standard = clean.right.get(rule, clean.right["first"])
+    each = [m.right.get(how.rule, m.right["first"]) for m in attacked]
+    robust = np.min(each, axis=0) if how.minimum == "image" else min(each, key=np.mean)
+    for column, right in (("standard", standard), ("robust", robust)):
+        names = (column, f"{column}_low", f"{column}_high")
+        out.update({k: round(v, 2) for k, v in zip(names, accuracy(right), strict=True)})
+    out["n"] = len(standard)
+    if (seconds := attacked[0].seconds_per_image) is not None:
+        out["seconds_per_image"] = float(f"{seconds:.4g}")
+
+
+def _described(table: Table, row: Row, roles: Roles) -> dict[str, Any]:
+    """A row without our numbers: its names, the paper's numbers, and the notes."""
+    out: dict[str, Any] = dict.fromkeys(COLUMNS)
+    out.update(method=row.method, type=row.type)
+    out.update(paper_standard=row.paper.standard, paper_robust=row.paper.robust)
+    notes = [row.note]
+    if row.quoted is not None:
+        notes.insert(0, f"quoted by the paper from {row.quoted}; not run here")
+    else:
+        for kind in ROLES:
+            out[kind] = _served(kind, table.role(row, kind), roles)
+        threats = table.role(row, "attack")
+        out["attack"] = " and ".join(_attack_name(threat, roles) for threat in threats)
+        out["evaluation"] = table.role(row, "evaluation")
+        if (reason := unavailable(table, row, roles)) is not None:
+            notes.insert(0, reason)
+        else:
+            used = [("purifier", table.role(row, "purifier"))]
+            used += [("attack", threat.attack) for threat in threats]
+            notes += [roles[f"{k} {name}"]["note"] for k, name in used if name != NONE]
+    out["note"] = "; ".join(filter(None, dict.fromkeys(notes)))
+    return out
+
+
+def _served(kind: str, name: str, roles: Roles) -> str:
+    return NONE if name == NONE else roles[f"{kind} {name}"]["served_by"]
+
+
+def _attack_name(threat: Threat, roles: Roles) -> str:
+    name = _served("attack", threat.attack, roles)
+    if threat.surrogate is not None:
+        return f"{name} on the defence with {_served('purifier', threat.surrogate, roles)}"
+    return f"{name} on the defence" if threat.victim == "defence" else name
+
+
+def _long(row: Row, chain: Chain, found: Measures) -> list[dict[str, Any]]:
+    """All that was measured of a chain: a row for each rule."""
+    rows = []
+    for rule, right in found.right.items():
+        share, low, high = accuracy(right)
+        rows.append(
+            {
+                "method": row.method,
+                "images": "clean" if chain.attack == NONE else "attacked",
+                **{name: getattr(chain, name) for name in ROLES},
+                "attack": chain.attack,
+                "victim": chain.victim,
+                "draws": chain.draws,
+                "rule": rule,
+                "n": len(right),
+                "correct": float(f"{right.sum():.6g}"),
+                "accuracy": round(share, 2),
+                "accuracy_low": round(low, 2),
+                "accuracy_high": round(high, 2),
+                "cross_entropy": round(found.cross_entropy, 4),
+                "mse": None if found.mse is None else float(f"{found.mse:.4g}"),
+                "seconds_per_image": found.seconds_per_image,
+            }
+        )
+    return rows
+
+
+def write_table(table: Table, roles: Roles, results: Path, out: Path, long: Path) -> None:
+    """Write a table's CSV, and the long form of everything measured."""
+    import pandas as pd
+
+    rows, measures = build_table(table, roles, results)
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n": "Int64"})
+    frame.to_csv(out, index=False)
+    pd.DataFrame(measures).to_csv(long, index=False)

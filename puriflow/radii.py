@@ -1,0 +1,275 @@
+"""Certified accuracy against radius as data: rows are smoothed chains, config/certified/NAME.yaml.
+
+One function builds the curves of any file from the stores of `certify`, another draws them. A row
+that the track cannot serve says why, and has no numbers.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from puriflow.chain import shard_names
+from puriflow.config import NONE, Config, validated
+from puriflow.errors import Problem
+from puriflow.metrics.accuracy import wilson
+from puriflow.metrics.certified import ABSTAIN, certified_hits
+from puriflow.store import Stage, open_stage
+
+# Families of the roles that a row names, in the order of the path of a store.
+ROLES = {
+    "dataset": "datasets",
+    "restorer": "restorers",
+    "denoiser": "networks",
+    "purifier": "purifiers",
+    "classifier": "classifiers",
+}
+COLUMNS = (
+    "method",
+    *ROLES,
+    "sigma",
+    "n0",
+    "draws",
+    "alpha",
+    "n",
+    "radius",
+    "certified_accuracy",
+    "low",
+    "high",
+    "standard",
+    "abstained",
+    "note",
+)
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito
+LINES = ("-", "--", ":", "-.")
+
+# Of `kind name`: what serves it, why it is unavailable, and (for a data set) its shards.
+Roles = dict[str, dict[str, Any]]
+
+
+class Row(BaseModel):
+    """One smoothed chain: its noise, and its roles where they differ from the file's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str
+    sigma: float = Field(gt=0, description="standard deviation of the noise, on [0, 1]")
+    dataset: str | None = None
+    restorer: str | None = None
+    denoiser: str | None = None
+    purifier: str | None = None
+    classifier: str | None = None
+    note: str = ""
+
+
+class Curves(BaseModel):
+    """A file of curves: the roles that its rows share, the radii, and the rows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    source: str
+    dataset: str
+    classifier: str
+    restorer: str = NONE
+    denoiser: str = NONE
+    purifier: str = NONE
+    radii: tuple[Annotated[float, Field(ge=0)], ...] = Field(min_length=1)
+    rows: tuple[Row, ...] = Field(min_length=1)
+
+    def chain(self, row: Row) -> dict[str, str]:
+        """The role of each kind in a row."""
+        return {kind: getattr(row, kind) or getattr(self, kind) for kind in ROLES}
+
+
+def load_curves(path: str | Path) -> Curves:
+    """Read and check a file of curves.
+
+    Raises:
+        Problem: it is missing, or says something that is not known.
+    """
+    try:
+        raw = yaml.safe_load(Path(path).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise Problem(f"curves {path}: {' '.join(str(error).split())}") from None
+    return validated(Curves, raw, f"curves {path}")
+
+
+def smoothing_spec(config: Config, chain: dict[str, str], sigma: float) -> dict[str, Any]:
+    """A chain as `puriflow certify` takes it, with the track's numbers of draws.
+
+    Args:
+        config: the track.
+        chain: role names by kind; the data set's is not looked at.
+        sigma: standard deviation of the noise, on [0, 1].
+
+    Raises:
+        Problem: a role is unknown or unavailable on this track.
+    """
+    parts = {
+        kind: config.spec(ROLES[kind], name)
+        for kind, name in chain.items()
+        if name != NONE and kind != "dataset"
+    }
+    return {"sigma": sigma, **config.certification.model_dump(), **parts}
+
+
+def folder(chain: dict[str, str], sigma: float, shard: str) -> str:
+    """Path of a store below the results: stage, roles, sigma, shard."""
+    return str(PurePosixPath("certify", *(chain[kind] for kind in ROLES), f"{sigma:g}", shard))
+
+
+def served(curves: Curves, config: Config) -> Roles:
+    """What a file of curves says of the roles that it names: all it needs of a configuration.
+
+    Raises:
+        Problem: a row names a role that the configuration does not know.
+    """
+    roles: Roles = {}
+    for row in curves.rows:
+        for kind, name in curves.chain(row).items():
+            if name != NONE:
+                role = config.role(ROLES[kind], name)
+                roles[f"{kind} {name}"] = {
+                    "served_by": role.served_by or role.zoo or name,
+                    "unavailable": config.why_unavailable(ROLES[kind], name),
+                    "shards": getattr(role, "shards", None),
+                }
+    return roles
+
+
+def unavailable(chain: dict[str, str], roles: Roles) -> str | None:
+    """Why this track cannot serve a chain; None if it can."""
+    for kind, name in chain.items():
+        if name != NONE and (reason := roles[f"{kind} {name}"]["unavailable"]):
+            return f"{kind} {name}: {reason}"
+    return None
+
+
+def stores(chain: dict[str, str], sigma: float, roles: Roles) -> list[str]:
+    """Folders, below the results, of the stores of a chain: one for each shard."""
+    shards = shard_names(roles[f"dataset {chain['dataset']}"]["shards"])
+    return [folder(chain, sigma, shard) for shard in shards]
+
+
+def needed(curves: Curves, roles: Roles) -> list[str]:
+    """Folders, below the results, of all stores that the curves read, once each."""
+    chains = [(curves.chain(row), row.sigma) for row in curves.rows]
+    found = [stores(*one, roles) for one in chains if unavailable(one[0], roles) is None]
+    return list(dict.fromkeys(folder for folders in found for folder in folders))
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured of one smoothed chain.
+
+    Attributes:
+        n: images.
+        draws: n0, draws (Cohen et al.'s n) and alpha, as the stores say.
+        hits: images certified at each radius.
+        right: images that PREDICT answers rightly.
+        abstained: images for which CERTIFY abstains.
+    """
+
+    n: int
+    draws: dict[str, float]
+    hits: list[int]
+    right: int
+    abstained: int
+
+
+def measure(opened: list[Stage], radii: tuple[float, ...]) -> Measures:
+    """Measure a smoothed chain from its stores, one for each shard."""
+
+    def read(name: str) -> np.ndarray:
+        return np.concatenate([stage.read(name) for stage in opened])
+
+    made = opened[0].manifest["parameters"]
+    labels, predictions = read("label"), read("prediction")
+    return Measures(
+        n=len(labels),
+        draws={"n0": made["n0"], "draws": made["n"], "alpha": made["alpha"]},
+        hits=certified_hits(predictions, read("radius"), labels, radii),
+        right=int((read("answer") == labels).sum()),
+        abstained=int((predictions == ABSTAIN).sum()),
+    )
+
+
+def build_curves(curves: Curves, roles: Roles, results: Path) -> list[dict[str, Any]]:
+    """The rows of the CSV: one for each chain and radius; shares of images in percent."""
+    rows = []
+    for row in curves.rows:
+        chain = curves.chain(row)
+        names = {
+            kind: NONE if name == NONE else roles[f"{kind} {name}"]["served_by"]
+            for kind, name in chain.items()
+        }
+        said = {"method": row.method, **names, "sigma": row.sigma, "note": row.note}
+        if (reason := unavailable(chain, roles)) is not None:
+            rows.append({**said, "note": "; ".join(filter(None, [reason, row.note]))})
+            continue
+        opened = [open_stage(results / store) for store in stores(chain, row.sigma, roles)]
+        found = measure(opened, curves.radii)
+        shares = {
+            "n": found.n,
+            "standard": round(100 * found.right / found.n, 2),
+            "abstained": round(100 * found.abstained / found.n, 2),
+        }
+        for radius, hits in zip(curves.radii, found.hits, strict=True):
+            low, high = (round(100 * bound, 2) for bound in wilson(hits, found.n))
+            accuracy = {"certified_accuracy": round(100 * hits / found.n, 2)}
+            bounds = {"radius": radius, **accuracy, "low": low, "high": high}
+            rows.append({**said, **found.draws, **shares, **bounds})
+    return rows
+
+
+def write_curves(curves: Curves, roles: Roles, results: Path, out: Path) -> None:
+    """Write the CSV of a file of curves."""
+    import pandas as pd
+
+    rows = build_curves(curves, roles, results)
+    whole = dict.fromkeys(("n0", "draws", "n"), "Int64")
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype(whole)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_csv(out, index=False)
+
+
+def plot_curves(csv: Path, title: str, out: Path) -> None:
+    """Draw certified accuracy against radius: a colour for each method, a line for each sigma.
+
+    Args:
+        csv: of `write_curves`.
+        title: above the picture.
+        out: .png or .svg.
+    """
+    import matplotlib
+    import pandas as pd
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    rows = pd.read_csv(csv, keep_default_na=False, na_values=[""]).dropna(subset="radius")
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    methods, sigmas = list(rows["method"].unique()), sorted(rows["sigma"].unique())
+    for (method, sigma), curve in rows.groupby(["method", "sigma"], sort=False):
+        colour = COLOURS[methods.index(method) % len(COLOURS)]
+        line = LINES[sigmas.index(sigma) % len(LINES)]
+        label = f"{method}, $\\sigma$ = {sigma:g}"
+        axes.plot("radius", "certified_accuracy", line, data=curve, color=colour, label=label)
+        axes.fill_between("radius", "low", "high", data=curve, color=colour, alpha=0.06, lw=0)
+    axes.set_ylim(0, 100)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(r"$\ell_2$ radius on [0, 1] images")
+    axes.set_ylabel("certified accuracy (%)")
+    if len(rows):
+        first = rows.iloc[0]
+        draws = f"{first['draws']:.0f} draws, alpha = {first['alpha']:g}"
+        title += f"\nn = {first['n']:.0f} images, {draws}; bands are 95 % Wilson intervals"
+        axes.legend(frameon=False, fontsize=8)
+    axes.set_title(title, fontsize=10, loc="left", wrap=True)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(out, dpi=150)
+    plt.close(figure)
