@@ -23,8 +23,17 @@ TABLE = {
         {"method": "EDSR", "type": "SR", "restorer": "edsr-x2", "paper": {"robust": 68.73}},
         {"method": "wavelet", "type": "denoising", "restorer": "wavelet"},
         {"method": "DeiT-S", "type": "none", "classifier": "deit-s", "note": "said so"},
+        {
+            "method": "EDSR, adaptive",
+            "type": "SR",
+            "restorer": "edsr-x2",
+            "attack": ["pgd-linf4", {"attack": "pgd-eot-tiny", "victim": "defence"}],
+            "evaluation": "three",
+        },
+        {"method": "others", "type": "quoted", "quoted": "them", "paper": {"standard": 95}},
     ],
 }
+PGD_EOT = {"kind": "pgd-eot", "eps": "4/255", "steps": 1, "draws": 2, "note": "one step"}
 
 
 class Project:
@@ -78,6 +87,8 @@ def make_project(folder: Path, repository: Path, network: dict) -> Project:
     config = yaml.safe_load((repository / "config" / "config.yaml").read_text())
     config["datasets"]["imagenet"]["subset"] = 4
     config["attacks"]["pgd-linf4"]["steps"] = 2
+    config["attacks"]["pgd-eot-tiny"] = PGD_EOT
+    config["evaluations"]["three"] = {"draws": 3, "rule": "average"}
     config["restorers"]["edsr-x2"] = {**EDSR, "weights": weights["edsr"].name}
     config["networks"]["adm"] = {**network, "weights": weights["adm"].name}
     tables = folder / "config" / "tables"

@@ -3,6 +3,7 @@ import json
 import math
 import subprocess
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -31,9 +32,10 @@ def stage(project, chain: Chain, name: str, shard: str = "0-of-1"):
 def test_all_rules_run_and_the_table_is_right(built):
     table = pd.read_csv(built.folder / "results" / "tabletiny.csv", keep_default_na=False)
     assert tuple(table.columns) == COLUMNS
-    assert list(table.method) == ["undefended", "EDSR", "wavelet", "DeiT-S"]
+    methods = ["undefended", "EDSR", "wavelet", "DeiT-S", "EDSR, adaptive", "others"]
+    assert list(table.method) == methods
     assert list(table.classifier[:3]) == ["efficientnet-lite0"] * 3
-    assert list(table.dataset) == ["imagenet-foolbox20"] * 4
+    assert list(table.dataset[:5]) == ["imagenet-foolbox20"] * 5
     row = table.iloc[1]
     for column, chain in [
         ("standard", Chain("imagenet", "none", "none", "edsr-x2", "vpsde-t10", "resnet50")),
@@ -58,6 +60,35 @@ def test_a_row_that_the_track_cannot_serve_says_why(built):
     assert row.note.endswith("said so")
 
 
+def test_a_row_of_several_attacks_and_draws(built):
+    """Each image's worst attack, averaged over draws; the attack on the defence is in the path."""
+    row = pd.read_csv(built.folder / "results" / "tabletiny.csv").iloc[4]
+    rights = []
+    for attack, victim in [
+        ("pgd-linf4", "resnet50"),
+        ("pgd-eot-tiny", "edsr-x2.vpsde-t10.resnet50"),
+    ]:
+        chain = replace(ATTACKED, attack=attack, victim=victim, draws=3)
+        done = stage(built, chain, "evaluate")
+        answers = done.read("answers")
+        assert answers.shape == (4, 3, 1000)
+        rights.append((answers.argmax(2) == done.read("label")[:, None]).mean(1))
+    assert row.robust == pytest.approx(100 * np.min(rights, axis=0).mean(), abs=0.01)
+    assert row.attack == "pgd-linf4 and pgd-eot-tiny on the defence"
+    assert "one step" in row.note
+    # draw 0 is that of the stages that keep their images
+    first = stage(built, replace(ATTACKED, draws=3), "evaluate").read("answers")[:, 0]
+    logits = stage(built, ATTACKED, "classify").read("logits")
+    np.testing.assert_array_equal(first, logits)
+
+
+def test_a_quoted_row_has_the_paper_s_numbers_only(built):
+    row = pd.read_csv(built.folder / "results" / "tabletiny.csv").iloc[5]
+    assert row.paper_standard == 95
+    assert math.isnan(row.standard)
+    assert "quoted by the paper from them" in row.note
+
+
 def test_the_pictures_are_there(built):
     for name in ("tabletiny.png", "sheets/tabletiny.png"):
         with Image.open(built.folder / "results" / name) as picture:
@@ -69,7 +100,8 @@ def test_a_second_run_does_nothing(built):
 
 
 def test_every_rule_has_left_a_log_and_a_benchmark(built):
-    kinds = {"images", "attack", "restore", "purify", "classify", "tables", "plots", "sheets"}
+    kinds = {"images", "attack", "restore", "purify", "classify", "evaluate"}
+    kinds |= {"tables", "plots", "sheets"}
     for folder, ending in [("logs", "log"), ("results/benchmarks", "jsonl")]:
         root = built.folder / folder
         assert {f.relative_to(root).parts[0] for f in root.rglob(f"*.{ending}")} == kinds
@@ -99,9 +131,11 @@ def test_changing_one_restorer_reruns_only_its_branch(built):
     try:
         built.edit(change)
         assert built.planned("results/tabletiny.csv") == {
-            "restore_images": 2,
+            "attack_images": 1,  # of the defence that holds it
+            "restore_images": 3,
             "purify_images": 2,
             "classify_images": 2,
+            "evaluate_images": 3,
             "build_table": 1,
         }
         listed = built.snakemake("results/tabletiny.csv", "--dry-run")
@@ -116,7 +150,7 @@ def test_changing_the_weights_reruns_what_used_them(built):
     before = file.read_bytes()
     try:
         file.write_bytes(before[:-4] + bytes(4))
-        assert built.planned("results/tabletiny.csv")["restore_images"] == 2
+        assert built.planned("results/tabletiny.csv")["restore_images"] == 3
     finally:
         file.write_bytes(before)
 
