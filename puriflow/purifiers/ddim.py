@@ -6,15 +6,18 @@ nothing (Song et al. 2021, Eq. 12). x0 is not clamped.
 """
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from puriflow import parts
 from puriflow.diffusion.denoisers import Denoiser
-from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, diffuse
+from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, time_of_sigma
 from puriflow.errors import Problem
-from puriflow.purifiers.diffused import Diffused, stepwise
+from puriflow.purifiers.diffused import Diffused, WayBack
+from puriflow.purifiers.purifier import Watch
 from puriflow.seeding import ImageNoise
 
 Stage = tuple[int, int, int]  # level t', steps, times
@@ -58,29 +61,32 @@ class DDIM(Diffused):
         ]
         self.eta = eta
 
-    def round(self, x: Tensor, noise: ImageNoise) -> Tensor:
+    def round(self, x: Tensor, noise: ImageNoise, watch: Watch | None) -> Tensor:
         """All stages; a forward draw each, then one for every step."""
         for level, steps in self.stages:
-            x = diffuse(x, level, noise.normal_like(x))
-            x = x.contiguous(memory_format=torch.channels_last)
-            for now, after in zip(steps[::-1], [*steps[-2::-1], -1], strict=True):
-                x = stepwise(self._step, x, noise.normal_like(x), now, after)
+            x = self.there_and_back(x, level, partial(self.reverse, steps=steps), noise, watch)
         return x
 
-    def reverse(self, x: Tensor, noise: ImageNoise) -> Tensor:
-        """Part of `round` here."""
-        raise NotImplementedError
+    def reverse(self, x: Tensor, noise: ImageNoise, steps: Sequence[int]) -> WayBack:
+        """See `Diffused.reverse`; down the timesteps of a stage."""
+        kept = DISCRETE_ALPHA_BAR[list(steps)[::-1]].tolist()
+        for now, after in pairwise([*kept, 1.0]):
+            fresh = self.eta * ((1 - now / after) * (1 - after) / (1 - now)) ** 0.5
+            step = partial(self._mean, now=now, after=after, fresh=fresh)
+            x = self.stepwise(step, x) + fresh * noise.normal_like(x)
+            yield time_of_sigma(sigma_of(after)).item(), x
 
-    def _step(self, x: Tensor, z: Tensor, now: int, after: int) -> Tensor:
-        """From step `now` to the lower one `after`; -1 is the clean image."""
-        kept = DISCRETE_ALPHA_BAR[now]
-        kept_after = DISCRETE_ALPHA_BAR[after] if after >= 0 else 1.0
-        sigma = torch.tensor((1 / kept - 1) ** 0.5)
-        predicted, _ = self.denoiser.noise_and_variance(x, sigma)
-        fresh = self.eta * ((1 - kept / kept_after) * (1 - kept_after) / (1 - kept)) ** 0.5
-        old = max(1 - kept_after - fresh**2, 0.0) ** 0.5
-        x0 = (x - (1 - kept) ** 0.5 * predicted) / kept**0.5
-        return kept_after**0.5 * x0 + fresh * z + old * predicted
+    def _mean(self, x: Tensor, now: float, after: float, fresh: float) -> Tensor:
+        """From one alpha_bar to a greater one, where `fresh` is the spread of new noise."""
+        predicted, _ = self.denoiser.noise_and_variance(x, sigma_of(now))
+        x0 = (x - (1 - now) ** 0.5 * predicted) / now**0.5
+        old = max(1 - after - fresh**2, 0.0) ** 0.5
+        return after**0.5 * x0 + old * predicted
+
+
+def sigma_of(kept: float) -> Tensor:
+    """The VE sigma of an alpha_bar, in float64."""
+    return torch.tensor((1 / kept - 1) ** 0.5, dtype=torch.float64)
 
 
 def build(

@@ -4,15 +4,17 @@ From level t' every step draws the state before it from its distribution given t
 which is clamped to [-1, 1], with the learned variance where the network has one.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from puriflow import parts
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.schedule import Schedule, spaced
-from puriflow.diffusion.vp import STEPS
+from puriflow.diffusion.vp import STEPS, time_of_sigma
 from puriflow.errors import Problem
-from puriflow.purifiers.diffused import Diffused, stepwise
+from puriflow.purifiers.diffused import Diffused, WayBack
 from puriflow.seeding import ImageNoise
 
 
@@ -45,12 +47,14 @@ class DDPM(Diffused):
             self.schedule = Schedule(kept)
         if not self.steps:
             raise Problem(f"respacing {respacing} leaves no step below t' = {self.t}")
+        # Of the state before each step, the first of which is the clean image.
+        self.times = [0.0, *time_of_sigma(torch.from_numpy(self.schedule.sigma)).tolist()]
 
-    def reverse(self, x: Tensor, noise: ImageNoise) -> Tensor:
+    def reverse(self, x: Tensor, noise: ImageNoise) -> WayBack:
         """See `Diffused.reverse`; one draw for every step, the last one's unused."""
         for i in reversed(range(self.steps)):
-            x = stepwise(self._step, x, noise.normal_like(x), torch.tensor(i))
-        return x
+            x = self.stepwise(partial(self._step, i=torch.tensor(i)), x, noise.normal_like(x))
+            yield self.times[i], x
 
     def _step(self, x: Tensor, z: Tensor, i: Tensor) -> Tensor:
         """Ancestral sampling of the step before i."""

@@ -5,13 +5,16 @@ where it started, and is shaken: dx = -lambda/2 (-s(x, 0.01) + (x - x_0) / sigma
 + sqrt(lambda) eta dw for a time of t'/1000, by Euler steps of 0.01.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from puriflow import parts
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import STEPS
-from puriflow.purifiers.diffused import Diffused, stepwise
+from puriflow.errors import Problem
+from puriflow.purifiers.purifier import Purifier, Watch
 from puriflow.purifiers.vpsde import END
 from puriflow.seeding import ImageNoise
 
@@ -19,38 +22,49 @@ LEVEL = 0.01  # the time at which DiffPure asks for the score
 STEP = 0.01
 
 
-class LDSDE(Diffused):
-    """The purifier; see `Diffused`.
+class LDSDE(Purifier):
+    """See `Purifier`.
 
     Args:
         denoiser: the network.
+        t: the time t', 1 to 1000.
         sigma2, rate, eta: sigma2, lambda and eta of the SDE; DiffPure's defaults.
-        options: of `Diffused`.
+        options: of `Purifier`.
+
+    Raises:
+        Problem: a time that is not there, or no round.
     """
 
     def __init__(
-        self, denoiser: Denoiser, *, sigma2: float, rate: float, eta: float, **options: int | None
+        self,
+        denoiser: Denoiser,
+        *,
+        t: int,
+        sigma2: float,
+        rate: float,
+        eta: float,
+        **options: int | None,
     ):
         super().__init__(denoiser, **options)
-        self.sigma2, self.rate, self.eta = sigma2, rate, eta
+        if not 1 <= t <= STEPS:
+            raise Problem(f"t' is {t}, but must lie between 1 and {STEPS}")
+        self.t, self.sigma2, self.rate, self.eta = t, sigma2, rate, eta
 
-    def diffuse(self, x: Tensor, level: int | Tensor, noise: ImageNoise) -> Tensor:
-        """No forward diffusion."""
-        return x
-
-    def reverse(self, x: Tensor, noise: ImageNoise) -> Tensor:
-        """See `Diffused.reverse`; one draw for every step."""
+    def round(self, x: Tensor, noise: ImageNoise, watch: Watch | None) -> Tensor:
+        """See `Purifier.round`; one draw for every step. No diffusion, so nothing to watch."""
         start, left = x, self.t / STEPS - END
         while left > 1e-9:
             length = min(STEP, left)
-            x = stepwise(self._step, x, start, noise.normal_like(x), length)
+            spread = (self.rate * length) ** 0.5 * self.eta
+            mean = self.stepwise(partial(self._mean, length=length), x, start)
+            x = mean + spread * noise.normal_like(x)
             left -= length
         return x
 
-    def _step(self, x: Tensor, start: Tensor, z: Tensor, length: float) -> Tensor:
+    def _mean(self, x: Tensor, start: Tensor, length: float) -> Tensor:
         score = self.denoiser.score(x, torch.tensor(LEVEL))
         drift = -0.5 * self.rate * (-score + (x - start) / self.sigma2)
-        return x + drift * length + (self.rate * length) ** 0.5 * self.eta * z
+        return x + drift * length
 
 
 def build(

@@ -4,13 +4,15 @@ The same way back as the VP-SDE's in distribution, without noise: dx/dt = -beta/
 the forward diffusion is random.
 """
 
+from functools import partial
+
 from torch import Tensor
 
 from puriflow import parts
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import beta
 from puriflow.errors import Problem
-from puriflow.purifiers.diffused import Diffused, stepwise
+from puriflow.purifiers.diffused import Diffused, WayBack
 from puriflow.purifiers.vpsde import time_grid
 from puriflow.seeding import ImageNoise
 
@@ -24,11 +26,11 @@ class ODE(Diffused):
             raise Problem(f"step is {step} thousandths, but must be 1 or more")
         self.register_buffer("times", time_grid(self.t, step), persistent=False)
 
-    def reverse(self, x: Tensor, noise: ImageNoise) -> Tensor:
+    def reverse(self, x: Tensor, noise: ImageNoise) -> WayBack:
         """See `Diffused.reverse`; draws nothing."""
         for t, after in zip(self.times[:-1], self.times[1:], strict=True):
-            x = stepwise(self._step, x, t, after)
-        return x
+            x = self.stepwise(partial(self._step, t=t, after=after), x)
+            yield float(after), x
 
     def _step(self, x: Tensor, t: Tensor, after: Tensor) -> Tensor:
         return x + 0.5 * beta(t) * (x + self.denoiser.score(x, t)) * (t - after)

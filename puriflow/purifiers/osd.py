@@ -9,16 +9,16 @@ from torch import Tensor
 
 from puriflow import parts
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR
-from puriflow.purifiers.diffused import Diffused, stepwise
+from puriflow.purifiers.diffused import Diffused, WayBack
 from puriflow.seeding import ImageNoise
 
 
 class OSD(Diffused):
     """The purifier; see `Diffused`. x0 is clamped to [-1, 1]."""
 
-    def reverse(self, x: Tensor, noise: ImageNoise) -> Tensor:
-        """See `Diffused.reverse`; draws nothing."""
-        return stepwise(self._step, x)
+    def reverse(self, x: Tensor, noise: ImageNoise) -> WayBack:
+        """See `Diffused.reverse`; one step, which draws nothing."""
+        yield 0.0, self.stepwise(self._step, x)
 
     def _step(self, x: Tensor) -> Tensor:
         kept = float(DISCRETE_ALPHA_BAR[self.t - 1])

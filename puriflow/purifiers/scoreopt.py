@@ -9,19 +9,20 @@ is EDM's, on [-1, 1] images; 0.25 is t' = 73 of the VP-SDE, 0.5 is t' = 145.
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from puriflow import parts
 from puriflow.diffusion.denoisers import Denoiser, like
 from puriflow.errors import Problem, unknown
+from puriflow.purifiers.purifier import Purifier, Watch
 from puriflow.seeding import ImageNoise
+from puriflow.straight import straight_through
 
 WIDTH = 0.1  # ScoreOpt-O draws sigma from sigma +- this
 
 
-class ScoreOpt(nn.Module):
-    """Images (N, 3, H, W) on [0, 1] in and out, clamped.
+class ScoreOpt(Purifier):
+    """See `Purifier`, but the output is clamped.
 
     For an attack its Jacobian is the identity (BPDA): the optimisation is not differentiated.
 
@@ -33,7 +34,7 @@ class ScoreOpt(nn.Module):
         learning_rate: of Adam.
         shared: as published, one sigma and one mean loss for the whole batch, so that the result of
             an image depends on its batch mates; else each image has its own.
-        resize: see `puriflow.purifiers.diffused.Diffused`.
+        resize: of `Purifier`.
     """
 
     def __init__(
@@ -47,30 +48,26 @@ class ScoreOpt(nn.Module):
         shared: bool,
         resize: int | None,
     ):
-        super().__init__()
         if method not in ("O", "N"):
             raise unknown("method of ScoreOpt", method, ("O", "N"))
+        super().__init__(denoiser, resize=resize)
         if sigma <= (WIDTH if method == "O" else 0):
             raise Problem(f"sigma is {sigma}, but must be above {WIDTH if method == 'O' else 0}")
-        self.denoiser = denoiser
         self.method = method
         self.sigma = sigma
         self.iterations = iterations
         self.learning_rate = learning_rate
         self.shared = shared
-        self.resize = resize
 
-    def forward(self, images: Tensor, noise: ImageNoise) -> Tensor:
-        """Purify; `noise` gives every draw in the order in which it is used."""
-        size, x = images.shape[-2:], images.detach() * 2 - 1
-        if self.resize is not None:
-            x = F.interpolate(x, (self.resize, self.resize), mode="bilinear", align_corners=False)
-        with torch.enable_grad():
-            x = self._image(x, noise) if self.method == "O" else self._noisy(x, noise)
-        if self.resize is not None:
-            x = F.interpolate(x, size, mode="bilinear", align_corners=False)
-        purified = ((x + 1) / 2).clamp(0, 1)
-        return images + (purified - images).detach()
+    def forward(self, images: Tensor, noise: ImageNoise, watch: Watch | None = None) -> Tensor:
+        """See `Purifier.forward`; nothing is diffused and taken back, so nothing is watched."""
+        purify = super().forward
+        return straight_through(lambda x: purify(x, noise).clamp(0, 1), images)
+
+    @torch.enable_grad()
+    def round(self, x: Tensor, noise: ImageNoise, watch: Watch | None) -> Tensor:
+        """See `Purifier.round`."""
+        return self._image(x, noise) if self.method == "O" else self._noisy(x, noise)
 
     def _image(self, x: Tensor, noise: ImageNoise) -> Tensor:
         x = x.requires_grad_()

@@ -6,6 +6,8 @@ that of the VP-SDE, so both diffuse to the same ratio of signal to noise, and th
 step removes is the difference of sigma^2.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from puriflow import parts
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, alpha_bar
 from puriflow.errors import Problem
-from puriflow.purifiers.diffused import Diffused, stepwise
+from puriflow.purifiers.diffused import Diffused, WayBack
 from puriflow.purifiers.vpsde import time_grid
 from puriflow.seeding import ImageNoise
 
@@ -25,24 +27,27 @@ class VESDE(Diffused):
         super().__init__(denoiser, **options)
         if step < 1:
             raise Problem(f"step is {step} thousandths, but must be 1 or more")
-        kept = alpha_bar(time_grid(self.t, step).double())
+        self.register_buffer("times", time_grid(self.t, step), persistent=False)
+        kept = alpha_bar(self.times.double())
         self.register_buffer("sigmas", ((1 - kept) / kept).sqrt(), persistent=False)
 
-    def diffuse(self, x: Tensor, level: int | Tensor, noise: ImageNoise) -> Tensor:
-        """Add noise of the level's sigma: one draw."""
+    def diffuse(self, x: Tensor, level: int | Tensor, e: Tensor) -> Tensor:
+        """Add noise of the level's sigma."""
         kept = torch.as_tensor(DISCRETE_ALPHA_BAR[torch.as_tensor(level).cpu().numpy() - 1])
         sigma = ((1 - kept) / kept).sqrt().reshape(-1, 1, 1, 1)
-        return x + sigma.to(x.device, x.dtype) * noise.normal_like(x)
+        return x + sigma.to(x.device, x.dtype) * e
 
-    def reverse(self, x: Tensor, noise: ImageNoise) -> Tensor:
+    def reverse(self, x: Tensor, noise: ImageNoise) -> WayBack:
         """See `Diffused.reverse`; one draw for every step."""
-        for sigma, after in zip(self.sigmas[:-1], self.sigmas[1:], strict=True):
-            x = stepwise(self._step, x, noise.normal_like(x), sigma, after)
-        return x
+        steps = zip(self.sigmas[:-1], self.sigmas[1:], self.times[1:], strict=True)
+        for sigma, after, t in steps:
+            removed = (sigma**2 - after**2).to(x.dtype)
+            mean = self.stepwise(partial(self._mean, sigma=sigma, removed=removed), x)
+            x = mean + removed.sqrt() * noise.normal_like(x)
+            yield float(t), x / (1 + float(after) ** 2) ** 0.5
 
-    def _step(self, x: Tensor, z: Tensor, sigma: Tensor, after: Tensor) -> Tensor:
-        removed = (sigma**2 - after**2).to(x.dtype)
-        return x + removed * self.denoiser.score_ve(x, sigma) + removed.sqrt() * z
+    def _mean(self, x: Tensor, sigma: Tensor, removed: Tensor) -> Tensor:
+        return x + removed * self.denoiser.score_ve(x, sigma)
 
 
 def build(

@@ -5,6 +5,8 @@ Euler-Maruyama. DiffPure takes steps of 1/1000; larger ones cost less, and shrin
 where the noise that a step adds would otherwise stay in the image.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from puriflow import parts
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import STEPS, beta
 from puriflow.errors import Problem
-from puriflow.purifiers.diffused import Diffused, stepwise
+from puriflow.purifiers.diffused import Diffused, WayBack
 from puriflow.seeding import ImageNoise
 
 END = 1e-5  # DiffPure solves to t = 1e-5, not to 0
@@ -52,17 +54,18 @@ class VPSDE(Diffused):
             raise Problem(f"step is {step} thousandths, but must be 1 or more")
         self.register_buffer("times", time_grid(self.t, step), persistent=False)
 
-    def reverse(self, x: Tensor, noise: ImageNoise) -> Tensor:
-        """See `Diffused.reverse`; one draw for every step."""
+    def reverse(self, x: Tensor, noise: ImageNoise) -> WayBack:
+        """See `Diffused.reverse`; one draw for every Euler-Maruyama step of the reverse SDE."""
         for t, after in zip(self.times[:-1], self.times[1:], strict=True):
-            x = stepwise(self._step, x, noise.normal_like(x), t, after)
-        return x
+            spread = (beta(t) * (t - after)).sqrt()
+            mean = self.stepwise(partial(self._mean, t=t, after=after), x)
+            x = mean + spread * noise.normal_like(x)
+            yield float(after), x
 
-    def _step(self, x: Tensor, z: Tensor, t: Tensor, after: Tensor) -> Tensor:
-        """One Euler-Maruyama step of the reverse SDE (Eq. 6) from t to the earlier `after`."""
-        length = t - after
+    def _mean(self, x: Tensor, t: Tensor, after: Tensor) -> Tensor:
+        """The step's mean (Eq. 6), from t to the earlier `after`."""
         drift = 0.5 * beta(t) * x + beta(t) * self.denoiser.score(x, t)
-        return x + drift * length + (beta(t) * length).sqrt() * z
+        return x + drift * (t - after)
 
 
 def build(

@@ -166,6 +166,7 @@ def build(
     reduction: int = 16,
     value_range: float = 255,
     downsample: str = "bicubic",
+    rounds: int = 1,
 ) -> UpDown:
     """DRLN up, linear downsampler back; the default numbers are the official ones.
 
@@ -177,5 +178,6 @@ def build(
         load_network(network, weights),
         scale=scale,
         downsample=downsample,
+        rounds=rounds,
         value_range=value_range,
     )

@@ -81,9 +81,14 @@ def build(
     scale: int = 2,
     res_scale: float = 1.0,
     downsample: str = "bicubic",
+    rounds: int = 1,
 ) -> UpDown:
     """EDSR up, linear downsampler back; the default numbers are the official baseline's."""
     network = EDSR(features=features, blocks=blocks, scale=scale, res_scale=res_scale)
     return UpDown(
-        load_network(network, weights), scale=scale, downsample=downsample, value_range=255
+        load_network(network, weights),
+        scale=scale,
+        downsample=downsample,
+        rounds=rounds,
+        value_range=255,
     )

@@ -94,9 +94,10 @@ def build(
     growth: int = 32,
     scale: int = 2,
     downsample: str = "bicubic",
+    rounds: int = 1,
 ) -> UpDown:
     """RRDBNet up, linear downsampler back; the default numbers are the official ones."""
     if scale not in (2, 4, 8):
         raise Problem(f"scale {scale}: Real-ESRGAN has 2, 4 and 8")
     network = RRDBNet(features=features, blocks=blocks, growth=growth, scale=scale)
-    return UpDown(load_network(network, weights), scale=scale, downsample=downsample)
+    return UpDown(load_network(network, weights), scale=scale, downsample=downsample, rounds=rounds)

@@ -50,6 +50,7 @@ def build(
     scale: int = 2,
     scales: Sequence[int] = (2, 3, 4),
     downsample: str = "bicubic",
+    rounds: int = 1,
 ) -> UpDown:
     """MDSR up, linear downsampler back; the default numbers are the official baseline's."""
     if scale not in scales:
@@ -57,5 +58,9 @@ def build(
     network = MDSR(features=features, blocks=blocks, scales=scales)
     network.scale = scale
     return UpDown(
-        load_network(network, weights), scale=scale, downsample=downsample, value_range=255
+        load_network(network, weights),
+        scale=scale,
+        downsample=downsample,
+        rounds=rounds,
+        value_range=255,
     )

@@ -24,20 +24,37 @@ def downsample_to(images: Tensor, size: tuple[int, int], method: str) -> Tensor:
 class UpDown(nn.Module):
     """Enlarge by a network, shrink back by a linear filter: R(H(x)), clamped to [0, 1].
 
+    All of it may be done several times over (paper, Figure 6).
+
     Args:
         network: (N, 3, H, W) to (N, 3, scale H, scale W) on the scale 0 to `value_range`.
         scale: of the network.
         downsample: `bicubic`, `bilinear` or `area`.
+        rounds: how often; each begins with the image of the one before.
         value_range: 1 or 255, what the network was trained on.
+
+    Raises:
+        Problem: an unknown downsampler, or no round.
     """
 
-    def __init__(self, network: nn.Module, *, scale: int, downsample: str, value_range: float = 1):
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        scale: int,
+        downsample: str,
+        rounds: int = 1,
+        value_range: float = 1,
+    ):
         super().__init__()
         if downsample not in DOWNSAMPLERS:
             raise unknown("downsampler", downsample, DOWNSAMPLERS)
+        if rounds < 1:
+            raise Problem(f"rounds is {rounds}, but must be 1 or more")
         self.network = network
         self.scale = scale
         self.downsample = downsample
+        self.rounds = rounds
         self.value_range = value_range
 
     def upscale(self, images: Tensor) -> Tensor:
@@ -46,6 +63,12 @@ class UpDown(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] to the same shape and range."""
+        for _ in range(self.rounds):
+            images = self.round(images)
+        return images
+
+    def round(self, images: Tensor) -> Tensor:
+        """Up and down once."""
         high = self.upscale(images)
         height, width = images.shape[-2:]
         if high.shape[-2:] != (height * self.scale, width * self.scale):

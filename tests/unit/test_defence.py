@@ -3,7 +3,7 @@ from torch import nn
 
 from puriflow import Defence
 from puriflow.diffusion.denoisers import VPDenoiser
-from puriflow.diffusion.vp import diffuse
+from puriflow.diffusion.vp import beta, diffuse
 from puriflow.purifiers.vpsde import VPSDE
 from puriflow.seeding import ImageNoise
 
@@ -47,7 +47,8 @@ def test_recomputing_each_step_changes_no_gradient():
     state = victim.restorer(plain) * 2 - 1
     state = diffuse(state, 30, noise.normal_like(state))
     for t, after in zip(purifier.times[:-1], purifier.times[1:], strict=True):
-        state = purifier._step(state, noise.normal_like(state), t, after)
+        spread = (beta(t) * (t - after)).sqrt()
+        state = purifier._mean(state, t, after) + spread * noise.normal_like(state)
     (expected,) = torch.autograd.grad(victim.classifier((state + 1) / 2).sum(), plain)
     torch.testing.assert_close(recomputed, expected, rtol=1e-10, atol=1e-12)
 

@@ -71,6 +71,43 @@ def test_a_sampler_keeps_the_distribution(name, network):
     assert 0.05 < (purified - x).std().item() < 1.2 * SPREAD
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_whoever_watches_sees_both_ways_at_the_same_times(name, network):
+    purifier = SAMPLERS[name](NETWORKS[network])
+    x = SPREAD * torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    seen, noise = [], ImageNoise(0, "test", [0])
+    purified = purifier((x + 1) / 2, noise, lambda *step: seen.append(step))
+    unwatched = purifier((x + 1) / 2, ImageNoise(0, "test", [0]))
+    assert torch.equal(purified, unwatched)
+    assert torch.equal(purified, (seen[-1][2] + 1) / 2)
+    # each diffusion comes down to about 0; the first one's forward states are those of its draw
+    times = [t for t, *_ in seen]
+    ups = [i for i in range(1, len(times)) if times[i] > times[i - 1]]
+    assert len(ups) == {"two rounds": 1, "staged ddpm": 2}.get(name, 0)
+    assert all(times[i - 1] < 2e-5 for i in [*ups, len(times)])
+    noise = ImageNoise(0, "test", [0])
+    if purifier.t_delta:
+        noise.integers(-1, 1)
+    e = noise.normal_like(x)
+    for t, there, _ in seen[: ups[0] if ups else None]:
+        kept = alpha_bar(torch.tensor(t, dtype=torch.float64))
+        expected = kept.sqrt().float() * x + (1 - kept).sqrt().float() * e
+        torch.testing.assert_close(there, expected, rtol=1e-5, atol=1e-6)
+    for t, there, back in seen:  # both have the spread of their time: no scale is another one
+        kept = alpha_bar(torch.tensor(t, dtype=torch.float64))
+        spread = (kept * SPREAD**2 + 1 - kept).sqrt().item()
+        assert there.std().item() == pytest.approx(spread, rel=0.04)
+        assert back.std().item() == pytest.approx(spread, rel=0.04)
+
+
+def test_langevin_dynamics_diffuse_nothing_that_could_be_watched():
+    seen = []
+    images = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    PURIFIERS["ldsde"](NETWORKS["noise"])(images, ImageNoise(0, "test", [0]), seen.append)
+    assert not seen
+
+
 @pytest.mark.parametrize("name", PURIFIERS)
 def test_an_image_does_not_depend_on_its_batch(name):
     purifier = PURIFIERS[name](NETWORKS["noise"])

@@ -1,0 +1,227 @@
+"""The gradient through a whole defence is exact, in memory that does not grow with its networks."""
+
+import pytest
+import torch
+from torch import nn
+
+from puriflow.defence import Defence
+from puriflow.diffusion.denoisers import SigmaDenoiser, VPDenoiser
+from puriflow.purifiers.ddim import DDIM
+from puriflow.purifiers.ddpm import DDPM
+from puriflow.purifiers.ldsde import LDSDE
+from puriflow.purifiers.ode import ODE
+from puriflow.purifiers.osd import OSD
+from puriflow.purifiers.purifier import Purifier
+from puriflow.purifiers.scoreopt import ScoreOpt
+from puriflow.purifiers.vesde import VESDE
+from puriflow.purifiers.vpsde import VPSDE
+from puriflow.restorers.rescaling import UpDown
+from puriflow.seeding import ImageNoise
+
+
+class Net(nn.Module):
+    """A smooth network of an image and its noise level, of `outputs` channels."""
+
+    def __init__(self, outputs=3):
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.level = nn.Linear(1, 8)
+        self.last = nn.Conv2d(8, outputs, 3, padding=1)
+        self.double()
+
+    def forward(self, x, labels):
+        level = self.level(labels.to(x.dtype).reshape(-1, 1) / 1000)
+        return self.last(torch.tanh(self.first(x) + level[:, :, None, None]))
+
+
+class Clean(Net):
+    """D, preconditioned as EDM's, so that a little noise changes the image little."""
+
+    def forward(self, x, sigma):
+        sigma = sigma.reshape(-1, 1, 1, 1)
+        kept = 0.25 / (0.25 + sigma**2)
+        return kept * x + sigma * kept**0.5 * super().forward(
+            x, 1000 * sigma.expand(len(x), 1, 1, 1)
+        )
+
+
+RESIZED = {"resize": 12, "rounds": 2}
+PURIFIERS = {
+    "vpsde": lambda d: VPSDE(d, t=10, **RESIZED),
+    "vpsde, random t": lambda d: VPSDE(d, t=10, t_delta=3, **RESIZED),
+    "vpsde, long steps": lambda d: VPSDE(d, t=60, step=8),
+    "ode": lambda d: ODE(d, t=10, **RESIZED),
+    "ddpm": lambda d: DDPM(d, t=10, t_delta=2, **RESIZED),
+    "ddpm, respaced": lambda d: DDPM(d, t=90, respacing=100, clip=False),
+    "ddpm, staged": lambda d: DDIM(d, stages=[(6, 3, 2), (10, 10, 1)], eta=1.0, **RESIZED),
+    "ddim": lambda d: DDIM(d, stages=[(50, 10, 1)], eta=0.0),
+    "vesde": lambda d: VESDE(d, t=10, t_delta=3, **RESIZED),
+    "ldsde": lambda d: LDSDE(d, t=50, sigma2=1e-3, rate=1e-2, eta=5.0, **RESIZED),
+    "osd": lambda d: OSD(d, t=10, t_delta=3, **RESIZED),
+}
+NETWORKS = {
+    "noise": lambda: VPDenoiser(Net(), integer_steps=True),
+    "noise and variance": lambda: VPDenoiser(Net(6)),
+    "D": lambda: SigmaDenoiser(Clean()),
+}
+
+
+def victim(make, network="noise"):
+    torch.manual_seed(0)
+    up = nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2)).double()
+    up[0].weight.data.mul_(0.3)
+    up[0].bias.data.fill_(0.5)  # amid [0, 1], where the restorer clamps nothing
+    purifier = make(NETWORKS[network]())
+    classifier = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, 5))
+    restorer = UpDown(up, scale=2, downsample="bicubic")
+    return Defence(restorer, purifier, classifier.double()).requires_grad_(False)
+
+
+def images():
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(2, 3, 8, 8, generator=generator, dtype=torch.float64)
+
+
+def purified(defence, x, gradient="full"):
+    return defence.purified(x, ImageNoise(0, "test", [3, 8]), gradient)
+
+
+def gradient_of(function, x):
+    """Of a fixed weighting of what a function makes of x."""
+    x = x.clone().requires_grad_()
+    y = function(x)
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=y.dtype)
+    return torch.autograd.grad((y * weights).sum(), x)[0]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", PURIFIERS)
+def test_recomputing_every_step_gives_the_gradient_of_plain_autograd(name, network, monkeypatch):
+    defence = victim(PURIFIERS[name], network)
+    recomputed = gradient_of(lambda x: purified(defence, x), images())
+    steps = []
+
+    def direct(_, step, *inputs):
+        steps.append(step)
+        return step(*inputs)
+
+    monkeypatch.setattr(Purifier, "stepwise", direct)
+    plain = gradient_of(lambda x: purified(defence, x), images())
+    assert steps
+    assert plain.abs().max() > 0.1
+    torch.testing.assert_close(recomputed, plain, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", PURIFIERS)
+def test_the_gradient_is_that_of_central_differences(name, network):
+    defence = victim(PURIFIERS[name], network)
+
+    def logits(x):
+        return defence.classifier(purified(defence, x))
+
+    x, width = images(), 1e-5
+    weights = torch.randn(2, 5, generator=torch.Generator().manual_seed(2), dtype=x.dtype)
+    gradient = gradient_of(logits, x)
+    for seed in range(3):
+        way = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=x.dtype)
+        ahead, behind = (logits(x + sign * width * way) for sign in (1, -1))
+        slope = ((ahead - behind) * weights).sum() / (2 * width)
+        torch.testing.assert_close((gradient * way).sum(), slope, rtol=1e-6, atol=1e-9)
+
+
+def test_what_an_attack_may_leave_out_of_the_gradient():
+    defence, x = victim(PURIFIERS["vpsde"]), images()
+    exact = gradient_of(lambda x: purified(defence, x), x)
+    seen = {
+        kind: gradient_of(lambda x, kind=kind: purified(defence, x, kind), x)
+        for kind in ("restorer", "identity", "blind")
+    }
+    torch.testing.assert_close(seen["restorer"], gradient_of(defence.restorer, x))
+    assert torch.equal(seen["identity"], gradient_of(lambda x: x, x))
+    assert not torch.allclose(exact, seen["restorer"], atol=1e-3)
+    classified = gradient_of(lambda x: defence.classifier(purified(defence, x, "blind")), x)
+    assert torch.equal(classified, gradient_of(defence.classifier, x))
+    # whatever the gradient, the images are those of the exact one; blind ones are not purified
+    for kind in ("restorer", "identity"):
+        assert torch.equal(purified(defence, x, kind), purified(defence, x))
+    assert torch.equal(purified(defence, x, "blind"), x)
+
+
+def test_scoreopt_is_not_differentiated():
+    defence = victim(
+        lambda d: ScoreOpt(
+            d,
+            method="O",
+            sigma=0.3,
+            iterations=2,
+            learning_rate=0.1,
+            shared=False,
+            resize=None,
+        )
+    )
+    full = gradient_of(lambda x: purified(defence, x), images())
+    assert torch.equal(full, gradient_of(lambda x: purified(defence, x, "restorer"), images()))
+
+
+def kept_bytes(purifier, x, watch=None):
+    """What the graph of a purification keeps for its backward pass, each storage once."""
+    storages = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = (storage.nbytes(), tensor)  # alive: no address used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = purifier(x.requires_grad_(), ImageNoise(0, "test", [3, 8]), watch)
+    assert out.requires_grad
+    return sum(size for size, _ in storages.values())
+
+
+# and how many images a step keeps: DDPM's noise is kept, since the network may scale it
+LONGER = {
+    "vpsde": (lambda d, t: VPSDE(d, t=t), 1),
+    "ode": (lambda d, t: ODE(d, t=t), 1),
+    "ddpm": (lambda d, t: DDPM(d, t=t), 2),
+    "ddim": (lambda d, t: DDIM(d, stages=[(t, t, 1)], eta=1.0), 1),
+    "vesde": (lambda d, t: VESDE(d, t=t), 1),
+    "ldsde": (lambda d, t: LDSDE(d, t=10 * t, sigma2=1e-3, rate=1e-2, eta=5.0), 1),
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("name", LONGER)
+def test_a_longer_way_keeps_one_image_a_step_more(name, network):
+    make, kept = LONGER[name]
+    denoiser = NETWORKS[network]().requires_grad_(False)
+    short, long = (kept_bytes(make(denoiser, t), images()) for t in (10, 100))
+    assert 0 < long - short <= 90 * kept * images().nbytes
+
+
+def test_the_networks_parameters_have_their_gradient_too(monkeypatch):
+    purifier = LDSDE(NETWORKS["noise"](), t=50, sigma2=1e-3, rate=1e-2, eta=5.0)
+
+    def gradients():
+        out = purifier(images(), ImageNoise(0, "test", [3, 8]))
+        return torch.autograd.grad(out.sum(), list(purifier.parameters()))
+
+    found = gradients()
+    monkeypatch.setattr(Purifier, "stepwise", lambda _, step, *inputs: step(*inputs))
+    for got, expected in zip(found, gradients(), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-12)
+
+
+def test_a_purification_without_gradient_keeps_nothing():
+    defence = victim(PURIFIERS["vpsde"])
+    with torch.no_grad():
+        assert not purified(defence, images().requires_grad_()).requires_grad
+    assert not purified(defence, images()).requires_grad
+
+
+def test_second_derivatives_are_refused():
+    x, purifier = images().requires_grad_(), PURIFIERS["ode"](NETWORKS["noise"]())
+    out = purifier(x, ImageNoise(0, "test", [3, 8]))
+    (first,) = torch.autograd.grad((out**2).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
