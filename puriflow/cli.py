@@ -294,6 +294,61 @@ def _roles(roles: str | None, table: "Table", config: Path) -> dict[str, dict[st
 
 
 @app.command()
+def certify(
+    source: Source,
+    out: Out,
+    classifier: Annotated[str, typer.Option(help="name of the classifier")],
+    sigma: Annotated[float, typer.Option(help="standard deviation of the noise, on [0, 1]")],
+    restorer: Annotated[str, typer.Option(help="name of the restorer")] = "none",
+    denoiser: Annotated[str, typer.Option(help="name of the network that takes it away")] = "none",
+    purifier: Annotated[str, typer.Option(help="in place of a denoiser")] = "none",
+    spec: Annotated[
+        str | None, typer.Option(help="n0, n, alpha and the parts as JSON, instead of the config's")
+    ] = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    batch: Annotated[int, typer.Option(help="images between two saves")] = 1,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Certify images by randomised smoothing: classes and L2 radii."""
+    from puriflow.store import open_stage
+
+    stage = open_stage(source)
+    if spec is None:
+        from puriflow.config import load_config
+        from puriflow.radii import smoothing_spec
+
+        roles = {"restorer": restorer, "denoiser": denoiser, "purifier": purifier}
+        what = smoothing_spec(load_config(config), {**roles, "classifier": classifier})
+    else:
+        what = _json(spec, "--spec")
+    with _device(gpus, threads) as device:
+        from puriflow.stages.certify import write_certified
+
+        write_certified(stage, out, {**what, "sigma": sigma}, seed=seed, device=device, batch=batch)
+
+
+@app.command()
+def radii(
+    file: Annotated[Path, typer.Argument(help="config/certified/NAME.yaml")],
+    out: Annotated[Path, typer.Option(help="the CSV")],
+    picture: Annotated[Path, typer.Option(help=".png or .svg")],
+    results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
+    roles: Roles = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Build and draw curves of certified accuracy against radius."""
+    from puriflow.config import load_config
+    from puriflow.radii import load_curves, plot_curves, served, write_curves
+
+    curves = load_curves(file)
+    named = served(curves, load_config(config)) if roles is None else _json(roles, "--roles")
+    write_curves(curves, named, results, out)
+    plot_curves(out, f"{curves.title}\n{curves.source}", picture)
+
+
+@app.command()
 def inspect(
     path: Source,
     sheet: Annotated[Path | None, typer.Option(help="also draw its images as this PNG")] = None,

@@ -86,6 +86,16 @@ class Evaluation(BaseModel):
         return self
 
 
+class Certification(BaseModel):
+    """How many draws certify an image by randomised smoothing; the defaults are Cohen et al.'s."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n0: int = Field(100, ge=1, description="draws that choose the class")
+    n: int = Field(100_000, ge=1, description="draws that bound its chance")
+    alpha: float = Field(0.001, gt=0, lt=1, description="chance that a certificate is wrong")
+
+
 class Zoo(BaseModel):
     """Where official checkpoints are; an environment variable that is set counts more."""
 
@@ -145,6 +155,7 @@ class Config(BaseModel):
     purifiers: dict[Name, Role]
     features: dict[Name, Role] = {}
     evaluations: dict[Name, Evaluation] = {}
+    certification: Certification = Certification()
     zoo: Zoo = Zoo()
     training: Training = Training()
 

@@ -5,8 +5,9 @@ that the track cannot serve says why, and has no numbers.
 """
 
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import yaml
@@ -18,6 +19,10 @@ from puriflow.errors import Problem
 from puriflow.metrics.accuracy import wilson
 from puriflow.metrics.certified import ABSTAIN, certified_hits
 from puriflow.store import Stage, open_stage
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
 
 # Families of the roles that a row names, in the order of the path of a store.
 ROLES = {
@@ -44,9 +49,8 @@ COLUMNS = (
     "note",
 )
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito
-LINES = ("-", "--", ":", "-.")
 
-# Of `kind name`: what serves it, why it is unavailable, and (for a data set) its shards.
+# Of `kind name`: what serves it, why it is unavailable, its note and (for a data set) its shards.
 Roles = dict[str, dict[str, Any]]
 
 
@@ -98,23 +102,15 @@ def load_curves(path: str | Path) -> Curves:
     return validated(Curves, raw, f"curves {path}")
 
 
-def smoothing_spec(config: Config, chain: dict[str, str], sigma: float) -> dict[str, Any]:
-    """A chain as `puriflow certify` takes it, with the track's numbers of draws.
-
-    Args:
-        config: the track.
-        chain: role names by kind; the data set's is not looked at.
-        sigma: standard deviation of the noise, on [0, 1].
+def smoothing_spec(config: Config, roles: dict[str, str]) -> dict[str, Any]:
+    """What `puriflow certify` takes beside sigma: the track's numbers of draws, and the parts.
 
     Raises:
         Problem: a role is unknown or unavailable on this track.
     """
-    parts = {
-        kind: config.spec(ROLES[kind], name)
-        for kind, name in chain.items()
-        if name != NONE and kind != "dataset"
-    }
-    return {"sigma": sigma, **config.certification.model_dump(), **parts}
+    used = {kind: name for kind, name in roles.items() if name != NONE}
+    parts = {kind: config.spec(ROLES[kind], name) for kind, name in used.items()}
+    return {**config.certification.model_dump(), **parts}
 
 
 def folder(chain: dict[str, str], sigma: float, shard: str) -> str:
@@ -136,6 +132,7 @@ def served(curves: Curves, config: Config) -> Roles:
                 roles[f"{kind} {name}"] = {
                     "served_by": role.served_by or role.zoo or name,
                     "unavailable": config.why_unavailable(ROLES[kind], name),
+                    "note": role.note,
                     "shards": getattr(role, "shards", None),
                 }
     return roles
@@ -203,27 +200,37 @@ def build_curves(curves: Curves, roles: Roles, results: Path) -> list[dict[str, 
     rows = []
     for row in curves.rows:
         chain = curves.chain(row)
-        names = {
-            kind: NONE if name == NONE else roles[f"{kind} {name}"]["served_by"]
-            for kind, name in chain.items()
-        }
-        said = {"method": row.method, **names, "sigma": row.sigma, "note": row.note}
-        if (reason := unavailable(chain, roles)) is not None:
-            rows.append({**said, "note": "; ".join(filter(None, [reason, row.note]))})
+        said = _described(row, chain, roles)
+        if unavailable(chain, roles) is not None:
+            rows.append(said)
             continue
         opened = [open_stage(results / store) for store in stores(chain, row.sigma, roles)]
         found = measure(opened, curves.radii)
-        shares = {
+        said |= {
+            **found.draws,
             "n": found.n,
-            "standard": round(100 * found.right / found.n, 2),
-            "abstained": round(100 * found.abstained / found.n, 2),
+            "standard": _percent(found.right / found.n),
+            "abstained": _percent(found.abstained / found.n),
         }
         for radius, hits in zip(curves.radii, found.hits, strict=True):
-            low, high = (round(100 * bound, 2) for bound in wilson(hits, found.n))
-            accuracy = {"certified_accuracy": round(100 * hits / found.n, 2)}
-            bounds = {"radius": radius, **accuracy, "low": low, "high": high}
-            rows.append({**said, **found.draws, **shares, **bounds})
+            shares = (hits / found.n, *wilson(hits, found.n))
+            names = ("certified_accuracy", "low", "high")
+            percents = dict(zip(names, map(_percent, shares), strict=True))
+            rows.append({**said, "radius": radius, **percents})
     return rows
+
+
+def _described(row: Row, chain: dict[str, str], roles: Roles) -> dict[str, Any]:
+    """A row without our numbers: what serves its roles, and the notes."""
+    used = {kind: roles[f"{kind} {name}"] for kind, name in chain.items() if name != NONE}
+    names = {kind: used[kind]["served_by"] if kind in used else NONE for kind in chain}
+    notes = [unavailable(chain, roles), row.note, *(role["note"] for role in used.values())]
+    note = "; ".join(filter(None, dict.fromkeys(notes)))
+    return {"method": row.method, **names, "sigma": row.sigma, "note": note}
+
+
+def _percent(share: float) -> float:
+    return round(100 * share, 2)
 
 
 def write_curves(curves: Curves, roles: Roles, results: Path, out: Path) -> None:
@@ -238,7 +245,7 @@ def write_curves(curves: Curves, roles: Roles, results: Path, out: Path) -> None
 
 
 def plot_curves(csv: Path, title: str, out: Path) -> None:
-    """Draw certified accuracy against radius: a colour for each method, a line for each sigma.
+    """Draw certified accuracy against radius: a panel for each sigma, a colour for each method.
 
     Args:
         csv: of `write_curves`.
@@ -252,24 +259,34 @@ def plot_curves(csv: Path, title: str, out: Path) -> None:
     import matplotlib.pyplot as plt
 
     rows = pd.read_csv(csv, keep_default_na=False, na_values=[""]).dropna(subset="radius")
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    methods, sigmas = list(rows["method"].unique()), sorted(rows["sigma"].unique())
-    for (method, sigma), curve in rows.groupby(["method", "sigma"], sort=False):
-        colour = COLOURS[methods.index(method) % len(COLOURS)]
-        line = LINES[sigmas.index(sigma) % len(LINES)]
-        label = f"{method}, $\\sigma$ = {sigma:g}"
-        axes.plot("radius", "certified_accuracy", line, data=curve, color=colour, label=label)
-        axes.fill_between("radius", "low", "high", data=curve, color=colour, alpha=0.06, lw=0)
-    axes.set_ylim(0, 100)
-    axes.set_xlim(left=0)
-    axes.set_xlabel(r"$\ell_2$ radius on [0, 1] images")
-    axes.set_ylabel("certified accuracy (%)")
+    sigmas = sorted(rows["sigma"].unique())
+    size = (1 + 3.6 * max(len(sigmas), 1), 4)
+    reached = rows.loc[rows["certified_accuracy"] > 0, "radius"].max()
+    figure, places = plt.subplots(
+        1, max(len(sigmas), 1), figsize=size, sharey=True, squeeze=False, layout="constrained"
+    )
+    colours = dict(zip(rows["method"].unique(), cycle(COLOURS), strict=False))
+    for axes, sigma in zip(places[0], sigmas, strict=False):
+        _draw(axes, rows[rows["sigma"] == sigma], colours)
+        axes.set_xlim(0, 1.2 * reached if reached > 0 else None)
+        axes.set_title(f"$\\sigma$ = {sigma:g}", fontsize=10)
+    places[0, 0].set_ylabel("certified accuracy (%)")
     if len(rows):
-        first = rows.iloc[0]
-        draws = f"{first['draws']:.0f} draws, alpha = {first['alpha']:g}"
-        title += f"\nn = {first['n']:.0f} images, {draws}; bands are 95 % Wilson intervals"
-        axes.legend(frameon=False, fontsize=8)
-    axes.set_title(title, fontsize=10, loc="left", wrap=True)
-    axes.spines[["top", "right"]].set_visible(False)
+        n, draws, alpha = rows[["n", "draws", "alpha"]].iloc[0]
+        title += f"\n{n:.0f} images, {draws:.0f} draws, alpha = {alpha:g}, 95 % Wilson intervals"
+        handles, names = places[0, 0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    figure.suptitle(title, fontsize=10)
     figure.savefig(out, dpi=150)
     plt.close(figure)
+
+
+def _draw(axes: "Axes", curves: "pd.DataFrame", colours: dict[str, str]) -> None:
+    """One panel. Between two radii a curve has the value of the larger: it is certified there."""
+    for method, curve in curves.groupby("method", sort=False):
+        x, colour = curve["radius"], colours[method]
+        axes.step(x, curve["certified_accuracy"], where="pre", color=colour, label=method)
+        axes.fill_between(x, curve["low"], curve["high"], step="pre", color=colour, alpha=0.1, lw=0)
+    axes.set_ylim(0, 100)
+    axes.set_xlabel(r"$\ell_2$ radius on [0, 1] images")
+    axes.spines[["top", "right"]].set_visible(False)

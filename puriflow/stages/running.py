@@ -30,6 +30,7 @@ LIBRARIES = {
     "purify": (*COMMON, "torch"),
     "classify": (*COMMON, *CLASSIFIERS),
     "evaluate": (*COMMON, *CLASSIFIERS),
+    "certify": (*COMMON, *CLASSIFIERS, "scipy", "scikit-image", "PyWavelets"),
 }
 
 

@@ -28,6 +28,7 @@ FAMILIES = {
     "dataset": "datasets",
     "attack": "attacks",
     "restorer": "restorers",
+    "denoiser": "networks",
     "purifier": "purifiers",
     "classifier": "classifiers",
 }

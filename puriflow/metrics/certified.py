@@ -1,0 +1,77 @@
+"""Certificates of randomised smoothing (Cohen et al. 2019), from counts of a noisy classifier.
+
+The smoothed classifier g gives the class that a base classifier gives most often when Gaussian
+noise is added to the image. Counts of the base classifier's answers tell, wrongly with a chance of
+at most alpha, what g answers (PREDICT) and within which L2 radius no change of the image changes
+that (CERTIFY). The base classifier may itself be random.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import beta, binomtest, norm
+
+ABSTAIN = -1  # in place of a class
+
+
+class Certificate(NamedTuple):
+    """What CERTIFY says of an image.
+
+    Attributes:
+        prediction: the class of g, or ABSTAIN.
+        radius: L2, on [0, 1] images; 0 where it abstains.
+        hits: how many of the n draws gave the class that the n0 draws had chosen.
+    """
+
+    prediction: int
+    radius: float
+    hits: int
+
+
+def lower_bound(hits: int, count: int, alpha: float) -> float:
+    """Clopper and Pearson's one-sided lower bound of a chance, from hits in independent draws.
+
+    Args:
+        hits: 0 to `count`.
+        count: of draws, 1 or more.
+        alpha: the bound is above the true chance with probability `alpha` at most.
+    """
+    return float(beta.ppf(alpha, hits, count - hits + 1)) if hits else 0.0
+
+
+def certify(selection: np.ndarray, counts: np.ndarray, sigma: float, alpha: float) -> Certificate:
+    """CERTIFY: radius sigma Phi^-1(p), p the lower bound of the chance of the chosen class.
+
+    Args:
+        selection: (classes,) answers of n0 draws, which choose the class.
+        counts: (classes,) answers of n other draws, which bound its chance.
+        sigma: standard deviation of the noise, on [0, 1].
+        alpha: chance that the certificate is wrong.
+    """
+    chosen = int(selection.argmax())
+    hits = int(counts[chosen])
+    chance = lower_bound(hits, int(counts.sum()), alpha)
+    if chance <= 0.5:
+        return Certificate(ABSTAIN, 0.0, hits)
+    return Certificate(chosen, float(sigma * norm.ppf(chance)), hits)
+
+
+def predict(counts: np.ndarray, alpha: float) -> int:
+    """PREDICT: the commonest answer, or ABSTAIN if it may not be that of g.
+
+    Args:
+        counts: (classes,) answers of n draws, 2 classes or more.
+        alpha: chance that a class that is returned is not that of g.
+    """
+    second, first = np.sort(counts)[-2:].tolist()
+    close = binomtest(first, first + second, 0.5).pvalue > alpha
+    return ABSTAIN if close else int(counts.argmax())
+
+
+def certified_hits(
+    predictions: np.ndarray, radii: np.ndarray, labels: np.ndarray, at: Sequence[float]
+) -> list[int]:
+    """How many images (n,) are answered rightly under every change within each radius of `at`."""
+    right = predictions == labels
+    return [int((right & (radii >= radius)).sum()) for radius in at]

@@ -1,0 +1,153 @@
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from puriflow.attacks.apgd import APGD
+from puriflow.attacks.attack import Target
+from puriflow.attacks.ball import Ball
+from puriflow.attacks.square import Square
+from puriflow.defence import Defence
+
+
+class TinyClassifier(nn.Module):
+    """The fixture's own (see its note)."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3, 2, padding=1)
+        self.conv2 = nn.Conv2d(8, 16, 3, 2, padding=1)
+        self.fc = nn.Linear(16, 10)
+
+    def forward(self, x):
+        return self.fc(F.silu(self.conv2(F.silu(self.conv1(x)))).mean((2, 3)))
+
+
+class Starts:
+    """auto-attack's recorded starts of its runs; each is of the images that still stood then."""
+
+    def __init__(self, starts):
+        self.starts = starts
+
+    def take(self, positions):
+        return self
+
+    def defence(self, step, draw):
+        return None
+
+    def start(self, step):
+        self.drawn = self.starts[int(step.split()[1])]
+        return self
+
+    def uniform_like(self, images, low, high):
+        assert (low, high) == (-1, 1)
+        assert images.shape == self.drawn.shape
+        return self.drawn
+
+
+def target(f, draws):
+    classifier = TinyClassifier()
+    classifier.load_state_dict(f.weights())
+    return Target(
+        Defence(None, None, classifier.requires_grad_(False)), f["in.x"], f["in.y"], draws
+    )
+
+
+def close(f, name, got):
+    """APGD takes signs of gradients that it drives to zero: a few elements may differ."""
+    described = f.meta["tensors"][name]
+    assert got.shape == f[name].shape
+    outside = (got - f[name]).abs() > described["atol"]
+    assert outside.double().mean() <= described["max_fraction_outside"]
+
+
+def check_adversarial(f, name, victim, state):
+    """auto-attack returns the clean image where it found nothing."""
+    found = torch.where(state["broken"][:, None, None, None], state["found"], f["in.x"])
+    if "max_fraction_outside" in f.meta["tensors"][f"out.{name}.adv"]:
+        close(f, f"out.{name}.adv", found)
+    else:
+        f.check(f"out.{name}.adv", found)
+    f.check(f"out.{name}.robust", ~state["broken"])
+    f.check(f"out.{name}.robust", victim.logits(found, "", 0).argmax(1) == f["in.y"])
+
+
+def apgd(f, loss, starts):
+    c = f.config["apgd"]
+    attack = APGD(
+        Ball(f.config["eps"]),
+        loss,
+        iterations=c["n_iter"],
+        restarts=c["n_restarts"],
+        targets=f.config["target_classes"],
+        rho=c["rho"],
+        draws=c["eot_iter"],
+    )
+    victim = target(f, Starts(starts))
+    return victim, attack(victim)
+
+
+@pytest.mark.parametrize("loss", ["ce", "dlr"])
+def test_apgd(fixture, loss):
+    f, name = fixture("autoattack"), f"apgd_{loss}"
+    victim, state = apgd(f, loss, [f[f"rec.{name}.t"]])
+    f.check("out.logits_clean", victim.logits(f["in.x"], "", 0))
+    check_adversarial(f, name, victim, state)
+    attacked = f["out.logits_clean"].argmax(1) == f["in.y"]
+    close(f, f"out.{name}.x_best", state["x_best"][attacked])
+    f.check(f"out.{name}.acc", ~state["wrong"][attacked])
+    f.check(f"out.{name}.loss_best", state["loss_best"][attacked])
+    f.check(f"out.{name}.loss_trace", state["loss_trace"][attacked].T)
+    # one pass over the clean image, one over the start, and one for each iteration
+    expected = torch.where(attacked, 2 + f.config["apgd"]["n_iter"], 1)
+    assert torch.equal(state["queries"], expected)
+
+
+def test_apgd_targeted(fixture):
+    f = fixture("autoattack")
+    starts = [f[f"rec.apgd_t.t_{run}"] for run in range(f.config["target_classes"])]
+    check_adversarial(f, "apgd_t", *apgd(f, "dlr-targeted", starts))
+
+
+class Windows:
+    """auto-attack's recorded stripes, windows and signs; the latter are one for the batch."""
+
+    def __init__(self, f, step=None):
+        self.f, self.places = f, []
+        if step is not None:
+            self.places = [f["rec.square.vh"][step], f["rec.square.vw"][step]]
+            self.signs = f["rec.square.sign"][step]
+
+    def take(self, positions):
+        return self
+
+    def defence(self, step, draw):
+        return None
+
+    def start(self, step):
+        return self if step == "square" else Windows(self.f, int(step.split()[1]) - 1)
+
+    def integers(self, low, high):
+        place = self.places.pop(0)
+        assert low <= place < high
+        return place[None]
+
+    def uniform_like(self, images, low, high):
+        if images.ndim == 2:
+            return self.signs.expand(images.shape)
+        recorded = self.f["rec.square.init"]
+        skipped = torch.zeros_like(recorded[: len(images) - len(recorded)])
+        return torch.cat([recorded, skipped])  # the last two images are never attacked
+
+
+def test_square(fixture):
+    f = fixture("autoattack")
+    c = f.config["square"]
+    attack = Square(Ball(f.config["eps"]), queries=c["n_queries"], p_init=c["p_init"])
+    victim = target(f, Windows(f))
+    state = attack(victim)
+    check_adversarial(f, "square", victim, state)
+    attacked = f["out.logits_clean"].argmax(1) == f["in.y"]
+    # auto-attack does not count the pass over the clean image
+    f.check("out.square.n_queries", (state["queries"][attacked] - 1).float())
+    assert (state["queries"][~attacked] == 1).all()

@@ -1,0 +1,158 @@
+"""Curves of certified accuracy from stores with known certificates."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from puriflow.config import load_config
+from puriflow.errors import Problem
+from puriflow.metrics.accuracy import wilson
+from puriflow.metrics.certified import ABSTAIN
+from puriflow.radii import (
+    COLUMNS,
+    build_curves,
+    load_curves,
+    needed,
+    plot_curves,
+    served,
+    smoothing_spec,
+    write_curves,
+)
+from puriflow.store import Writer
+
+CURVES = {
+    "title": "t",
+    "source": "tests",
+    "dataset": "cifar10",
+    "classifier": "wrn-28-10",
+    "radii": [0, 0.2, 0.5],
+    "rows": [
+        {"method": "alone", "sigma": 0.25},
+        {"method": "EDM", "sigma": 0.25, "denoiser": "edm", "note": "said so"},
+        {"method": "DeiT-S", "sigma": 0.25, "classifier": "deit-s"},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def track(repository):
+    return load_config(repository / "config" / "config.yaml")
+
+
+def read(tmp_path, **changes):
+    file = tmp_path / "curves.yaml"
+    file.write_text(yaml.safe_dump({**CURVES, **changes}))
+    return load_curves(file)
+
+
+def store(folder, prediction, radius, answer):
+    """A store of `certify` for four images of class 0 to 3."""
+    labels = np.arange(4)
+    made_by = {"stage": "certify", "parameters": {"n0": 20, "n": 200, "alpha": 0.001}}
+    writer = Writer(folder, "certified", labels=labels, indices=labels, provenance=made_by)
+    arrays = {"prediction": np.array(prediction), "radius": np.array(radius)}
+    writer.write(0, {**arrays, "answer": np.array(answer)}, 1.0)
+    writer.finish()
+
+
+@pytest.fixture
+def built(tmp_path, track):
+    """The curves, their roles, and the results with their stores."""
+    curves = read(tmp_path)
+    roles = served(curves, track)
+    alone, denoised = needed(curves, roles)
+    none = [ABSTAIN] * 4
+    store(tmp_path / alone, none, [0.0] * 4, [0, 0, 0, ABSTAIN])
+    store(tmp_path / denoised, [0, 1, 2, ABSTAIN], [0.2, 0.4, 0.1, 0.0], [0, 1, 2, 3])
+    return curves, roles, tmp_path
+
+
+def test_a_store_is_named_by_its_chain_and_sigma(built):
+    curves, roles, _ = built
+    assert needed(curves, roles) == [
+        "certify/cifar10/none/none/none/wrn-28-10/0.25/0-of-1",
+        "certify/cifar10/none/edm/none/wrn-28-10/0.25/0-of-1",
+    ]
+
+
+def test_the_numbers_are_those_of_the_stores(built):
+    curves, roles, results = built
+    rows = build_curves(curves, roles, results)
+    denoised = [row for row in rows if row["method"] == "EDM"]
+    assert [row["radius"] for row in denoised] == [0, 0.2, 0.5]
+    assert [row["certified_accuracy"] for row in denoised] == [75.0, 50.0, 0.0]
+    low, high = wilson(2, 4)
+    assert denoised[1]["low"] == round(100 * low, 2)
+    assert denoised[1]["high"] == round(100 * high, 2)
+    first = denoised[0]
+    assert (first["standard"], first["abstained"], first["n"]) == (100.0, 25.0, 4)
+    assert (first["n0"], first["draws"], first["alpha"]) == (20, 200, 0.001)
+    assert first["classifier"] == "wrn-16-2-mini"
+    assert first["denoiser"] == "edm"
+    assert first["note"] == "said so"
+    alone = rows[0]
+    assert (alone["certified_accuracy"], alone["standard"], alone["abstained"]) == (0, 25, 100)
+
+
+def test_a_row_that_the_track_cannot_serve_says_why(built):
+    curves, roles, results = built
+    last = build_curves(curves, roles, results)[-1]
+    assert "radius" not in last
+    assert last["note"].startswith("classifier deit-s: no offline stand-in")
+
+
+def test_the_file_has_all_columns_and_the_picture_is_drawn(built):
+    curves, roles, results = built
+    csv, picture = results / "c.csv", results / "c.png"
+    write_curves(curves, roles, results, csv)
+    table = pd.read_csv(csv, keep_default_na=False)
+    assert tuple(table.columns) == COLUMNS
+    assert list(table.draws) == ["200"] * 6 + [""]
+    plot_curves(csv, curves.title, picture)
+    with Image.open(picture) as drawn:
+        assert min(drawn.size) > 400
+
+
+def test_nothing_to_draw_is_an_empty_picture(tmp_path, track):
+    curves = read(tmp_path, classifier="deit-s")
+    write_curves(curves, served(curves, track), tmp_path, tmp_path / "c.csv")
+    plot_curves(tmp_path / "c.csv", curves.title, tmp_path / "c.png")
+    assert (tmp_path / "c.png").is_file()
+
+
+def test_a_specification_has_the_track_s_draws_and_the_parts(track):
+    spec = smoothing_spec(track, {"restorer": "none", "denoiser": "edm", "classifier": "wrn-28-10"})
+    assert {k: spec[k] for k in ("n0", "n", "alpha")} == track.certification.model_dump()
+    assert spec["denoiser"]["kind"] == "edm"
+    assert "restorer" not in spec
+
+
+@pytest.mark.parametrize("name", ["config", "paper"])
+def test_both_tracks_serve_the_curves_that_are_shipped(repository, name):
+    track = load_config(repository / "config" / f"{name}.yaml")
+    curves = load_curves(repository / "config" / "certified" / "cifar10.yaml")
+    assert needed(curves, served(curves, track))
+    assert len(curves.rows) == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": [{"method": "m", "sigma": 0}]}, "rows.0.sigma: Input should be greater than 0"),
+        ({"rows": []}, "rows"),
+        ({"radii": [-0.1]}, "radii.0: Input should be greater than or equal to 0"),
+        ({"raddi": [0]}, "'raddi': did you mean 'radii'"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(tmp_path, changes, message):
+    with pytest.raises(Problem, match=message) as caught:
+        read(tmp_path, **changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_role_is_named(tmp_path, track):
+    rows = [{"method": "m", "sigma": 0.1, "denoiser": "emd"}]
+    with pytest.raises(Problem, match="unknown network 'emd': did you mean 'edm'"):
+        served(read(tmp_path, rows=rows), track)
