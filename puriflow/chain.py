@@ -70,6 +70,11 @@ class Chain:
         return getattr(self, own.get(stage, stage), self.dataset) != NONE
 
     @property
+    def adaptive(self) -> bool:
+        """Whether the attack is on this very defence, so that its own verdict is about it."""
+        return self.victim == victim_name(self.restorer, self.purifier, self.classifier)
+
+    @property
     def last(self) -> str:
         """The stage whose store has the logits."""
         return "evaluate" if self.draws > 1 else "classify"

@@ -14,6 +14,7 @@ from puriflow.seeding import ImageNoise
 from puriflow.straight import straight_through
 
 Gradient = Literal["full", "restorer", "identity", "blind"]
+Specs = dict[str, dict[str, Any] | None]  # of restorer, purifier and classifier
 
 
 def check_gradient(gradient: str) -> Gradient:
@@ -62,9 +63,7 @@ class Defence(nn.Module):
         return cls.from_specs(roles, config.defence(roles), seed=config.seed)
 
     @classmethod
-    def from_specs(
-        cls, roles: dict[str, str], specs: dict[str, dict[str, Any] | None], *, seed: int
-    ) -> Self:
+    def from_specs(cls, roles: dict[str, str], specs: Specs, *, seed: int) -> Self:
         """The defence of three specifications; see `Config.defence`.
 
         Raises:

@@ -20,6 +20,7 @@ from puriflow.tables import (
     Threat,
     chains,
     evaluation,
+    named,
     shards_of,
     unavailable,
 )
@@ -42,6 +43,8 @@ COLUMNS = (
     "robust_high",
     "paper_standard",
     "paper_robust",
+    "paper_n",
+    "paper_source",
     "seconds_per_image",
     "note",
 )
@@ -105,7 +108,7 @@ def _measure_shard(chain: Chain, stages: dict[str, Stage]) -> Measures:
     logits = last.read("answers") if several else last.read("logits")[:, None]
     rules = [r for r in get_args(Rule) if r != "attack"] if several else ["first"]
     right = {rule: judged(logits, labels, rule) for rule in rules}
-    if "attack" in stages:
+    if "attack" in stages and chain.adaptive:
         right["attack"] = 1.0 - stages["attack"].read("success")
     draws = logits.shape[1]
     timed = {n: s.seconds_per_image for n, s in stages.items() if n not in ("images", "attack")}
@@ -163,7 +166,10 @@ def _fill(
     rule = "average" if how.rule in ("attack", "others") else how.rule
     standard = clean.right.get(rule, clean.right["first"])
     each = [m.right.get(how.rule, m.right["first"]) for m in attacked]
-    robust = np.min(each, axis=0) if how.minimum == "image" else min(each, key=np.mean)
+    if len(each) == 1 or how.minimum == "attack":
+        robust = min(each, key=np.mean)
+    else:  # what is wrong without any attack is not robust
+        robust = np.min([standard, *each], axis=0)
     for column, right in (("standard", standard), ("robust", robust)):
         names = (column, f"{column}_low", f"{column}_high")
         out.update({k: round(v, 2) for k, v in zip(names, accuracy(right), strict=True)})
@@ -176,7 +182,7 @@ def _described(table: Table, row: Row, roles: Roles) -> dict[str, Any]:
     """A row without our numbers: its names, the paper's numbers, and the notes."""
     out: dict[str, Any] = dict.fromkeys(COLUMNS)
     out.update(method=row.method, type=row.type)
-    out.update(paper_standard=row.paper.standard, paper_robust=row.paper.robust)
+    out.update({f"paper_{key}": value for key, value in row.paper.model_dump().items()})
     notes = [row.note]
     if row.quoted is not None:
         notes.insert(0, f"quoted by the paper from {row.quoted}; not run here")
@@ -189,9 +195,7 @@ def _described(table: Table, row: Row, roles: Roles) -> dict[str, Any]:
         if (reason := unavailable(table, row, roles)) is not None:
             notes.insert(0, reason)
         else:
-            used = [("purifier", table.role(row, "purifier"))]
-            used += [("attack", threat.attack) for threat in threats]
-            notes += [roles[f"{k} {name}"]["note"] for k, name in used if name != NONE]
+            notes += [roles[f"{kind} {name}"]["note"] for kind, name in named(table, row)]
     out["note"] = "; ".join(filter(None, dict.fromkeys(notes)))
     return out
 
@@ -239,6 +243,6 @@ def write_table(table: Table, roles: Roles, results: Path, out: Path, long: Path
     import pandas as pd
 
     rows, measures = build_table(table, roles, results)
-    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n": "Int64"})
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n": "Int64", "paper_n": "Int64"})
     frame.to_csv(out, index=False)
     pd.DataFrame(measures).to_csv(long, index=False)

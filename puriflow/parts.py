@@ -7,6 +7,7 @@ options are read from the source as text: checking a configuration imports no to
 
 import ast
 import importlib
+import inspect
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,26 @@ def modules_of_defence(specs: dict[str, dict[str, Any] | None]) -> list[str]:
     """The modules that build a defence's parts; see `Config.defence`."""
     present = {role: spec for role, spec in specs.items() if spec is not None}
     return [module for role, spec in present.items() for module in modules_of(f"{role}s", spec)]
+
+
+def complete(family: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """A specification with the defaults of all options that it leaves out, for the record."""
+    build = importlib.import_module(module_of(family, spec)).build
+    defaults = {
+        name: option.default
+        for name, option in inspect.signature(build).parameters.items()
+        if option.default is not option.empty
+    }
+    network = spec.get("network")
+    inner = {} if network is None else {"network": complete("networks", network)}
+    return {**defaults, **spec, **inner}
+
+
+def complete_defence(specs: dict[str, dict[str, Any] | None]) -> dict[str, Any]:
+    """`complete` of a defence's parts; see `Config.defence`."""
+    return {
+        role: None if spec is None else complete(f"{role}s", spec) for role, spec in specs.items()
+    }
 
 
 def build(family: str, name: str, spec: dict[str, Any]) -> Any:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent
 NOT_RESULTS = frozenset(
     f"puriflow.{name}"
     for name in (
-        *("cli", "config", "device", "errors", "parts", "progress", "provenance", "store"),
+        *("chain", "cli", "config", "device", "errors", "parts", "progress", "provenance", "store"),
         *("zoo", "zoo.catalogue", "zoo.commands", "zoo.download", "zoo.fetching"),
     )
 ) | {"puriflow"}

@@ -176,7 +176,7 @@ class Writer:
             if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
                 raise Problem(f"store {self.folder}: {name} has NaN or infinity in {start}..{stop}")
         file = self.work / f"{start:08d}-{stop:08d}.npz"
-        with _Replacing(file) as temporary, temporary.open("wb") as out:
+        with Replacing(file) as temporary, temporary.open("wb") as out:
             np.savez(out, **arrays, seconds=seconds)
 
     def finish(self, timing: dict[str, Any] | None = None) -> Stage:
@@ -307,7 +307,7 @@ def _create(
     return array
 
 
-class _Replacing:
+class Replacing:
     """A temporary sibling that takes the place of `path` when all went well."""
 
     def __init__(self, path: Path):
@@ -327,7 +327,7 @@ class _Replacing:
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
-    with _Replacing(path) as temporary:
+    with Replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 

@@ -39,6 +39,8 @@ class Paper(BaseModel):
 
     standard: float | None = Field(None, ge=0, le=100)
     robust: float | None = Field(None, ge=0, le=100)
+    n: int | None = Field(None, description="of images, where it is known")
+    source: str | None = Field(None, description="whose numbers these are, if not the paper's own")
 
 
 class Threat(BaseModel):
@@ -140,7 +142,7 @@ def load_table(path: str | Path) -> Table:
     return validated(Table, raw, f"table {path}")
 
 
-def _named(table: Table, row: Row) -> Iterator[tuple[str, str]]:
+def named(table: Table, row: Row) -> Iterator[tuple[str, str]]:
     """Kind and name of every role of a row, without `none`."""
     for kind in ROLES:
         if (name := table.role(row, kind)) != NONE:
@@ -159,7 +161,7 @@ def served(table: Table, config: Config) -> Roles:
     """
     roles: Roles = {}
     for row in table.run():
-        for kind, name in _named(table, row):
+        for kind, name in named(table, row):
             role = config.role(f"{kind}s", name)
             roles[f"{kind} {name}"] = {
                 "served_by": role.served_by or role.zoo or name,
@@ -169,7 +171,19 @@ def served(table: Table, config: Config) -> Roles:
             }
         name = table.role(row, "evaluation")
         roles[f"evaluation {name}"] = config.evaluation(name).model_dump()
+        _check_verdict(table, row, roles)
     return roles
+
+
+def _check_verdict(table: Table, row: Row, roles: Roles) -> None:
+    """An attack's verdict is about its victim: refuse to take it for one about another defence."""
+    if evaluation(table, row, roles).rule == "attack":
+        for chain in chains(table, row, roles)[1]:
+            if not chain.adaptive:
+                raise Problem(
+                    f"table row {row.method!r}: {chain.attack} goes through {chain.victim}, so its "
+                    "own verdict (rule `attack`) is not about this defence; name another evaluation"
+                )
 
 
 def evaluation(table: Table, row: Row, roles: Roles) -> Evaluation:
@@ -179,13 +193,15 @@ def evaluation(table: Table, row: Row, roles: Roles) -> Evaluation:
 
 def chains(table: Table, row: Row, roles: Roles) -> tuple[Chain, list[Chain]]:
     """The chain of clean images and those of attacked ones."""
-    draws = evaluation(table, row, roles).draws
-    return table.clean(row, draws), table.attacked(row, draws)
+    how = evaluation(table, row, roles)
+    # An attack's own verdict is in its store; clean images are asked several times beside it.
+    attacked = 1 if how.rule == "attack" else how.draws
+    return table.clean(row, how.draws), table.attacked(row, attacked)
 
 
 def unavailable(table: Table, row: Row, roles: Roles) -> str | None:
     """Why this track cannot serve a row; None if it can."""
-    for kind, name in _named(table, row):
+    for kind, name in named(table, row):
         if reason := roles[f"{kind} {name}"]["unavailable"]:
             return f"{kind} {name}: {reason}"
     return None
@@ -219,7 +235,8 @@ def final_images(
         for chain in chains(table, row, roles)[1]:
             shard = shards_of(chain, roles)[0]
             last = chain.before(chain.last)
-            for label, stage in (("clean", "images"), ("attacked", "attack"), (row.method, last)):
+            final = row.method if chain.draws == 1 else f"{row.method}: not purified"
+            for label, stage in (("clean", "images"), ("attacked", "attack"), (final, last)):
                 if (folder := chain.folder(stage, shard)) not in shown:
                     shown.add(folder)
                     yield label, open_stage(results / folder).read("images", 0, count)

@@ -50,36 +50,6 @@ class Target:
         noise = self.draws.defence(step, draw)
         return self.defence.classifier(self.defence.purified(x, noise, gradient))
 
-    def mean_gradient(
-        self,
-        x: Tensor,
-        loss: Callable[[Tensor, Tensor], Tensor],
-        step: int | str,
-        draws: int,
-        gradient: Gradient = "full",
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The gradient of a loss of each image, averaged over draws one by one (EOT).
-
-        Args:
-            x: in place of the images.
-            loss: of logits and labels, one for each image (N,).
-            step: of the attack.
-            draws: how many.
-            gradient: see `Defence.purified`.
-
-        Returns:
-            The mean gradient, the mean loss (N,), and the mean logits (N, classes).
-        """
-        total, losses, logits = torch.zeros_like(x), 0.0, 0.0
-        for draw in range(draws):
-            y = x.detach().requires_grad_()
-            answer = self.logits(y, step, draw, gradient)
-            found = loss(answer, self.labels)
-            total += torch.autograd.grad(found.sum(), y)[0]
-            losses = losses + found.detach() / draws
-            logits = logits + answer.detach() / draws
-        return total / draws, losses, logits
-
 
 class Asked(nn.Module):
     """The victim as libraries want it, a function of images; every call has noise of its own.

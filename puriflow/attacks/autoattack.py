@@ -128,6 +128,7 @@ def build(
     steps: int = 100,
     queries: int = 5000,
     targets: int = 9,
+    restarts: int = 1,
     votes: int = 1,
     gradient: Gradient = "full",
     fixed: bool = False,
@@ -135,19 +136,21 @@ def build(
     """AutoAttack; the default numbers are auto-attack's.
 
     `draws`, over which APGD's gradients are averaged, are 20 for `rand` and 1 for `standard`;
-    `queries` are Square's, and `targets` the classes of APGD-T and FAB-T. See `APGD` for the
-    others.
+    `restarts` are APGD's, `queries` Square's, and `targets` the classes of APGD-T and FAB-T. See
+    `APGD` for the others.
     """
     if version not in VERSIONS:
         raise unknown("version of autoattack", version, VERSIONS)
     if version == "standard" and norm == "L2":
         raise Problem("autoattack standard is for Linf, as square is; for L2 there is rand")
     draws = draws if draws is not None else {"standard": 1, "rand": 20}[version]
-    if min(draws, steps, queries, targets, votes) < 1:
-        raise Problem("autoattack needs 1 or more draws, steps, queries, targets and votes")
+    if min(draws, steps, queries, targets, restarts, votes) < 1:
+        raise Problem(
+            "autoattack needs 1 or more draws, steps, queries, targets, restarts and votes"
+        )
     ball = Ball(fraction(eps), norm)
     judge = {"votes": votes, "gradient": gradient, "fixed": fixed}
-    climb = {"iterations": steps, "draws": draws, **judge}
+    climb = {"iterations": steps, "draws": draws, "restarts": restarts, **judge}
     if version == "rand":
         parts = [APGD(ball, "ce", **climb), APGD(ball, "dlr", **climb)]
     else:

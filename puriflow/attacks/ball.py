@@ -21,7 +21,7 @@ class Ball:
         norm: `Linf`, or `L2` of the whole image.
 
     Raises:
-        Problem: another norm.
+        Problem: another norm, or an eps that no image could reach.
     """
 
     eps: float
@@ -30,6 +30,8 @@ class Ball:
     def __post_init__(self):
         if self.norm not in get_args(Norm):
             raise unknown("norm", self.norm, get_args(Norm))
+        if self.norm == "Linf" and self.eps > 1:
+            raise Problem(f"eps of Linf must lie in (0, 1], as 8/255 does, but is {self.eps:g}")
 
     def project(self, x: Tensor, clean: Tensor) -> Tensor:
         """The nearest image of the ball, for L2 on the ray from the clean image; then [0, 1]."""
@@ -56,12 +58,12 @@ def fraction(value: str | float) -> float:
     """A length on [0, 1], or a fraction as the field writes it: `4/255`.
 
     Raises:
-        Problem: it is not a number, or not in (0, 1].
+        Problem: it is not a number above 0.
     """
     try:
         number = float(Fraction(str(value)))
     except (ValueError, ZeroDivisionError):
         raise Problem(f"{value!r} is not a number or a fraction such as 4/255") from None
-    if not 0 < number <= 1:
-        raise Problem(f"eps and step must lie in (0, 1], but one is {value}")
+    if not number > 0:
+        raise Problem(f"eps and step must be above 0, but one is {value}")
     return number

@@ -6,12 +6,16 @@ sign of its mean. An image is broken at a step if the mean logits of these copie
 those of many fresh ones are wrong too; once broken it stays so (the worst case over steps).
 """
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
 
 from puriflow.attacks.attack import Attack, State, Target, cross_entropy, none_asked
 from puriflow.attacks.ball import Ball, fraction, sign_step
-from puriflow.errors import Problem
+from puriflow.errors import Problem, unknown
+
+Through = Literal["identity", "restorer"]
 
 
 class BPDAEOT(Attack):
@@ -23,13 +27,24 @@ class BPDAEOT(Attack):
         iterations: steps of the gradient; one more evaluation follows the last.
         attack_draws: copies of a gradient.
         defence_draws: fresh copies that confirm a break.
+        through: what has the identity for its gradient: `identity` for restorer and purifier,
+            `restorer` for the purifier alone, whose gradient then goes through the restorer.
     """
 
     def __init__(
-        self, ball: Ball, step: float, iterations: int, attack_draws: int, defence_draws: int
+        self,
+        ball: Ball,
+        step: float,
+        iterations: int,
+        attack_draws: int,
+        defence_draws: int,
+        through: Through = "identity",
     ):
+        if through not in get_args(Through):
+            raise unknown("gradient of bpda-eot", through, get_args(Through))
         self.ball, self.length, self.steps = ball, step, iterations + 1
         self.attack_draws, self.defence_draws = attack_draws, defence_draws
+        self.through = through
 
     def begin(self, target: Target) -> State:
         """See `Attack`. `x` is where the attack is; `found` where each image broke, else `x`."""
@@ -57,6 +72,9 @@ class BPDAEOT(Attack):
             confirmed[i] = self._confirmed(target.take([i]), x[i : i + 1], number)
             queries[i] += self.defence_draws
         gradient = self.gradient(target, copies, mean)
+        if self.through == "restorer" and target.defence.restorer is not None:
+            y = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(target.defence.restorer(y), y, gradient)
         return {
             "found": torch.where(broken[:, None, None, None], state["found"], x),
             "queries": queries,
@@ -88,8 +106,14 @@ def build(
     steps: int = 50,
     attack_draws: int = 15,
     defence_draws: int = 150,
+    gradient: Through = "identity",
 ) -> BPDAEOT:
-    """BPDA+EOT in the Linf ball; the default numbers are DiffPure's."""
+    """BPDA+EOT in the Linf ball; the default numbers are DiffPure's.
+
+    `gradient: restorer` differentiates the restorer, which DiffPure has none of.
+    """
     if min(steps, attack_draws, defence_draws) < 1:
         raise Problem("bpda-eot needs 1 or more steps, attack_draws and defence_draws")
-    return BPDAEOT(Ball(fraction(eps)), fraction(step), steps, attack_draws, defence_draws)
+    return BPDAEOT(
+        Ball(fraction(eps)), fraction(step), steps, attack_draws, defence_draws, gradient
+    )

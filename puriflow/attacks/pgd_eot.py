@@ -4,6 +4,7 @@ The gradient is summed draw by draw, so memory does not grow with their number, 
 one, the restorer's with identity for the purifier, or identity for both (BPDA).
 """
 
+import torch
 from torch import Tensor
 
 from puriflow.attacks.attack import Attack, State, Target, cross_entropy, none_asked
@@ -50,7 +51,12 @@ class PGDEOT(Attack):
 
     def mean_gradient(self, target: Target, x: Tensor, number: int) -> Tensor:
         """Mean over draws of the gradient of each image's cross-entropy."""
-        return target.mean_gradient(x, cross_entropy, number, self.draws, self.gradient)[0]
+        total = torch.zeros_like(x)
+        for draw in range(self.draws):
+            y = x.detach().requires_grad_()
+            loss = cross_entropy(target.logits(y, number, draw, self.gradient), target.labels)
+            total += torch.autograd.grad(loss.sum(), y)[0]
+        return total / self.draws
 
 
 def build(

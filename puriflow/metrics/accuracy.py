@@ -35,12 +35,15 @@ def judged(logits: np.ndarray, labels: np.ndarray, rule: "Rule") -> np.ndarray:
     if rule == "mean-logits":
         return correct(logits.mean(axis=1), labels).astype(float)
     if rule == "majority":
-        return (_votes(logits).argmax(axis=1) == labels).astype(float)
+        votes = _votes(logits)
+        own = np.take_along_axis(votes, labels[:, None], axis=1)[:, 0]
+        np.put_along_axis(votes, labels[:, None], -1, axis=1)
+        return (own > votes.max(axis=1)).astype(float)
     raise ValueError(f"rule {rule!r} is not one of logits")
 
 
 def _votes(logits: np.ndarray) -> np.ndarray:
-    """How many draws name each class: (n, classes). Of equal counts argmax takes the lowest."""
+    """How many draws name each class: (n, classes)."""
     answers = logits.argmax(axis=2)
     return (answers[:, :, None] == np.arange(logits.shape[2])).sum(axis=1)
 

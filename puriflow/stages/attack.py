@@ -5,7 +5,6 @@ fresh answer, and how often the victim was asked.
 """
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,15 @@ import torch
 from puriflow import parts
 from puriflow.attacks.attack import Attack, State, Target, cross_entropy
 from puriflow.chain import victim_roles
-from puriflow.defence import Defence
+from puriflow.defence import Defence, Specs
 from puriflow.errors import Problem
 from puriflow.seeding import Draws, derive
 from puriflow.stages.running import batch_size, check_images, provenance, run
-from puriflow.store import Stage, work_folder
+from puriflow.store import Replacing, Stage, work_folder
 
 ROUNDING = 1e-6  # of float32 arithmetic on [0, 1], allowed on top of eps
 KEPT_EVERY = 60.0  # seconds that a killed attack loses at most, beside its current step
+GPU_BATCH = 4  # through a diffusion, images need much memory
 
 
 def write_attack(
@@ -32,7 +32,7 @@ def write_attack(
     name: str,
     spec: dict[str, Any],
     victim: str,
-    victim_specs: dict[str, dict[str, Any] | None],
+    victim_specs: Specs,
     *,
     seed: int,
     device: torch.device,
@@ -50,7 +50,7 @@ def write_attack(
         victim_specs: of its parts; see `Config.defence`.
         seed: of all draws.
         device: to compute on.
-        batch: images between two saves.
+        batch: images that are attacked together; default: 4; always 1 on a CPU.
         kept_every: seconds between two saves inside an attack.
 
     Raises:
@@ -62,7 +62,10 @@ def write_attack(
     labels, indices = source.read("label"), source.read("index")
     made_by = provenance(
         "attack",
-        {"attack": spec, "victim": victim_specs},
+        {
+            "attack": parts.complete("attacks", spec),
+            "victim": parts.complete_defence(victim_specs),
+        },
         modules=[parts.module_of("attacks", spec), *parts.modules_of_defence(victim_specs)],
         upstream=[source],
         seed=seed,
@@ -80,19 +83,15 @@ def write_attack(
         state = attack(target, keep=kept.save, kept=kept.load())
         return _checked(name, attack, target, state)
 
-    def compute(start: int, stop: int) -> dict[str, np.ndarray]:
-        size = 1 if device.type == "cpu" else stop - start  # see `each`
-        done = [adversarial(i, i + size) for i in range(start, stop, size)]
-        return {key: np.concatenate([part[key] for part in done]) for key in done[0]}
-
     return run(
         out,
         "images",
         labels=labels,
         indices=indices,
         made_by=made_by,
-        compute=compute,
-        batch=batch_size(device, batch),
+        compute=adversarial,
+        # A CPU attacks one by one (see `each`), and keeps what is done after each.
+        batch=1 if device.type == "cpu" else batch_size(device, batch, GPU_BATCH),
         device=str(device),
     )
 
@@ -134,7 +133,6 @@ class _Kept:
         """Write the state if the last time was long ago."""
         if time.monotonic() - self.saved < self.every:
             return
-        temporary = self.path.with_suffix(".tmp")
-        torch.save({"identity": self.identity, "done": done, "state": state}, temporary)
-        os.replace(temporary, self.path)
+        with Replacing(self.path) as temporary:
+            torch.save({"identity": self.identity, "done": done, "state": state}, temporary)
         self.saved = time.monotonic()

@@ -62,7 +62,7 @@ def write_answers(
         indices=indices,
         made_by=provenance(
             "evaluate",
-            {**specs, "draws": draws},
+            {**parts.complete_defence(specs), "draws": draws},
             modules=parts.modules_of_defence(specs),
             upstream=[source],
             seed=seed,

@@ -43,7 +43,7 @@ def write_purified(
         indices=indices,
         made_by=provenance(
             "purify",
-            {"purifier": spec},
+            {"purifier": parts.complete("purifiers", spec)},
             modules=parts.modules_of("purifiers", spec),
             upstream=[source],
             seed=seed,

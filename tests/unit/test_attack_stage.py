@@ -83,9 +83,10 @@ def seeded(monkeypatch):
     monkeypatch.setattr(parts, "build", lambda *a: (torch.manual_seed(0), build(*a))[1])
 
 
-def attack(images, out, specs, kind, **options):
+def attack(images, out, specs, kind, *, kept_every=60.0, **options):
     spec = {"kind": kind, "eps": "8/255", **ATTACKS[kind], **options}
-    return write_attack(images, out, kind, spec, "bicubic-x2.vpsde.wrn", specs, seed=0, device=CPU)
+    victim = ("bicubic-x2.vpsde.wrn", specs)
+    return write_attack(images, out, kind, spec, *victim, seed=0, device=CPU, kept_every=kept_every)
 
 
 def test_every_kind_is_tried_here_and_has_an_entry_in_both_tracks(repository):
@@ -108,7 +109,10 @@ def test_an_attack_on_a_defence(images, specs, tmp_path, kind):
     assert np.isfinite(found.read("loss")).all()
     assert found.read("success").dtype == bool
     assert (found.read("queries") >= 1).all()
-    assert found.manifest["parameters"]["victim"] == specs
+    recorded = found.manifest["parameters"]
+    assert recorded["victim"]["classifier"].items() >= specs["classifier"].items()
+    assert recorded["victim"]["purifier"]["t_delta"] == 0  # a default
+    assert recorded["attack"]["eps"] == "8/255"
 
 
 @pytest.mark.parametrize("version", ["rand", "standard"])
@@ -116,6 +120,19 @@ def test_both_versions_of_autoattack(images, specs, tmp_path, version):
     options = {"version": version, "draws": 1}
     found = attack(images, tmp_path / "attack", specs, "autoattack", **options)
     assert found.read("success").shape == (2,)
+
+
+def test_bpda_may_go_through_the_restorer(images, specs, tmp_path):
+    there, around = (
+        attack(images, tmp_path / g, specs, "bpda-eot", gradient=g).read("images")
+        for g in ("restorer", "identity")
+    )
+    assert not np.array_equal(there, around)
+
+
+def test_an_unrecorded_default_is_recorded(images, specs, tmp_path):
+    found = attack(images, tmp_path / "attack", specs, "pgd-eot")
+    assert found.manifest["parameters"]["attack"]["gradient"] == "full"
 
 
 @pytest.mark.parametrize("gradient", ["full", "restorer", "identity", "blind"])
@@ -148,22 +165,19 @@ def test_a_killed_attack_goes_on_inside_an_image(images, specs, tmp_path, monkey
         return step(self, target, state, number)
 
     monkeypatch.setattr(PGDEOT, "step", counted)
-    monkeypatch.setattr("puriflow.stages.attack.KEPT_EVERY", 0.0)
     with pytest.raises(Killed):
-        attack(images, tmp_path / "killed", specs, "pgd-eot", steps=4)
-    again = attack(images, tmp_path / "killed", specs, "pgd-eot", steps=4)
-    # the batch of both images begins anew, but its images go on: only the last is kept
-    assert done[:7] == [0, 1, 2, 3, 0, 1, None]
-    assert done[-2:] == [2, 3]
+        attack(images, tmp_path / "killed", specs, "pgd-eot", kept_every=0, steps=4)
+    again = attack(images, tmp_path / "killed", specs, "pgd-eot", kept_every=0, steps=4)
+    assert done == [0, 1, 2, 3, 0, 1, None, 2, 3]
     for array in ("images", "success", "loss", "queries"):
         np.testing.assert_array_equal(again.read(array), whole.read(array))
 
 
 def test_the_progress_of_another_attack_is_not_gone_on_from(images, specs, tmp_path, monkeypatch):
-    monkeypatch.setattr("puriflow.stages.attack.KEPT_EVERY", 0.0)
     monkeypatch.setattr(PGDEOT, "mean_gradient", stop := failing(PGDEOT.mean_gradient, 3))
     with pytest.raises(Killed):
-        attack(images, tmp_path / "a", specs, "pgd-eot", steps=4)
+        attack(images, tmp_path / "a", specs, "pgd-eot", kept_every=0, steps=4)
+    assert (tmp_path / ".a.work" / "under-way.pt").is_file()
     stop.after = 10**9
     other = attack(images, tmp_path / "a", specs, "pgd-eot", steps=4, step="1/255")
     fresh = attack(images, tmp_path / "b", specs, "pgd-eot", steps=4, step="1/255")

@@ -80,7 +80,7 @@ def test_the_start_is_random_only_if_asked(victim, batch):
     [
         ({"eps": "4/x"}, "4/x"),
         ({"eps": 8}, r"\(0, 1\]"),
-        ({"step": "0/255"}, r"\(0, 1\]"),
+        ({"step": "0/255"}, "above 0"),
         ({"eps": "4/0"}, "fraction"),
     ],
 )

@@ -7,7 +7,7 @@ from puriflow.config import Evaluation, load_config
 from puriflow.errors import Problem
 from puriflow.measuring import Measures, _fill
 from puriflow.metrics.accuracy import judged, wilson
-from puriflow.tables import Table, load_table, needed, served, unavailable
+from puriflow.tables import Table, chains, load_table, needed, served, unavailable
 
 # Three images, four draws, labels 0: always right, right in the first two draws only, never.
 ANSWERS = np.array([[0, 0, 0, 0], [0, 0, 1, 2], [1, 2, 0, 1]])
@@ -108,6 +108,37 @@ def test_of_several_attacks_the_worst_counts(config, minimum, expected):
     out = {}
     _fill(out, table, table.rows[0], roles, measures[0], measures)
     assert (out["standard"], out["robust"], out["n"]) == (50.0, expected, 4)
+
+
+def test_what_is_wrong_without_an_attack_is_not_robust_to_several(config):
+    table = Table.model_validate(TABLE | {"attack": ["pgd-linf8", "pgd-linf4"]})
+    clean, attacked = Measures({"first": np.zeros(2)}, 1, None, None), np.ones(2)
+    out = {}
+    measures = [Measures({"first": attacked}, 1, None, None)] * 2
+    _fill(out, table, table.rows[0], served(table, config), clean, measures)
+    assert (out["standard"], out["robust"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    ["pgd-linf8", {"attack": "pgd-eot-linf8", "victim": "defence", "surrogate": "osd-t73"}],
+)
+def test_an_attack_s_verdict_on_another_victim_is_not_taken(config, attack):
+    table = Table.model_validate(TABLE | {"attack": attack, "evaluation": "auto-attack"})
+    with pytest.raises(Problem, match="not about this defence"):
+        served(table, config)
+
+
+def test_by_an_attack_s_verdict_only_clean_images_are_asked_often(config):
+    table = Table.model_validate(TABLE | {"evaluation": "auto-attack"})
+    clean, (attacked,) = chains(table, table.rows[0], served(table, config))
+    assert (clean.draws, attacked.draws) == (10, 1)
+
+
+def test_a_tie_is_no_majority():
+    logits = np.eye(3)[np.array([[0, 0, 1, 1]])]
+    assert judged(logits, np.array([0]), "majority") == [0]
+    assert judged(logits, np.array([1]), "majority") == [0]
 
 
 def test_the_attack_s_own_verdict_counts_for_attacked_images_only(config):
