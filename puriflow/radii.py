@@ -10,15 +10,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from puriflow.chain import shard_names
-from puriflow.config import NONE, Config, validated
-from puriflow.errors import Problem
+from puriflow.config import NONE, Config
 from puriflow.metrics.accuracy import wilson
 from puriflow.metrics.certified import ABSTAIN, certified_hits
 from puriflow.store import Stage, open_stage
+from puriflow.tables import Roles, load, serving
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,9 +48,6 @@ COLUMNS = (
     "note",
 )
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito
-
-# Of `kind name`: what serves it, why it is unavailable, its note and (for a data set) its shards.
-Roles = dict[str, dict[str, Any]]
 
 
 class Row(BaseModel):
@@ -95,11 +91,7 @@ def load_curves(path: str | Path) -> Curves:
     Raises:
         Problem: it is missing, or says something that is not known.
     """
-    try:
-        raw = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise Problem(f"curves {path}: {' '.join(str(error).split())}") from None
-    return validated(Curves, raw, f"curves {path}")
+    return load(Curves, path, "curves")
 
 
 def smoothing_spec(config: Config, roles: dict[str, str]) -> dict[str, Any]:
@@ -128,13 +120,7 @@ def served(curves: Curves, config: Config) -> Roles:
     for row in curves.rows:
         for kind, name in curves.chain(row).items():
             if name != NONE:
-                role = config.role(ROLES[kind], name)
-                roles[f"{kind} {name}"] = {
-                    "served_by": role.served_by or role.zoo or name,
-                    "unavailable": config.why_unavailable(ROLES[kind], name),
-                    "note": role.note,
-                    "shards": getattr(role, "shards", None),
-                }
+                roles[f"{kind} {name}"] = serving(config, ROLES[kind], name)
     return roles
 
 

@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from puriflow.chain import Chain, shard_names, victim_name
-from puriflow.config import NONE, Config, Evaluation, validated
+from puriflow.config import NONE, Config, Evaluation, Model, validated
 from puriflow.errors import Problem
 from puriflow.store import open_stage
 
@@ -135,11 +135,35 @@ def load_table(path: str | Path) -> Table:
     Raises:
         Problem: it is missing, or says something that is not known.
     """
+    return load(Table, path, "table")
+
+
+def load(model: type[Model], path: str | Path, what: str) -> Model:
+    """Read a YAML file of results to build, and check it by its model.
+
+    Raises:
+        Problem: it is missing, or says something that is not known.
+    """
     try:
         raw = yaml.safe_load(Path(path).read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise Problem(f"table {path}: {' '.join(str(error).split())}") from None
-    return validated(Table, raw, f"table {path}")
+        raise Problem(f"{what} {path}: {' '.join(str(error).split())}") from None
+    return validated(model, raw, f"{what} {path}")
+
+
+def serving(config: Config, family: str, name: str) -> dict[str, Any]:
+    """What serves a role, why it is unavailable, its note, and (for a data set) its shards.
+
+    Raises:
+        Problem: the configuration does not know the role.
+    """
+    role = config.role(family, name)
+    return {
+        "served_by": role.served_by or role.zoo or name,
+        "unavailable": config.why_unavailable(family, name),
+        "note": role.note,
+        "shards": getattr(role, "shards", None),
+    }
 
 
 def named(table: Table, row: Row) -> Iterator[tuple[str, str]]:
@@ -162,13 +186,7 @@ def served(table: Table, config: Config) -> Roles:
     roles: Roles = {}
     for row in table.run():
         for kind, name in named(table, row):
-            role = config.role(f"{kind}s", name)
-            roles[f"{kind} {name}"] = {
-                "served_by": role.served_by or role.zoo or name,
-                "unavailable": config.why_unavailable(f"{kind}s", name),
-                "note": role.note,
-                "shards": getattr(role, "shards", None),
-            }
+            roles[f"{kind} {name}"] = serving(config, f"{kind}s", name)
         name = table.role(row, "evaluation")
         roles[f"evaluation {name}"] = config.evaluation(name).model_dump()
         _check_verdict(table, row, roles)
