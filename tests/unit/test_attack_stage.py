@@ -1,4 +1,4 @@
-"""Every attack on a whole defence, and every purifier, by the stages that rules call."""
+"""Every attack on a whole defence, and every purifier, by the commands that rules call."""
 
 import json
 
@@ -9,14 +9,15 @@ import yaml
 
 from puriflow import parts
 from puriflow.attacks.pgd_eot import PGDEOT
+from puriflow.cli import app
 from puriflow.defence import Defence
 from puriflow.errors import Problem
 from puriflow.seeding import ImageNoise
 from puriflow.stages.attack import write_attack
 from puriflow.stages.evaluate import write_answers
 from puriflow.stages.images import write_images
-from puriflow.stages.purify import write_purified
 from puriflow.stages.running import run
+from puriflow.store import open_stage
 
 EPS = 8 / 255
 CPU = torch.device("cpu")
@@ -99,9 +100,18 @@ def test_every_kind_is_tried_here_and_has_an_entry_in_both_tracks(repository):
             assert kinds >= set(tried) - {"apgd"}, track  # apgd is what autoattack is made of
 
 
+def puriflow(*arguments):
+    """The command, in this process."""
+    app([*map(str, arguments), "--threads", "1"], standalone_mode=False)
+
+
 @pytest.mark.parametrize("kind", ATTACKS)
 def test_an_attack_on_a_defence(images, specs, tmp_path, kind):
-    found = attack(images, tmp_path / "attack", specs, kind)
+    spec, out = {"kind": kind, "eps": "8/255", **ATTACKS[kind]}, tmp_path / "attack"
+    victim = ("--victim", "bicubic-x2.vpsde.wrn", "--victim-spec", json.dumps(specs))
+    attack = ("--attack", kind, "--spec", json.dumps(spec))
+    puriflow("attack", images.folder, "--out", out, *attack, *victim)
+    found = open_stage(out)
     clean, adversarial = images.read("images"), found.read("images")
     assert 0 < np.abs(adversarial - clean).max() <= EPS + 1e-6
     assert adversarial.min() >= 0
@@ -144,7 +154,9 @@ def test_what_an_attack_differentiates_is_in_the_manifest(images, specs, tmp_pat
 @pytest.mark.parametrize("kind", PURIFIERS)
 def test_a_purifier(images, tiny_adm, tmp_path, kind):
     spec = {"kind": kind, **PURIFIERS[kind], "network": tiny_adm}
-    purified = write_purified(images, tmp_path / "p", kind, spec, seed=0, device=CPU)
+    out, purifier = tmp_path / "p", ("--purifier", kind, "--spec", json.dumps(spec))
+    puriflow("purify", images.folder, "--out", out, *purifier)
+    purified = open_stage(out)
     change = np.abs(purified.read("images") - images.read("images"))
     assert 0 < change.mean() < 0.5
 
