@@ -1,22 +1,24 @@
 """PuriFlow: adversarial purification by super-resolution and diffusion.
 
-`Defence` is a restorer, a purifier and a classifier as one differentiable module. It is imported
-when first used, so that `import puriflow` stays free of torch.
+`Defence` is a restorer, a purifier and a classifier as one differentiable module; `purify` restores
+and purifies images of any size. Both are imported when first used, so that `import puriflow` stays
+free of torch.
 """
 
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from puriflow.defence import Defence
+    from puriflow.own.purifying import purify
 
 __version__ = version("puriflow")
-__all__ = ["Defence", "__version__"]
+__all__ = ["Defence", "__version__", "purify"]
+MODULES = {"Defence": "puriflow.defence", "purify": "puriflow.own.purifying"}
 
 
 def __getattr__(name: str):
-    if name == "Defence":
-        from puriflow.defence import Defence
-
-        return Defence
+    if name in MODULES:
+        return getattr(import_module(MODULES[name]), name)
     raise AttributeError(f"module 'puriflow' has no attribute {name!r}")

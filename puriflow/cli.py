@@ -162,9 +162,14 @@ def restore(
 
 @app.command()
 def purify(
-    source: Source,
-    out: Out,
-    purifier: Annotated[str, typer.Option(help="name of the purifier")],
+    inputs: Annotated[
+        list[Path], typer.Argument(help="PNG, JPEG, npy, npz, Zarr, folders of these; or a stage")
+    ],
+    out: Annotated[Path, typer.Option(help="folder of the purified images, or of the new store")],
+    purifier: Annotated[str, typer.Option(help="name of the purifier")] = "none",
+    restorer: Annotated[str, typer.Option(help="name of the restorer that goes before")] = "none",
+    compare: Annotated[bool, typer.Option("--compare", help="draw compare.png")] = False,
+    classifier: Annotated[str, typer.Option(help="whose predictions it shows")] = "none",
     spec: Spec = None,
     seed: Seed = 0,
     threads: Threads = None,
@@ -172,15 +177,37 @@ def purify(
     batch: Batch = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Purify images by diffusion."""
-    from puriflow.store import open_stage
+    """Purify images: your own, or those of a finished stage.
 
-    stage = open_stage(source)
-    part = _spec(spec, config, "purifiers", purifier)
-    with _device(gpus, threads) as device:
-        from puriflow.stages.purify import write_purified
+    Your own keep their names, formats and sizes; JPEG becomes PNG. A finished stage alone, with a
+    purifier alone, becomes a finished stage, as the workflow needs it; --spec and --batch are of
+    these.
+    """
+    from puriflow.store import is_stage, open_stage
 
-        write_purified(stage, out, purifier, part, seed=seed, device=device, batch=batch)
+    chain = (restorer, classifier, compare) != ("none", "none", False) or purifier == "none"
+    if len(inputs) == 1 and not chain and (is_stage(inputs[0]) or spec is not None):
+        stage = open_stage(inputs[0])
+        part = _spec(spec, config, "purifiers", purifier)
+        with _device(gpus, threads) as device:
+            from puriflow.stages.purify import write_purified
+
+            write_purified(stage, out, purifier, part, seed=seed, device=device, batch=batch)
+        return
+    if spec is not None or batch is not None:
+        raise Problem("--spec and --batch are for a finished stage alone, with a purifier alone")
+    from puriflow.config import load_config
+    from puriflow.own.running import Names, purify_files
+
+    purify_files(
+        inputs,
+        out,
+        load_config(config),
+        Names(restorer, purifier, classifier),
+        compare=compare,
+        seed=seed,
+        device=_device(gpus, threads),
+    )
 
 
 @app.command()

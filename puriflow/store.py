@@ -74,6 +74,11 @@ class Stage:
         return timing["seconds"] / timing["images"] if timing["images"] else None
 
 
+def is_stage(path: Path) -> bool:
+    """Whether a path is meant as a finished stage: its directory or its manifest."""
+    return path.name == MANIFEST or (path / MANIFEST).is_file()
+
+
 def open_stage(path: str | Path, *, verify: bool = True) -> Stage:
     """Open a finished stage by its directory or its manifest.
 
@@ -196,7 +201,7 @@ class Writer:
             "files": {name: file_hash(path) for name, path in _files(store).items()},
             **self.provenance,
         }
-        _sync_tree(building)
+        sync_tree(building)
         if self.folder.is_dir():
             shutil.rmtree(self.folder)
         os.rename(building, self.folder)
@@ -339,7 +344,8 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _sync_tree(folder: Path) -> None:
+def sync_tree(folder: Path) -> None:
+    """Bring a file, or a folder with all that is in it, to the disk."""
     for path in [*folder.rglob("*"), folder]:
         _sync(path)
 

@@ -1,0 +1,138 @@
+"""Restoring and purifying images of any size; `purify` for arrays and tensors.
+
+The noise of an image is that of the purify stage for its place in the given order, so that images
+of the tables' size come out as from `Defence.purify`. Each tile of a larger image has noise of its
+own.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from puriflow.config import NONE, Config, load_config
+from puriflow.defence import Defence
+from puriflow.device import start
+from puriflow.errors import Problem
+from puriflow.own.chain import Specs, chain_specs
+from puriflow.own.layouts import Layout, layout_of
+from puriflow.own.tiling import Tiling, tiling_of
+from puriflow.seeding import ImageNoise
+
+Images = TypeVar("Images", np.ndarray, Tensor)
+GPU_BATCH = 16  # images of one size computed at once; on a CPU one is as fast
+
+
+def purify(
+    images: Images,
+    *,
+    restorer: str = NONE,
+    purifier: str = NONE,
+    config: Config | str | Path = "config/config.yaml",
+    seed: int = 0,
+) -> Images:
+    """Restore and purify images, of any size.
+
+    Args:
+        images: array or tensor (H, W, 3), (3, H, W), (N, H, W, 3) or (N, 3, H, W), of uint8 or of
+            floats in [0, 1].
+        restorer: name in the configuration, or `none`.
+        purifier: name in the configuration, or `none`.
+        config: a track, or its file. Paths of weights in it start at the working folder.
+        seed: of the purifier's noise.
+
+    Returns:
+        The same kind, shape, type and scale; computed on a GPU if there is one.
+
+    Raises:
+        Problem: a name is unknown, there is nothing to do, or these are no images.
+    """
+    track = config if isinstance(config, Config) else load_config(config)
+    specs = chain_specs(track, restorer, purifier)
+    tensor = isinstance(images, Tensor)
+    if tensor and images.dtype == torch.bfloat16:
+        raise Problem("images are of bfloat16, but must be uint8 (0 to 255) or float16, 32 or 64")
+    array = images.detach().cpu().numpy() if tensor else np.asarray(images)
+    layout = layout_of(array.shape, array.dtype, "images")
+    layout.check(array, "images")
+    device = start(gpu=True)
+    defence = build_chain(restorer, purifier, specs, seed, device)
+    result = layout.gathered(list(purified_blocks(defence, array, layout, device=device)))
+    return torch.from_numpy(result).to(images.device) if tensor else result
+
+
+def build_chain(
+    restorer: str, purifier: str, specs: Specs, seed: int, device: torch.device
+) -> Defence:
+    """Restorer and purifier as a defence without a classifier."""
+    roles = {"restorer": restorer, "purifier": purifier, "classifier": NONE}
+    return Defence.from_specs(roles, {**specs, "classifier": None}, seed=seed).to(device)
+
+
+def tiling_for(defence: Defence, size: tuple[int, int]) -> Tiling:
+    """The pieces in which a chain computes an image of this height and width."""
+    return tiling_of(size, None if defence.purifier is None else defence.purifier.resize)
+
+
+def purified_blocks(
+    defence: Defence,
+    array: Any,
+    layout: Layout,
+    *,
+    device: torch.device,
+    first: int = 0,
+    advance: Callable[[int], None] = lambda pieces: None,
+) -> Iterator[np.ndarray]:
+    """Purify the images of an array, some at a time.
+
+    Args:
+        defence: the chain.
+        array: what `layout` reads.
+        layout: of the array and of the result.
+        device: of the chain.
+        first: place of its first image in the given order, which selects the noise.
+        advance: told how many pieces were computed.
+
+    Yields:
+        Images (n, ...) as the array holds them.
+    """
+    step = 1 if device.type == "cpu" else GPU_BATCH
+    for begin in range(0, layout.count, step):
+        end = min(begin + step, layout.count)
+        images = torch.from_numpy(layout.read(array, begin, end)).to(device)
+        indices = range(first + begin, first + end)
+        yield layout.native(purified(defence, images, indices, advance).cpu().numpy())
+
+
+@torch.no_grad()
+def purified(
+    defence: Defence,
+    images: Tensor,
+    indices: Sequence[int],
+    advance: Callable[[int], None] = lambda pieces: None,
+) -> Tensor:
+    """Purified images of any size, clamped to [0, 1].
+
+    Args:
+        defence: the chain.
+        images: (n, 3, H, W) in [0, 1].
+        indices: place of each image in the given order.
+        advance: told how many pieces were computed.
+    """
+    tiling = tiling_for(defence, images.shape[-2:])
+    rows, columns = tiling.rows, tiling.columns
+    weight = torch.from_numpy(np.outer(rows.weight(), columns.weight())).to(images.device)
+    total, weights = torch.zeros_like(images), torch.zeros_like(images[0, 0])
+    for number, (top, left) in enumerate(tiling):
+        piece = images[:, :, rows.source(top)][..., columns.source(left)]
+        # One piece has the noise of the purify stage; two tiles never have the same.
+        stage = "purify" if tiling.count == 1 else f"purify, tile {number}"
+        piece = defence.purified(piece, ImageNoise(defence.seed, stage, indices))
+        (in_y, y), (in_x, x) = rows.inside(top), columns.inside(left)
+        total[..., y, x] += (piece * weight)[..., in_y, in_x]
+        weights[y, x] += weight[in_y, in_x]
+        advance(len(images))
+    return (total / weights).clamp(0, 1)

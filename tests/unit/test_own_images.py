@@ -1,0 +1,585 @@
+"""Images of one's own: formats, sizes, what is refused, what is resumed, and the sheet."""
+
+import fcntl
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+import xarray
+import yaml
+import zarr
+from PIL import Image
+from torch import nn
+
+import puriflow
+from puriflow import parts
+from puriflow.cli import main
+from puriflow.config import load_config
+from puriflow.defence import Defence
+from puriflow.errors import Problem
+from puriflow.own import comparing, running
+from puriflow.own.comparing import Judge
+from puriflow.own.purifying import purified
+from puriflow.own.tiling import Axis, tiling_of
+from puriflow.store import open_stage
+from puriflow.zoo.weights import save_weights
+
+RNG = np.random.default_rng(0)
+CHAIN = ("--restorer", "edsr", "--purifier", "little")
+
+
+@pytest.fixture(scope="module")
+def track(tmp_path_factory, tiny_adm):
+    """A track whose parts take milliseconds, and its file."""
+    folder = tmp_path_factory.mktemp("track")
+    torch.manual_seed(0)
+    edsr = {"kind": "edsr", "features": 4, "blocks": 1}
+    wrn = {"kind": "wide-resnet", "depth": 10, "width": 1}
+    for family, name, spec in (
+        ("networks", "adm", tiny_adm),
+        ("restorers", "edsr", edsr),
+        ("classifiers", "wrn", wrn),
+    ):
+        file = folder / f"{name}.safetensors"
+        save_weights(parts.build(family, name, {**spec, "weights": None}).network, file)
+        spec["weights"] = str(file)
+    config = {
+        "track": "tiny",
+        "datasets": {},
+        "attacks": {},
+        "classifiers": {"wrn": wrn, "lite0": {"kind": "efficientnet-lite0"}},
+        "restorers": {"edsr": edsr},
+        "networks": {"adm": tiny_adm},
+        "purifiers": {"little": {"kind": "vpsde", "network": "adm", "t": 3}},
+    }
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    return file
+
+
+@pytest.fixture(scope="module")
+def tiny_adm(tiny_adm):
+    return dict(tiny_adm)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, track):
+    """Runs `puriflow purify`; returns its status and all that it said."""
+
+    def run(*arguments):
+        given = ["puriflow", "purify", *map(str, arguments), "--config", str(track), "--gpus", "0"]
+        monkeypatch.setattr(sys, "argv", given)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out + said.err
+
+    return run
+
+
+def pixels(*shape):
+    return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+def expected(images, track, first=0):
+    """uint8 (n, H, W, 3) of a size that networks take, through `Defence.purify` itself."""
+    defence = Defence.from_config(load_config(track), "edsr", "little", "none")
+    x = torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
+    with torch.no_grad():
+        out = [defence.purify(x[i : i + 1], [first + i]).clamp(0, 1) for i in range(len(x))]
+    return (torch.cat(out).numpy() * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+class Stub(nn.Module):
+    """A purifier that notes the sizes it gets and does what it is told."""
+
+    def __init__(self, compute=lambda x, noise: x, resize=None):
+        super().__init__()
+        self.compute, self.resize, self.sizes = compute, resize, []
+
+    def forward(self, images, noise):
+        self.sizes.append(tuple(images.shape[-2:]))
+        return self.compute(images, noise)
+
+
+# Any size
+
+
+@pytest.mark.parametrize("side", [256, 32])
+def test_pieces_cover_an_axis_and_overlap(side):
+    for length in [*range(1, 600), 1024, 4001]:
+        axis = Axis(length, side)
+        assert axis.size % 32 == 0
+        assert axis.size <= side
+        covered = np.zeros(length)
+        for start in axis.starts:
+            inner, outer = axis.inside(start)
+            np.testing.assert_array_equal(
+                axis.source(start)[inner], np.arange(length)[outer], err_msg=str(length)
+            )
+            covered[outer] += axis.weight()[inner]
+        assert covered.min() > 0
+        if axis.count > 1:
+            assert np.diff(axis.starts).max() <= axis.size - side // 8
+            assert (axis.starts[0], axis.starts[-1]) == (0, length - axis.size)
+
+
+def test_what_lies_beyond_the_border_is_mirrored():
+    axis = Axis(20, 256)
+    assert axis.starts == [-6]
+    expected = np.pad(np.arange(20), 6, mode="reflect")
+    np.testing.assert_array_equal(axis.source(-6), expected)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 300), (32, 32), (257, 100), (600, 300)])
+def test_an_image_of_any_size_keeps_its_pixels_and_pieces_stay_small(size):
+    stub = Stub()
+    images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    out = purified(Defence(None, stub, None), images, [0, 1])
+    torch.testing.assert_close(out, images, rtol=0, atol=2e-7)
+    assert all(side % 32 == 0 and side <= 256 for size in stub.sizes for side in size)
+    assert len(stub.sizes) == tiling_of(size, None).count
+
+
+def test_no_piece_is_larger_than_what_a_purifier_resizes_to():
+    stub = Stub(resize=64)
+    purified(Defence(None, stub, None), torch.rand(1, 3, 50, 150), [0])
+    assert set(stub.sizes) == {(64, 64)}
+
+
+def test_tiles_have_noise_of_their_own_whatever_the_batch():
+    noises = []
+
+    def compute(x, noise):
+        noises.append(noise.normal_like(x))
+        return 0 * x + noises[-1]
+
+    defence = Defence(None, Stub(compute), None, seed=4)
+    together = purified(defence, torch.zeros(2, 3, 40, 300), [0, 7])
+    assert len(noises) == 2
+    assert not torch.equal(noises[0], noises[1])
+    alone = purified(defence, torch.zeros(1, 3, 40, 300), [7])
+    assert torch.equal(together[1], alone[0])
+
+
+def test_tiles_are_blended_without_a_step():
+    levels = iter(np.linspace(0, 1, 4))
+    stub = Stub(lambda x, noise: torch.full_like(x, next(levels)))
+    out = purified(Defence(None, stub, None), torch.zeros(1, 3, 32, 800), [0])
+    row = out[0, 0, 0]
+    assert (row[0], row[-1]) == (0, 1)
+    assert row.diff().abs().max() < 1 / 3 / 20  # of a step of 1/3, over 32 pixels and more
+
+
+# Arrays
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64"])
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("last", [False, True])
+def test_arrays_keep_their_shape_type_and_scale(dtype, single, last, track):
+    base = pixels(2, 32, 64, 3)[: 1 if single else 2]
+
+    def laid_out(x):
+        x = x if dtype == "uint8" else (x / 255).astype(dtype)
+        x = x if last else x.transpose(0, 3, 1, 2)
+        return x[0] if single else x
+
+    images, due = laid_out(base), laid_out(expected(base, track))
+    chain = {"restorer": "edsr", "purifier": "little"}
+    out = puriflow.purify(images, **chain, config=track)
+    assert (out.shape, out.dtype) == (images.shape, images.dtype)
+    near = 0 if dtype == "uint8" else 0.51 / 255 + 1e-3 * (dtype == "float16")
+    np.testing.assert_allclose(out.astype(float), due.astype(float), rtol=0, atol=near)
+    tensor = puriflow.purify(torch.from_numpy(images), **chain, config=load_config(track))
+    np.testing.assert_array_equal(tensor.numpy(), out)
+
+
+def test_purify_is_the_chain_of_the_stages(track):
+    images = pixels(3, 64, 32, 3)
+    out = puriflow.purify(images, restorer="edsr", purifier="little", config=track)
+    np.testing.assert_array_equal(out, expected(images, track))
+    other = puriflow.purify(images, restorer="edsr", purifier="little", config=track, seed=1)
+    assert not np.array_equal(out, other)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((3, 8, 3), np.uint8), "either axis could be the colours"),
+        (np.zeros((2, 3, 8, 3), np.float32), "either axis could be the colours"),
+        (np.zeros((8, 8), np.uint8), r"shape \(8, 8\), which is not \(H, W, 3\)"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "there are no images"),
+        (np.zeros((8, 8, 3), np.int64), "is of int64, but must be uint8"),
+        (np.full((8, 8, 3), np.nan), "NaN or infinity"),
+        (np.full((8, 8, 3), 255.0), r"must lie in \[0, 1\], but span 255 to 255"),
+        (np.full((8, 8, 3), -1.0), r"must lie in \[0, 1\]"),
+        (torch.zeros(8, 8, 3, dtype=torch.bfloat16), "bfloat16"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(images, message, track):
+    with pytest.raises(Problem, match=message):
+        puriflow.purify(images, restorer="edsr", config=track)
+
+
+def test_unknown_names_are_refused(track):
+    with pytest.raises(Problem, match="did you mean 'edsr'"):
+        puriflow.purify(pixels(8, 8, 3), restorer="edsr-x2", config=track)
+    with pytest.raises(Problem, match="nothing to do"):
+        puriflow.purify(pixels(8, 8, 3), config=track)
+
+
+# Files
+
+
+def test_a_folder_keeps_names_and_formats(tmp_path, command, track):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    (photos / "sub" / ".hidden").mkdir(parents=True)
+    first, second, third = pixels(32, 64, 3), pixels(32, 64, 3), pixels(2, 32, 64, 3)
+    Image.fromarray(first).save(photos / "a.PNG")
+    Image.fromarray(second).save(photos / "sub" / "b.png")
+    np.save(photos / "c.npy", third)
+    (photos / "notes.txt").write_text("no image")
+    (photos / "sub" / ".hidden" / "x.png").write_text("not looked at")
+    status, said = command(photos, *CHAIN, "--out", out)
+    assert status == 0, said
+    assert {str(f.relative_to(out)) for f in out.rglob("*") if f.is_file()} == {
+        *("a.PNG", "c.npy", "sub/b.png", "purified.jsonl")
+    }
+    found = [np.asarray(Image.open(out / n)) for n in ("a.PNG", "sub/b.png")]
+    # The order is that of the names: a.PNG is image 0, c.npy has 1 and 2, sub/b.png is 3.
+    np.testing.assert_array_equal(found[0], expected(first[None], track)[0])
+    np.testing.assert_array_equal(np.load(out / "c.npy"), expected(third, track, first=1))
+    np.testing.assert_array_equal(found[1], expected(second[None], track, first=3)[0])
+    assert "c.npy: 2 images of 64x32\n" in said
+    assert "purify: 4/4 images" in said
+    assert "3 files in" in said
+
+
+def test_what_is_done_to_the_size_is_said(tmp_path, command):
+    for name, size in [("small", (50, 20)), ("large", (300, 20))]:
+        Image.new("RGB", size).save(tmp_path / f"{name}.png")
+    files = [tmp_path / "small.png", tmp_path / "large.png"]
+    _, said = command(*files, "--restorer", "edsr", "--out", tmp_path / "out")
+    assert "small.png: 50x20; padded by reflection to 64x32, and cropped back" in said
+    assert "large.png: 300x20; 2 tiles of 192x32, padded by reflection, blended" in said
+    assert "3/3 tiles" in said
+    assert Image.open(tmp_path / "out" / "large.png").size == (300, 20)
+
+
+def test_a_jpeg_becomes_a_png_the_right_way_up(tmp_path, command):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    Image.new("RGB", (40, 32)).save(tmp_path / "photo.JPG", "JPEG", exif=exif)
+    _, said = command(tmp_path / "photo.JPG", "--restorer", "edsr", "--out", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "photo.png") as found:
+        assert (found.format, found.size) == ("PNG", (32, 40))
+    assert "PNG, since JPEG would change the result; turned as its EXIF data say" in said
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1"])
+def test_grey_and_alpha_are_kept(tmp_path, command, mode):
+    image = Image.fromarray(pixels(32, 32, 3))
+    if mode == "RGBA":
+        image.putalpha(Image.fromarray(pixels(32, 32)))
+    image = image.convert(mode)
+    options = {"transparency": 0} if mode == "P" else {}
+    image.save(tmp_path / "a.png", icc_profile=b"a profile", **options)
+    status, said = command(tmp_path / "a.png", "--restorer", "edsr", "--out", tmp_path / "out")
+    assert status == 0, said
+    source, found = Image.open(tmp_path / "a.png"), Image.open(tmp_path / "out" / "a.png")
+    assert found.mode == {"P": "RGBA", "1": "L"}.get(mode, mode)
+    assert found.info["icc_profile"] == b"a profile"
+    assert ("grey: purified as RGB, written as grey" in said) == (mode in ("L", "LA", "1"))
+    assert ("alpha channel kept" in said) == (mode in ("LA", "RGBA", "P"))
+    if "A" in found.mode:
+        alphas = [np.asarray(i.convert("RGBA").getchannel("A")) for i in (source, found)]
+        np.testing.assert_array_equal(*alphas)
+
+
+def test_npz_keeps_its_other_arrays(tmp_path, command):
+    images = (pixels(2, 3, 32, 32) / 255).astype(np.float32)
+    np.savez(tmp_path / "adv.npz", images=images, label=[3, 8])
+    _, said = command(tmp_path / "adv.npz", "--restorer", "edsr", "--out", tmp_path / "out")
+    with np.load(tmp_path / "out" / "adv.npz") as found:
+        assert (found["images"].shape, found["images"].dtype) == (images.shape, images.dtype)
+        assert list(found["label"]) == [3, 8]
+    assert "label copied as they are" in said
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_zarr_keeps_its_chunks(tmp_path, command, track, grouped):
+    images = pixels(3, 32, 32, 3)
+    source = tmp_path / "mine.zarr"
+    if grouped:
+        group = zarr.create_group(source, attributes={"about": "me", "puriflow": "another"})
+        group.create_array("label", data=np.arange(3))
+        group.create_array("images", data=images, chunks=(2, 32, 32, 3))
+    else:
+        zarr.create_array(source, data=images, chunks=(2, 32, 32, 3))
+    status, said = command(source, *CHAIN, "--out", tmp_path / "out")
+    assert status == 0, said
+    found = zarr.open(tmp_path / "out" / "mine.zarr", mode="r")
+    if grouped:
+        assert dict(found.attrs) == {"about": "me"}
+        assert list(found["label"][:]) == [0, 1, 2]
+        found = found["images"]
+    assert found.chunks == (2, 32, 32, 3)
+    np.testing.assert_array_equal(found[:], expected(images, track))
+
+
+def test_a_stage_is_read_like_a_folder_and_opens_with_xarray(tmp_path, command, four_images):
+    out = tmp_path / "out"
+    status, said = command(four_images.folder, "--restorer", "edsr", "--out", out)
+    assert status == 0, said
+    data = xarray.open_zarr(out / "images.zarr", consolidated=False)
+    assert data.images.dims == ("sample", "channel", "y", "x")
+    assert list(data.label.values) == list(four_images.read("label"))
+    assert data.images.dtype == np.float32
+    assert not (out / "manifest.json").exists()
+
+
+def test_a_stage_alone_becomes_a_stage(tmp_path, command, four_images):
+    for name, source in [
+        ("one", four_images.folder),
+        ("two", four_images.folder / "manifest.json"),
+    ]:
+        status, said = command(source, "--purifier", "little", "--out", tmp_path / name)
+        assert status == 0, said
+    one, two = (open_stage(tmp_path / name) for name in ("one", "two"))
+    assert one.manifest["stage"] == "purify"
+    assert one.manifest["files"] == two.manifest["files"]
+
+
+# What is refused, before anything is computed
+
+
+def deep(path):
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(path)
+
+
+def damaged_zarr(path):
+    zarr.create_array(path, data=pixels(4, 32, 32, 3), chunks=(1, 32, 32, 3))
+    (path / "c/2/0/0/0").write_bytes(b"broken")
+
+
+BAD = {
+    "text.png": (lambda p: p.write_text("text"), "text.png cannot be read"),
+    "deep.png": (deep, "deep.png has more than 8 bits a channel"),
+    "a.gif": (lambda p: Image.new("P", (8, 8)).save(p), "a.gif is not an image: give .png"),
+    "a.npy": (lambda p: p.write_bytes(b"\x93NUMPY"), "a.npy cannot be read"),
+    "o.npy": (
+        lambda p: np.save(p, np.array([{}])),
+        "o.npy cannot be read: Array can't be memory",
+    ),
+    "nan.npy": (lambda p: np.save(p, np.full((8, 8, 3), np.nan)), "nan.npy has NaN"),
+    "a.npz": (lambda p: p.write_bytes(b"PK no"), "a.npz cannot be read"),
+    "two.npz": (lambda p: np.savez(p, x=[1], y=[2]), "unknown array of"),
+    "a.zarr": (damaged_zarr, "a.zarr cannot be read"),
+    "empty": (lambda p: p.mkdir(), "empty has no .png"),
+    "nowhere.png": (lambda p: None, "nowhere.png does not exist"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_one_bad_file_stops_all_before_anything_is_computed(tmp_path, command, name):
+    make, message = BAD[name]
+    Image.new("RGB", (32, 32)).save(tmp_path / "good.png")
+    make(tmp_path / name)
+    out = tmp_path / "out"
+    status, said = command(
+        tmp_path / "good.png", tmp_path / name, "--restorer", "edsr", "--out", out
+    )
+    assert status == 2
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "nothing to do: name a restorer"),
+        (["--restorer", "esdr"], "did you mean 'edsr'?"),
+        (["--purifier", "litle"], "did you mean 'little'?"),
+        (["--restorer", "edsr", "--classifier", "wrn"], "is for the sheet: add --compare"),
+        (["--restorer", "edsr", "--compare", "--classifier", "w"], "unknown classifier 'w'"),
+        (["--restorer", "edsr", "--batch", "2"], "--batch are for a finished stage"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, command, options, message):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    status, said = command(tmp_path / "a.png", *options, "--out", tmp_path / "out")
+    assert status == 2
+    assert message in said
+    assert len(said.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_results_of_one_name_are_refused(tmp_path, command):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.jpg")
+    status, said = command(tmp_path, "--restorer", "edsr", "--out", tmp_path / "out")
+    assert status == 2
+    assert "would both become a.png" in said
+
+
+def test_results_are_not_taken_for_images(tmp_path, command):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    for message in ("1 files in", "1 done before"):
+        _, said = command(tmp_path, "--restorer", "edsr", "--out", tmp_path / "out")
+        assert message in said
+    status, said = command(tmp_path, "--restorer", "edsr", "--out", tmp_path)
+    assert status == 2
+    assert "cannot be read from and written to" in said
+
+
+# What is kept
+
+
+def test_no_file_is_overwritten(tmp_path, command):
+    source, out = tmp_path / "a.png", tmp_path / "out"
+    Image.fromarray(pixels(32, 32, 3)).save(source)
+    out.mkdir()
+    (out / "a.png").write_text("a precious file")
+    refused = "a.png exists and was not made by this very command"
+    status, said = command(source, "--restorer", "edsr", "--out", out)
+    assert (status, refused in said) == (2, True)
+    assert (out / "a.png").read_text() == "a precious file"
+
+    (out / "a.png").unlink()
+    assert command(source, *CHAIN, "--out", out)[0] == 0
+    made = (out / "a.png").read_bytes()
+    for other in (["--restorer", "edsr"], [*CHAIN, "--seed", "1"]):
+        status, said = command(source, *other, "--out", out)
+        assert (status, refused in said) == (2, True)
+    assert (out / "a.png").read_bytes() == made
+    (out / "a.png").write_bytes(made + b"changed by hand")
+    assert command(source, *CHAIN, "--out", out)[0] == 2
+    (out / "a.png").write_bytes(made)
+    Image.fromarray(pixels(32, 32, 3)).save(source)  # another image of that name
+    assert command(source, *CHAIN, "--out", out)[0] == 2
+
+
+def test_a_run_that_was_killed_goes_on(tmp_path, command, monkeypatch):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name in "abc":
+        Image.fromarray(pixels(32, 32, 3)).save(photos / f"{name}.png")
+    command(photos, *CHAIN, "--out", tmp_path / "whole")
+
+    opened = running.open_images
+
+    def killed(path):
+        if path.name == "b.png":
+            raise KeyboardInterrupt
+        return opened(path)
+
+    monkeypatch.setattr(running, "open_images", killed)
+    command(photos, *CHAIN, "--out", out)
+    monkeypatch.setattr(running, "open_images", opened)
+    assert [f.name for f in sorted(out.glob("*.png"))] == ["a.png"]
+    with (out / "purified.jsonl").open("a") as record:
+        record.write('{"file": "b.pn')  # what a kill may leave
+    (out / ".b.png.purifying").write_text("as well as this")
+    kept = (out / "a.png").stat().st_mtime_ns
+
+    status, said = command(photos, *CHAIN, "--out", out)
+    assert status == 0, said
+    assert "3 files in" in said
+    assert "1 done before" in said
+    assert (out / "a.png").stat().st_mtime_ns == kept
+    assert sorted(f.name for f in out.iterdir()) == ["a.png", "b.png", "c.png", "purified.jsonl"]
+    for name in "abc":
+        assert (out / f"{name}.png").read_bytes() == (
+            tmp_path / "whole" / f"{name}.png"
+        ).read_bytes()
+
+
+def test_the_record_says_what_made_a_file(tmp_path, command):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    command(tmp_path / "a.png", *CHAIN, "--out", tmp_path / "out", "--seed", "5")
+    entry = json.loads((tmp_path / "out" / "purified.jsonl").read_text())
+    assert entry["file"] == "a.png"
+    assert entry["made_by"]["purifier"]["t"] == 3
+    assert entry["made_by"]["seed"] == 5
+    assert len(entry["made_by"]["weights"]) == 2
+
+
+def test_one_folder_has_one_writer(tmp_path, command):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    out = tmp_path / "out"
+    out.mkdir()
+    with (out / "purified.jsonl").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        status, said = command(tmp_path / "a.png", *CHAIN, "--out", out)
+    assert status == 2
+    assert "is being written by another process" in said
+
+
+# The sheet
+
+
+def test_the_sheet_shows_every_image_and_what_is_seen_in_it(tmp_path, command, track):
+    np.save(tmp_path / "many.npy", pixels(13, 32, 32, 3))
+    given = (tmp_path / "many.npy", *CHAIN, "--compare", "--out", tmp_path / "out")
+    status, said = command(*given, "--classifier", "wrn")
+    assert status == 0, said
+    assert "the sheet shows the first 12 of 13 images" in said
+    judge = Judge("wrn", load_config(track).spec("classifiers", "wrn"), torch.device("cpu"))
+    for i, line in enumerate(line for line in said.splitlines() if " -> " in line and "[" in line):
+        before, after = (np.load(tmp_path / f)[i] for f in ("many.npy", "out/many.npy"))
+        seen = [judge(x.transpose(2, 0, 1).astype(np.float32) / 255) for x in (before, after)]
+        texts = [f"{label}, {100 * p:.0f} %" for label, p in seen]
+        assert line == f"many.npy [{i}]: {' -> '.join(texts)}"
+    with Image.open(tmp_path / "out" / "compare.png") as sheet:
+        assert sheet.size == (6 + 3 * 230, 22 + 12 * (22 + 224 + 22 + 6))
+        shown = np.asarray(sheet.crop((6, 44, 230, 268)).resize((32, 32), Image.Resampling.BOX))
+    np.testing.assert_array_equal(shown, np.load(tmp_path / "many.npy")[0])
+    # Without a classifier it is drawn anew, in place of its own; a stranger's is left alone.
+    assert command(*given)[0] == 0
+    (tmp_path / "out" / "compare.png").write_text("mine")
+    status, said = command(*given)
+    assert status == 2
+    assert "compare.png exists and was not made here" in said
+
+
+def test_an_image_called_as_the_sheet_is_refused(tmp_path, command):
+    Image.new("RGB", (32, 32)).save(tmp_path / "compare.png")
+    status, said = command(
+        tmp_path / "compare.png", "--restorer", "edsr", "--compare", "--out", tmp_path / "out"
+    )
+    assert (status, "rename it" in said) == (2, True)
+
+
+def test_the_difference_is_eight_times_as_large(tmp_path, command):
+    Image.new("RGB", (224, 224), (100, 100, 100)).save(tmp_path / "a.png")
+    command(tmp_path / "a.png", "--restorer", "edsr", "--compare", "--out", tmp_path / "out")
+    before, after = (np.asarray(Image.open(tmp_path / f)) for f in ("a.png", "out/a.png"))
+    sheet = np.asarray(Image.open(tmp_path / "out" / "compare.png"))[44:268]
+    np.testing.assert_array_equal(sheet[:, 236:460], after)
+    difference = np.abs(after.astype(int) - before.astype(int))
+    assert difference.max() > 0
+    np.testing.assert_array_equal(sheet[:, 466:690], (8 * difference).clip(0, 255))
+
+
+def test_a_judge_names_imagenet_s_classes_and_leaves_its_own_size_alone(track, four_images):
+    spec = load_config(track).spec("classifiers", "lite0")
+    judge = Judge("lite0", spec, torch.device("cpu"))
+    image = four_images.read("images", 0, 1)
+    x = torch.from_numpy(image)
+    assert judge.sized(x) is x
+    assert judge.sized(torch.rand(1, 3, 300, 500)).shape == (1, 3, 224, 224)
+    label, confidence = judge(image[0])
+    logits = judge.classifier(x)
+    assert judge.names.index(label) == int(logits.argmax())
+    assert confidence == pytest.approx(float(logits.softmax(1).max()))
+    assert judge.names[207] == "golden retriever"
+
+
+def test_a_classifier_of_other_classes_is_refused(monkeypatch):
+    monkeypatch.setattr(comparing.parts, "build", lambda *_: nn.Linear(3, 7))
+    with pytest.raises(Problem, match="neither of ImageNet's classes nor of CIFAR-10's"):
+        Judge("seven", {}, torch.device("cpu"))
