@@ -321,6 +321,26 @@ def _roles(roles: str | None, table: "Table", config: Path) -> dict[str, dict[st
 
 
 @app.command()
+def timing(
+    file: Annotated[Path, typer.Argument(help="config/timings/NAME.yaml")],
+    out: Annotated[Path, typer.Option(help="the CSV")],
+    results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
+    roles: Roles = None,
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Time the parts of chains on this machine, image by image, all in one run."""
+    from puriflow.config import load_config
+    from puriflow.timing import load_timing, served, write_times
+
+    what = load_timing(file)
+    named = served(what, load_config(config)) if roles is None else _json(roles, "--roles")
+    with _device(gpus, threads) as device:
+        write_times(what, named, results, out, device)
+
+
+@app.command()
 def certify(
     source: Source,
     out: Out,

@@ -48,6 +48,8 @@ COLUMNS = (
     "seconds_per_image",
     "note",
 )
+# Before the note, of a table with `costs`: in billions and in millions.
+COSTS = ("macs_g", "params_m", "paper_macs_g", "paper_params_m")
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,13 @@ class Measures:
 
     Attributes:
         right: by rule, how right the chain is about each image, (n,) in [0, 1].
-        cross_entropy: mean over images and draws, in nats.
+        cross_entropy: of each image, the mean over draws, (n,), in nats.
         mse: of the images that are classified to the clean ones; None where they are not stored.
         seconds_per_image: of the defence alone (restore, purify and classify), for one draw.
     """
 
     right: dict[Rule, np.ndarray]
-    cross_entropy: float
+    cross_entropy: np.ndarray
     mse: float | None
     seconds_per_image: float | None
 
@@ -95,7 +97,7 @@ def measure(chain: Chain, shards: list[str], opened: Callable[[str], Stage]) -> 
 
     return Measures(
         right={rule: np.concatenate([part.right[rule] for part in parts]) for rule in rules},
-        cross_entropy=mean("cross_entropy"),
+        cross_entropy=np.concatenate([part.cross_entropy for part in parts]),
         mse=mean("mse"),
         seconds_per_image=mean("seconds_per_image"),
     )
@@ -117,7 +119,7 @@ def _measure_shard(chain: Chain, stages: dict[str, Stage]) -> Measures:
     final = None if several else stages[chain.before("classify")]
     return Measures(
         right=right,
-        cross_entropy=float(np.mean(losses)),
+        cross_entropy=np.mean(losses, axis=0),
         mse=None if final is None else _squared_errors(final, stages["images"]).mean(),
         seconds_per_image=None if None in spent else sum(spent),
     )
@@ -146,9 +148,29 @@ def build_table(
             continue
         clean, attacked = chains(table, row, roles)
         _fill(out, table, row, roles, measured(clean), [measured(c) for c in attacked])
+        if table.costs:
+            shard = shards_of(clean, roles)[0]
+            out.update(_costs(table, row, roles, opened(clean.folder("images", shard))))
         for chain in (clean, *attacked):
             measures += _long(row, chain, measured(chain))
     return rows, measures
+
+
+def outcomes(
+    table: Table, row: Row, roles: Roles, clean: Measures, attacked: list[Measures]
+) -> dict[str, np.ndarray]:
+    """How right a row is about each image, (n,) in [0, 1]: `standard` and `robust`."""
+    how = evaluation(table, row, roles)
+    # What an attack says of its own success, it says of attacked images only; and without a
+    # random purifier, all rules but its own are the first.
+    rule = "average" if how.rule in ("attack", "others") else how.rule
+    standard = clean.right.get(rule, clean.right["first"])
+    each = [m.right.get(how.rule, m.right["first"]) for m in attacked]
+    if len(each) == 1 or how.minimum == "attack":
+        robust = min(each, key=np.mean)
+    else:  # what is wrong without any attack is not robust
+        robust = np.min([standard, *each], axis=0)
+    return {"standard": standard, "robust": robust}
 
 
 def _fill(
@@ -160,22 +182,24 @@ def _fill(
     attacked: list[Measures],
 ) -> None:
     """Put a row's accuracies, count and time into it."""
-    how = evaluation(table, row, roles)
-    # What an attack says of its own success, it says of attacked images only; and without a
-    # random purifier, all rules but its own are the first.
-    rule = "average" if how.rule in ("attack", "others") else how.rule
-    standard = clean.right.get(rule, clean.right["first"])
-    each = [m.right.get(how.rule, m.right["first"]) for m in attacked]
-    if len(each) == 1 or how.minimum == "attack":
-        robust = min(each, key=np.mean)
-    else:  # what is wrong without any attack is not robust
-        robust = np.min([standard, *each], axis=0)
-    for column, right in (("standard", standard), ("robust", robust)):
+    for column, right in outcomes(table, row, roles, clean, attacked).items():
         names = (column, f"{column}_low", f"{column}_high")
         out.update({k: round(v, 2) for k, v in zip(names, accuracy(right), strict=True)})
-    out["n"] = len(standard)
+        out["n"] = len(right)
     if (seconds := attacked[0].seconds_per_image) is not None:
         out["seconds_per_image"] = float(f"{seconds:.4g}")
+
+
+def _costs(table: Table, row: Row, roles: Roles, images: Stage) -> dict[str, float]:
+    """MACs and parameters of a row's restorer for one of its images; nothing without a network."""
+    name = table.role(row, "restorer")
+    spec = {} if name == NONE else roles[f"restorer {name}"]["spec"]
+    if "weights" not in spec:
+        return {}
+    from puriflow.metrics.cost import cost_of_restorer  # imports torch
+
+    cost = cost_of_restorer(name, spec, images.read("images", 0, 1).shape[-1])
+    return {"macs_g": round(cost.macs / 1e9, 2), "params_m": round(cost.parameters / 1e6, 3)}
 
 
 def _described(table: Table, row: Row, roles: Roles) -> dict[str, Any]:
@@ -230,7 +254,7 @@ def _long(row: Row, chain: Chain, found: Measures) -> list[dict[str, Any]]:
                 "accuracy": round(share, 2),
                 "accuracy_low": round(low, 2),
                 "accuracy_high": round(high, 2),
-                "cross_entropy": round(found.cross_entropy, 4),
+                "cross_entropy": round(float(found.cross_entropy.mean()), 4),
                 "mse": None if found.mse is None else float(f"{found.mse:.4g}"),
                 "seconds_per_image": found.seconds_per_image,
             }
@@ -243,6 +267,7 @@ def write_table(table: Table, roles: Roles, results: Path, out: Path, long: Path
     import pandas as pd
 
     rows, measures = build_table(table, roles, results)
-    frame = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n": "Int64", "paper_n": "Int64"})
+    columns = [*COLUMNS[:-1], *(COSTS if table.costs else ()), COLUMNS[-1]]
+    frame = pd.DataFrame(rows, columns=columns).astype({"n": "Int64", "paper_n": "Int64"})
     frame.to_csv(out, index=False)
     pd.DataFrame(measures).to_csv(long, index=False)

@@ -27,13 +27,13 @@ ROLES = {
     "classifier": "classifiers",
 }
 
-# Of `kind name`: what serves it, why it is unavailable, its note and (for a data set) its shards;
-# of `evaluation name`, its numbers.
+# Of `kind name`: what serves it, why it is unavailable, its note, (for a data set) its shards and
+# (where costs are counted, for a restorer) its specification; of `evaluation name`, its numbers.
 Roles = dict[str, dict[str, Any]]
 
 
 class Paper(BaseModel):
-    """The paper's numbers of a row, in percent; None where it has none."""
+    """The paper's numbers of a row, accuracies in percent; None where it has none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,6 +41,8 @@ class Paper(BaseModel):
     robust: float | None = Field(None, ge=0, le=100)
     n: int | None = Field(None, description="of images, where it is known")
     source: str | None = Field(None, description="whose numbers these are, if not the paper's own")
+    macs_g: float | None = Field(None, ge=0, description="of the restorer; the paper's FLOPs")
+    params_m: float | None = Field(None, ge=0, description="of the restorer")
 
 
 class Threat(BaseModel):
@@ -100,6 +102,7 @@ class Table(BaseModel):
     restorer: str = NONE
     purifier: str = NONE
     evaluation: str = "single"
+    costs: bool = Field(False, description="also count the restorers' MACs and parameters")
     rows: tuple[Row, ...] = Field(min_length=1)
 
     def role(self, row: Row, name: str) -> Any:
@@ -189,6 +192,9 @@ def served(table: Table, config: Config) -> Roles:
             roles[f"{kind} {name}"] = serving(config, f"{kind}s", name)
         name = table.role(row, "evaluation")
         roles[f"evaluation {name}"] = config.evaluation(name).model_dump()
+        restorer = table.role(row, "restorer")
+        if table.costs and restorer != NONE and unavailable(table, row, roles) is None:
+            roles[f"restorer {restorer}"]["spec"] = config.spec("restorers", restorer)
         _check_verdict(table, row, roles)
     return roles
 

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -5,7 +7,7 @@ from scipy.stats import binomtest
 from puriflow.chain import Chain, victim_name, victim_roles
 from puriflow.config import Evaluation, load_config
 from puriflow.errors import Problem
-from puriflow.measuring import Measures, _fill
+from puriflow.measuring import Measures, _costs, _fill
 from puriflow.metrics.accuracy import judged, wilson
 from puriflow.tables import Table, chains, load_table, needed, served, unavailable
 
@@ -159,6 +161,25 @@ def test_every_table_names_what_both_tracks_know(repository):
             rows = [row for row in table.run() if unavailable(table, row, roles) is None]
             assert rows, f"{file.name} on {track}"
             assert needed(table, roles)
+
+
+def test_the_costs_of_table_10_are_the_paper_s(repository):
+    """Which also says that the paper counts multiply-accumulates, at 224 pixels."""
+    table = load_table(repository / "config" / "tables" / "table10.yaml")
+    roles = served(table, load_config(repository / "config" / "paper.yaml"))
+    images = SimpleNamespace(read=lambda *_: np.zeros((1, 3, 224, 224), np.float32))
+    for row in table.rows:
+        found = _costs(table, row, roles, images)
+        assert found["macs_g"] == pytest.approx(row.paper.macs_g, rel=0.005)
+        assert found["params_m"] == pytest.approx(row.paper.params_m, rel=0.005)
+
+
+def test_without_a_network_or_without_costs_nothing_is_counted(config):
+    rows = [{"method": "a", "type": "t", "restorer": "wavelet"}, {"method": "b", "type": "t"}]
+    table = Table.model_validate(TABLE | {"rows": rows, "costs": True})
+    roles = served(table, config)
+    assert [_costs(table, row, roles, None) for row in table.rows] == [{}, {}]
+    assert not any("spec" in role for role in served(Table.model_validate(TABLE), config).values())
 
 
 @pytest.mark.parametrize(

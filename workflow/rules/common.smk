@@ -96,20 +96,25 @@ def source_of(stage):
     return orderly(manifest)
 
 
-def weights_of(*wildcards_used):
-    """The zoo's files that a stage loads: those in the cache are fetched by a rule.
+def zoo_files(specs):
+    """The zoo's files that parts load: those in the cache are fetched by a rule.
 
     They do not count as changed by their time: the version holds their published hash.
     """
+    named = [weights for spec in specs for weights in weights_in(spec)]
+    names = [w.removeprefix(PREFIX) for w in dict.fromkeys(named) if PREFIX in w]
+    for name in names:
+        what = entry(name)
+        if not (what.url or find(name, what.ready) or find(name, what.file)):
+            raise by_hand(name)
+    return [ancient(str(ready_file(name))) for name in names]
+
+
+def weights_of(*wildcards_used):
+    """The zoo's files that a stage loads."""
 
     def files(wildcards):
-        specs = {w: part_of(w, wildcards) for w in wildcards_used}
-        names = [w.removeprefix(PREFIX) for w in weights_in(specs) if PREFIX in w]
-        for name in names:
-            what = entry(name)
-            if not (what.url or find(name, what.ready) or find(name, what.file)):
-                raise by_hand(name)
-        return [ancient(str(ready_file(name))) for name in names]
+        return zoo_files(part_of(w, wildcards) for w in wildcards_used)
 
     return orderly(files)
 
@@ -143,6 +148,11 @@ def table_file(wildcards):
 def table_names():
     """All tables of config/tables."""
     return sorted(file.stem for file in TABLES.glob("*.yaml"))
+
+
+def paper_tables():
+    """The tables of accuracies that are the paper's own."""
+    return [name for name in table_names() if name.startswith("table")]
 
 
 @orderly

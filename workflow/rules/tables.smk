@@ -9,6 +9,8 @@ rule build_table:
         "logs/tables/{table}.log",
     benchmark:
         "results/benchmarks/tables/{table}.jsonl"
+    wildcard_constraints:
+        table=rf"(?!({'|'.join(timing_names())})\.)[a-z0-9-]+",
     conda:
         "../envs/puriflow.yaml"
     params:
@@ -64,3 +66,12 @@ rule draw_images:
         "Draw the images of {wildcards.table}"
     shell:
         "puriflow sheet {input.file} --out {output} --roles {params.roles:q} > {log} 2>&1"
+
+
+# The paper's tables, and no others.
+rule tables:
+    input:
+        collect("results/{table}.csv", table=paper_tables()),
+        collect("results/{table}.png", table=paper_tables()),
+        collect("results/sheets/{table}.png", table=paper_tables()),
+        collect("results/{timing}.csv", timing=timing_names()),
