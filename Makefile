@@ -5,7 +5,7 @@ READY := $(ENV)/.ready
 # Snakemake's jobs and the tests call `puriflow`, `snakemake` and `ruff` by name.
 export PATH := $(CURDIR)/$(ENV)/bin:$(PATH)
 
-.PHONY: table7 test setup clean
+.PHONY: table7 report test setup clean
 
 table7: $(READY)
 	@echo "== Table 7 of the paper, on the mini track: results/table7.csv"
@@ -13,6 +13,13 @@ table7: $(READY)
 	@python -c "import pandas as pd; t = pd.read_csv('results/table7.csv'); \
 	print(t[['method', 'n', 'standard', 'robust', 'paper_standard', 'paper_robust']].to_string(index=False))"
 	@echo "== results/table7.csv, its bars in results/table7.png, its images in results/sheets/table7.png"
+
+# Snakemake writes its report about results that are there, after the run that makes them.
+report: $(READY)
+	@echo "== everything of config/, hours on two cores: every table, picture and page, and the summary"
+	snakemake all --quiet reason
+	snakemake all --report results/report.html
+	@echo "== results/report.html, and the paper beside our results in results/summary.md"
 
 test: $(READY)
 	@echo "== tests"

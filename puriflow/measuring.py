@@ -134,14 +134,21 @@ def _squared_errors(final: Stage, clean: Stage, batch: int = 64) -> np.ndarray:
     return np.concatenate(errors)
 
 
+def measurer(
+    roles: Roles, results: Path
+) -> tuple[Callable[[str], Stage], Callable[[Chain], Measures]]:
+    """What opens a store below the results, and what measures a chain: each once."""
+    opened = cache(lambda folder: open_stage(results / folder))
+    return opened, cache(lambda chain: measure(chain, shards_of(chain, roles), opened))
+
+
 def build_table(
     table: Table, roles: Roles, results: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows of the CSV, and all measures in long form."""
     rows: list[dict[str, Any]] = []
     measures: list[dict[str, Any]] = []
-    opened = cache(lambda folder: open_stage(results / folder))  # rows share stores
-    measured = cache(lambda chain: measure(chain, shards_of(chain, roles), opened))
+    opened, measured = measurer(roles, results)  # rows share stores
     for row in table.rows:
         rows.append(out := _described(table, row, roles))
         if row.quoted is not None or unavailable(table, row, roles) is not None:

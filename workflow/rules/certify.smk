@@ -50,6 +50,7 @@ rule draw_radii:
         csv="results/certified/{curves}.csv",
         picture=report(
             "results/certified/{curves}.png",
+            caption="../report/certified.rst",
             category="certified",
             labels={"curves": "{curves}"},
         ),

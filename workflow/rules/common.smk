@@ -24,6 +24,7 @@ except Problem as problem:
     sys.exit(f"puriflow: error: {problem}")
 
 TABLES = Path("config/tables")
+TIMINGS = Path("config/timings")
 FAMILIES = {
     "dataset": "datasets",
     "attack": "attacks",
@@ -148,6 +149,11 @@ def table_file(wildcards):
 def table_names():
     """All tables of config/tables."""
     return sorted(file.stem for file in TABLES.glob("*.yaml"))
+
+
+def timing_names():
+    """All timings of config/timings."""
+    return sorted(file.stem for file in TIMINGS.glob("*.yaml"))
 
 
 def paper_tables():

@@ -3,14 +3,17 @@ rule build_table:
         file=table_file,
         stores=stores_of_table,
     output:
-        csv="results/{table}.csv",
+        csv=report(
+            "results/{table}.csv",
+            caption="../report/table.rst",
+            category="tables",
+            labels={"table": "{table}", "form": "CSV"},
+        ),
         measures="results/measures/{table}.csv",
     log:
         "logs/tables/{table}.log",
     benchmark:
         "results/benchmarks/tables/{table}.jsonl"
-    wildcard_constraints:
-        table=rf"(?!({'|'.join(timing_names())})\.)[a-z0-9-]+",
     conda:
         "../envs/puriflow.yaml"
     params:
@@ -28,7 +31,12 @@ rule plot_table:
         csv="results/{table}.csv",
         file=table_file,
     output:
-        report("results/{table}.png", category="tables", labels={"table": "{table}"}),
+        report(
+            "results/{table}.png",
+            caption="../report/picture.rst",
+            category="tables",
+            labels={"table": "{table}", "form": "picture"},
+        ),
     log:
         "logs/plots/{table}.log",
     benchmark:
@@ -50,8 +58,9 @@ rule draw_images:
     output:
         report(
             "results/sheets/{table}.png",
-            category="images",
-            labels={"table": "{table}"},
+            caption="../report/images.rst",
+            category="tables",
+            labels={"table": "{table}", "form": "images"},
         ),
     log:
         "logs/sheets/{table}.log",

@@ -1,0 +1,72 @@
+"""Documents of headings, paragraphs and tables, as Markdown or as one self-contained HTML page."""
+
+import html
+import re
+from dataclasses import dataclass
+
+STYLE = (
+    "body{font:15px/1.5 sans-serif;margin:2em;color:#222}"
+    "table{border-collapse:collapse;margin:1em 0}"
+    "td,th{border:1px solid #bbb;padding:.25em .6em;text-align:left;vertical-align:top}"
+    "th{background:#eee}"
+)
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A line above what follows; level 1 is the document's."""
+
+    text: str
+    level: int
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: its columns, and rows of as many cells."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+Block = Heading | Grid | str  # a paragraph is a str
+
+
+def as_markdown(blocks: list[Block]) -> str:
+    """Blocks as Markdown."""
+
+    def cells(row: tuple[str, ...]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+
+    lines = []
+    for block in blocks:
+        if isinstance(block, Heading):
+            lines.append(f"{'#' * block.level} {block.text}")
+        elif isinstance(block, str):
+            lines.append(block)
+        else:
+            head = [cells(block.columns), cells(("---",) * len(block.columns))]
+            lines.append("\n".join([*head, *map(cells, block.rows)]))
+    return "\n\n".join(lines) + "\n"
+
+
+def as_html(blocks: list[Block]) -> str:
+    """Blocks as one page."""
+
+    def cells(row: tuple[str, ...], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row) + "</tr>"
+
+    lines = [f'<!doctype html><html lang="en"><meta charset="utf-8"><style>{STYLE}</style>']
+    for block in blocks:
+        if isinstance(block, Heading):
+            lines.append(f"<h{block.level}>{html.escape(block.text)}</h{block.level}>")
+        elif isinstance(block, str):
+            lines.append(f"<p>{html.escape(block)}</p>")
+        else:
+            body = "\n".join(cells(row, "td") for row in block.rows)
+            lines.append(f"<table>\n{cells(block.columns, 'th')}\n{body}\n</table>")
+    return "\n".join(lines) + "\n</html>\n"
+
+
+def escaped(line: str) -> str:
+    """A line in which reStructuredText finds no inline markup."""
+    return re.sub(r"([\\*`_|<>])", r"\\\1", line)

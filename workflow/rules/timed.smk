@@ -1,0 +1,52 @@
+# What the rule of wall times looks up, beside rules/common.smk.
+from puriflow import timing as timings
+
+
+def timing_file(wildcards):
+    """The file that says what is timed."""
+    return str(TIMINGS / f"{wildcards.timing}.yaml")
+
+
+@orderly
+def roles_of_timing(wildcards):
+    """What a timing says of the roles that it names, as JSON."""
+    timing = timings.load_timing(timing_file(wildcards))
+    return json.dumps(timings.served(timing, TRACK), sort_keys=True)
+
+
+@orderly
+def images_of_timing(wildcards):
+    """The manifest of the images that are timed."""
+    timing = timings.load_timing(timing_file(wildcards))
+    folder = timings.images_folder(timing, timings.served(timing, TRACK))
+    return f"results/{folder}/manifest.json"
+
+
+def parts_of_timing(wildcards):
+    """Family and specification of everything that is timed."""
+    timing = timings.load_timing(timing_file(wildcards))
+    roles = timings.served(timing, TRACK)
+    return [
+        (FAMILIES[key.split()[0]], role["spec"])
+        for key, role in roles.items()
+        if role.get("spec")
+    ]
+
+
+@orderly
+def weights_of_timing(wildcards):
+    """The zoo's files that the timed parts load."""
+    return zoo_files(spec for _, spec in parts_of_timing(wildcards))
+
+
+@orderly
+def version_of_timing(wildcards):
+    """A hash of the code that is timed, and of the clock's."""
+    named = parts_of_timing(wildcards)
+    modules = [module for family, spec in named for module in modules_of(family, spec)]
+    return code_hash("puriflow.timing", *modules)
+
+
+def timing_options(wildcards, input):
+    """The files of times as options."""
+    return [f"--timing={file}" for file in input.timings]
