@@ -170,8 +170,8 @@ def document(sources: list[Source], results: Path) -> list[Block]:
     counted = Counter(v for name in tables for v in read_claims(results, name)["verdict"])
     blocks: list[Block] = [Heading("The paper's results and ours", 1), READING]
     if counted:
-        said = [f"{counted[verdict]} {verdict}" for verdict in (*VERDICTS.values(), NOT_MEASURED)]
-        blocks += [RULE, f"Of {counted.total()} comparisons: {', '.join(said)}."]
+        said = [f"{verdict} {counted[verdict]}" for verdict in (*VERDICTS.values(), NOT_MEASURED)]
+        blocks += [RULE, f"Verdicts on {counted.total()} comparisons: {', '.join(said)}."]
     return blocks + [block for source in sources for block in section(*source, results)]
 
 

@@ -158,7 +158,8 @@ def test_a_document_has_the_paper_beside_ours_and_the_verdicts(results):
         "Table 2: a title",
         "Table 0: a title",
     ]
-    assert "Of 2 comparisons: 1 holds, 0 does not hold, 0 not decidable, 1 not measured." in blocks
+    verdicts = "holds 1, does not hold 0, not decidable 0, not measured 1"
+    assert f"Verdicts on 2 comparisons: {verdicts}." in blocks
     grids = [block for block in blocks if isinstance(block, Grid)]
     assert [len(grid.rows) for grid in grids] == [4, 4, 2]  # Table 2 has no claims
     first, quoted = grids[1].rows[0], grids[1].rows[2]
@@ -184,7 +185,7 @@ def test_documents_are_well_formed(results, tmp_path):
         assert len(counts) == 1, block
     assert page.count("<table>") == page.count("</table>") == 3
     strict = {"report_level": 2, "halt_level": 2}
-    body = publish_parts(caption, writer="html", settings_overrides=strict)["body"]
+    body = publish_parts(caption, writer_name="html", settings_overrides=strict)["body"]
     assert "it *is* so" in body
     assert "holds at n = 6" in body
 

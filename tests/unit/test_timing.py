@@ -127,7 +127,7 @@ def test_the_command_s_csv(config, four_images, tmp_path):
     done = table[table.method == "bicubic"]
     assert ((done.q1 <= done.seconds) & (done.seconds <= done.q3)).all()
     assert (done.seconds > 0).all()
-    assert done.device.str.contains("threads").all()
+    assert done.device.str.contains("thread").all()
     assert table[table.method == "DeiT-S"].seconds.isna().all()
 
 

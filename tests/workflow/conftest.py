@@ -33,6 +33,29 @@ TABLE = {
         {"method": "others", "type": "quoted", "quoted": "them", "paper": {"standard": 95}},
     ],
 }
+CLAIMS = {
+    "claims": [
+        {
+            "table": "tabletiny",
+            "section": "0",
+            "quote": "EDSR is above all",
+            "says": [
+                {"column": "robust", "higher": "EDSR", "lower": "undefended"},
+                {"column": "cross_entropy", "higher": "undefended", "lower": "EDSR"},
+                {"column": "standard", "higher": "EDSR, adaptive", "lower": "DeiT-S"},
+            ],
+        }
+    ]
+}
+TIMING = {
+    "title": "tiny times",
+    "source": "tests",
+    "dataset": "imagenet",
+    "classifier": "resnet50",
+    "repeats": 2,
+    "paper_device": "theirs",
+    "rows": [{"method": "EDSR", "restorer": "edsr-x2", "paper": {"restore": 0.01}}],
+}
 PGD_EOT = {"kind": "pgd-eot", "eps": "4/255", "steps": 1, "draws": 2, "note": "one step"}
 
 
@@ -91,10 +114,16 @@ def make_project(folder: Path, repository: Path, network: dict) -> Project:
     config["evaluations"]["three"] = {"draws": 3, "rule": "average"}
     config["restorers"]["edsr-x2"] = {**EDSR, "weights": weights["edsr"].name}
     config["networks"]["adm"] = {**network, "weights": weights["adm"].name}
-    tables = folder / "config" / "tables"
-    tables.mkdir(parents=True)
-    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(config))
-    (tables / "tabletiny.yaml").write_text(yaml.safe_dump(TABLE))
+    written = {
+        "config": config,
+        "claims": CLAIMS,
+        "tables/tabletiny": TABLE,
+        "timings/timetiny": TIMING,
+    }
+    for name, what in written.items():
+        file = folder / "config" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump(what))
     return Project(folder, repository)
 
 

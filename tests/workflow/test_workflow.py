@@ -95,16 +95,50 @@ def test_the_pictures_are_there(built):
             assert min(picture.size) > 100
 
 
+def test_claims_are_judged_by_the_stores(built):
+    claims = pd.read_csv(built.folder / "results" / "claims" / "tabletiny.csv")
+    robust, entropy, absent = (row for _, row in claims.iterrows())
+    right = {}
+    for method, chain in [
+        ("undefended", replace(ATTACKED, restorer="none", purifier="none")),
+        ("EDSR", ATTACKED),
+    ]:
+        done = stage(built, chain, "classify")
+        right[method] = correct(done.read("logits"), done.read("label")).astype(int)
+    differences = right["EDSR"] - right["undefended"]
+    assert robust.difference == 100 * differences.mean()
+    assert (robust.wins, robust.losses) == ((differences > 0).sum(), (differences < 0).sum())
+    assert robust.verdict == "not decidable"  # four images cannot tell
+    assert entropy.wins + entropy.losses == entropy.n == 4
+    assert absent.verdict == "not measured"
+    assert "no offline stand-in" in absent.note
+
+
+def test_times_are_of_this_machine(built):
+    times = pd.read_csv(built.folder / "results" / "timetiny.csv")
+    assert list(times.part) == ["restore", "classify", "total"]
+    assert (times.seconds > 0).all()
+    assert times.device.str.contains("thread|NVIDIA").all()
+
+
+def test_the_summary_has_every_table(built):
+    text = (built.folder / "results" / "summary.md").read_text()
+    assert "## tests: a tiny table" in text
+    assert "## tests: tiny times" in text
+    assert "not measured 1." in text
+
+
 def test_a_second_run_does_nothing(built):
     assert built.planned("all") == {}
 
 
 def test_every_rule_has_left_a_log_and_a_benchmark(built):
     kinds = {"images", "attack", "restore", "purify", "classify", "evaluate"}
-    kinds |= {"tables", "plots", "sheets"}
+    kinds |= {"tables", "plots", "sheets", "timings", "claims", "pages", "summary"}
     for folder, ending in [("logs", "log"), ("results/benchmarks", "jsonl")]:
         root = built.folder / folder
-        assert {f.relative_to(root).parts[0] for f in root.rglob(f"*.{ending}")} == kinds
+        files = (f.relative_to(root).with_suffix("") for f in root.rglob(f"*.{ending}"))
+        assert {file.parts[0] for file in files} == kinds
 
 
 def test_the_chain_of_stages_equals_the_defence(built, monkeypatch):
@@ -192,7 +226,13 @@ def test_other_roles_of_the_track_do_not_rebuild_a_table(built):
         built.edit(lambda config: config["restorers"]["wavelet"].update(served_by="other"))
         changed = built.planned("all")
         changed.pop("all")
-        assert changed == {"build_table": 1, "plot_table": 1, "draw_images": 1}
+        assert changed == dict.fromkeys(
+            (
+                *("build_table", "plot_table", "draw_images"),
+                *("judge_claims", "write_page", "write_summary"),
+            ),
+            1,
+        )
     finally:
         built.config_file.write_text(before)
 
@@ -218,6 +258,11 @@ def test_a_damaged_store_stops_what_reads_it_and_is_left_alone(built):
     ("target", "options", "message"),
     [
         ("results/tabletinny.csv", [], "unknown table 'tabletinny': did you mean 'tabletiny'?"),
+        (
+            "results/claims/tinytable.csv",
+            [],
+            "unknown table 'tinytable': did you mean 'tabletiny'?",
+        ),
         (
             "results/restore/imagenet/none/none/edsr/0-of-1/manifest.json",
             [],
