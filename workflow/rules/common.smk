@@ -102,16 +102,19 @@ def weights_of(*wildcards_used):
     They do not count as changed by their time: the version holds their published hash.
     """
 
-    def files(wildcards):
-        specs = {w: part_of(w, wildcards) for w in wildcards_used}
-        names = [w.removeprefix(PREFIX) for w in weights_in(specs) if PREFIX in w]
-        for name in names:
-            what = entry(name)
-            if not (what.url or find(name, what.ready) or find(name, what.file)):
-                raise by_hand(name)
-        return [ancient(str(ready_file(name))) for name in names]
+    return orderly(
+        lambda wildcards: zoo_files({w: part_of(w, wildcards) for w in wildcards_used})
+    )
 
-    return orderly(files)
+
+def zoo_files(specs):
+    """The zoo's files that specifications name."""
+    names = [w.removeprefix(PREFIX) for w in weights_in(specs) if PREFIX in w]
+    for name in names:
+        what = entry(name)
+        if not (what.url or find(name, what.ready) or find(name, what.file)):
+            raise by_hand(name)
+    return [ancient(str(ready_file(name))) for name in dict.fromkeys(names)]
 
 
 def gpus_of(wildcard):
