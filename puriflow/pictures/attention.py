@@ -77,7 +77,7 @@ def class_names(count: int) -> Sequence[str]:
 
 
 def similarity(found: np.ndarray, reference: np.ndarray) -> float:
-    """Cosine of the angle between two maps (H, W), which are not negative: 0 to 1."""
+    """Cosine of the angle between two maps (H, W) that are not negative, 0 to 1; of no map, 0."""
     lengths = np.linalg.norm(found) * np.linalg.norm(reference)
     return float((found * reference).sum() / lengths) if lengths else 0.0
 
@@ -97,7 +97,7 @@ def draw(
             plain, over = row_of_axes[2 * column : 2 * column + 2]
             picture(plain, images[i])
             picture(over, images[i])
-            over.imshow(maps[line.label][i], alpha=0.5)
+            over.imshow(maps[line.label][i], alpha=0.5, vmin=0)
             said = of[line.label, int(sources.indices[i])]
             name = shorten(said["name"], 16, placeholder="...")
             text = f"{MARKS[said['correct']]} {name}, {100 * said['confidence']:.0f} %"
