@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from puriflow.chain import Chain, shard_names
 from puriflow.config import NONE, Config
-from puriflow.errors import unknown
+from puriflow.errors import Problem, unknown
 from puriflow.tables import load, serving
 
 FAMILIES = {
@@ -57,7 +57,7 @@ class Figure(BaseModel):
     dataset: str
     classifier: str = Field(description="the attack's victim, and whose answers are drawn")
     attack: str
-    lines: tuple[Line, ...] = Field(min_length=1)
+    lines: tuple[Line, ...] = Field(min_length=1, description="their labels differ")
     count: int | None = Field(
         None, ge=1, description="images, of the first shard; without, all of the data set"
     )
@@ -135,6 +135,13 @@ class Content(Computed):
     reference: str = Field(description="label of the line whose content distance is 1")
     panels: dict[str, str] = Field(min_length=1, description="letters and titles")
 
+    @model_validator(mode="after")
+    def _drawn(self) -> "Content":
+        for line in self.lines:
+            if line.panels is not None and not set(line.panels) <= set(self.panels):
+                raise ValueError(f"line {line.label!r} is in panels {line.panels!r}, not all there")
+        return self
+
 
 class Transition(Computed):
     """Content distance against cross-entropy on the way through a purification (Figure 5)."""
@@ -180,6 +187,8 @@ def load_figure(path: str | Path) -> Figure:
     """
     figure = load(AnyFigure, path, "figure").root
     labels = [line.label for line in figure.lines]
+    if len(set(labels)) < len(labels):
+        raise Problem(f"figure {path}: two lines have the same label")
     if (label := getattr(figure, "reference", None)) not in (None, *labels):
         raise unknown(f"line (reference in figure {path})", label, labels)
     return figure

@@ -349,6 +349,8 @@ def test_every_figure_names_what_both_tracks_know(repository):
         ({"count": 0}, "count"),
         ({"shown": [0]}, "shown"),
         ({"definition": "eq8"}, "'eq7'"),
+        ({"lines": [*LINES, LINES[0]]}, "same label"),
+        ({"lines": [LINES[0] | {"panels": "ac"}]}, "line 'AE' is in panels 'ac'"),
     ],
 )
 def test_mistakes_in_a_figure(tiny, change, message):

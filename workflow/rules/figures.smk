@@ -8,7 +8,12 @@ rule build_figure:
         stores=stores_of_figure,
         weights=weights_of_figure,
     output:
-        csv="results/{figure}.csv",
+        csv=report(
+            "results/{figure}.csv",
+            caption="../report/figure.rst",
+            category="figures",
+            labels={"figure": "{figure}", "format": "CSV"},
+        ),
         png=report(
             "results/{figure}.png",
             caption="../report/figure.rst",
