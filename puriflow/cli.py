@@ -374,6 +374,29 @@ def timing(
 
 
 @app.command()
+def figure(
+    file: Annotated[Path, typer.Argument(help="config/figures/NAME.yaml")],
+    out: Annotated[Path, typer.Option(help="the CSV behind it")],
+    picture: Annotated[list[Path], typer.Option(help=".png or .svg; again for both")],
+    results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
+    roles: Roles = None,
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Build and draw a figure from the stores of its chains."""
+    from puriflow.config import load_config
+    from puriflow.pictures.figure import load_figure, served
+
+    what = load_figure(file)
+    named = served(what, load_config(config)) if roles is None else _json(roles, "--roles")
+    with _device(gpus, threads) as device:
+        from puriflow.pictures.writing import write_figure
+
+        write_figure(what, named, results, out, picture, device)
+
+
+@app.command()
 def certify(
     source: Source,
     out: Out,

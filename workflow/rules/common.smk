@@ -97,27 +97,25 @@ def source_of(stage):
     return orderly(manifest)
 
 
-def zoo_files(specs):
-    """The zoo's files that parts load: those in the cache are fetched by a rule.
+def weights_of(*wildcards_used):
+    """The zoo's files that a stage loads: those in the cache are fetched by a rule.
 
     They do not count as changed by their time: the version holds their published hash.
     """
-    named = [weights for spec in specs for weights in weights_in(spec)]
-    names = [w.removeprefix(PREFIX) for w in dict.fromkeys(named) if PREFIX in w]
+
+    return orderly(
+        lambda wildcards: zoo_files({w: part_of(w, wildcards) for w in wildcards_used})
+    )
+
+
+def zoo_files(specs):
+    """The zoo's files that specifications name."""
+    names = [w.removeprefix(PREFIX) for w in weights_in(specs) if PREFIX in w]
     for name in names:
         what = entry(name)
         if not (what.url or find(name, what.ready) or find(name, what.file)):
             raise by_hand(name)
-    return [ancient(str(ready_file(name))) for name in names]
-
-
-def weights_of(*wildcards_used):
-    """The zoo's files that a stage loads."""
-
-    def files(wildcards):
-        return zoo_files(part_of(w, wildcards) for w in wildcards_used)
-
-    return orderly(files)
+    return [ancient(str(ready_file(name))) for name in dict.fromkeys(names)]
 
 
 def gpus_of(wildcard):

@@ -23,28 +23,24 @@ def images_of_timing(wildcards):
 
 
 def parts_of_timing(wildcards):
-    """Family and specification of everything that is timed."""
+    """The specification of everything that is timed, by `kind name`."""
     timing = timings.load_timing(timing_file(wildcards))
     roles = timings.served(timing, TRACK)
-    return [
-        (FAMILIES[key.split()[0]], role["spec"])
-        for key, role in roles.items()
-        if role.get("spec")
-    ]
+    return {key: role["spec"] for key, role in roles.items() if role.get("spec")}
 
 
 @orderly
 def weights_of_timing(wildcards):
     """The zoo's files that the timed parts load."""
-    return zoo_files(spec for _, spec in parts_of_timing(wildcards))
+    return zoo_files(parts_of_timing(wildcards))
 
 
 @orderly
 def version_of_timing(wildcards):
     """A hash of the code that is timed, and of the clock's."""
-    named = parts_of_timing(wildcards)
-    modules = [module for family, spec in named for module in modules_of(family, spec)]
-    return code_hash("puriflow.timing", *modules)
+    specs = parts_of_timing(wildcards).items()
+    named = [modules_of(FAMILIES[key.split()[0]], spec) for key, spec in specs]
+    return code_hash("puriflow.timing", *sum(named, []))
 
 
 def timing_options(wildcards, input):

@@ -1,0 +1,64 @@
+"""Content distance: how far the feature maps of two images are apart (paper, section 4.1, Eq. 7).
+
+The paper takes it from VGG-19 and cites two papers that scale it differently; which layers it
+took, and whether before or behind the ReLU, it does not say. Here the layers are those that the
+configuration's entry of `features` lists, by names that say it: of VGG-19, `conv2_2` is before the
+ReLU, `relu2_2` behind it; EfficientNet-Lite0's stages end without an activation. How it is scaled
+is the figure's `definition`. What Figure 4 normalises by is not said either; here it is the
+distance of the line that the figure names as its `reference`, layer by layer, so that what is
+drawn does not depend on the definition.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from puriflow.errors import unknown
+
+DEFINITIONS = ("eq7", "johnson", "gatys")
+
+
+def content_distance(found: Tensor, reference: Tensor, definition: str = "eq7") -> Tensor:
+    """Content distance of each image from its reference.
+
+    Args:
+        found: feature maps (N, C, H, W) of the images.
+        reference: those of the ground truth, of the same shape.
+        definition: `eq7`, the paper's: squared differences are summed over channels and averaged
+            over the H x W positions. `johnson` (Johnson et al. 2016): averaged over channels as
+            well. `gatys` (Gatys et al. 2016): half their sum over channels and positions.
+
+    Returns:
+        float64 (N,).
+
+    Raises:
+        Problem: there is no such definition.
+        ValueError: the shapes differ.
+    """
+    if definition not in DEFINITIONS:
+        raise unknown("definition of content distance", definition, DEFINITIONS)
+    if found.shape != reference.shape:
+        raise ValueError(f"feature maps {tuple(found.shape)} and {tuple(reference.shape)}")
+    channels, positions = found.shape[1], found.shape[2] * found.shape[3]
+    total = (found.double() - reference.double()).square().sum(dim=(1, 2, 3))
+    scale = {"eq7": 1 / positions, "johnson": 1 / (channels * positions), "gatys": 0.5}
+    return total * scale[definition]
+
+
+def ratio_of_means(
+    values: Sequence[float], references: Sequence[float], *, draws: int = 2000
+) -> tuple[float, float, float]:
+    """Mean of values over mean of references, of the same images, with a 95 % bootstrap interval.
+
+    Args:
+        values: (n,).
+        references: (n,), in the same order of images.
+        draws: of n images with replacement, the same ones in every call.
+    """
+    pairs = np.stack([values, references]).astype(np.float64)
+    count = pairs.shape[1]
+    drawn = np.random.default_rng(0).integers(0, count, (draws, count))
+    means = pairs[:, drawn].mean(axis=2)
+    low, high = np.percentile(means[0] / means[1], [2.5, 97.5])
+    return float(pairs[0].mean() / pairs[1].mean()), float(low), float(high)

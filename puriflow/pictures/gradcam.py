@@ -1,0 +1,54 @@
+"""Grad-CAM (Selvaraju et al. 2017), by captum: where a classifier sees a class.
+
+The paper does not say at which layer. Selvaraju et al. take the last convolutional one. Here that
+is what the network's global pooling gets, the last map of more than one pixel.
+"""
+
+import torch
+from captum.attr import LayerGradCam
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from puriflow.errors import Problem
+
+
+def last_map(classifier: nn.Module, images: Tensor) -> nn.Module:
+    """The module that gives the last feature map of more than one pixel.
+
+    Raises:
+        Problem: the classifier has no such map; a transformer's are no images.
+    """
+    found: list[nn.Module] = []
+
+    def look(module: nn.Module, _: object, out: object) -> None:
+        if isinstance(out, Tensor) and out.ndim == 4 and min(out.shape[-2:]) > 1:
+            found.append(module)
+
+    handles = [module.register_forward_hook(look) for module in classifier.modules()]
+    try:
+        with torch.no_grad():
+            classifier(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not found:
+        raise Problem("the classifier has no feature maps for Grad-CAM")
+    return found[-1]
+
+
+def grad_cam(classifier: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+    """Grad-CAM of images for classes.
+
+    Args:
+        classifier: from [0, 1] images to logits.
+        images: (N, 3, H, W).
+        classes: (N,) int64.
+
+    Returns:
+        (N, H, W), not negative: the layer's map, enlarged bilinearly; not normalised.
+    """
+    explained = LayerGradCam(classifier, last_map(classifier, images[:1]))
+    with torch.enable_grad():
+        found = explained.attribute(images, target=classes, relu_attributions=True)
+    size = images.shape[-2:]
+    return F.interpolate(found.detach(), size, mode="bilinear", align_corners=False)[:, 0]

@@ -1,0 +1,370 @@
+"""Figures from tiny stores, their numbers computed a second time from the same images."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from PIL import Image
+from scipy.special import log_softmax, softmax
+from torch import nn
+
+from puriflow import parts
+from puriflow.config import load_config
+from puriflow.diffusion.vp import diffuse
+from puriflow.errors import Problem
+from puriflow.metrics.accuracy import wilson
+from puriflow.pictures.figure import load_figure, needed, served, unavailable
+from puriflow.pictures.gradcam import grad_cam, last_map
+from puriflow.pictures.transition import as_image
+from puriflow.pictures.writing import write_figure
+from puriflow.seeding import ImageNoise
+from puriflow.stages.running import run
+from puriflow.zoo.weights import save_weights
+
+FEATURES = {"kind": "efficientnet-lite0", "layers": ["stage1", "stage3"]}
+CLASSIFIER = {"kind": "wide-resnet", "depth": 10, "width": 1}
+LABELS, INDICES = np.array([1, 5, 7]), np.array([4, 2, 9])
+CHAINS = {  # the stores below the results, whose images are random
+    "clean": "images/imagenet",
+    "AE": "attack/imagenet/pgd-linf4/resnet50",
+    "SR": "restore/imagenet/pgd-linf4/resnet50/esrgan-x2",
+    "diffusion": "purify/imagenet/pgd-linf4/resnet50/none/vpsde-t90",
+    "clean SR": "restore/imagenet/none/none/esrgan-x2",
+}
+LINES = [
+    {"label": "AE"},
+    {"label": "SR", "restorer": "esrgan-x2"},
+    {"label": "diffusion", "purifier": "vpsde-t90"},
+]
+SHARED = {
+    "title": "t",
+    "source": "tests",
+    "claim": "c",
+    "how": "h",
+    "dataset": "imagenet",
+    "classifier": "resnet50",
+    "attack": "pgd-linf4",
+    "lines": LINES,
+}
+CONTENT = SHARED | {
+    "kind": "content",
+    "features": "vgg19",
+    "definition": "johnson",
+    "reference": "AE",
+    "count": 2,
+    "panels": {"a": "one", "b": "two"},
+}
+
+
+def store(folder, array, values):
+    """A finished stage."""
+    return run(
+        folder / "0-of-1",
+        array,
+        labels=LABELS,
+        indices=INDICES,
+        made_by={"stage": "tests"},
+        # `success` is in the stores of attacks
+        compute=lambda start, stop: {array: values[start:stop], "success": LABELS[start:stop] < 6},
+        batch=3,
+    )
+
+
+class Tiny:
+    """Stores of random images, and what reads them: networks whose weights are random."""
+
+    def __init__(self, folder, repository, adm):
+        self.folder, self.results = folder, folder / "results"
+        self.config = load_config(repository / "config" / "config.yaml")
+        random = np.random.default_rng(0)
+        self.images = {}
+        for name, path in CHAINS.items():
+            self.images[name] = random.random((3, 3, 32, 32), dtype=np.float32)
+            store(self.results / path, "images", self.images[name])
+        torch.manual_seed(0)
+        files = {"classifier": folder / "c.safetensors", "network": folder / "n.safetensors"}
+        built = parts.build("classifiers", "c", {**CLASSIFIER, "weights": None})
+        save_weights(built.network, files["classifier"])
+        save_weights(parts.build("networks", "n", adm).network, files["network"])
+        network = {**adm, "weights": str(files["network"])}
+        self.specs = {
+            "classifier resnet50": {**CLASSIFIER, "weights": str(files["classifier"])},
+            "features vgg19": FEATURES,
+            "purifier vpsde-t90": {"kind": "vpsde", "network": network, "t": 20, "step": 10},
+        }
+
+    def part(self, key):
+        families = {"classifier": "classifiers", "features": "features", "purifier": "purifiers"}
+        return parts.build(families[key.split()[0]], key, self.specs[key])
+
+    def build(self, raw, name="figure"):
+        """The figure's CSV; strings that are empty stay so."""
+        file = self.folder / f"{name}.yaml"
+        file.write_text(yaml.safe_dump(raw))
+        figure = load_figure(file)
+        named = served(figure, self.config)
+        for key, spec in self.specs.items():
+            if "spec" in named.get(key, {}):
+                named[key]["spec"] = spec
+        out = self.folder / f"{name}.csv"
+        pictures = [self.folder / f"{name}{ending}" for ending in (".png", ".svg")]
+        write_figure(figure, named, self.results, out, pictures, torch.device("cpu"))
+        with Image.open(pictures[0]) as picture:
+            assert picture.width == 975  # a column of 3.25 inch at 300 dots an inch
+        return pd.read_csv(out)
+
+    def distances(self, images, layer, count):
+        """Johnson's content distance, in numpy."""
+        features = self.part("features vgg19")
+        with torch.no_grad():
+            a, b = (
+                features(torch.from_numpy(x[:count]))[layer].numpy().astype(np.float64)
+                for x in (images, self.images["clean"])
+            )
+        return ((a - b) ** 2).mean(axis=(1, 2, 3))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory, repository, tiny_adm):
+    return Tiny(tmp_path_factory.mktemp("figures"), repository, tiny_adm)
+
+
+def test_content_distance_by_layer(tiny):
+    table = tiny.build(CONTENT)
+    assert list(table["line"]) == ["AE", "SR", "diffusion"] * 2
+    assert list(table["layer"]) == ["stage1"] * 3 + ["stage3"] * 3
+    assert set(table["n"]) == {2}
+    assert set(table["features"]) == {"efficientnet-lite0"}
+    assert list(table["restorer"][:3]) == ["none", "esrgan-x2-mini", "none"]
+    for row in table.itertuples():
+        own, reference = (
+            tiny.distances(tiny.images[name], row.layer, 2).mean() for name in (row.line, "AE")
+        )
+        assert row.content_distance == pytest.approx(own, rel=1e-4)
+        assert row.normalised == pytest.approx(own / reference, rel=1e-4)
+        assert row.normalised_low <= row.normalised <= row.normalised_high
+
+
+def test_a_figure_is_the_same_file_again(tiny):
+    tiny.build(CONTENT, "one")
+    tiny.build(CONTENT, "other")
+    for ending in (".csv", ".svg"):
+        one, other = ((tiny.folder / f"{n}{ending}").read_bytes() for n in ("one", "other"))
+        assert one == other
+
+
+def test_feature_maps(tiny):
+    clean = {"label": "clean", "attack": "none"}
+    raw = {key: value for key, value in CONTENT.items() if key != "panels"}
+    raw |= {"kind": "maps", "shown": [1], "lines": [clean, *LINES]}
+    with pytest.raises(Problem, match="takes one layer"):
+        tiny.build(raw)
+    tiny.specs["features vgg19"] = FEATURES | {"layers": ["stage3"]}
+    try:
+        table = tiny.build(raw)
+    finally:
+        tiny.specs["features vgg19"] = FEATURES
+    assert list(table["line"]) == ["clean", "AE", "SR", "diffusion"]
+    assert list(table.iloc[0][["content_distance", "mse"]]) == [0, 0]
+    for row in table.itertuples():
+        images = tiny.images[row.line][:2]
+        error = ((images - tiny.images["clean"][:2]).astype(np.float64) ** 2).mean()
+        assert row.mse == pytest.approx(error, rel=1e-4)
+        expected = tiny.distances(images, "stage3", 2).mean()
+        assert row.content_distance == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_transition_of_a_purification(tiny):
+    lines = [LINES[2], LINES[2] | {"label": "both", "restorer": "esrgan-x2"}]
+    raw = {key: value for key, value in CONTENT.items() if key not in ("panels", "reference")}
+    table = tiny.build(raw | {"kind": "transition", "lines": lines})
+    way = table[table["layer"] == "stage3"]
+    purifier, classifier = tiny.part("purifier vpsde-t90"), tiny.part("classifier resnet50")
+    steps = len(purifier.times) - 1
+    back = ["diffused", *["back"] * steps, "purified"]
+    expected = {"diffusion": ["attacked", *back], "both": ["attacked", "restored", *back]}
+    for line, start in (("diffusion", "AE"), ("both", "SR")):
+        rows = way[way["line"] == line].set_index("step")
+        assert list(rows["state"]) == expected[line]
+        with torch.no_grad():
+            purified = [
+                purifier(torch.from_numpy(tiny.images[start][i : i + 1]), noise)
+                for i, noise in enumerate(ImageNoise(0, "purify", [index]) for index in INDICES[:2])
+            ]
+        ends = {"attacked": tiny.images["AE"][:2], "purified": torch.cat(purified).numpy()}
+        for state, images in ends.items():
+            row = rows[rows["state"] == state].iloc[0]
+            with torch.no_grad():
+                logits = classifier(torch.from_numpy(images)).numpy().astype(np.float64)
+            loss = -log_softmax(logits, axis=1)[range(2), LABELS[:2]].mean()
+            assert row["cross_entropy"] == pytest.approx(loss, rel=1e-4)
+            distance = tiny.distances(images, "stage3", 2).mean()
+            assert row["content_distance"] == pytest.approx(distance, rel=1e-4)
+        # the last step back ends where the purified image is, but for the contrast at t = 1e-5
+        last, end = rows["content_distance"].iloc[[-2, -1]]
+        assert last == pytest.approx(end, rel=1e-3)
+
+
+def test_a_state_is_looked_at_as_an_image():
+    image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    state = diffuse(image * 2 - 1, 300, torch.zeros_like(image))  # alpha_bar of a discrete level
+    torch.testing.assert_close(as_image(state, 0.3, image), image, rtol=0, atol=5e-3)
+    assert as_image(torch.zeros(1, 3, 16, 16), 0.1, image).shape == image.shape
+
+
+def test_rounds(tiny):
+    random = np.random.default_rng(3)
+    logits = {}
+    for restorer in ("none", "esrgan-x2"):
+        for threat in ("none/none", "pgd-linf4/resnet50"):
+            path = f"classify/imagenet/{threat}/{restorer}/none/resnet50"
+            logits[restorer, threat] = random.normal(size=(3, 10)).astype(np.float32)
+            store(tiny.results / path, "logits", logits[restorer, threat])
+    table = tiny.build(SHARED | {"kind": "rounds", "lines": LINES[:2]})
+    assert list(table["line"]) == ["AE", "SR"]
+    for row, restorer in zip(table.itertuples(), ("none", "esrgan-x2"), strict=True):
+        images = tiny.images[row.line].astype(np.float64)
+        assert row.mse == pytest.approx(((images - tiny.images["clean"]) ** 2).mean(), rel=1e-4)
+        attacked = logits[restorer, "pgd-linf4/resnet50"]
+        loss = -log_softmax(attacked.astype(np.float64), axis=1)[range(3), LABELS].mean()
+        assert row.cross_entropy == pytest.approx(loss, rel=1e-4)
+        hits = (logits[restorer, "none/none"].argmax(1) == LABELS).sum()
+        assert row.standard == pytest.approx(100 * hits / 3, rel=1e-4)
+        hits = (attacked.argmax(1) == LABELS).sum()
+        bounds = [100 * bound for bound in wilson(hits, 3)]
+        assert [row.robust_low, row.robust_high] == pytest.approx(bounds, rel=1e-4)
+
+
+@pytest.mark.parametrize("target", ["label", "predicted"])
+def test_attention(tiny, target):
+    more = {"kind": "attention", "target": target, "reference": "AE", "count": 3, "shown": [0, 2]}
+    table = tiny.build(SHARED | more)
+    assert list(table["image"]) == [*INDICES] * 3
+    assert table["cam_similarity"][:2].to_numpy() == pytest.approx(1)
+    classifier = tiny.part("classifier resnet50")
+    for name, rows in table.groupby("line"):
+        images = torch.from_numpy(tiny.images[name])
+        with torch.no_grad():
+            logits = classifier(images).numpy()
+        probabilities = softmax(logits.astype(np.float64), axis=1)
+        np.testing.assert_array_equal(rows["predicted"], logits.argmax(1))
+        np.testing.assert_allclose(rows["confidence"], probabilities.max(1), rtol=1e-4)
+        own = probabilities[range(3), LABELS]
+        np.testing.assert_allclose(rows["confidence_in_label"], own, rtol=1e-4)
+        np.testing.assert_array_equal(rows["correct"], logits.argmax(1) == LABELS)
+        classes = LABELS if target == "label" else logits.argmax(1)
+        maps = grad_cam(classifier, images, torch.from_numpy(classes)).flatten(1)
+        with torch.no_grad():
+            answers = classifier(torch.from_numpy(tiny.images["AE"])).argmax(1)
+        classes = torch.from_numpy(LABELS) if target == "label" else answers
+        truth = grad_cam(classifier, torch.from_numpy(tiny.images["AE"]), classes).flatten(1)
+        cosines = torch.cosine_similarity(maps, truth).numpy()
+        np.testing.assert_allclose(rows["cam_similarity"], cosines, atol=1e-4)
+
+
+def test_grad_cam_by_hand():
+    """Of a network whose gradient is known: two maps of a 1 x 1 convolution, pooled and weighed."""
+    convolution, linear = nn.Conv2d(3, 2, 1, bias=False), nn.Linear(2, 2, bias=False)
+    convolution.weight.data = torch.tensor([[1.0, 0, 0], [0, 1, 0]]).reshape(2, 3, 1, 1)
+    linear.weight.data = torch.tensor([[2.0, -1.0], [-3.0, 0.5]])
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network = nn.Sequential(convolution, pool, linear).requires_grad_(False)
+    images = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    found = grad_cam(network, images, torch.tensor([0, 1]))
+    red, green = images[:, 0] / 36, images[:, 1] / 36  # the pooling's gradient is 1/36
+    expected = torch.stack([2 * red[0] - green[0], -3 * red[1] + 0.5 * green[1]]).relu()
+    torch.testing.assert_close(found, expected)
+
+
+def test_grad_cam_is_taken_before_the_global_pooling():
+    classifier = parts.build("classifiers", "c", {"kind": "efficientnet-lite0"})
+    seen = []
+    classifier.network.global_pool.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    layer = last_map(classifier, images)
+    layer.register_forward_hook(lambda *call: seen.append(call[-1]))
+    with torch.no_grad():
+        classifier(images)
+    assert torch.equal(seen[-1], seen[-2])
+    with pytest.raises(Problem, match="no feature maps"):
+        last_map(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4))
+
+
+def test_a_line_that_the_track_cannot_serve_says_why(tiny):
+    lost = {"label": "lost", "restorer": "ours"}
+    raw = tiny.config.model_copy(
+        update={"restorers": tiny.config.restorers | {"ours": tiny.config.classifiers["deit-s"]}}
+    )
+    before, tiny.config = tiny.config, raw
+    try:
+        table = tiny.build(CONTENT | {"lines": [*LINES, lost]})
+        row = table.iloc[-1]
+        assert (row["line"], np.isnan(row["normalised"])) == ("lost", True)
+        assert row["note"].startswith("restorer ours: no offline")
+        # all others are compared with the line that is the reference
+        table = tiny.build(CONTENT | {"lines": [*LINES, lost], "reference": "lost"})
+        assert list(table["line"]) == ["AE", "SR", "diffusion", "lost"]
+        assert list(table.columns) == ["line", "note"]
+    finally:
+        tiny.config = before
+
+
+def test_only_the_first_shard_is_read_unless_all_images_are(repository, tmp_path):
+    config = load_config(repository / "config" / "paper.yaml")
+    (tmp_path / "content.yaml").write_text(yaml.safe_dump(CONTENT))
+    (tmp_path / "rounds.yaml").write_text(yaml.safe_dump(SHARED | {"kind": "rounds"}))
+    shards = []
+    for name in ("content", "rounds"):
+        figure = load_figure(tmp_path / f"{name}.yaml")
+        shards.append({folder.split("/")[-1] for folder in needed(figure, served(figure, config))})
+    assert shards == [{"0-of-8"}, {f"{i}-of-8" for i in range(8)}]
+
+
+def test_every_figure_names_what_both_tracks_know(repository):
+    files = sorted((repository / "config" / "figures").glob("*.yaml"))
+    assert [file.stem for file in files] == [f"figure{i}" for i in range(2, 7)]
+    for track in ("config.yaml", "paper.yaml"):
+        config = load_config(repository / "config" / track)
+        for file in files:
+            figure = load_figure(file)
+            named = served(figure, config)
+            assert all(unavailable(figure, line, named) is None for line in figure.lines)
+            assert needed(figure, named)
+            if figure.kind in ("maps", "transition"):
+                layers = named[f"features {figure.features}"]["spec"]["layers"]
+                assert len(layers) == {"maps": 1, "transition": 2}[figure.kind]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "contents"}, "'content'"),
+        ({"reference": "AF"}, "line .*did you mean 'AE'"),
+        ({"features": "vgg18"}, "unknown feature 'vgg18': did you mean 'vgg19"),
+        ({"attack": "pgd-linf5"}, "did you mean 'pgd-linf"),
+        ({"count": 0}, "count"),
+        ({"shown": [0]}, "shown"),
+        ({"definition": "eq8"}, "'eq7'"),
+        ({"lines": [*LINES, LINES[0]]}, "same label"),
+        ({"lines": [LINES[0] | {"panels": "ac"}]}, "line 'AE' is in panels 'ac'"),
+    ],
+)
+def test_mistakes_in_a_figure(tiny, change, message):
+    with pytest.raises(Problem, match=message) as caught:
+        tiny.build(CONTENT | change)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_shown_is_measured(tiny):
+    raw = SHARED | {"kind": "attention", "target": "label", "reference": "AE", "count": 3}
+    with pytest.raises(Problem, match="shown 3 is not one of its 3 images"):
+        tiny.build(raw | {"shown": [0, 3]})
+
+
+def test_reading_a_figure_imports_no_torch(repository):
+    code = "import sys, puriflow.pictures.figure; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=repository, check=True)
