@@ -112,7 +112,7 @@ def values_of(table: Table, roles: Roles, results: Path) -> Callable[[Row], Valu
         stores = [opened(clean.folder("images", shard)) for shard in shards_of(clean, roles)]
         return {
             **outcomes(table, row, roles, measured(clean), found),
-            "cross_entropy": np.max([m.cross_entropy for m in found], axis=0),
+            "cross_entropy": np.max([m.losses for m in found], axis=0),
             "index": np.concatenate([store.read("index") for store in stores]),
         }
 

@@ -58,15 +58,20 @@ class Measures:
 
     Attributes:
         right: by rule, how right the chain is about each image, (n,) in [0, 1].
-        cross_entropy: of each image, the mean over draws, (n,), in nats.
+        losses: cross-entropy of each image, the mean over draws, (n,), in nats.
         mse: of the images that are classified to the clean ones; None where they are not stored.
         seconds_per_image: of the defence alone (restore, purify and classify), for one draw.
     """
 
     right: dict[Rule, np.ndarray]
-    cross_entropy: np.ndarray
+    losses: np.ndarray
     mse: float | None
     seconds_per_image: float | None
+
+    @property
+    def cross_entropy(self) -> float:
+        """Mean over images and draws, in nats."""
+        return float(np.mean(self.losses))
 
 
 def accuracy(right: np.ndarray) -> tuple[float, float, float]:
@@ -97,7 +102,7 @@ def measure(chain: Chain, shards: list[str], opened: Callable[[str], Stage]) -> 
 
     return Measures(
         right={rule: np.concatenate([part.right[rule] for part in parts]) for rule in rules},
-        cross_entropy=np.concatenate([part.cross_entropy for part in parts]),
+        losses=np.concatenate([part.losses for part in parts]),
         mse=mean("mse"),
         seconds_per_image=mean("seconds_per_image"),
     )
@@ -119,7 +124,7 @@ def _measure_shard(chain: Chain, stages: dict[str, Stage]) -> Measures:
     final = None if several else stages[chain.before("classify")]
     return Measures(
         right=right,
-        cross_entropy=np.mean(losses, axis=0),
+        losses=np.mean(losses, axis=0),
         mse=None if final is None else _squared_errors(final, stages["images"]).mean(),
         seconds_per_image=None if None in spent else sum(spent),
     )
@@ -261,7 +266,7 @@ def _long(row: Row, chain: Chain, found: Measures) -> list[dict[str, Any]]:
                 "accuracy": round(share, 2),
                 "accuracy_low": round(low, 2),
                 "accuracy_high": round(high, 2),
-                "cross_entropy": round(float(found.cross_entropy.mean()), 4),
+                "cross_entropy": round(found.cross_entropy, 4),
                 "mse": None if found.mse is None else float(f"{found.mse:.4g}"),
                 "seconds_per_image": found.seconds_per_image,
             }
