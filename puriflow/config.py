@@ -75,6 +75,9 @@ class Evaluation(BaseModel):
 
     draws: int = Field(1, ge=1, description="fresh purifications of every image")
     rule: Rule = Field("first", description="what makes an image right")
+    clean: Rule | None = Field(
+        None, description="the same for clean images, if another; of `attack` and `others`: average"
+    )
     minimum: Literal["image", "attack"] = Field(
         "image", description="of several attacks: the worst for each image, or the lowest accuracy"
     )

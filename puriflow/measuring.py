@@ -175,7 +175,7 @@ def outcomes(
     how = evaluation(table, row, roles)
     # What an attack says of its own success, it says of attacked images only; and without a
     # random purifier, all rules but its own are the first.
-    rule = "average" if how.rule in ("attack", "others") else how.rule
+    rule = how.clean or ("average" if how.rule in ("attack", "others") else how.rule)
     standard = clean.right.get(rule, clean.right["first"])
     each = [m.right.get(how.rule, m.right["first"]) for m in attacked]
     if len(each) == 1 or how.minimum == "attack":
