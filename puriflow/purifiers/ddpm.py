@@ -65,13 +65,19 @@ def sample(
     schedule: Schedule, denoiser: Denoiser, x: Tensor, z: Tensor, i: Tensor, *, clip: bool
 ) -> Tensor:
     """The step before i, by Ho et al.'s Algorithm 2 with noise z; the last one is the mean."""
+    mean, log_variance = before(schedule, denoiser, x, i, clip=clip)
+    return mean if int(i) == 0 else mean + (0.5 * log_variance).exp() * z
+
+
+def before(
+    schedule: Schedule, denoiser: Denoiser, x: Tensor, i: Tensor, *, clip: bool
+) -> tuple[Tensor, Tensor]:
+    """Mean and log variance of the step before i."""
     sigma = torch.from_numpy(schedule.sigma)[i]
     predicted, values = denoiser.noise_and_variance(x, sigma)
     x0 = schedule.clean(x, predicted, i)
     mean = schedule.mean(x0.clamp(-1, 1) if clip else x0, x, i)
-    if int(i) == 0:
-        return mean
-    return mean + (0.5 * schedule.log_variance(values, x, i)).exp() * z
+    return mean, schedule.log_variance(values, x, i)
 
 
 def build(

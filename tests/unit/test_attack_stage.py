@@ -35,6 +35,7 @@ PURIFIERS = {
     "ode": {"t": 20, "step": 10},
     "ddpm": {"t": 20, "respacing": 100},
     "ddim": {"stages": [[10, 2, 1], [20, 2, 1]]},
+    "gdmp": {"t": 20, "respacing": 100, "rounds": 1},
     "vesde": {"t": 20, "step": 10},
     "ldsde": {"t": 20},
     "osd": {"t": 20},

@@ -7,7 +7,8 @@ from puriflow.diffusion.denoisers import SigmaDenoiser, VPDenoiser
 from puriflow.diffusion.vp import alpha_bar
 from puriflow.errors import Problem
 from puriflow.purifiers.ddim import DDIM, steps_of
-from puriflow.purifiers.ddpm import DDPM
+from puriflow.purifiers.ddpm import DDPM, before
+from puriflow.purifiers.gdmp import GDMP
 from puriflow.purifiers.ldsde import LDSDE
 from puriflow.purifiers.ode import ODE
 from puriflow.purifiers.osd import OSD
@@ -47,11 +48,58 @@ SAMPLERS = {
     "random level": lambda d: VPSDE(d, t=150, t_delta=15),
 }
 PURIFIERS = SAMPLERS | {
+    "gdmp": lambda d: gdmp(d, scale=600.0),
     "osd": lambda d: OSD(d, t=150),
     "ldsde": lambda d: LDSDE(d, t=90, sigma2=1e-3, rate=1e-2, eta=5.0),
     "scoreopt-o": lambda d: scoreopt(d, method="O"),
     "scoreopt-n": lambda d: scoreopt(d, method="N"),
 }
+
+
+def gdmp(denoiser, *, scale, diffused=True, shared=False):
+    options = {"t": 36, "rounds": 1, "clip": False}
+    return GDMP(denoiser, scale=scale, diffused=diffused, shared=shared, **options)
+
+
+def test_without_guidance_gdmp_is_ddpm():
+    images = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    found, expected = (
+        purifier(images, ImageNoise(0, "test", [5]))
+        for purifier in (
+            gdmp(NETWORKS["noise"], scale=0.0, diffused=False),
+            DDPM(NETWORKS["noise"], t=36, clip=False),
+        )
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_gdmp_is_pulled_along_the_gradient_of_the_error():
+    """One step, by the formula and autograd."""
+    purifier, i = gdmp(NETWORKS["noise"], scale=600.0), torch.tensor(20)
+    x, reference = torch.randn(2, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    x.requires_grad_()
+    error = ((x - reference) ** 2).flatten(1).mean(1).sum()
+    (gradient,) = torch.autograd.grad(-error, x)
+    mean, log_variance = before(purifier.schedule, purifier.denoiser, x, i, clip=False)
+    kept = purifier.schedule.alpha_bar[20]
+    m = (2 / 3) * (8 / 255) / 600
+    pulled = mean + log_variance.exp() * ((1 - kept) ** 0.5 / (m * kept**0.5)) * gradient
+    zero = torch.zeros_like(x)
+    torch.testing.assert_close(purifier._towards(x, zero, reference, i), pulled)
+    assert (pulled - mean).abs().max() > 1e-3
+
+
+def test_gdmp_as_published_is_weaker_for_more_batch_mates():
+    purifier = gdmp(NETWORKS["noise"], scale=600.0, shared=True)
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    together = purifier(images, ImageNoise(0, "test", [4, 5]))
+    alone = purifier(images[1:], ImageNoise(0, "test", [5]))
+    assert not torch.allclose(together[1:], alone, atol=1e-4)
+    # the whole batch at twice the scale is each image for itself
+    double = gdmp(NETWORKS["noise"], scale=1200.0, shared=True)
+    own = gdmp(NETWORKS["noise"], scale=600.0)
+    noise = [ImageNoise(0, "test", [4, 5]) for _ in range(2)]
+    torch.testing.assert_close(double(images, noise[0]), own(images, noise[1]))
 
 
 def scoreopt(denoiser, *, method="O", shared=False, **changes):
