@@ -8,6 +8,7 @@ from puriflow.defence import Defence
 from puriflow.diffusion.denoisers import SigmaDenoiser, VPDenoiser
 from puriflow.purifiers.ddim import DDIM
 from puriflow.purifiers.ddpm import DDPM
+from puriflow.purifiers.gdmp import GDMP
 from puriflow.purifiers.ldsde import LDSDE
 from puriflow.purifiers.ode import ODE
 from puriflow.purifiers.osd import OSD
@@ -53,6 +54,7 @@ PURIFIERS = {
     "ode": lambda d: ODE(d, t=10, **RESIZED),
     "ddpm": lambda d: DDPM(d, t=10, t_delta=2, **RESIZED),
     "ddpm, respaced": lambda d: DDPM(d, t=90, respacing=100, clip=False),
+    "gdmp": lambda d: GDMP(d, t=8, rounds=2, scale=60.0, diffused=True, shared=True),
     "ddpm, staged": lambda d: DDIM(d, stages=[(6, 3, 2), (10, 10, 1)], eta=1.0, **RESIZED),
     "ddim": lambda d: DDIM(d, stages=[(50, 10, 1)], eta=0.0),
     "vesde": lambda d: VESDE(d, t=10, t_delta=3, **RESIZED),
