@@ -1,26 +1,13 @@
 import pytest
 import torch
+from conftest import TinyClassifier
 from torch import nn
-from torch.nn import functional as F
 
 from puriflow.attacks.attack import Target
 from puriflow.attacks.ball import Ball
 from puriflow.attacks.bpda_eot import BPDAEOT
 from puriflow.attacks.pgd_eot import PGDEOT
 from puriflow.defence import Defence
-
-
-class TinyClassifier(nn.Module):
-    """The fixtures' own (see their notes)."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 8, 3, 2, padding=1)
-        self.conv2 = nn.Conv2d(8, 16, 3, 2, padding=1)
-        self.fc = nn.Linear(16, 10)
-
-    def forward(self, x):
-        return self.fc(F.silu(self.conv2(F.silu(self.conv1(x)))).mean((2, 3)))
 
 
 class TinyPurifier(nn.Module):
