@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import TinyClassifier
+from official import TinyClassifier
 from torch import nn
 
 from puriflow.attacks.attack import Target

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import TinyClassifier
+from official import TinyClassifier
 
 from puriflow.attacks.apgd import APGD
 from puriflow.attacks.attack import Target

@@ -1,7 +1,7 @@
 """Every shared fixture is tested."""
 
 import pytest
-from conftest import FIXTURES
+from official import FIXTURES
 
 NETWORKS = {
     *("adm", "ddpmpp", "edm", "edsr", "mdsr", "drln", "rrdbnet-x2", "rrdbnet-x4", "rrdbnet-x8"),
