@@ -1,64 +1,72 @@
-"""The paper's claims as data, config/claims.yaml, and their verdicts from the stores.
+"""The paper's claims as data, config/claims.yaml, and their verdicts.
 
-A claim is a quote and the comparisons of two rows of a table that it stands for. The two rows'
-chains are compared image by image (puriflow.metrics.paired). It *holds* if the 95 % interval of the
-difference lies on the side that the paper asserts, *does not hold* if it lies on the other side,
-and is *not decidable* otherwise.
+A claim is a quote and the comparisons that it stands for: of two rows of a table, two lines of a
+figure, or two times. These are compared image by image (puriflow.metrics.paired). A comparison
+*holds* if the 95 % interval of the difference lies on the side that the paper asserts, *does not
+hold* if it lies on the other side, and is *not decidable* otherwise; a claim is as good as its
+comparisons. What is compared comes from puriflow.evidence.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from puriflow.errors import Problem, unknown
-from puriflow.measuring import measurer, outcomes
 from puriflow.metrics.paired import compare
-from puriflow.tables import Roles, Row, Table, chains, load, shards_of, unavailable
+from puriflow.tables import load
 
-VERDICTS = {1: "holds", -1: "does not hold", 0: "not decidable"}
-NOT_MEASURED = "not measured"
+if TYPE_CHECKING:
+    from puriflow.evidence import Evidence
+
+HOLDS, FAILS, OPEN, NOT_MEASURED = "holds", "does not hold", "not decidable", "not measured"
+VERDICTS = (HOLDS, FAILS, OPEN, NOT_MEASURED)
+SIDES = {1: HOLDS, -1: FAILS, 0: OPEN}
+SHARES = ("standard", "robust", "gap", "correct")  # of images, in percent
+COUNTED = ("macs_g", "params_m")  # exact: nothing is random in them
 COLUMNS = (
-    "table",
-    "section",
-    "quote",
-    "column",
-    "higher",
-    "lower",
-    "paper_higher",
-    "paper_lower",
-    "n",
-    "ours_higher",
-    "ours_lower",
-    "difference",
-    "low",
-    "high",
-    "wins",
-    "losses",
-    "verdict",
-    "note",
+    *("about", "section", "quote", "claim_verdict"),
+    *("column", "layer", "higher", "lower", "paper_higher", "paper_lower", "paper_factor"),
+    *(
+        "n",
+        "ours_higher",
+        "ours_lower",
+        "ours_factor",
+        "difference",
+        "low",
+        "high",
+        "wins",
+        "losses",
+    ),
+    *("verdict", "note"),
 )
-Values = dict[str, np.ndarray]  # of each image: the outcomes by column, and `index`
 
 
 class Comparison(BaseModel):
-    """Which of two rows the paper says is higher, and in what."""
+    """Which of two rows, lines or times the paper says is higher, and in what."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    column: Literal["standard", "robust", "cross_entropy"]
-    higher: str = Field(description="method of a row")
-    lower: str = Field(description="method of a row")
+    column: Literal[
+        *("standard", "robust", "gap", "cross_entropy", "macs_g", "params_m"),
+        *("content_distance", "mse", "cam_similarity", "correct", "seconds"),
+    ]
+    higher: str = Field(description="method of a row, or label of a line")
+    lower: str
+    factor: float | None = Field(None, gt=1, description="how many times as high, says the paper")
+    layer: Literal["each", "first", "last"] | None = Field(
+        None, description="of a figure's feature network; `each` is a comparison for every layer"
+    )
 
 
 class Claim(BaseModel):
-    """A sentence of the paper, and what it says of a table."""
+    """A sentence of the paper, and what it says of a table, a figure, or times."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    table: str = Field(description="name of the table's file")
+    about: str = Field(description="name of the file of the table, figure or timing")
     section: str
     quote: str
     says: tuple[Comparison, ...] = Field(min_length=1)
@@ -72,64 +80,84 @@ class Claims(BaseModel):
     claims: tuple[Claim, ...]
 
 
-def load_claims(path: str | Path) -> tuple[Claim, ...]:
+def load_claims(path: str | Path, known: Iterable[str] | None = None) -> tuple[Claim, ...]:
     """Read and check a file of claims.
 
-    Raises:
-        Problem: it is missing, or says something that is not known.
-    """
-    return load(Claims, path, "claims").claims
-
-
-def row_of(table: Table, name: str, method: str) -> Row:
-    """The row of a method.
+    Args:
+        path: of the file.
+        known: names of all tables, figures and timings; None for those that are not checked.
 
     Raises:
-        Problem: there is none of that name, or several.
+        Problem: it is missing, says something that is not known, or is about something unknown.
     """
-    found = [row for row in table.rows if row.method == method]
-    if not found:
-        raise unknown(f"method of {name}", method, {row.method for row in table.rows})
-    if len(found) > 1:
-        raise Problem(f"{name} has {len(found)} rows of the method {method!r}: a claim needs one")
-    return found[0]
+    claims = load(Claims, path, "claims").claims
+    for claim in claims if known is not None else ():
+        if claim.about not in known:
+            raise unknown(f"result (about in claims {path})", claim.about, known)
+    return claims
 
 
-def not_measured(table: Table, row: Row, roles: Roles) -> str | None:
-    """Why a row has no results to compare; None if it has."""
-    if row.quoted is not None:
-        return f"{row.method} is quoted from {row.quoted}"
-    return unavailable(table, row, roles)
-
-
-def values_of(table: Table, roles: Roles, results: Path) -> Callable[[Row], Values]:
-    """A function from a row to its outcomes of each image."""
-    opened, measured = measurer(roles, results)
-
-    def values(row: Row) -> Values:
-        clean, attacked = chains(table, row, roles)
-        found = [measured(chain) for chain in attacked]
-        stores = [opened(clean.folder("images", shard)) for shard in shards_of(clean, roles)]
-        return {
-            **outcomes(table, row, roles, measured(clean), found),
-            "cross_entropy": np.max([m.losses for m in found], axis=0),
-            "index": np.concatenate([store.read("index") for store in stores]),
-        }
-
-    return values
-
-
-def verdict(said: Comparison, higher: Values, lower: Values) -> dict[str, Any]:
-    """What our results say of a comparison; accuracies in percent.
+def judge(claims: Iterable[Claim], evidence: "Evidence") -> list[dict[str, Any]]:
+    """What the evidence says of claims: a line for each comparison.
 
     Raises:
-        Problem: the two rows are not of the same images.
+        Problem: a claim names a row or line that the evidence does not know.
     """
-    if not np.array_equal(higher["index"], lower["index"]):
+    lines: list[dict[str, Any]] = []
+    for claim in claims:
+        own = [line for said in claim.says for line in _judged(said, evidence)]
+        shared = claim.model_dump(exclude={"says"})
+        shared["claim_verdict"] = overall([line["verdict"] for line in own])
+        lines += [shared | line for line in own]
+    return lines
+
+
+def overall(verdicts: list[str]) -> str:
+    """The verdict on a claim from those on its comparisons; what was not measured says nothing."""
+    measured = set(verdicts) - {NOT_MEASURED}
+    if not measured:
+        return NOT_MEASURED
+    if FAILS in measured:
+        return FAILS
+    return HOLDS if measured == {HOLDS} else OPEN
+
+
+def _judged(said: Comparison, evidence: "Evidence") -> Iterator[dict[str, Any]]:
+    """A comparison's lines: one, or one for every layer."""
+    line = said.model_dump(exclude={"factor"}) | {"paper_factor": said.factor}
+    for side in ("higher", "lower"):
+        line[f"paper_{side}"] = evidence.paper(getattr(said, side), said.column)
+    reasons = [evidence.why_not(name) for name in (said.higher, said.lower)]
+    if any(reasons):
+        note = "; ".join(filter(None, dict.fromkeys(reasons)))
+        yield line | {"verdict": NOT_MEASURED, "note": note}
+        return
+    for layer in chosen(evidence.layers(), said.layer):
+        values = [evidence.values(name, said.column, layer) for name in (said.higher, said.lower)]
+        yield line | {"layer": layer} | verdict(said, *values)
+
+
+def chosen(layers: list[str], which: str | None) -> list[str | None]:
+    """The layers that a comparison is about; one None where it is about none."""
+    if which is None:
+        return [None]
+    return {"each": layers, "first": layers[:1], "last": layers[-1:]}[which]
+
+
+def verdict(said: Comparison, higher: dict[int, float], lower: dict[int, float]) -> dict[str, Any]:
+    """What two rows' values by image say of a comparison; accuracies in percent.
+
+    Raises:
+        Problem: the two are not of the same images.
+    """
+    if list(higher) != list(lower):
         raise Problem(f"claim: {said.higher!r} and {said.lower!r} are not of the same images")
-    scale = 1 if said.column == "cross_entropy" else 100
-    first, second = higher[said.column], lower[said.column]
-    found = compare(first, second)
+    first, second = (np.array(list(values.values())) for values in (higher, lower))
+    if said.column in COUNTED:
+        return _exact(float(first[0]), float(second[0]))
+    share = said.column in SHARES
+    found = compare(first, second, skewed=not share)
+    scale = 100 if share else 1
     numbers = {
         "ours_higher": first.mean(),
         "ours_lower": second.mean(),
@@ -138,51 +166,29 @@ def verdict(said: Comparison, higher: Values, lower: Values) -> dict[str, Any]:
         "high": found.high,
     }
     return {
-        **{name: round(scale * float(value), 2) for name, value in numbers.items()},
+        **{name: float(f"{scale * float(value):.4g}") for name, value in numbers.items()},
+        "ours_factor": float(np.median(first / second)) if said.factor else None,
         "n": len(first),
         "wins": found.wins,
         "losses": found.losses,
-        "verdict": VERDICTS[found.side],
+        "verdict": SIDES[found.side],
     }
 
 
-def judge(
-    claims: tuple[Claim, ...], name: str, table: Table, roles: Roles, results: Path
-) -> list[dict[str, Any]]:
-    """The claims about a table, a line for each comparison.
-
-    Args:
-        claims: of any tables.
-        name: of this table's file, without its ending.
-        table: it.
-        roles: see `puriflow.tables.served`.
-        results: where the stores are.
-    """
-    lines = []
-    values = values_of(table, roles, results)
-    for claim in (claim for claim in claims if claim.table == name):
-        for said in claim.says:
-            rows = [row_of(table, name, method) for method in (said.higher, said.lower)]
-            paper = [getattr(row.paper, said.column, None) for row in rows]
-            line = {**claim.model_dump(exclude={"says"}), **said.model_dump()}
-            line |= {"paper_higher": paper[0], "paper_lower": paper[1]}
-            reasons = [not_measured(table, row, roles) for row in rows]
-            if any(reasons):
-                note = "; ".join(filter(None, dict.fromkeys(reasons)))
-                line |= {"verdict": NOT_MEASURED, "note": note}
-            else:
-                line |= verdict(said, *map(values, rows))
-            lines.append(line)
-    return lines
+def _exact(higher: float, lower: float) -> dict[str, Any]:
+    """The verdict on counted numbers, which have no interval."""
+    side = int(higher > lower) - int(higher < lower)
+    numbers = {"ours_higher": higher, "ours_lower": lower, "difference": higher - lower}
+    return {name: float(f"{value:.4g}") for name, value in numbers.items()} | {
+        "verdict": SIDES[side]
+    }
 
 
-def write_claims(
-    claims: tuple[Claim, ...], name: str, table: Table, roles: Roles, results: Path, out: Path
-) -> None:
-    """Write the verdicts on a table's claims as a CSV."""
+def write_claims(claims: Iterable[Claim], evidence: "Evidence", out: Path) -> None:
+    """Write the verdicts on claims as a CSV."""
     import pandas as pd
 
-    lines = judge(claims, name, table, roles, results)
+    lines = judge(claims, evidence)
     whole = dict.fromkeys(("n", "wins", "losses"), "Int64")
     out.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(lines, columns=list(COLUMNS)).astype(whole).to_csv(out, index=False)

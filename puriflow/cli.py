@@ -322,41 +322,48 @@ def _roles(roles: str | None, table: "Table", config: Path) -> dict[str, dict[st
 
 @app.command()
 def claims(
-    file: Annotated[Path, typer.Argument(help="config/tables/NAME.yaml")],
+    file: Annotated[
+        Path, typer.Argument(help="config/tables/NAME.yaml, or results/measures/NAME.csv")
+    ],
     out: Annotated[Path, typer.Option(help="the CSV")],
     claims: Annotated[Path, typer.Option(help="what the paper says")] = Path("config/claims.yaml"),
     results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
     roles: Roles = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Judge the paper's claims about a table, image by image."""
+    """Judge the paper's claims about a table, a figure or times, image by image."""
     from puriflow.claims import load_claims, write_claims
+    from puriflow.evidence import MeasuredEvidence, TableEvidence
     from puriflow.tables import load_table
 
-    what = load_table(file)
-    named = _roles(roles, what, config)
-    write_claims(load_claims(claims), file.stem, what, named, results, out)
+    said = [claim for claim in load_claims(claims) if claim.about == file.stem]
+    if file.suffix == ".csv":
+        evidence = MeasuredEvidence(file)
+    else:
+        what = load_table(file)
+        evidence = TableEvidence(file.stem, what, _roles(roles, what, config), results)
+    write_claims(said, evidence, out)
 
 
 @app.command()
 def summary(
+    files: Annotated[
+        list[Path], typer.Argument(help="config/tables/NAME.yaml, of timings/ or figures/ too")
+    ],
     out: Annotated[list[Path], typer.Option(help=".md, .html or .rst (a caption); again for more")],
-    tables: Annotated[list[Path] | None, typer.Argument(help="config/tables/NAME.yaml")] = None,
-    timing: Annotated[
-        list[Path] | None, typer.Option(help="config/timings/NAME.yaml; again for more")
-    ] = None,
     results: Annotated[Path, typer.Option(help="where the CSVs are")] = Path("results"),
 ) -> None:
     """Write the paper beside our results, with a verdict on each claim."""
     from puriflow.summary import load_sources, write_summary
 
-    write_summary(load_sources(tables or [], timing or []), results, out)
+    write_summary(load_sources(files), results, out)
 
 
 @app.command()
 def timing(
     file: Annotated[Path, typer.Argument(help="config/timings/NAME.yaml")],
     out: Annotated[Path, typer.Option(help="the CSV")],
+    measures: Annotated[Path, typer.Option(help="CSV of every repeat")],
     results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
     roles: Roles = None,
     threads: Threads = None,
@@ -370,7 +377,7 @@ def timing(
     what = load_timing(file)
     named = served(what, load_config(config)) if roles is None else _json(roles, "--roles")
     with _device(gpus, threads) as device:
-        write_times(what, named, results, out, device)
+        write_times(what, named, results, out, measures, device)
 
 
 @app.command()

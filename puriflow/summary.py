@@ -1,17 +1,19 @@
 """The paper beside our results, in words: results/summary.md, and the pages of the report.
 
-All numbers come from the CSVs of tables, of times and of claims; nothing is computed here.
+All numbers come from the CSVs of tables, times, figures and claims; nothing is computed here.
 """
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from puriflow.claims import NOT_MEASURED, VERDICTS
-from puriflow.errors import Problem
+from puriflow.config import NONE
+from puriflow.errors import Problem, unknown
 from puriflow.pages import Block, Grid, Heading, as_html, as_markdown, escaped
+from puriflow.pictures.figure import Figure, load_figure
 from puriflow.tables import Table, load_table
 from puriflow.timing import Timing, load_timing
 
@@ -23,26 +25,34 @@ READING = (
     "networks and attacks; the notes say what served here in their place."
 )
 RULE = (
-    "A claim of the paper is judged by comparing two rows image by image. It holds if the 95 % "
-    "interval of the difference lies on the side that the paper asserts, does not hold if it lies "
-    "on the other side, and is not decidable otherwise. Where every answer is right or wrong, the "
-    "interval is that of the exact McNemar test, given how many images differ; for means over "
-    "draws and for cross-entropy it is Student's. Each claim is judged by itself: of many "
-    "comparisons without a true difference, one in twenty would seem to have one."
+    "A claim of the paper is judged by comparing two rows, lines or times image by image (or "
+    "repeat by repeat). A comparison holds if the 95 % interval of the difference lies on the side "
+    "that the paper asserts, does not hold if it lies on the other side, and is not decidable "
+    "otherwise. A claim holds if all of its comparisons that were measured do, and does not hold "
+    "if one does not. Where every answer is right or wrong, the interval is that of the exact "
+    "McNemar test, given how many images differ; for means over draws it is Student's, for "
+    "cross-entropies, errors, distances and times that of Wilcoxon's signed-rank test. Each is "
+    "judged by itself: of many comparisons without a true difference, one in twenty would seem to "
+    "have one."
 )
 COSTS = {"macs_g": "GMACs", "params_m": "M parameters"}
-Source = tuple[str, Table | Timing]  # of a file: its name without ending, and what it says
+KINDS = {"tables": load_table, "timings": load_timing, "figures": load_figure}  # by folder
+What = Table | Timing | Figure
+Source = tuple[str, What]  # of a file: its name without ending, and what it says
 Line = dict[str, Any]  # of a CSV
 
 
-def load_sources(tables: Iterable[Path], timings: Iterable[Path]) -> list[Source]:
-    """Read the files of tables and of times, in the order of the paper.
+def load_sources(files: Iterable[Path]) -> list[Source]:
+    """Read files of tables, timings and figures, in the order of the paper.
 
     Raises:
-        Problem: one is missing, or says something that is not known.
+        Problem: one is missing, says something that is not known, or lies in no such folder.
     """
-    found: list[Source] = [(file.stem, load_table(file)) for file in tables]
-    found += [(file.stem, load_timing(file)) for file in timings]
+    found: list[Source] = []
+    for file in files:
+        if file.parent.name not in KINDS:
+            raise unknown(f"kind of result (folder of {file})", file.parent.name, KINDS)
+        found.append((file.stem, KINDS[file.parent.name](file)))
     return sorted(found, key=lambda source: _order(source[0]))
 
 
@@ -67,7 +77,7 @@ def read_csv(path: Path) -> "pd.DataFrame":
 
 
 def read_claims(results: Path, name: str) -> "pd.DataFrame":
-    """The verdicts on a table's claims."""
+    """The verdicts on the claims about a table, a figure or times."""
     return read_csv(results / "claims" / f"{name}.csv")
 
 
@@ -79,6 +89,11 @@ def text(value: object) -> str:
 def number(value: float, digits: int = 2) -> str:
     """A number as text; nothing for none."""
     return "" if value != value else f"{value:.{digits}f}"
+
+
+def short(value: float) -> str:
+    """A number to four digits; nothing for none."""
+    return "" if value != value else f"{value:.4g}"
 
 
 def seconds(value: float) -> str:
@@ -120,58 +135,97 @@ def timing_grid(rows: "pd.DataFrame") -> Grid:
 
 
 def claims_grid(rows: "pd.DataFrame") -> Grid:
-    """Claims with their verdicts."""
-    columns = ("the paper says", "that is", "its numbers", "our difference", "images", "verdict")
+    """Claims with their verdicts: a line for each claim, and below it one for each comparison."""
+    columns = ("the paper says", "its numbers", "our difference", "images", "verdict")
     lines = []
-    for row in rows.to_dict("records"):
-        paper = [number(row[f"paper_{side}"]) for side in ("higher", "lower")]
-        line = (
-            f"\u201c{row['quote']}\u201d ({row['section']})",
-            compared(row),
-            " against ".join(filter(None, paper)),
-            interval(row["difference"], row["low"], row["high"]),
-            "" if row["wins"] != row["wins"] else f"{row['wins']:.0f} for, {row['losses']:.0f} not",
-            judgement(row),
-        )
-        lines.append(line)
+    for claim in claims_of(rows):
+        lines.append((claim.said, "", "", "", claim.verdict))
+        for row in claim.lines:
+            paper = [number(row[f"paper_{side}"]) for side in ("higher", "lower")]
+            ours = interval(row["difference"], row["low"], row["high"], short)
+            if row["paper_factor"] == row["paper_factor"]:
+                paper.append(f"{row['paper_factor']:.0f} times")
+                ours = f"{ours}, {row['ours_factor']:.0f} times"
+            lines.append((compared(row), ", ".join(filter(None, paper)), ours, *seen(row)))
     return Grid(columns, tuple(lines))
 
 
+class Judged(NamedTuple):
+    """A claim of a CSV: what it says, the verdict with its count, and its comparisons."""
+
+    said: str
+    verdict: str
+    lines: list[Line]
+
+
+def claims_of(rows: "pd.DataFrame") -> list[Judged]:
+    """The claims of a CSV, in its order."""
+    found = []
+    for (section, quote), own in rows.groupby(["section", "quote"], sort=False):
+        verdicts = Counter(own["verdict"])
+        counted = [f"{verdicts[v]} {v}" for v in VERDICTS if verdicts[v]]
+        said = f"\u201c{quote}\u201d ({section})"
+        verdict = f"{own['claim_verdict'].iloc[0]} ({', '.join(counted)})"
+        found.append(Judged(said, verdict, own.to_dict("records")))
+    return found
+
+
 def compared(row: Line) -> str:
-    """What a claim compares."""
-    return f"{row['column'].replace('_', '-')}: {row['higher']} above {row['lower']}"
+    """What a comparison compares."""
+    what = row["column"].replace("_", "-")
+    at = f" in {layer}" if (layer := text(row["layer"])) else ""
+    return f"{what}{at}: {row['higher']} above {row['lower']}"
 
 
-def judgement(row: Line) -> str:
-    """A verdict with what it rests on."""
+def seen(row: Line) -> tuple[str, str]:
+    """How many images speak for a comparison, and the verdict with what it rests on."""
     if row["verdict"] == NOT_MEASURED:
-        return f"{NOT_MEASURED}: {row['note']}"
-    return f"{row['verdict']} at n = {row['n']:.0f}"
+        return "", f"{NOT_MEASURED}: {row['note']}"
+    if row["n"] != row["n"]:  # counted
+        return "", row["verdict"]
+    speaking = f"{row['wins']:.0f} for, {row['losses']:.0f} not"
+    return speaking, f"{row['verdict']} at n = {row['n']:.0f}"
 
 
-def section(name: str, what: Table | Timing, results: Path) -> list[Block]:
-    """The blocks of one table, or of one file of times."""
+def served_by(rows: "pd.DataFrame") -> str:
+    """What served the roles of a figure, from its CSV."""
+    kinds = ("dataset", "classifier", "features", "attack", "restorer", "purifier")
+    named = {kind: sorted(set(rows[kind].dropna()) - {NONE}) for kind in kinds if kind in rows}
+    said = (f"{kind} {', '.join(names)}" for kind, names in named.items() if names)
+    notes = dict.fromkeys(rows["note"].dropna()) if "note" in rows else {}
+    return ". ".join(["Served by " + "; ".join(said), *notes]) + "."
+
+
+def section(name: str, what: What, results: Path) -> list[Block]:
+    """The blocks of one table, of one file of times, or of one figure."""
     rows = read_csv(results / f"{name}.csv")
-    heading = Heading(f"{what.source}: {what.title}", 2)
+    blocks: list[Block] = [Heading(f"{what.source}: {what.title}", 2)]
     if isinstance(what, Timing):
         devices = ", ".join(rows["device"].dropna().unique()) or "nothing"
         said = (
             f"Medians of {what.repeats} repeats after {what.warmup} of warm-up, an image at a "
             f"time, on {devices}. The paper's: {what.paper_device}."
         )
-        return [heading, said, timing_grid(rows)]
+        blocks += [said, timing_grid(rows)]
+    elif isinstance(what, Figure):
+        blocks += [f"The paper: {what.claim}", f"Here: {what.how} {served_by(rows)}"]
+    else:
+        blocks.append(table_grid(rows))
     claims = read_claims(results, name)
-    return [heading, table_grid(rows), *([claims_grid(claims)] if len(claims) else [])]
+    return [*blocks, *([claims_grid(claims)] if len(claims) else [])]
 
 
 def document(sources: list[Source], results: Path) -> list[Block]:
-    """All tables and times, after the number of verdicts."""
-    tables = [name for name, what in sources if isinstance(what, Table)]
-    counted = Counter(v for name in tables for v in read_claims(results, name)["verdict"])
+    """All results, after the number of verdicts."""
+    rows = [read_claims(results, name) for name, _ in sources]
+    claims = Counter(claim.lines[0]["claim_verdict"] for own in rows for claim in claims_of(own))
+    comparisons = Counter(verdict for own in rows for verdict in own["verdict"])
     blocks: list[Block] = [Heading("The paper's results and ours", 1), READING]
-    if counted:
-        said = [f"{verdict} {counted[verdict]}" for verdict in (*VERDICTS.values(), NOT_MEASURED)]
-        blocks += [RULE, f"Verdicts on {counted.total()} comparisons: {', '.join(said)}."]
+    if claims:
+        blocks.append(RULE)
+    for what, counted in (("claims", claims), ("comparisons", comparisons)):
+        said = ", ".join(f"{verdict} {counted[verdict]}" for verdict in VERDICTS)
+        blocks += [f"Verdicts on {counted.total()} {what}: {said}."] if counted else []
     return blocks + [block for source in sources for block in section(*source, results)]
 
 
@@ -179,16 +233,19 @@ def caption(sources: list[Source], results: Path) -> str:
     """Titles, the paper's claims and our verdicts as reStructuredText."""
     lines = []
     for name, what in sources:
-        lines += [escaped(f"{what.source}: {what.title}."), ""]
-        if isinstance(what, Table):
-            for row in read_claims(results, name).to_dict("records"):
-                said = f"The paper ({row['section']}): \u201c{row['quote']}\u201d."
-                lines.append(f"- {escaped(f'{said} Ours, {compared(row)}: {judgement(row)}.')}")
+        lines += [f"**{escaped(f'{what.source}: {what.title}')}**", ""]
+        if isinstance(what, Figure):
+            said = f"{what.how} {served_by(read_csv(results / f'{name}.csv'))}"
+            lines += [f"**The paper:** {escaped(what.claim)}", "", f"**Here:** {escaped(said)}", ""]
+        for claim in claims_of(read_claims(results, name)):
+            lines += [f"- The paper: {escaped(claim.said)}. Ours: {escaped(claim.verdict)}.", ""]
+            lines += [f"  - {escaped(f'{compared(r)}: {seen(r)[1]}')}" for r in claim.lines]
+            lines.append("")
     return "\n".join(lines) + "\n"
 
 
 def write_summary(sources: list[Source], results: Path, outs: Iterable[Path]) -> None:
-    """Write tables and times as each of `outs`: .md, .html, or .rst for the caption.
+    """Write results as each of `outs`: .md, .html, or .rst for the caption.
 
     Raises:
         Problem: another ending, or a CSV that is missing.

@@ -40,6 +40,8 @@ COLUMNS = (
     "paper_device",
     "note",
 )
+# Of the CSV of all repeats, by which claims are judged; a line is "METHOD, PART".
+MEASURES = ("line", "layer", "index", "metric", "value", "paper", "note")
 Step = Callable[["torch.Tensor", int], "torch.Tensor"]  # of an image (1, 3, H, W) and its index
 Clock = Callable[[], float]  # in seconds
 
@@ -197,6 +199,20 @@ def described(
         yield out
 
 
+def repeats_of(
+    timing: Timing, row: Row, roles: Roles, times: dict[str, np.ndarray] | None
+) -> Iterator[dict[str, Any]]:
+    """Lines of the CSV of all repeats; of a row that is not served, one for each part."""
+    paper = row.paper.model_dump()
+    for part in [*timing.chain(row), TOTAL]:
+        line = {"line": f"{row.method}, {part}", "metric": "seconds", "paper": paper[part]}
+        if times is None:
+            yield line | {"note": unavailable(timing, row, roles)}
+        else:
+            for repeat, seconds in enumerate(times[part]):
+                yield line | {"index": repeat, "value": float(f"{seconds:.4g}")}
+
+
 def device_name(device: "torch.device") -> str:
     """The device in words: the GPU's name, or the processor's with the number of threads."""
     import torch
@@ -224,9 +240,9 @@ def waiting_clock(device: "torch.device") -> Clock:
 
 
 def write_times(
-    timing: Timing, roles: Roles, results: Path, out: Path, device: "torch.device"
+    timing: Timing, roles: Roles, results: Path, out: Path, measures: Path, device: "torch.device"
 ) -> None:
-    """Time a file's chains on `device`, and write its CSV."""
+    """Time a file's chains on `device`, and write its CSV and that of all repeats."""
     import pandas as pd
     import torch
 
@@ -247,10 +263,12 @@ def write_times(
             taken = sample(chains, images, timing.repeats, timing.warmup, waiting_clock(device))
         times = {timing.rows.index(row): found for row, found in zip(rows, taken, strict=True)}
     name = device_name(device)
-    lines = [
-        line
-        for i, row in enumerate(timing.rows)
-        for line in described(timing, row, roles, times.get(i), name)
-    ]
+    lines, every = [], []
+    for i, row in enumerate(timing.rows):
+        lines += described(timing, row, roles, times.get(i), name)
+        every += repeats_of(timing, row, roles, times.get(i))
     frame = pd.DataFrame(lines, columns=list(COLUMNS)).astype({"repeats": "Int64"})
     frame.to_csv(out, index=False)
+    pd.DataFrame(every, columns=list(MEASURES)).astype({"index": "Int64"}).to_csv(
+        measures, index=False
+    )

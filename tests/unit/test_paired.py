@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from scipy.stats import binomtest, ttest_rel
+from scipy.stats import binomtest, ttest_rel, wilcoxon
 
-from puriflow.metrics.paired import compare, discordant_interval
+from puriflow.metrics.paired import compare, discordant_interval, signed_rank_quantile
 
 TEN = [(wins, 10 - wins) for wins in range(11)]
 
@@ -68,3 +68,34 @@ def test_the_interval_covers():
         low, high = discordant_interval(int(wins), 15 - int(wins), 30)
         seen.append(low <= truth * 15 / 30 <= high)
     assert np.mean(seen) >= 0.95
+
+
+@pytest.mark.parametrize("count", [6, 8, 20, 40])
+def test_skewed_outcomes_take_the_signed_rank_test(count):
+    """The interval lies on one side of a shift exactly where the test rejects that shift."""
+    differences = np.random.default_rng(count).standard_exponential(count) ** 3
+    found = compare(differences, np.zeros(count), skewed=True)
+    inside, outside = 1e-9, -1e-9
+    for bound, sign in ((found.low, 1), (found.high, -1)):
+        for way, rejected in ((inside, False), (outside, True)):
+            shifted = differences - (bound + sign * way)
+            assert (wilcoxon(shifted, method="exact").pvalue < 0.05) == rejected
+    assert found.low < found.difference < found.high
+
+
+def test_one_image_does_not_drown_the_others():
+    differences = np.array([1.0] * 19 + [60])
+    found = compare(differences, np.zeros(20), skewed=True)
+    assert (found.difference, found.side, found.wins) == (1, 1, 20)
+    assert compare(differences, np.zeros(20)).side == 0
+
+
+def test_five_images_cannot_decide():
+    assert compare(np.arange(1.0, 6), np.zeros(5), skewed=True).side == 0
+    assert compare(np.arange(1.0, 7), np.zeros(6), skewed=True).side == 1
+
+
+def test_the_normal_quantile_continues_the_exact_one():
+    exact = np.array([signed_rank_quantile(n, 0.025) for n in (49, 50)])
+    beyond = signed_rank_quantile(51, 0.025)
+    assert abs(beyond - (2 * exact[1] - exact[0])) <= 2

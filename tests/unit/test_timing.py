@@ -13,6 +13,7 @@ from puriflow.seeding import derive
 from puriflow.tables import load
 from puriflow.timing import (
     COLUMNS,
+    MEASURES,
     Timing,
     described,
     images_folder,
@@ -120,7 +121,8 @@ def test_the_command_s_csv(config, four_images, tmp_path):
     folder = tmp_path / images_folder(timing, roles)
     folder.parent.mkdir(parents=True)
     folder.symlink_to(four_images.folder)
-    write_times(timing, roles, tmp_path, tmp_path / "t.csv", torch.device("cpu"))
+    files = (tmp_path / "t.csv", tmp_path / "measures.csv")
+    write_times(timing, roles, tmp_path, *files, torch.device("cpu"))
     table = pd.read_csv(tmp_path / "t.csv")
     assert tuple(table.columns) == COLUMNS
     assert list(table.part) == ["restore", "classify", "total", "classify", "total"]
@@ -129,6 +131,15 @@ def test_the_command_s_csv(config, four_images, tmp_path):
     assert (done.seconds > 0).all()
     assert done.device.str.contains("thread").all()
     assert table[table.method == "DeiT-S"].seconds.isna().all()
+
+    every = pd.read_csv(files[1])
+    assert tuple(every.columns) == MEASURES
+    restored = every[every.line == "bicubic, restore"]
+    assert list(restored["index"]) == list(range(timing.repeats))
+    assert restored["value"].median() == pytest.approx(done.seconds.iloc[0], rel=1e-3)
+    assert (restored["paper"] == 0.01).all()
+    (absent, _) = every[every.line.str.startswith("DeiT-S")].to_dict("records")
+    assert "no offline stand-in" in absent["note"]
 
 
 def test_the_purifier_is_given_each_image_s_noise(config):

@@ -36,7 +36,7 @@ TABLE = {
 CLAIMS = {
     "claims": [
         {
-            "table": "tabletiny",
+            "about": "tabletiny",
             "section": "0",
             "quote": "EDSR is above all",
             "says": [
@@ -44,8 +44,38 @@ CLAIMS = {
                 {"column": "cross_entropy", "higher": "undefended", "lower": "EDSR"},
                 {"column": "standard", "higher": "EDSR, adaptive", "lower": "DeiT-S"},
             ],
-        }
+        },
+        {
+            "about": "figuretiny",
+            "section": "1",
+            "quote": "a wavelet is nearer to the truth",
+            "says": [
+                {"column": "content_distance", "layer": "each", "higher": "AE", "lower": "wavelet"}
+            ],
+        },
+        {
+            "about": "timetiny",
+            "section": "2",
+            "quote": "it is fast",
+            "says": [{"column": "seconds", "higher": "EDSR, classify", "lower": "EDSR, restore"}],
+        },
     ]
+}
+FIGURE = {
+    "kind": "content",
+    "title": "a tiny figure",
+    "source": "Figure 0",
+    "claim": "the paper's *words*",
+    "how": "ours.",
+    "dataset": "imagenet",
+    "classifier": "resnet50",
+    "attack": "pgd-linf4",
+    "features": "vgg19",
+    "definition": "eq7",
+    "reference": "AE",
+    "count": 2,
+    "panels": {"a": "tiny"},
+    "lines": [{"label": "AE"}, {"label": "wavelet", "restorer": "wavelet"}],
 }
 TIMING = {
     "title": "tiny times",
@@ -119,6 +149,7 @@ def make_project(folder: Path, repository: Path, network: dict) -> Project:
         "claims": CLAIMS,
         "tables/tabletiny": TABLE,
         "timings/timetiny": TIMING,
+        "figures/figuretiny": FIGURE,
     }
     for name, what in written.items():
         file = folder / "config" / f"{name}.yaml"

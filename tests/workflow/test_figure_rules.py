@@ -1,31 +1,11 @@
 """The rule of figures, on the tiny track."""
 
 import pandas as pd
-import yaml
 
-FIGURE = {
-    "kind": "content",
-    "title": "a tiny figure",
-    "source": "tests",
-    "claim": "the paper's",
-    "how": "ours",
-    "dataset": "imagenet",
-    "classifier": "resnet50",
-    "attack": "pgd-linf4",
-    "features": "vgg19",
-    "definition": "eq7",
-    "reference": "AE",
-    "count": 2,
-    "panels": {"a": "tiny"},
-    "lines": [{"label": "AE"}, {"label": "wavelet", "restorer": "wavelet"}],
-}
 TARGETS = [f"results/figuretiny.{ending}" for ending in ("csv", "png", "svg")]
 
 
 def test_a_figure_is_built_with_what_is_missing_and_again_for_other_layers(empty):
-    folder = empty.folder / "config" / "figures"
-    folder.mkdir()
-    (folder / "figuretiny.yaml").write_text(yaml.safe_dump(FIGURE))
     empty.snakemake(*TARGETS)
     table = pd.read_csv(empty.folder / TARGETS[0])
     assert list(table["line"]) == ["AE", "wavelet"] * 5

@@ -125,6 +125,7 @@ def test_the_summary_has_every_table(built):
     text = (built.folder / "results" / "summary.md").read_text()
     assert "## tests: a tiny table" in text
     assert "## tests: tiny times" in text
+    assert "## Figure 0: a tiny figure" in text
     assert "not measured 1." in text
 
 
@@ -134,7 +135,7 @@ def test_a_second_run_does_nothing(built):
 
 def test_every_rule_has_left_a_log_and_a_benchmark(built):
     kinds = {"images", "attack", "restore", "purify", "classify", "evaluate"}
-    kinds |= {"tables", "plots", "sheets", "timings", "claims", "pages", "summary"}
+    kinds |= {"tables", "plots", "sheets", "figures", "timings", "claims", "pages", "summary"}
     for folder, ending in [("logs", "log"), ("results/benchmarks", "jsonl")]:
         root = built.folder / folder
         files = (f.relative_to(root).with_suffix("") for f in root.rglob(f"*.{ending}"))
@@ -229,7 +230,7 @@ def test_other_roles_of_the_track_do_not_rebuild_a_table(built):
         assert changed == dict.fromkeys(
             (
                 *("build_table", "plot_table", "draw_images"),
-                *("judge_claims", "write_page", "write_summary"),
+                *("judge_table", "write_page", "write_summary", "report"),
             ),
             1,
         )

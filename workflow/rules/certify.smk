@@ -52,7 +52,7 @@ rule draw_radii:
             "results/certified/{curves}.png",
             caption="../report/certified.rst",
             category="certified",
-            labels={"curves": "{curves}"},
+            labels={"result": "{curves}", "form": "picture"},
         ),
     log:
         "logs/certified/{curves}.log",

@@ -36,13 +36,6 @@ def roles_of_figure(wildcards):
 
 
 @orderly
-def caption_of_figure(wildcards):
-    """What the report says of a figure."""
-    figure = figures.load_figure(figure_file(wildcards))
-    return {"claim": figure.claim, "how": figure.how}
-
-
-@orderly
 def weights_of_figure(wildcards):
     """The zoo's files that a figure loads."""
     return zoo_files(figures.specs_of(named_in(wildcards)))

@@ -12,20 +12,16 @@ rule build_figure:
             "results/{figure}.csv",
             caption="../report/figure.rst",
             category="figures",
-            labels={"figure": "{figure}", "format": "CSV"},
+            labels={"result": "{figure}", "form": "CSV"},
         ),
         png=report(
             "results/{figure}.png",
             caption="../report/figure.rst",
             category="figures",
-            labels={"figure": "{figure}", "format": "PNG"},
+            labels={"result": "{figure}", "form": "picture"},
         ),
-        svg=report(
-            "results/{figure}.svg",
-            caption="../report/figure.rst",
-            category="figures",
-            labels={"figure": "{figure}", "format": "SVG"},
-        ),
+        svg="results/{figure}.svg",
+        measures="results/measures/{figure}.csv",
     log:
         "logs/figures/{figure}.log",
     benchmark:
@@ -39,7 +35,6 @@ rule build_figure:
         runtime=240,
     params:
         roles=roles_of_figure,
-        figure=caption_of_figure,
         version=version_of_figure,
     message:
         "Draw {wildcards.figure}"

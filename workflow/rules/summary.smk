@@ -1,11 +1,12 @@
 # Verdicts on the paper's claims, and the pages that hold the paper beside our results.
-CLAIMS = "config/claims.yaml"
+include: "summed.smk"
 
 
-rule judge_claims:
+rule judge_table:
     input:
         file=table_file,
-        claims=CLAIMS,
+        claims=claims_file,
+        csv="results/{table}.csv",
         stores=stores_of_table,
     output:
         "results/claims/{table}.csv",
@@ -17,7 +18,7 @@ rule judge_claims:
         "../envs/puriflow.yaml"
     params:
         roles=roles_of_table,
-        version=code_hash("puriflow.claims"),
+        version=code_hash("puriflow.claims", "puriflow.evidence"),
     message:
         "Judge the paper's claims about {wildcards.table}"
     shell:
@@ -25,71 +26,70 @@ rule judge_claims:
         " --roles {params.roles:q} > {log} 2>&1"
 
 
+# Of figures and times, whose values by image or repeat lie beside their CSV.
+rule judge_measured:
+    input:
+        measures="results/measures/{measured}.csv",
+        claims=claims_file,
+    output:
+        "results/claims/{measured}.csv",
+    log:
+        "logs/claims/{measured}.log",
+    benchmark:
+        "results/benchmarks/claims/{measured}.jsonl"
+    wildcard_constraints:
+        measured=MEASURED,
+    conda:
+        "../envs/puriflow.yaml"
+    params:
+        version=code_hash("puriflow.claims", "puriflow.evidence"),
+    message:
+        "Judge the paper's claims about {wildcards.measured}"
+    shell:
+        "puriflow claims {input.measures} --claims {input.claims} --out {output} > {log} 2>&1"
+
+
 rule write_page:
     input:
-        file=table_file,
-        csv="results/{table}.csv",
-        claims="results/claims/{table}.csv",
+        file=file_of_result,
+        csv="results/{result}.csv",
+        claims="results/claims/{result}.csv",
     output:
         page=report(
-            "results/pages/{table}.html",
+            "results/pages/{result}.html",
             caption="../report/page.rst",
-            category="tables",
-            labels={"table": "{table}", "form": "page"},
+            category=category_of_result,
+            labels={"result": "{result}", "form": "page"},
         ),
-        caption="results/pages/{table}.rst",
+        caption="results/pages/{result}.rst",
     log:
-        "logs/pages/{table}.log",
+        "logs/pages/{result}.log",
     benchmark:
-        "results/benchmarks/pages/{table}.jsonl"
+        "results/benchmarks/pages/{result}.jsonl"
+    wildcard_constraints:
+        result=r"[a-z0-9-]+",
     conda:
         "../envs/puriflow.yaml"
     params:
         version=code_hash("puriflow.summary"),
     message:
-        "Write the page of {wildcards.table}"
+        "Write the page of {wildcards.result}"
     shell:
         "puriflow summary {input.file} --out {output.page} --out {output.caption} > {log} 2>&1"
 
 
-rule write_timing_page:
-    input:
-        file=timing_file,
-        csv="results/{timing}.csv",
-    output:
-        report(
-            "results/pages/{timing}.html",
-            caption="../report/timing.rst",
-            category="tables",
-            labels={"table": "{timing}", "form": "page"},
-        ),
-    log:
-        "logs/pages/{timing}.log",
-    benchmark:
-        "results/benchmarks/pages/{timing}.jsonl"
-    conda:
-        "../envs/puriflow.yaml"
-    params:
-        version=code_hash("puriflow.summary"),
-    message:
-        "Write the page of {wildcards.timing}"
-    shell:
-        "puriflow summary --timing {input.file} --out {output} > {log} 2>&1"
-
-
 rule write_summary:
     input:
-        tables=collect("config/tables/{table}.yaml", table=paper_tables()),
-        timings=collect("config/timings/{timing}.yaml", timing=timing_names()),
-        csvs=collect("results/{table}.csv", table=[*paper_tables(), *timing_names()]),
-        claims=collect("results/claims/{table}.csv", table=paper_tables()),
+        files=[result_file(name) for name in paper_results()],
+        csvs=collect("results/{result}.csv", result=paper_results()),
+        claims=collect("results/claims/{result}.csv", result=paper_results()),
     output:
         markdown="results/summary.md",
         page=report(
             "results/summary.html",
             caption="../report/summary.rst",
             category="summary",
-            labels={"table": "all", "form": "page"},
+            labels={"result": "all", "form": "page"},
         ),
     log:
         "logs/summary.log",
@@ -98,10 +98,8 @@ rule write_summary:
     conda:
         "../envs/puriflow.yaml"
     params:
-        timings=timing_options,
         version=code_hash("puriflow.summary"),
     message:
         "Write the paper beside our results"
     shell:
-        "puriflow summary {input.tables} {params.timings}"
-        " --out {output.markdown} --out {output.page} > {log} 2>&1"
+        "puriflow summary {input.files} --out {output.markdown} --out {output.page} > {log} 2>&1"

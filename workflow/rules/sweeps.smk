@@ -11,20 +11,15 @@ rule build_sweep:
             "results/sweeps/{sweep}.csv",
             caption="../report/sweep.rst",
             category="sweeps",
-            labels={"sweep": "{sweep}", "format": "CSV"},
+            labels={"result": "{sweep}", "form": "CSV"},
         ),
         png=report(
             "results/sweeps/{sweep}.png",
             caption="../report/sweep.rst",
             category="sweeps",
-            labels={"sweep": "{sweep}", "format": "PNG"},
+            labels={"result": "{sweep}", "form": "picture"},
         ),
-        svg=report(
-            "results/sweeps/{sweep}.svg",
-            caption="../report/sweep.rst",
-            category="sweeps",
-            labels={"sweep": "{sweep}", "format": "SVG"},
-        ),
+        svg="results/sweeps/{sweep}.svg",
     log:
         "logs/sweeps/{sweep}.log",
     benchmark:

@@ -6,8 +6,8 @@ rule build_table:
         csv=report(
             "results/{table}.csv",
             caption="../report/table.rst",
-            category="tables",
-            labels={"table": "{table}", "form": "CSV"},
+            category=category_of_result,
+            labels={"result": "{table}", "form": "CSV"},
         ),
         measures="results/measures/{table}.csv",
     log:
@@ -34,8 +34,8 @@ rule plot_table:
         report(
             "results/{table}.png",
             caption="../report/picture.rst",
-            category="tables",
-            labels={"table": "{table}", "form": "picture"},
+            category=category_of_result,
+            labels={"result": "{table}", "form": "picture"},
         ),
     log:
         "logs/plots/{table}.log",
@@ -59,8 +59,8 @@ rule draw_images:
         report(
             "results/sheets/{table}.png",
             caption="../report/images.rst",
-            category="tables",
-            labels={"table": "{table}", "form": "images"},
+            category=category_of_result,
+            labels={"result": "{table}", "form": "images"},
         ),
     log:
         "logs/sheets/{table}.log",

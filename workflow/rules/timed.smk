@@ -41,8 +41,3 @@ def version_of_timing(wildcards):
     specs = parts_of_timing(wildcards).items()
     named = [modules_of(FAMILIES[key.split()[0]], spec) for key, spec in specs]
     return code_hash("puriflow.timing", *sum(named, []))
-
-
-def timing_options(wildcards, input):
-    """The files of times as options."""
-    return [f"--timing={file}" for file in input.timings]

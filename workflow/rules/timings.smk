@@ -8,19 +8,21 @@ rule measure_times:
         images=images_of_timing,
         weights=weights_of_timing,
     output:
-        report(
+        csv=report(
             "results/{timing}.csv",
             caption="../report/timing.rst",
             category="tables",
-            labels={"table": "{timing}", "form": "CSV"},
+            labels={"result": "{timing}", "form": "CSV"},
         ),
+        measures="results/measures/{timing}.csv",
     log:
         "logs/timings/{timing}.log",
     benchmark:
         "results/benchmarks/timings/{timing}.jsonl"
     conda:
         "../envs/puriflow.yaml"
-    threads: 1
+    # of the whole machine, so that nothing else is timed with it
+    threads: workflow.resource_settings.cores or 4
     resources:
         gpu=1,
         mem_mb=16000,
@@ -31,5 +33,5 @@ rule measure_times:
     message:
         "Time {wildcards.timing}"
     shell:
-        "puriflow timing {input.file} --out {output} --roles {params.roles:q}"
+        "puriflow timing {input.file} --out {output.csv} --measures {output.measures} --roles {params.roles:q}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
