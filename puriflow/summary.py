@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from puriflow.claims import COLUMNS as CLAIMS
 from puriflow.claims import NOT_MEASURED, VERDICTS
 from puriflow.errors import Problem
 from puriflow.pages import Block, Grid, Heading, as_html, as_markdown, escaped
+from puriflow.results import TABLE, read_csv
 from puriflow.tables import Table, load_table
+from puriflow.timing import COLUMNS as TIMES
 from puriflow.timing import Timing, load_timing
 
 if TYPE_CHECKING:
@@ -39,10 +42,12 @@ def load_sources(tables: Iterable[Path], timings: Iterable[Path]) -> list[Source
     """Read the files of tables and of times, in the order of the paper.
 
     Raises:
-        Problem: one is missing, or says something that is not known.
+        Problem: one is missing, or says something that is not known; or there is none.
     """
     found: list[Source] = [(file.stem, load_table(file)) for file in tables]
     found += [(file.stem, load_timing(file)) for file in timings]
+    if not found:
+        raise Problem("nothing to summarise: name files of tables, or of times by --timing")
     return sorted(found, key=lambda source: _order(source[0]))
 
 
@@ -52,23 +57,9 @@ def _order(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
 
 
-def read_csv(path: Path) -> "pd.DataFrame":
-    """A CSV of results, in which only an empty cell is none.
-
-    Raises:
-        Problem: it is missing.
-    """
-    import pandas as pd
-
-    try:
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])
-    except OSError as error:
-        raise Problem(f"results {path}: {error.strerror}; build it first") from None
-
-
 def read_claims(results: Path, name: str) -> "pd.DataFrame":
     """The verdicts on a table's claims."""
-    return read_csv(results / "claims" / f"{name}.csv")
+    return read_csv(results / "claims" / f"{name}.csv", CLAIMS)
 
 
 def text(value: object) -> str:
@@ -151,7 +142,7 @@ def judgement(row: Line) -> str:
 
 def section(name: str, what: Table | Timing, results: Path) -> list[Block]:
     """The blocks of one table, or of one file of times."""
-    rows = read_csv(results / f"{name}.csv")
+    rows = read_csv(results / f"{name}.csv", TIMES if isinstance(what, Timing) else TABLE)
     heading = Heading(f"{what.source}: {what.title}", 2)
     if isinstance(what, Timing):
         devices = ", ".join(rows["device"].dropna().unique()) or "nothing"
