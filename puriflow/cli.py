@@ -86,6 +86,13 @@ def _make_folders(*files: Path) -> None:
             raise Problem(f"{file} is a folder: name a file")
 
 
+def _check_pictures(*files: Path) -> None:
+    """Refuse pictures of other kinds, before anything is computed."""
+    for file in files:
+        if file.suffix not in (".png", ".svg"):
+            raise Problem(f"picture {file}: must end in .png or .svg")
+
+
 def _spec(spec: str | None, config: Path, family: str, name: str) -> dict[str, Any]:
     if spec is not None:
         return _json(spec, f"--spec of {family}.{name}")
@@ -329,6 +336,7 @@ def plot(
     from puriflow.tables import load_table
 
     spec = load_table(file)
+    _check_pictures(out)
     _make_folders(out)
     plot_table(csv, f"{spec.source}: {spec.title}", out)
 
@@ -424,6 +432,7 @@ def figure(
 
     what = load_figure(file)
     named = _roles(roles, served, what, config)
+    _check_pictures(*picture)
     _make_folders(out, *picture)
     with _device(gpus, threads) as device:
         from puriflow.pictures.writing import write_figure
@@ -446,6 +455,7 @@ def sweep(
 
     what = load_sweep(file)
     named = _roles(roles, served, what, config)
+    _check_pictures(*picture)
     _make_folders(out, *picture)
     write_sweep(what, build_sweep(what, named, results), out, picture)
 
@@ -500,6 +510,7 @@ def radii(
 
     curves = load_curves(file)
     named = _roles(roles, served, curves, config)
+    _check_pictures(picture)
     _make_folders(out, picture)
     write_curves(curves, named, results, out)
     plot_curves(out, f"{curves.title}\n{curves.source}", picture)

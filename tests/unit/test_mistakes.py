@@ -93,6 +93,12 @@ def test_a_result_that_cannot_be_written_is_refused_before(refused, monkeypatch,
     assert (tmp_path / "file").read_text() == "precious"
 
 
+def test_a_picture_of_another_kind_is_refused_before(refused, tmp_path):
+    file, out = table_csv(tmp_path / "c.csv"), tmp_path / "new" / "c.xyz"
+    assert "c.xyz: must end in .png or .svg" in refused("plot", file, TABLE4, "--out", out)
+    assert not out.parent.exists()
+
+
 # CSVs that are none
 
 
