@@ -7,7 +7,7 @@ command needs it.
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +20,7 @@ from puriflow.zoo.commands import app as zoo
 if TYPE_CHECKING:
     import torch
 
-    from puriflow.tables import Table
+    from puriflow.config import Config
 
 app = typer.Typer(
     help="Adversarial purification via super-resolution and diffusion.",
@@ -43,11 +43,54 @@ Batch = Annotated[int | None, typer.Option(help="images between two saves; defau
 DEFAULT_CONFIG = Path("config/config.yaml")
 
 
-def _json(text: str, what: str) -> Any:
+def _json(text: str, what: str) -> dict[str, Any]:
     try:
-        return json.loads(text)
+        given = json.loads(text)
     except json.JSONDecodeError as error:
         raise Problem(f"{what} is not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise Problem(f"{what} is {text}, but must be a JSON object, as {{...}}")
+    return given
+
+
+class GivenRoles(dict):
+    """Of `--roles`, at both levels: what a command misses in them is a Problem."""
+
+    def __missing__(self, key: str) -> None:
+        raise Problem(f"--roles has no {key!r}, only {', '.join(self) or 'nothing'}")
+
+
+def _roles(
+    given: str | None, served: "Callable[[Any, Config], dict]", what: Any, config: Path
+) -> dict[str, dict[str, Any]]:
+    """What the configuration says of the roles that a file names, or what is given as JSON."""
+    if given is None:
+        from puriflow.config import load_config
+
+        return served(what, load_config(config))
+    roles = _json(given, "--roles")
+    for name, role in roles.items():
+        if not isinstance(role, dict):
+            raise Problem(f"--roles says {role!r} of {name!r}, but must say a JSON object")
+    return GivenRoles({name: GivenRoles(role) for name, role in roles.items()})
+
+
+def _make_folders(*files: Path) -> None:
+    """Make the folders of files that will be written, before anything is computed."""
+    for file in files:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Problem(f"folder {file.parent} cannot be made: {error.strerror}") from None
+        if file.is_dir():
+            raise Problem(f"{file} is a folder: name a file")
+
+
+def _check_pictures(*files: Path) -> None:
+    """Refuse pictures of other kinds, before anything is computed."""
+    for file in files:
+        if file.suffix not in (".png", ".svg"):
+            raise Problem(f"picture {file}: must end in .png or .svg")
 
 
 def _spec(spec: str | None, config: Path, family: str, name: str) -> dict[str, Any]:
@@ -274,10 +317,12 @@ def table(
 ) -> None:
     """Build a table from the stores of its chains."""
     from puriflow.measuring import write_table
-    from puriflow.tables import load_table
+    from puriflow.tables import load_table, served
 
     what = load_table(file)
-    write_table(what, _roles(roles, what, config), results, out, measures)
+    named = _roles(roles, served, what, config)
+    _make_folders(out, measures)
+    write_table(what, named, results, out, measures)
 
 
 @app.command()
@@ -291,6 +336,8 @@ def plot(
     from puriflow.tables import load_table
 
     spec = load_table(file)
+    _check_pictures(out)
+    _make_folders(out)
     plot_table(csv, f"{spec.source}: {spec.title}", out)
 
 
@@ -305,19 +352,12 @@ def sheet(
 ) -> None:
     """Draw the images of a table: clean, attacked, and purified by every row."""
     from puriflow.figures import contact_sheet
-    from puriflow.tables import final_images, load_table
+    from puriflow.tables import final_images, load_table, served
 
     what = load_table(file)
-    contact_sheet(final_images(what, _roles(roles, what, config), results, count), out)
-
-
-def _roles(roles: str | None, table: "Table", config: Path) -> dict[str, dict[str, Any]]:
-    if roles is not None:
-        return _json(roles, "--roles")
-    from puriflow.config import load_config
-    from puriflow.tables import served
-
-    return served(table, load_config(config))
+    named = _roles(roles, served, what, config)
+    _make_folders(out)
+    contact_sheet(final_images(what, named, results, count), out)
 
 
 @app.command()
@@ -334,14 +374,16 @@ def claims(
     """Judge the paper's claims about a table, a figure or times, image by image."""
     from puriflow.claims import load_claims, write_claims
     from puriflow.evidence import MeasuredEvidence, TableEvidence
-    from puriflow.tables import load_table
+    from puriflow.tables import load_table, served
 
     said = [claim for claim in load_claims(claims) if claim.about == file.stem]
     if file.suffix == ".csv":
         evidence = MeasuredEvidence(file)
     else:
         what = load_table(file)
-        evidence = TableEvidence(file.stem, what, _roles(roles, what, config), results)
+        named = _roles(roles, served, what, config)
+        evidence = TableEvidence(file.stem, what, named, results)
+    _make_folders(out)
     write_claims(said, evidence, out)
 
 
@@ -356,7 +398,9 @@ def summary(
     """Write the paper beside our results, with a verdict on each claim."""
     from puriflow.summary import load_sources, write_summary
 
-    write_summary(load_sources(files), results, out)
+    sources = load_sources(files)
+    _make_folders(*out)
+    write_summary(sources, results, out)
 
 
 @app.command()
@@ -371,11 +415,11 @@ def timing(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Time the parts of chains on this machine, image by image, all in one run."""
-    from puriflow.config import load_config
     from puriflow.timing import load_timing, served, write_times
 
     what = load_timing(file)
-    named = served(what, load_config(config)) if roles is None else _json(roles, "--roles")
+    named = _roles(roles, served, what, config)
+    _make_folders(out, measures)
     with _device(gpus, threads) as device:
         write_times(what, named, results, out, measures, device)
 
@@ -392,11 +436,12 @@ def figure(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Build and draw a figure from the stores of its chains."""
-    from puriflow.config import load_config
     from puriflow.pictures.figure import load_figure, served
 
     what = load_figure(file)
-    named = served(what, load_config(config)) if roles is None else _json(roles, "--roles")
+    named = _roles(roles, served, what, config)
+    _check_pictures(*picture)
+    _make_folders(out, *picture)
     with _device(gpus, threads) as device:
         from puriflow.pictures.writing import write_figure
 
@@ -413,12 +458,13 @@ def sweep(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Build and draw a sweep from the stores of its chains."""
-    from puriflow.config import load_config
     from puriflow.pictures.sweep import write_sweep
     from puriflow.sweeps import build_sweep, load_sweep, served
 
     what = load_sweep(file)
-    named = served(what, load_config(config)) if roles is None else _json(roles, "--roles")
+    named = _roles(roles, served, what, config)
+    _check_pictures(*picture)
+    _make_folders(out, *picture)
     write_sweep(what, build_sweep(what, named, results), out, picture)
 
 
@@ -468,11 +514,12 @@ def radii(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Build and draw curves of certified accuracy against radius."""
-    from puriflow.config import load_config
     from puriflow.radii import load_curves, plot_curves, served, write_curves
 
     curves = load_curves(file)
-    named = served(curves, load_config(config)) if roles is None else _json(roles, "--roles")
+    named = _roles(roles, served, curves, config)
+    _check_pictures(picture)
+    _make_folders(out, picture)
     write_curves(curves, named, results, out)
     plot_curves(out, f"{curves.title}\n{curves.source}", picture)
 
@@ -531,6 +578,7 @@ def train(
 
 def main() -> None:
     """Run the command line; a Problem becomes one line and exit status 2."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         app()
     except Problem as problem:

@@ -13,7 +13,7 @@ import numpy as np
 from puriflow.claims import COUNTED
 from puriflow.errors import Problem, unknown
 from puriflow.measuring import measurer, outcomes
-from puriflow.summary import read_csv
+from puriflow.results import read_csv
 from puriflow.tables import Roles, Row, Table, chains, shards_of, unavailable
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class TableEvidence:
         }
 
     def _counted(self, name: str, column: str) -> float:
-        rows = read_csv(self.results / f"{self.name}.csv")
+        rows = read_csv(self.results / f"{self.name}.csv", ("method", column))
         return float(rows.set_index("method")[column][name])
 
 
@@ -120,7 +120,7 @@ class MeasuredEvidence:
 
     def __init__(self, file: Path):
         self.file = file
-        self.rows = read_csv(file)
+        self.rows = read_csv(file, ("line", "layer", "index", "metric", "value", "note"))
 
     def _of(self, name: str) -> "pd.DataFrame":
         rows = self.rows[self.rows["line"] == name]

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from puriflow.results import TABLE, read_csv
+
 STANDARD, ROBUST, PAPER = "#0072B2", "#D55E00", "#222222"  # Okabe and Ito, colour-blind safe
 
 
@@ -17,14 +19,16 @@ def plot_table(csv: Path, title: str, out: Path) -> None:
         csv: a table of this project.
         title: above the picture.
         out: .png or .svg.
+
+    Raises:
+        Problem: the CSV is missing, or is no table's.
     """
     import matplotlib
-    import pandas as pd
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    rows = pd.read_csv(csv)
+    rows = read_csv(csv, TABLE)
     places = np.arange(len(rows))[::-1]
     figure, axes = plt.subplots(figsize=(7, 1.2 + 0.5 * len(rows)), layout="constrained")
     for column, colour, shift in (("standard", STANDARD, 0.2), ("robust", ROBUST, -0.2)):

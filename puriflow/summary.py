@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from puriflow.claims import COLUMNS as CLAIMS
 from puriflow.claims import NOT_MEASURED, VERDICTS
 from puriflow.config import NONE
 from puriflow.errors import Problem, unknown
 from puriflow.pages import Block, Grid, Heading, as_html, as_markdown, escaped
 from puriflow.pictures.figure import Figure, load_figure
+from puriflow.results import TABLE, read_csv
 from puriflow.tables import Table, load_table
+from puriflow.timing import COLUMNS as TIMES
 from puriflow.timing import Timing, load_timing
 
 if TYPE_CHECKING:
@@ -62,23 +65,9 @@ def _order(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
 
 
-def read_csv(path: Path) -> "pd.DataFrame":
-    """A CSV of results, in which only an empty cell is none.
-
-    Raises:
-        Problem: it is missing.
-    """
-    import pandas as pd
-
-    try:
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])
-    except OSError as error:
-        raise Problem(f"results {path}: {error.strerror}; build it first") from None
-
-
 def read_claims(results: Path, name: str) -> "pd.DataFrame":
     """The verdicts on the claims about a table, a figure or times."""
-    return read_csv(results / "claims" / f"{name}.csv")
+    return read_csv(results / "claims" / f"{name}.csv", CLAIMS)
 
 
 def text(value: object) -> str:
@@ -192,13 +181,20 @@ def served_by(rows: "pd.DataFrame") -> str:
     kinds = ("dataset", "classifier", "features", "attack", "restorer", "purifier")
     named = {kind: sorted(set(rows[kind].dropna()) - {NONE}) for kind in kinds if kind in rows}
     said = (f"{kind} {', '.join(names)}" for kind, names in named.items() if names)
-    notes = dict.fromkeys(rows["note"].dropna()) if "note" in rows else {}
+    notes = dict.fromkeys(rows["note"].dropna())
     return ". ".join(["Served by " + "; ".join(said), *notes]) + "."
+
+
+def columns_of(what: What) -> Iterable[str]:
+    """The columns that a result's CSV must have."""
+    if isinstance(what, Figure):
+        return ("line", "note")
+    return TIMES if isinstance(what, Timing) else TABLE
 
 
 def section(name: str, what: What, results: Path) -> list[Block]:
     """The blocks of one table, of one file of times, or of one figure."""
-    rows = read_csv(results / f"{name}.csv")
+    rows = read_csv(results / f"{name}.csv", columns_of(what))
     blocks: list[Block] = [Heading(f"{what.source}: {what.title}", 2)]
     if isinstance(what, Timing):
         devices = ", ".join(rows["device"].dropna().unique()) or "nothing"
@@ -235,7 +231,7 @@ def caption(sources: list[Source], results: Path) -> str:
     for name, what in sources:
         lines += [f"**{escaped(f'{what.source}: {what.title}')}**", ""]
         if isinstance(what, Figure):
-            said = f"{what.how} {served_by(read_csv(results / f'{name}.csv'))}"
+            said = f"{what.how} {served_by(read_csv(results / f'{name}.csv', columns_of(what)))}"
             lines += [f"**The paper:** {escaped(what.claim)}", "", f"**Here:** {escaped(said)}", ""]
         for claim in claims_of(read_claims(results, name)):
             lines += [f"- The paper: {escaped(claim.said)}. Ours: {escaped(claim.verdict)}.", ""]

@@ -21,6 +21,7 @@ from puriflow.own.inputs import Input
 
 ROWS = 12
 GAIN = 8  # of the difference
+LONGEST = 4  # times the short side, of what the classifier is shown
 COLUMNS = ("before", "after", f"difference x {GAIN}")
 SIDE, LINE, GAP = 224, 22, 6  # pixels of an image, of a line of text, and between them
 # Classes of a classifier: short side to which its images are resized, and the crop of them.
@@ -67,15 +68,26 @@ class Judge:
         return self.names[int(label)], float(confidence)
 
     def sized(self, images: torch.Tensor) -> torch.Tensor:
-        """Resized on the short side (bicubic, antialiased) and cropped in the middle."""
+        """Resized on the short side (bicubic, antialiased) and cropped in the middle.
+
+        An image that is longer than four times its short side is first cut to that in the middle:
+        the ends are cropped anyway, and resized they could fill the memory.
+        """
         height, width = images.shape[-2:]
         if height == width == self.crop:
             return images
         short = min(height, width)
+        images = central(images, LONGEST * short)
+        height, width = images.shape[-2:]
         size = (self.resize * height // short, self.resize * width // short)
         images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
-        top, left = (round((s - self.crop) / 2) for s in size)
-        return images[..., top : top + self.crop, left : left + self.crop]
+        return central(images, self.crop)
+
+
+def central(images: torch.Tensor, side: int) -> torch.Tensor:
+    """The middle of images (..., H, W), at most `side` pixels high and wide."""
+    top, left = (max(round((length - side) / 2), 0) for length in images.shape[-2:])
+    return images[..., top : top + side, left : left + side]
 
 
 def imagenet_names() -> Sequence[str]:

@@ -4,8 +4,8 @@ A file is opened as an array of images, and knows how to save its purified image
 same kind. Nothing of a file is kept but what only it can tell, such as its alpha channel.
 """
 
-import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,6 @@ from puriflow.own.layouts import Layout
 IMAGES = "images"  # the array that counts where a file has several
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 GREY, COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
-# What the libraries raise about files that are damaged or are something else.
-UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    KeyError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True)
@@ -58,15 +47,23 @@ def open_images(path: Path) -> Opened:
     if opener is None:
         kinds = ", ".join(OPENERS)
         raise Problem(f"{path} is not an image: give {kinds}, a Zarr store or a folder of these")
-    try:
+    with reading(path):
         return opener(path)
-    except UNREADABLE as error:
-        raise unreadable(path, error) from None
 
 
-def unreadable(path: Path, error: BaseException) -> Problem:
-    """A Problem that says in one line what a library found wrong with a file."""
-    return Problem(f"{path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}")
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever the libraries raise about a file becomes a Problem of one line.
+
+    That is nearly everything where a file is damaged: even zlib.error, MemoryError, AttributeError.
+    """
+    try:
+        yield
+    except Problem:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise Problem(f"{path} cannot be read: {said}") from None
 
 
 def is_zarr(path: Path) -> bool:
@@ -124,6 +121,9 @@ def npz(path: Path) -> Opened:
     """An .npz file with one array, or with one called `images`; others are kept as they are."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise Problem(f"{path} is no npz: {name} in it is no array")
     name = chosen(path, arrays)
 
     def save(to: Path, layout: Layout, blocks: Iterable[np.ndarray]) -> None:
@@ -139,6 +139,8 @@ def zarr_store(path: Path) -> Opened:
     single = isinstance(source, zarr.Array)
     arrays = {"": source} if single else dict(source.arrays())
     name = chosen(path, arrays)
+    groups = "" if single else ", ".join(sorted(source.group_keys()))
+    left_out = (f"{groups} left out, being no array",) if groups else ()
 
     def save(to: Path, layout: Layout, blocks: Iterable[np.ndarray]) -> None:
         if not single:
@@ -151,7 +153,7 @@ def zarr_store(path: Path) -> Opened:
             if other == name:
                 fill(copy, layout, blocks)
 
-    return Opened(arrays[name], save, kept(arrays, name))
+    return Opened(arrays[name], save, kept(arrays, name) + left_out)
 
 
 def chosen(path: Path, arrays: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from puriflow.errors import Problem
-from puriflow.own.formats import OPENERS, UNREADABLE, is_zarr, open_images, unreadable
+from puriflow.own.formats import OPENERS, is_zarr, open_images, reading
 from puriflow.own.layouts import Layout, layout_of
 
 JPEG = (".jpg", ".jpeg")
@@ -19,14 +19,12 @@ class Input:
     Attributes:
         path: where it is.
         name: of what comes out, relative to its folder.
-        first: place of its first image in the given order.
         layout: of its array.
         notes: what to know about how it is read and written.
     """
 
     path: Path
     name: Path
-    first: int
     layout: Layout
     notes: tuple[str, ...]
 
@@ -43,21 +41,20 @@ def find_inputs(paths: Sequence[Path], out: Path) -> list[Input]:
     """
     inputs: list[Input] = []
     sources: dict[Path, Path] = {}
-    first = 0
     for path, name in _found(paths, out):
         if name.suffix.lower() in JPEG and path.is_file():
             name = name.with_suffix(".png")
         if name in sources:
             raise Problem(
-                f"{sources[name]} and {path} would both become {name}: purify them one by one"
+                f"{sources[name]} and {path} would both become {name}: give one of them alone, "
+                "and another folder for the other"
             )
         sources[name] = path
-        inputs.append(check(path, name, first))
-        first += inputs[-1].layout.count
+        inputs.append(check(path, name))
     return inputs
 
 
-def check(path: Path, name: Path, first: int) -> Input:
+def check(path: Path, name: Path) -> Input:
     """Read a file from end to end.
 
     Raises:
@@ -65,23 +62,22 @@ def check(path: Path, name: Path, first: int) -> Input:
     """
     opened = open_images(path)
     layout = layout_of(opened.array.shape, opened.array.dtype, str(path))
-    try:
+    with reading(path):
         layout.check(opened.array, str(path))
-    except UNREADABLE as error:
-        raise unreadable(path, error) from None
     notes = opened.notes
-    if path.suffix.lower() in JPEG:
+    if name.suffix != path.suffix:
         notes = ("PNG, since JPEG would change the result", *notes)
-    return Input(path, name, first, layout, notes)
+    return Input(path, name, layout, notes)
 
 
 def _found(paths: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
     """What is given, and the name of each relative to the folder that was given."""
     for path in paths:
         if path.is_dir() and not is_zarr(path):
-            if path.resolve() == out.resolve():
+            real, real_out = os.path.realpath(path), os.path.realpath(out)
+            if real == real_out:
                 raise Problem(f"folder {path} cannot be read from and written to: name another")
-            found = sorted(_below(path, out.resolve()))
+            found = sorted(_below(path, frozenset((real, real_out))))
             if not found:
                 raise Problem(f"folder {path} has no {', '.join(OPENERS)} or Zarr store in it")
             yield from ((file, file.relative_to(path)) for file in found)
@@ -91,13 +87,18 @@ def _found(paths: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
             raise Problem(f"input {path} does not exist")
 
 
-def _below(folder: Path, out: Path) -> Iterator[Path]:
-    """The images in a folder and its subfolders, without hidden ones and what is in `out`."""
-    for entry in os.scandir(folder):
-        path = Path(entry.path)
-        if entry.name.startswith(".") or path.resolve() == out:
+def _below(folder: Path, left_out: frozenset[str]) -> Iterator[Path]:
+    """The images in a folder and its subfolders, without hidden ones.
+
+    Links are followed, but not to the real folders `left_out`: the results, and those above.
+    """
+    with reading(folder):
+        entries = list(os.scandir(folder))
+    for entry in entries:
+        path, real = Path(entry.path), os.path.realpath(entry.path)
+        if entry.name.startswith(".") or real in left_out:
             continue
-        if entry.is_dir(follow_symlinks=False) and not is_zarr(path):
-            yield from _below(path, out)
-        elif entry.is_dir() or path.suffix.lower() in OPENERS:
+        if path.is_dir() and not is_zarr(path):
+            yield from _below(path, left_out | {real})
+        elif path.is_dir() or path.suffix.lower() in OPENERS:
             yield path

@@ -1,8 +1,9 @@
 """Restoring and purifying images of any size; `purify` for arrays and tensors.
 
-The noise of an image is that of the purify stage for its place in the given order, so that images
-of the tables' size come out as from `Defence.purify`. Each tile of a larger image has noise of its
-own.
+The noise of an image of an array is that of the purify stage for its place in it, so that images of
+the tables' size come out as from `Defence.purify`. The noise of an image of a file goes by the name
+of the file and the place in it, so that no neighbour changes it. Each tile of a larger image has
+noise of its own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from puriflow.errors import Problem
 from puriflow.own.chain import Specs, chain_specs
 from puriflow.own.layouts import Layout, layout_of
 from puriflow.own.tiling import Tiling, tiling_of
-from puriflow.seeding import ImageNoise
+from puriflow.seeding import ImageNoise, derive
 
 Images = TypeVar("Images", np.ndarray, Tensor)
 GPU_BATCH = 16  # images of one size computed at once; on a CPU one is as fast
@@ -60,7 +61,8 @@ def purify(
     layout.check(array, "images")
     device = start(gpu=True)
     defence = build_chain(restorer, purifier, specs, seed, device)
-    result = layout.gathered(list(purified_blocks(defence, array, layout, device=device)))
+    blocks = purified_blocks(defence, array, layout, range(layout.count), device=device)
+    result = layout.gathered(list(blocks))
     return torch.from_numpy(result).to(images.device) if tensor else result
 
 
@@ -77,13 +79,19 @@ def tiling_for(defence: Defence, size: tuple[int, int]) -> Tiling:
     return tiling_of(size, None if defence.purifier is None else defence.purifier.resize)
 
 
+def noise_indices(name: Path, count: int) -> list[int]:
+    """What selects the noise of each image of a file: its name in the results, and its place."""
+    named = name.as_posix().encode(errors="surrogateescape")  # names of files need not be text
+    return [derive(named, i) for i in range(count)]
+
+
 def purified_blocks(
     defence: Defence,
     array: Any,
     layout: Layout,
+    indices: Sequence[int],
     *,
     device: torch.device,
-    first: int = 0,
     advance: Callable[[int], None] = lambda pieces: None,
 ) -> Iterator[np.ndarray]:
     """Purify the images of an array, some at a time.
@@ -92,8 +100,8 @@ def purified_blocks(
         defence: the chain.
         array: what `layout` reads.
         layout: of the array and of the result.
+        indices: of each image, which select its noise.
         device: of the chain.
-        first: place of its first image in the given order, which selects the noise.
         advance: told how many pieces were computed.
 
     Yields:
@@ -103,8 +111,8 @@ def purified_blocks(
     for begin in range(0, layout.count, step):
         end = min(begin + step, layout.count)
         images = torch.from_numpy(layout.read(array, begin, end)).to(device)
-        indices = range(first + begin, first + end)
-        yield layout.native(purified(defence, images, indices, advance).cpu().numpy())
+        result = purified(defence, images, indices[begin:end], advance)
+        yield layout.native(result.cpu().numpy())
 
 
 @torch.no_grad()
@@ -119,7 +127,7 @@ def purified(
     Args:
         defence: the chain.
         images: (n, 3, H, W) in [0, 1].
-        indices: place of each image in the given order.
+        indices: of each image, which select its noise.
         advance: told how many pieces were computed.
     """
     tiling = tiling_for(defence, images.shape[-2:])

@@ -1,7 +1,7 @@
 """What a folder of purified images says about itself: what made each file, in `purified.jsonl`.
 
-By it a run that was killed goes on after its last finished file, and no file is ever replaced but
-those that the same command made and nobody has changed.
+By it a run that was killed goes on after its last finished file, files that are new are added, and
+no file is ever replaced but those that the same command made and nobody has changed.
 """
 
 import fcntl
@@ -28,7 +28,7 @@ class Record:
         folder: of the results; made if it is not there.
 
     Raises:
-        Problem: the folder cannot be one, or another process holds it.
+        Problem: the folder cannot be one, another process holds it, or its record is none.
     """
 
     def __init__(self, folder: Path):
@@ -42,17 +42,27 @@ class Record:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Problem(f"folder {folder} is being written by another process") from None
+        # What made a file, by its name and its sha256.
+        self.entries: dict[tuple[str, str], dict[str, Any]] = {}
+        try:
+            self._load()
+        except (ValueError, TypeError, KeyError):
+            self.file.close()
+            raise Problem(f"{folder / NAME} is no record of purified files: move it away") from None
+
+    def _load(self) -> None:
         self.file.seek(0)
         text = self.file.read()
-        if not text.endswith("\n") and text:  # a line that was cut off by a kill
-            self.file.write("\n")
-        self.entries: dict[str, dict[str, Any]] = {}
         for line in text.splitlines():
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
-                continue
-            self.entries[entry["file"]] = entry
+                if line.startswith("{"):  # it was cut off by a kill
+                    continue
+                raise
+            self.entries[entry["file"], entry["sha256"]] = dict(entry["made_by"])
+        if not text.endswith("\n") and text:
+            self.file.write("\n")
 
     def __enter__(self) -> Self:
         return self
@@ -66,25 +76,45 @@ class Record:
         Raises:
             Problem: there is another file of that name.
         """
-        if not (self.folder / name).exists():
+        if not os.path.lexists(self.folder / name):
             return False
-        if self._is_ours(name) and self.entries[str(name)]["made_by"] == made_by:
+        found = self._made_by(name)
+        if found == made_by:
             return True
+        if found is None:
+            said = "was not made here, or has been changed"
+        else:
+            other = [key for key in found | made_by if found.get(key) != made_by.get(key)]
+            said = f"was made differently ({', '.join(other)})"
         raise Problem(
-            f"{self.folder / name} exists and was not made by this very command: "
-            "name another folder, or move it away"
+            f"{self.folder / name} exists and {said}: name another folder, or move it away"
         )
 
     def may_replace(self, name: Path) -> bool:
         """Whether a file is not there, or was made here and nobody has changed it since."""
-        return not (self.folder / name).exists() or self._is_ours(name)
+        return not os.path.lexists(self.folder / name) or self._made_by(name) is not None
+
+    def make_room(self, name: Path) -> None:
+        """Make the folder of a file.
+
+        Raises:
+            Problem: it cannot be made.
+        """
+        parent = (self.folder / name).parent
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Problem(f"folder {parent} cannot be made: {error.strerror}") from None
 
     @contextmanager
     def writing(self, name: Path, made_by: dict[str, Any]) -> Iterator[Path]:
-        """Yields a path to write to, which becomes the file when all went well."""
+        """Yields a path to write to, which becomes the file when all went well.
+
+        Raises:
+            Problem: it cannot be written; the disk may be full.
+        """
         final = self.folder / name
-        final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f".{final.name}.purifying")
+        temporary = final.with_name(".purifying")  # short, whatever the length of the name
         _remove(temporary)  # of a run that was killed
         try:
             yield temporary
@@ -94,14 +124,16 @@ class Record:
             self.file.write(json.dumps(entry) + "\n")
             self.file.flush()
             os.fsync(self.file.fileno())
-            self.entries[str(name)] = entry
+            self.entries[entry["file"], entry["sha256"]] = made_by
             os.rename(temporary, final)
+        except OSError as error:
+            raise Problem(f"{final} cannot be written: {error}") from None
         finally:
             _remove(temporary)
 
-    def _is_ours(self, name: Path) -> bool:
-        entry = self.entries.get(str(name))
-        return entry is not None and entry["sha256"] == tree_hash(self.folder / name)
+    def _made_by(self, name: Path) -> dict[str, Any] | None:
+        """What made a file that is there; None if that is not known."""
+        return self.entries.get((str(name), tree_hash(self.folder / name)))
 
 
 def tree_hash(path: Path) -> str:

@@ -45,7 +45,7 @@ def purify_files(
     """Purify files, Zarr stores and folders of images into a folder, under their own names.
 
     Args:
-        paths: of the images, in the order in which they are counted.
+        paths: of the images.
         out: the folder.
         config: the track that names are looked up in.
         names: of the chain, and of the classifier whose predictions the sheet shows.
@@ -68,6 +68,8 @@ def purify_files(
         if compare and not record.may_replace(SHEET):
             raise Problem(f"{out / SHEET} exists and was not made here: move it away")
         todo = [i for i in inputs if not record.is_done(i.name, whence(i, made_by))]
+        for what in todo:
+            record.make_room(what.name)
         with device as place:
             from puriflow.own.comparing import Judge, draw_sheet
             from puriflow.own.purifying import build_chain
@@ -91,7 +93,7 @@ def write_purified(
     device: "torch.device",
 ) -> None:
     """Say what will be done to each file, and do it."""
-    from puriflow.own.purifying import purified_blocks, tiling_for
+    from puriflow.own.purifying import noise_indices, purified_blocks, tiling_for
 
     tilings = [tiling_for(defence, what.layout.size) for what in inputs]
     for what, tiling in zip(inputs, tilings, strict=True):
@@ -105,8 +107,8 @@ def write_purified(
                 defence,
                 opened.array,
                 what.layout,
+                noise_indices(what.name, what.layout.count),
                 device=device,
-                first=what.first,
                 advance=progress.advance,
             )
             with record.writing(what.name, whence(what, made_by)) as temporary:
@@ -121,5 +123,5 @@ def said(what: Input, tiling: "Tiling") -> str:
 
 
 def whence(what: Input, made_by: dict[str, Any]) -> dict[str, Any]:
-    """What makes one file: its source, the place of its first image, and the run."""
-    return {"source": tree_hash(what.path), "first": what.first, **made_by}
+    """What makes one file: its source, and the run."""
+    return {"source": tree_hash(what.path), **made_by}

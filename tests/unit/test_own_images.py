@@ -2,7 +2,12 @@
 
 import fcntl
 import json
+import os
+import struct
 import sys
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +24,9 @@ from puriflow.cli import main
 from puriflow.config import load_config
 from puriflow.defence import Defence
 from puriflow.errors import Problem
-from puriflow.own import comparing, running
+from puriflow.own import comparing, inputs, record, running
 from puriflow.own.comparing import Judge
-from puriflow.own.purifying import purified
+from puriflow.own.purifying import noise_indices, purified
 from puriflow.own.tiling import Axis, tiling_of
 from puriflow.store import open_stage
 from puriflow.zoo.weights import save_weights
@@ -83,12 +88,12 @@ def pixels(*shape):
     return RNG.integers(0, 256, shape, dtype=np.uint8)
 
 
-def expected(images, track, first=0):
+def expected(images, track, indices=range(99)):
     """uint8 (n, H, W, 3) of a size that networks take, through `Defence.purify` itself."""
     defence = Defence.from_config(load_config(track), "edsr", "little", "none")
     x = torch.from_numpy(images.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
     with torch.no_grad():
-        out = [defence.purify(x[i : i + 1], [first + i]).clamp(0, 1) for i in range(len(x))]
+        out = [defence.purify(x[i : i + 1], [indices[i]]).clamp(0, 1) for i in range(len(x))]
     return (torch.cat(out).numpy() * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
 
 
@@ -249,10 +254,13 @@ def test_a_folder_keeps_names_and_formats(tmp_path, command, track):
         *("a.PNG", "c.npy", "sub/b.png", "purified.jsonl")
     }
     found = [np.asarray(Image.open(out / n)) for n in ("a.PNG", "sub/b.png")]
-    # The order is that of the names: a.PNG is image 0, c.npy has 1 and 2, sub/b.png is 3.
-    np.testing.assert_array_equal(found[0], expected(first[None], track)[0])
-    np.testing.assert_array_equal(np.load(out / "c.npy"), expected(third, track, first=1))
-    np.testing.assert_array_equal(found[1], expected(second[None], track, first=3)[0])
+    for result, images, name in (
+        (found[0][None], first[None], "a.PNG"),
+        (np.load(out / "c.npy"), third, "c.npy"),
+        (found[1][None], second[None], "sub/b.png"),
+    ):
+        indices = noise_indices(Path(name), len(images))
+        np.testing.assert_array_equal(result, expected(images, track, indices))
     assert "c.npy: 2 images of 64x32\n" in said
     assert "purify: 4/4 images" in said
     assert "3 files in" in said
@@ -327,7 +335,8 @@ def test_zarr_keeps_its_chunks(tmp_path, command, track, grouped):
         assert list(found["label"][:]) == [0, 1, 2]
         found = found["images"]
     assert found.chunks == (2, 32, 32, 3)
-    np.testing.assert_array_equal(found[:], expected(images, track))
+    indices = noise_indices(Path("mine.zarr"), 3)
+    np.testing.assert_array_equal(found[:], expected(images, track, indices))
 
 
 def test_a_stage_is_read_like_a_folder_and_opens_with_xarray(tmp_path, command, four_images):
@@ -365,6 +374,30 @@ def damaged_zarr(path):
     (path / "c/2/0/0/0").write_bytes(b"broken")
 
 
+def no_zarr(path):
+    path.mkdir()
+    (path / "zarr.json").write_text("5")
+
+
+def damaged_npz(path):
+    np.savez_compressed(path, pixels(4, 32, 32, 3))
+    content = bytearray(path.read_bytes())
+    content[200:260] = b"\xff" * 60
+    path.write_bytes(content)
+
+
+def huge_npz(path):
+    header = str({"descr": "|u1", "fortran_order": False, "shape": (10**9, 10**6, 3)}) + "\n"
+    with zipfile.ZipFile(path, "w") as file:
+        start = b"\x93NUMPY\x01\0" + struct.pack("<H", len(header))
+        file.writestr("images.npy", start + header.encode())
+
+
+def readme_npz(path):
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("README", "no array")
+
+
 BAD = {
     "text.png": (lambda p: p.write_text("text"), "text.png cannot be read"),
     "deep.png": (deep, "deep.png has more than 8 bits a channel"),
@@ -378,6 +411,14 @@ BAD = {
     "a.npz": (lambda p: p.write_bytes(b"PK no"), "a.npz cannot be read"),
     "two.npz": (lambda p: np.savez(p, x=[1], y=[2]), "unknown array of"),
     "a.zarr": (damaged_zarr, "a.zarr cannot be read"),
+    "five.zarr": (no_zarr, "five.zarr cannot be read"),
+    "exif.png": (
+        lambda p: Image.new("RGB", (8, 8)).save(p, exif=b"Exif\0\0MM\0*"),
+        "exif.png cannot be read",
+    ),
+    "broken.npz": (damaged_npz, "broken.npz cannot be read: Error -3"),
+    "huge.npz": (huge_npz, "huge.npz cannot be read"),
+    "readme.npz": (readme_npz, "readme.npz is no npz: README in it is no array"),
     "empty": (lambda p: p.mkdir(), "empty has no .png"),
     "nowhere.png": (lambda p: None, "nowhere.png does not exist"),
 }
@@ -436,6 +477,46 @@ def test_results_are_not_taken_for_images(tmp_path, command):
     assert "cannot be read from and written to" in said
 
 
+def test_links_in_a_folder_are_followed_but_not_in_circles(tmp_path, command):
+    photos, elsewhere = tmp_path / "photos", tmp_path / "elsewhere"
+    for folder in (photos, elsewhere):
+        folder.mkdir()
+    Image.new("RGB", (32, 32)).save(elsewhere / "a.png")
+    (photos / "linked").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(photos)
+    (photos / "itself").symlink_to("itself")
+    status, said = command(photos, "--restorer", "edsr", "--out", tmp_path / "out")
+    assert (status, "1 files in" in said) == (0, True), said
+    assert (tmp_path / "out" / "linked" / "a.png").is_file()
+
+
+def test_a_folder_that_may_not_be_read_is_said(tmp_path, command, monkeypatch):
+    def forbidden(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(inputs.os, "scandir", forbidden)
+    status, said = command(tmp_path, "--restorer", "edsr", "--out", tmp_path / "out")
+    assert (status, "cannot be read" in said, "Permission denied" in said) == (2, True, True)
+
+
+@pytest.mark.parametrize("name", ["x" * 251, "g\u00fcn \u732b", os.fsdecode(b"\xff\xfe")])
+def test_any_name_of_a_file_will_do(tmp_path, command, name):
+    with (tmp_path / f"{name}.png").open("wb") as file:
+        Image.new("RGB", (32, 32)).save(file, "PNG")
+    for done in ("1 files in", "1 done before"):
+        status, said = command(tmp_path, *CHAIN, "--compare", "--out", tmp_path / "out")
+        assert (status, done in said) == (0, True), said
+    assert (tmp_path / "out" / f"{name}.png").is_file()
+
+
+def test_groups_of_a_zarr_group_are_said_to_be_left_out(tmp_path, command):
+    group = zarr.create_group(tmp_path / "mine.JPG")
+    group.create_array("images", data=pixels(1, 32, 32, 3))
+    group.create_group("more")
+    _, said = command(tmp_path / "mine.JPG", "--restorer", "edsr", "--out", tmp_path / "out")
+    assert "mine.JPG: 32x32; more left out, being no array\n" in said
+
+
 # What is kept
 
 
@@ -444,7 +525,7 @@ def test_no_file_is_overwritten(tmp_path, command):
     Image.fromarray(pixels(32, 32, 3)).save(source)
     out.mkdir()
     (out / "a.png").write_text("a precious file")
-    refused = "a.png exists and was not made by this very command"
+    refused = "a.png exists and was not made here, or has been changed"
     status, said = command(source, "--restorer", "edsr", "--out", out)
     assert (status, refused in said) == (2, True)
     assert (out / "a.png").read_text() == "a precious file"
@@ -452,15 +533,55 @@ def test_no_file_is_overwritten(tmp_path, command):
     (out / "a.png").unlink()
     assert command(source, *CHAIN, "--out", out)[0] == 0
     made = (out / "a.png").read_bytes()
-    for other in (["--restorer", "edsr"], [*CHAIN, "--seed", "1"]):
+    for other, differs in (
+        (["--restorer", "edsr"], "purifier, code, weights"),
+        ([*CHAIN, "--seed", "1"], "seed"),
+    ):
         status, said = command(source, *other, "--out", out)
-        assert (status, refused in said) == (2, True)
+        assert (status, f"a.png exists and was made differently ({differs})" in said) == (2, True)
     assert (out / "a.png").read_bytes() == made
     (out / "a.png").write_bytes(made + b"changed by hand")
     assert command(source, *CHAIN, "--out", out)[0] == 2
     (out / "a.png").write_bytes(made)
     Image.fromarray(pixels(32, 32, 3)).save(source)  # another image of that name
-    assert command(source, *CHAIN, "--out", out)[0] == 2
+    status, said = command(source, *CHAIN, "--out", out)
+    assert (status, "was made differently (source)" in said) == (2, True)
+    assert (out / "a.png").read_bytes() == made
+
+
+def test_a_link_that_leads_nowhere_is_not_replaced(tmp_path, command):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.png").symlink_to("nowhere")
+    status, said = command(tmp_path / "a.png", "--restorer", "edsr", "--out", out)
+    assert (status, "a.png exists and was not made here" in said) == (2, True)
+    assert (out / "a.png").is_symlink()
+
+
+def test_images_that_are_added_are_done_and_the_others_left_alone(tmp_path, command):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name in "bc":
+        Image.fromarray(pixels(32, 32, 3)).save(photos / f"{name}.png")
+    assert command(photos, *CHAIN, "--out", out)[0] == 0
+    kept = (out / "b.png").stat().st_mtime_ns
+    np.save(photos / "a.npy", pixels(2, 32, 32, 3))  # which comes first
+    status, said = command(photos, *CHAIN, "--out", out)
+    assert (status, "3 files in" in said, "2 done before" in said) == (0, True, True), said
+    assert (out / "b.png").stat().st_mtime_ns == kept
+
+
+def test_a_result_depends_neither_on_neighbours_nor_on_order(tmp_path, command):
+    for name in "abc":
+        Image.new("RGB", (32, 32)).save(tmp_path / f"{name}.png")
+    a, b, c = (tmp_path / f"{name}.png" for name in "abc")
+    for out, given in [("one", (a, b, c)), ("two", (c, a))]:
+        assert command(*given, *CHAIN, "--out", tmp_path / out)[0] == 0
+    results = [(tmp_path / "one" / f.name).read_bytes() for f in (a, b, c)]
+    assert len(set(results)) == 3  # of one image: each has noise of its own
+    for file, result in zip((a, c), results[::2], strict=True):
+        assert (tmp_path / "two" / file.name).read_bytes() == result
 
 
 def test_a_run_that_was_killed_goes_on(tmp_path, command, monkeypatch):
@@ -483,7 +604,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path, command, monkeypatch):
     assert [f.name for f in sorted(out.glob("*.png"))] == ["a.png"]
     with (out / "purified.jsonl").open("a") as record:
         record.write('{"file": "b.pn')  # what a kill may leave
-    (out / ".b.png.purifying").write_text("as well as this")
+    (out / ".purifying").write_text("as well as this")
     kept = (out / "a.png").stat().st_mtime_ns
 
     status, said = command(photos, *CHAIN, "--out", out)
@@ -517,6 +638,59 @@ def test_one_folder_has_one_writer(tmp_path, command):
         status, said = command(tmp_path / "a.png", *CHAIN, "--out", out)
     assert status == 2
     assert "is being written by another process" in said
+
+
+@pytest.mark.parametrize("content", [b"5\n", b"{}\n", b"notes of mine\n", b"\xff\xfe\n"])
+def test_a_record_that_is_none_is_refused(tmp_path, command, content):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "purified.jsonl").write_bytes(content)
+    status, said = command(tmp_path / "a.png", *CHAIN, "--out", out)
+    assert (status, "purified.jsonl is no record of purified files" in said) == (2, True)
+    assert (out / "purified.jsonl").read_bytes() == content
+
+
+def test_a_file_where_a_folder_must_be_is_said_before_anything_is_computed(tmp_path, command):
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for name in ("a.png", "sub/b.png"):
+        Image.new("RGB", (32, 32)).save(tmp_path / "in" / name)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "sub").write_text("precious")
+    status, said = command(tmp_path / "in", "--restorer", "edsr", "--out", out)
+    assert (status, "sub cannot be made: File exists" in said) == (2, True)
+    assert not (out / "a.png").exists()
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_later(tmp_path, command, monkeypatch):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    given = (tmp_path / "a.png", "--restorer", "edsr", "--out", tmp_path / "out")
+
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "sync_tree", full)
+        status, said = command(*given)
+    assert (status, "a.png cannot be written: [Errno 28] No space left" in said) == (2, True)
+    assert [f.name for f in (tmp_path / "out").iterdir()] == ["purified.jsonl"]
+    assert command(*given)[0] == 0
+
+
+def test_a_sheet_that_a_kill_left_behind_is_drawn_anew(tmp_path, command, monkeypatch):
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    Image.new("RGB", (32, 32), "red").save(tmp_path / "b.png")
+    given = (tmp_path / "a.png", "--restorer", "edsr", "--compare", "--out", tmp_path / "out")
+    assert command(*given)[0] == 0
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # the new sheet is recorded, but the old one is there
+        patch.setattr(running, "write_purified", lambda *_: patch.setattr(os, "rename", killed))
+        command(*given, "--classifier", "wrn")
+    assert command(*given)[0] == 0
 
 
 # The sheet
@@ -565,13 +739,25 @@ def test_the_difference_is_eight_times_as_large(tmp_path, command):
     np.testing.assert_array_equal(sheet[:, 466:690], (8 * difference).clip(0, 255))
 
 
-def test_a_judge_names_imagenet_s_classes_and_leaves_its_own_size_alone(track, four_images):
+def test_a_judge_names_imagenet_s_classes_and_leaves_its_own_size_alone(
+    track, four_images, monkeypatch
+):
     spec = load_config(track).spec("classifiers", "lite0")
     judge = Judge("lite0", spec, torch.device("cpu"))
     image = four_images.read("images", 0, 1)
     x = torch.from_numpy(image)
     assert judge.sized(x) is x
     assert judge.sized(torch.rand(1, 3, 300, 500)).shape == (1, 3, 224, 224)
+    sizes = []
+
+    def resized(images, size, **how):
+        sizes.append(size)
+        return nn.functional.interpolate(images, size, **how)
+
+    monkeypatch.setattr(comparing, "F", SimpleNamespace(interpolate=resized))
+    assert judge.sized(torch.rand(1, 3, 2, 90)).shape == (1, 3, 224, 224)
+    assert judge.sized(torch.rand(1, 3, 90, 30)).shape == (1, 3, 224, 224)
+    assert sizes == [(256, 1024), (768, 256)]
     label, confidence = judge(image[0])
     logits = judge.classifier(x)
     assert judge.names.index(label) == int(logits.argmax())
