@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -34,6 +35,7 @@ def documents() -> list[str]:
     return ["README.md", *sorted(str(file.relative_to(REPOSITORY)) for file in found)]
 
 
+@cache
 def blocks_of(file: str) -> list[Block]:
     """The fenced blocks of a file, with a block for each command of those of bash."""
     found: list[Block] = []

@@ -3,7 +3,11 @@
 import http.server
 import os
 import shutil
+import subprocess
+import sys
 import threading
+import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -50,9 +54,24 @@ FILES = {
         "rows": [{"method": "ESRGAN x2", "type": "SR", "restorer": "esrgan-x2"}],
     },
 }
-# Official checkpoints that are fetched: tiny ones by the same names.
+# Official checkpoints in the zoo: tiny ones by the same names, and one that its host has lost.
 SCORE_SDE = {"kind": "ddpmpp", "channels": 16, "channel_mult": [1], "num_res_blocks": 1}
-ENTRY = {"licence": "MIT", "input": "[0, 1]", "source": "tests"}
+ENTRIES = {
+    "real-esrgan-x2": {"family": "restorers", "part": EDSR, "file": "RealESRGAN_x2.pth"},
+    "mdsr-baseline": {
+        "family": "restorers",
+        "part": {"kind": "mdsr", "scale": 2},
+        "file": "mdsr_baseline-a00cab12.pt",
+        "by_hand": "from a copy",
+    },
+    "score-sde-cifar10": {
+        "family": "networks",
+        "part": SCORE_SDE,
+        "file": "checkpoint_8.pth",
+        "convert": "score-sde",
+    },
+}
+BY_HAND = "DRLN_BIX2.pt"  # of Table 7, whose paper track is planned
 
 
 def tiny_config(folder: Path, adm: dict) -> dict:
@@ -77,7 +96,7 @@ def add_images(folder: Path) -> None:
         "data/imagenet/val/n01440764/one.JPEG",
         "data/imagenet/val/n01443537/two.JPEG",
         "photographs/cat/one.png",
-        "photographs/dog/two.png",
+        "DIR/one.png",
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(folder / name)
@@ -85,36 +104,22 @@ def add_images(folder: Path) -> None:
 
 
 def add_zoo(folder: Path, url: str) -> None:
-    """Entries of the zoo by the names of official ones, served at `url`."""
-    served = folder / "served"
-    served.mkdir()
+    """The tiny checkpoints, served at `url`, and the zoo's entries of them."""
+    for name in ("served", "weights"):
+        (folder / name).mkdir()
     torch.manual_seed(0)
     edsr = parts.build("restorers", "r", {**EDSR, "weights": None}).network
-    torch.save(edsr.state_dict(), served / "RealESRGAN_x2.pth")
+    torch.save(edsr.state_dict(), folder / "served" / ENTRIES["real-esrgan-x2"]["file"])
     network = parts.build("networks", "n", {**SCORE_SDE, "weights": None}).network
     averages = {"shadow_params": list(network.parameters())}
     torch.save({"ema": averages, "model": network.state_dict()}, folder / "checkpoint_8.pth")
+    described = {"licence": "MIT", "input": "[0, 1]", "source": "tests"}
     entries = {
-        "real-esrgan-x2": {
-            "family": "restorers",
-            "part": EDSR,
-            "file": "RealESRGAN_x2.pth",
-            "url": f"{url}/RealESRGAN_x2.pth",
-        },
-        "score-sde-cifar10": {
-            "family": "networks",
-            "part": SCORE_SDE,
-            "file": "checkpoint_8.pth",
-            "by_hand": "https://example.org",
-            "convert": "score-sde",
-        },
+        name: {**described, **entry, "url": f"{url}/{entry['file']}"}
+        for name, entry in ENTRIES.items()
     }
-    entries["broken"] = {**entries["real-esrgan-x2"], "url": f"{url}/broken.pth"}
-    entries = {name: {**ENTRY, **entry} for name, entry in entries.items()}
     (folder / "zoo.yaml").write_text(yaml.safe_dump(entries))
-    by_hand = folder / "weights"
-    by_hand.mkdir()
-    (by_hand / "DRLN_BIX2.pt").touch()
+    (folder / "weights" / BY_HAND).touch()
 
 
 @pytest.fixture(scope="session")
@@ -146,9 +151,10 @@ def tiny_copy(repository, server, tiny_adm) -> Path:
 
 
 @pytest.fixture(scope="session")
-def surroundings(tiny_copy) -> dict[str, str]:
-    """The environment of the commands: the copy's code, and a zoo that needs no internet."""
-    return {
+def surroundings(tiny_copy, tmp_path_factory):
+    """The environment of commands: the copy's code, a zoo that needs no internet, fast calls."""
+    bin_folder = tmp_path_factory.mktemp("bin")
+    variables = {
         **os.environ,
         "PYTHONPATH": str(tiny_copy),
         "OMP_NUM_THREADS": "1",
@@ -157,3 +163,26 @@ def surroundings(tiny_copy) -> dict[str, str]:
         "PURIFLOW_WEIGHTS": str(tiny_copy / "weights"),
         "COLUMNS": "200",
     }
+    with served_calls(bin_folder, variables):
+        yield variables
+
+
+@contextmanager
+def served_calls(folder: Path, variables: dict[str, str]):
+    """Let `puriflow`, `snakemake` and `python` be answered by the server of calls."""
+    program, path = Path(__file__).with_name("server.py"), folder / "socket"
+    for name in ("puriflow", "snakemake", "python"):
+        script = folder / name
+        script.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {program} {name} "$@"\n')
+        script.chmod(0o755)
+    started = subprocess.Popen([sys.executable, program, "serve", path], env=variables)
+    variables |= {
+        "PATH": f"{folder}{os.pathsep}{variables['PATH']}",
+        "PURIFLOW_TEST_SERVER": str(path),
+    }
+    while not path.exists():
+        assert started.poll() is None
+        time.sleep(0.05)
+    yield
+    started.terminate()
+    started.wait()
