@@ -397,6 +397,25 @@ def figure(
 
 
 @app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="config/sweeps/NAME.yaml")],
+    out: Annotated[Path, typer.Option(help="the CSV, in long form")],
+    picture: Annotated[list[Path], typer.Option(help=".png or .svg; again for both")],
+    results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
+    roles: Roles = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Build and draw a sweep from the stores of its chains."""
+    from puriflow.config import load_config
+    from puriflow.pictures.sweep import write_sweep
+    from puriflow.sweeps import build_sweep, load_sweep, served
+
+    what = load_sweep(file)
+    named = served(what, load_config(config)) if roles is None else _json(roles, "--roles")
+    write_sweep(what, build_sweep(what, named, results), out, picture)
+
+
+@app.command()
 def certify(
     source: Source,
     out: Out,

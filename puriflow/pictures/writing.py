@@ -1,27 +1,16 @@
 """A figure's CSV and its pictures, whatever its kind."""
 
 import importlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
 import torch
 from matplotlib import pyplot as plt
 
 from puriflow.pictures.figure import Figure, Named, unavailable
 from puriflow.pictures.sources import Sources
-
-STYLE = Path(__file__).with_name("style.mplstyle")
-
-
-@contextmanager
-def styled() -> Iterator[None]:
-    """The look of all figures, drawn without a display."""
-    matplotlib.use("agg")
-    with plt.style.context(STYLE):
-        yield
+from puriflow.pictures.style import save, styled
 
 
 def write_figure(
@@ -61,9 +50,4 @@ def write_figure(
             drawn.text(0.02, 0.5, "not served by this track: see the CSV", va="center")
         out.parent.mkdir(parents=True, exist_ok=True)
         pd.DataFrame([*rows, *left_out]).to_csv(out, index=False, float_format="%.6g")
-        for picture in pictures:
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            # without it, an SVG holds the time at which it was made
-            metadata = {"Date": None} if picture.suffix == ".svg" else None
-            drawn.savefig(picture, metadata=metadata)
-        plt.close(drawn)
+        save(drawn, pictures)

@@ -1,0 +1,127 @@
+"""Sweeps: their points, their numbers, and what is said of mistakes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from puriflow import sweeps
+from puriflow.config import load_config
+from puriflow.errors import Problem
+from puriflow.measuring import Measures
+from puriflow.pictures.sweep import PANELS, draw
+from puriflow.sweeps import build_sweep, load_sweep, served
+
+SWEEP = {
+    "title": "levels",
+    "source": "tests",
+    "dataset": "cifar10",
+    "classifier": ["wrn-28-10", "wrn-70-16"],
+    "attack": ["pgd-linf8", {"attack": "pgd-eot-linf8", "victim": "defence"}],
+    "restorer": ["none", "mdsr-x2"],
+    "purifier": ["none", "vpsde-t100", "vpsde-t75-twice"],
+    "along": "purifier.t",
+}
+
+
+@pytest.fixture
+def config(repository):
+    return load_config(repository / "config" / "config.yaml")
+
+
+@pytest.fixture
+def loaded(tmp_path):
+    def load(**changes):
+        file = tmp_path / "sweep.yaml"
+        file.write_text(yaml.safe_dump(SWEEP | changes))
+        return load_sweep(file)
+
+    return load
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Four images, of which a purifier loses one, and an attack all but one."""
+
+    def measure(chain):
+        right = np.ones(4)
+        right[: 3 if chain.attack != "none" else int(chain.purifier != "none")] = 0
+        mse = None if chain.purifier == "none" else 0.25
+        return Measures({"first": right}, np.array([1.0, 1, 3, 3]), mse, 0.5)
+
+    monkeypatch.setattr(sweeps, "measurer", lambda roles, results: (None, measure))
+
+
+def test_every_combination_is_measured_once_in_long_form(loaded, config, measured, tmp_path):
+    sweep = loaded()
+    lines = pd.DataFrame(build_sweep(sweep, served(sweep, config), tmp_path))
+    roles = list(sweeps.KINDS)
+    assert len(lines.drop_duplicates(roles)) == 2 * 2 * 2 * 3
+    assert not lines.duplicated([*roles, "metric"]).any()
+    assert set(lines["attack"]) == {"pgd-linf8", "pgd-eot-linf8 on the defence"}
+    along = lines.drop_duplicates("purifier").set_index("purifier")["along"].to_dict()
+    assert along == {"none": 0, "vpsde-t100": 100, "vpsde-t75-twice": 75}
+    assert lines[lines["purifier"] == "vpsde-t100"]["note"].str.contains("VP-SDE of 12").all()
+
+
+def test_the_numbers_are_those_of_the_images(loaded, config, measured, tmp_path):
+    sweep = loaded(classifier="wrn-28-10", attack="pgd-linf8", restorer="none")
+    lines = pd.DataFrame(build_sweep(sweep, served(sweep, config), tmp_path))
+    one = lines[lines["purifier"] == "vpsde-t100"].set_index("metric")
+    assert one["value"].to_dict() == {
+        "standard": 75,
+        "robust": 25,
+        "cross_entropy_clean": 2,
+        "mse_clean": 0.25,
+        "cross_entropy_attacked": 2,
+        "mse_attacked": 0.25,
+        "seconds_per_image": 0.5,
+    }
+    assert (one["n"] == 4).all()
+    # Student's with three degrees of freedom: 3.1824 * 1.1547 / 2 either way
+    assert one.loc["cross_entropy_clean", ["low", "high"]].tolist() == [0.1626, 3.8374]
+    assert "mse_clean" not in set(lines[lines["purifier"] == "none"]["metric"])
+
+
+def test_what_the_track_cannot_serve_says_why(loaded, config, measured, tmp_path):
+    sweep = loaded(classifier=["wrn-28-10", "deit-s"], along="classifier")
+    lines = pd.DataFrame(build_sweep(sweep, served(sweep, config), tmp_path))
+    absent = lines[lines["classifier"] == "deit-s"]
+    assert absent["metric"].isna().all()
+    assert absent["note"].str.contains("no offline stand-in for DeiT-S").all()
+
+
+@pytest.mark.parametrize("along", ["purifier.t", "restorer", "classifier"])
+def test_the_picture_has_a_line_for_each_combination(loaded, config, measured, tmp_path, along):
+    sweep = loaded(along=along)
+    lines = pd.DataFrame(build_sweep(sweep, served(sweep, config), tmp_path))
+    drawn = draw(sweep, lines)
+    combinations = 24 / len(getattr(sweep, along.partition(".")[0]))
+    assert [len(axes.containers) for axes in drawn.axes] == [combinations] * len(PANELS)
+    assert drawn.axes[-1].get_xlabel() == f"{along}; 4 images, 95 % intervals"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"along": "purifer.t"}, r"unknown kind of role \(along .*did you mean 'purifier'"),
+        ({"along": "purifier.tt"}, "vpsde-t100 has no number 'tt'"),
+        ({"along": "attack.kind"}, "attack pgd-linf8 has no number 'kind'"),
+        ({"purifier": ["vpsde-t100", "vpsde-t100"]}, "two of purifier are the same"),
+        ({"purifier": []}, "purifier"),
+        ({"purifier": ["vpsde-t101"]}, "unknown purifier 'vpsde-t101': did you mean 'vpsde-t10'"),
+        ({"restorers": ["none"]}, "restorers"),
+        ({"evaluation": "diffpure-bpda"}, "name another evaluation"),
+    ],
+)
+def test_mistakes_are_one_line(loaded, config, changes, message):
+    with pytest.raises(Problem, match=message) as caught:
+        served(loaded(**changes), config)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_project_s_sweeps_are_served(repository, config):
+    for file in (repository / "config" / "sweeps").glob("*.yaml"):
+        sweep = load_sweep(file)
+        named = served(sweep, config)
+        assert not [key for key, role in named.items() if role.get("unavailable")]
