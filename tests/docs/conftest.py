@@ -53,6 +53,16 @@ FILES = {
         "purifier": "vpsde-t90",
         "rows": [{"method": "ESRGAN x2", "type": "SR", "restorer": "esrgan-x2"}],
     },
+    "sweeps/levels": {
+        "title": "levels",
+        "source": "tests",
+        "dataset": "imagenet",
+        "classifier": "resnet50",
+        "attack": "pgd-linf4",
+        "restorer": "esrgan-x2",
+        "purifier": ["none", "vpsde-t90"],
+        "along": "purifier.t",
+    },
 }
 # Official checkpoints in the zoo: tiny ones by the same names, and one that its host has lost.
 SCORE_SDE = {"kind": "ddpmpp", "channels": 16, "channel_mult": [1], "num_res_blocks": 1}

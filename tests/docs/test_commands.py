@@ -13,6 +13,7 @@ from blocks import REPOSITORY, Block, all_blocks, blocks_of, documents
 from puriflow.config import Config
 from puriflow.pictures.figure import load_figure
 from puriflow.radii import load_curves
+from puriflow.sweeps import load_sweep
 from puriflow.tables import load_table
 from puriflow.timing import load_timing
 
@@ -26,6 +27,7 @@ LOADERS = {
     "figures": load_figure,
     "timings": load_timing,
     "certified": load_curves,
+    "sweeps": load_sweep,
 }
 
 
