@@ -14,11 +14,9 @@ table7: $(READY)
 	print(t[['method', 'n', 'standard', 'robust', 'paper_standard', 'paper_robust']].to_string(index=False))"
 	@echo "== results/table7.csv, its bars in results/table7.png, its images in results/sheets/table7.png"
 
-# Snakemake writes its report about results that are there, after the run that makes them.
 report: $(READY)
-	@echo "== everything of config/, hours on two cores: every table, picture and page, and the summary"
-	snakemake all --quiet reason
-	snakemake all --report results/report.html
+	@echo "== everything of config/, hours on two cores: every table, figure and page, and the report"
+	snakemake report --quiet reason
 	@echo "== results/report.html, and the paper beside our results in results/summary.md"
 
 test: $(READY)
