@@ -287,7 +287,7 @@ def plot(
     out: Annotated[Path, typer.Option(help=".png or .svg")],
 ) -> None:
     """Draw a table's bars beside the paper's values."""
-    from puriflow.figures import plot_table
+    from puriflow.pictures.bars import plot_table
     from puriflow.tables import load_table
 
     spec = load_table(file)
@@ -304,7 +304,7 @@ def sheet(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Draw the images of a table: clean, attacked, and purified by every row."""
-    from puriflow.figures import contact_sheet
+    from puriflow.pictures.sheets import contact_sheet
     from puriflow.tables import final_images, load_table
 
     what = load_table(file)
@@ -483,7 +483,7 @@ def inspect(
     stage = open_stage(path)
     typer.echo(describe(stage))
     if sheet is not None:
-        from puriflow.figures import grid
+        from puriflow.pictures.sheets import grid
 
         if "images" not in stage.manifest["arrays"]:
             raise Problem(f"store {path} has no images to draw, only {stage.manifest['store']}")
