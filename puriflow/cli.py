@@ -41,6 +41,21 @@ Threads = Annotated[int | None, typer.Option(help="CPU threads; default: torch's
 Gpus = Annotated[int, typer.Option(help="GPUs to lease, where there are any")]
 Batch = Annotated[int | None, typer.Option(help="images between two saves; default: by device")]
 DEFAULT_CONFIG = Path("config/config.yaml")
+DRAWN = (".png", ".svg")
+
+
+def _drawable(given: list[Path] | Path) -> list[Path] | Path:
+    """Check the endings of pictures, before anything is computed."""
+    for picture in given if isinstance(given, list) else [given]:
+        if picture.suffix not in DRAWN:
+            raise unknown(f"kind of picture (of {picture})", picture.suffix, DRAWN)
+    return given
+
+
+Picture = Annotated[Path, typer.Option(help=".png or .svg", callback=_drawable)]
+Pictures = Annotated[
+    list[Path], typer.Option(help=".png or .svg; again for both", callback=_drawable)
+]
 
 
 def _json(text: str, what: str) -> Any:
@@ -284,7 +299,7 @@ def table(
 def plot(
     csv: Annotated[Path, typer.Argument(help="a table's CSV")],
     file: Annotated[Path, typer.Argument(help="config/tables/NAME.yaml, for the title")],
-    out: Annotated[Path, typer.Option(help=".png or .svg")],
+    out: Picture,
 ) -> None:
     """Draw a table's bars beside the paper's values."""
     from puriflow.pictures.bars import plot_table
@@ -377,7 +392,8 @@ def timing(
 def figure(
     file: Annotated[Path, typer.Argument(help="config/figures/NAME.yaml")],
     out: Annotated[Path, typer.Option(help="the CSV behind it")],
-    picture: Annotated[list[Path], typer.Option(help=".png or .svg; again for both")],
+    measures: Annotated[Path, typer.Option(help="CSV of the values of each image")],
+    picture: Pictures,
     results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
     roles: Roles = None,
     threads: Threads = None,
@@ -393,14 +409,14 @@ def figure(
     with _device(gpus, threads) as device:
         from puriflow.pictures.writing import write_figure
 
-        write_figure(what, named, results, out, picture, device)
+        write_figure(what, named, results, out, measures, picture, device)
 
 
 @app.command()
 def sweep(
     file: Annotated[Path, typer.Argument(help="config/sweeps/NAME.yaml")],
     out: Annotated[Path, typer.Option(help="the CSV, in long form")],
-    picture: Annotated[list[Path], typer.Option(help=".png or .svg; again for both")],
+    picture: Pictures,
     results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
     roles: Roles = None,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -455,7 +471,7 @@ def certify(
 def radii(
     file: Annotated[Path, typer.Argument(help="config/certified/NAME.yaml")],
     out: Annotated[Path, typer.Option(help="the CSV")],
-    picture: Annotated[Path, typer.Option(help=".png or .svg")],
+    picture: Picture,
     results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
     roles: Roles = None,
     config: ConfigFile = DEFAULT_CONFIG,

@@ -14,6 +14,7 @@ rule build_figure:
             category="figures",
             labels={"figure": "{figure}", "format": "CSV"},
         ),
+        measures="results/measures/{figure}.csv",
         png=report(
             "results/{figure}.png",
             caption="../report/figure.rst",
@@ -44,6 +45,6 @@ rule build_figure:
     message:
         "Draw {wildcards.figure}"
     shell:
-        "puriflow figure {input.file} --out {output.csv}"
+        "puriflow figure {input.file} --out {output.csv} --measures {output.measures}"
         " --picture {output.png} --picture {output.svg} --roles {params.roles:q}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
