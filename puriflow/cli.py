@@ -41,21 +41,6 @@ Threads = Annotated[int | None, typer.Option(help="CPU threads; default: torch's
 Gpus = Annotated[int, typer.Option(help="GPUs to lease, where there are any")]
 Batch = Annotated[int | None, typer.Option(help="images between two saves; default: by device")]
 DEFAULT_CONFIG = Path("config/config.yaml")
-DRAWN = (".png", ".svg")
-
-
-def _drawable(given: list[Path] | Path) -> list[Path] | Path:
-    """Check the endings of pictures, before anything is computed."""
-    for picture in given if isinstance(given, list) else [given]:
-        if picture.suffix not in DRAWN:
-            raise unknown(f"kind of picture (of {picture})", picture.suffix, DRAWN)
-    return given
-
-
-Picture = Annotated[Path, typer.Option(help=".png or .svg", callback=_drawable)]
-Pictures = Annotated[
-    list[Path], typer.Option(help=".png or .svg; again for both", callback=_drawable)
-]
 
 
 def _json(text: str, what: str) -> Any:
@@ -299,7 +284,7 @@ def table(
 def plot(
     csv: Annotated[Path, typer.Argument(help="a table's CSV")],
     file: Annotated[Path, typer.Argument(help="config/tables/NAME.yaml, for the title")],
-    out: Picture,
+    out: Annotated[Path, typer.Option(help=".png or .svg")],
 ) -> None:
     """Draw a table's bars beside the paper's values."""
     from puriflow.pictures.bars import plot_table
@@ -393,7 +378,7 @@ def figure(
     file: Annotated[Path, typer.Argument(help="config/figures/NAME.yaml")],
     out: Annotated[Path, typer.Option(help="the CSV behind it")],
     measures: Annotated[Path, typer.Option(help="CSV of the values of each image")],
-    picture: Pictures,
+    picture: Annotated[list[Path], typer.Option(help=".png or .svg; again for both")],
     results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
     roles: Roles = None,
     threads: Threads = None,
@@ -416,7 +401,7 @@ def figure(
 def sweep(
     file: Annotated[Path, typer.Argument(help="config/sweeps/NAME.yaml")],
     out: Annotated[Path, typer.Option(help="the CSV, in long form")],
-    picture: Pictures,
+    picture: Annotated[list[Path], typer.Option(help=".png or .svg; again for both")],
     results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
     roles: Roles = None,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -471,7 +456,7 @@ def certify(
 def radii(
     file: Annotated[Path, typer.Argument(help="config/certified/NAME.yaml")],
     out: Annotated[Path, typer.Option(help="the CSV")],
-    picture: Picture,
+    picture: Annotated[Path, typer.Option(help=".png or .svg")],
     results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
     roles: Roles = None,
     config: ConfigFile = DEFAULT_CONFIG,

@@ -14,10 +14,8 @@ from PIL import Image
 from scipy.special import log_softmax, softmax
 from scipy.stats import t as student
 from torch import nn
-from typer.testing import CliRunner
 
 from puriflow import parts
-from puriflow.cli import app
 from puriflow.config import load_config
 from puriflow.diffusion.vp import diffuse
 from puriflow.errors import Problem
@@ -492,21 +490,6 @@ def test_a_transition_begins_with_an_attack(tiny):
 def test_rounds_are_of_all_images(tiny):
     with pytest.raises(Problem, match="count"):
         tiny.build(SHARED | {"kind": "rounds", "count": 2})
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "figure f.yaml --out o.csv --measures m.csv --picture f.png --picture f.txt",
-        "sweep f.yaml --out o.csv --picture f.txt",
-        "radii f.yaml --out o.csv --picture f.txt",
-        "plot o.csv f.yaml --out f.txt",
-    ],
-)
-def test_a_picture_is_a_png_or_an_svg(command):
-    said = CliRunner().invoke(app, command.split()).exception
-    assert isinstance(said, Problem)
-    assert str(said) == "unknown kind of picture (of f.txt) '.txt': known are .png, .svg"
 
 
 def test_reading_a_figure_imports_no_torch(repository):

@@ -14,7 +14,6 @@ rule build_figure:
             category="figures",
             labels={"figure": "{figure}", "format": "CSV"},
         ),
-        measures="results/measures/{figure}.csv",
         png=report(
             "results/{figure}.png",
             caption="../report/figure.rst",
@@ -27,6 +26,7 @@ rule build_figure:
             category="figures",
             labels={"figure": "{figure}", "format": "SVG"},
         ),
+        measures="results/measures/{figure}.csv",
     log:
         "logs/figures/{figure}.log",
     benchmark:
