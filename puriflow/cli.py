@@ -332,7 +332,7 @@ def plot(
     out: Annotated[Path, typer.Option(help=".png or .svg")],
 ) -> None:
     """Draw a table's bars beside the paper's values."""
-    from puriflow.figures import plot_table
+    from puriflow.pictures.bars import plot_table
     from puriflow.tables import load_table
 
     spec = load_table(file)
@@ -351,7 +351,7 @@ def sheet(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Draw the images of a table: clean, attacked, and purified by every row."""
-    from puriflow.figures import contact_sheet
+    from puriflow.pictures.sheets import contact_sheet
     from puriflow.tables import final_images, load_table, served
 
     what = load_table(file)
@@ -428,6 +428,7 @@ def timing(
 def figure(
     file: Annotated[Path, typer.Argument(help="config/figures/NAME.yaml")],
     out: Annotated[Path, typer.Option(help="the CSV behind it")],
+    measures: Annotated[Path, typer.Option(help="CSV of the values of each image")],
     picture: Annotated[list[Path], typer.Option(help=".png or .svg; again for both")],
     results: Annotated[Path, typer.Option(help="where the stores are")] = Path("results"),
     roles: Roles = None,
@@ -441,11 +442,11 @@ def figure(
     what = load_figure(file)
     named = _roles(roles, served, what, config)
     _check_pictures(*picture)
-    _make_folders(out, *picture)
+    _make_folders(out, measures, *picture)
     with _device(gpus, threads) as device:
         from puriflow.pictures.writing import write_figure
 
-        write_figure(what, named, results, out, picture, device)
+        write_figure(what, named, results, out, measures, picture, device)
 
 
 @app.command()
@@ -537,7 +538,7 @@ def inspect(
     stage = open_stage(path)
     typer.echo(describe(stage))
     if sheet is not None:
-        from puriflow.figures import grid
+        from puriflow.pictures.sheets import grid
 
         if "images" not in stage.manifest["arrays"]:
             raise Problem(f"store {path} has no images to draw, only {stage.manifest['store']}")

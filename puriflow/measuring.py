@@ -59,19 +59,25 @@ class Measures:
     Attributes:
         right: by rule, how right the chain is about each image, (n,) in [0, 1].
         losses: cross-entropy of each image, the mean over draws, (n,), in nats.
-        mse: of the images that are classified to the clean ones; None where they are not stored.
+        errors: mean squared errors, (n,) on [0, 1], of the images that are classified to the clean
+            ones; None where they are not stored.
         seconds_per_image: of the defence alone (restore, purify and classify), for one draw.
     """
 
     right: dict[Rule, np.ndarray]
     losses: np.ndarray
-    mse: float | None
+    errors: np.ndarray | None
     seconds_per_image: float | None
 
     @property
     def cross_entropy(self) -> float:
         """Mean over images and draws, in nats."""
         return float(np.mean(self.losses))
+
+    @property
+    def mse(self) -> float | None:
+        """Mean of the errors over images."""
+        return None if self.errors is None else float(np.mean(self.errors))
 
 
 def accuracy(right: np.ndarray) -> tuple[float, float, float]:
@@ -94,17 +100,14 @@ def measure(chain: Chain, shards: list[str], opened: Callable[[str], Stage]) -> 
         for shard in shards
     ]
     rules = parts[0].right
-    counts = [len(part.right["first"]) for part in parts]
-
-    def mean(name: str) -> float | None:
-        values = [getattr(part, name) for part in parts]
-        return None if None in values else float(np.average(values, weights=counts))
-
+    counts = [len(part.losses) for part in parts]
+    errors = [part.errors for part in parts]
+    seconds = [part.seconds_per_image for part in parts]
     return Measures(
         right={rule: np.concatenate([part.right[rule] for part in parts]) for rule in rules},
         losses=np.concatenate([part.losses for part in parts]),
-        mse=mean("mse"),
-        seconds_per_image=mean("seconds_per_image"),
+        errors=None if errors[0] is None else np.concatenate(errors),
+        seconds_per_image=None if None in seconds else np.average(seconds, weights=counts).item(),
     )
 
 
@@ -125,7 +128,7 @@ def _measure_shard(chain: Chain, stages: dict[str, Stage]) -> Measures:
     return Measures(
         right=right,
         losses=np.mean(losses, axis=0),
-        mse=None if final is None else _squared_errors(final, stages["images"]).mean(),
+        errors=None if final is None else _squared_errors(final, stages["images"]),
         seconds_per_image=None if None in spent else sum(spent),
     )
 

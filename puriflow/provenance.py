@@ -1,7 +1,8 @@
 """What made a result: hashes of files and of the code behind a stage.
 
 The code of a stage is its own module, the module of the part it runs, and whatever those import
-from this package; comments and docstrings do not count. A change elsewhere reruns nothing.
+from this package; comments and docstrings do not count. The style file of the pictures counts with
+the module that reads it. A change elsewhere reruns nothing.
 """
 
 import ast
@@ -20,6 +21,7 @@ NOT_RESULTS = frozenset(
     for name in (
         *("chain", "cli", "config", "device", "errors", "parts", "progress", "provenance", "store"),
         *("zoo", "zoo.catalogue", "zoo.commands", "zoo.download", "zoo.fetching"),
+        "pictures.curve",  # of a training run
     )
 ) | {"puriflow"}
 
@@ -114,7 +116,8 @@ def _imports(module: str) -> Iterable[str]:
 
 @cache
 def _meaning(module: str) -> str:
-    """The module as a syntax tree, without docstrings."""
+    """The module as a syntax tree, without docstrings; and its style file, if it has one."""
+    style = _file(module).with_suffix(".mplstyle")
     tree = ast.parse(_file(module).read_text())
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
@@ -126,4 +129,4 @@ def _meaning(module: str) -> str:
             and isinstance(body[0].value.value, str)
         ):
             del body[0]
-    return ast.dump(tree)
+    return ast.dump(tree) + (style.read_text() if style.is_file() else "")

@@ -22,6 +22,7 @@ from puriflow.tables import Roles, load, serving
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Families of the roles that a row names, in the order of the path of a store.
 ROLES = {
@@ -47,7 +48,6 @@ COLUMNS = (
     "abstained",
     "note",
 )
-COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe and Ito
 
 
 class Row(BaseModel):
@@ -238,41 +238,45 @@ def plot_curves(csv: Path, title: str, out: Path) -> None:
         title: above the picture.
         out: .png or .svg.
     """
-    import matplotlib
     import pandas as pd
 
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
+    from puriflow.pictures.style import save, styled
 
     rows = pd.read_csv(csv, keep_default_na=False, na_values=[""]).dropna(subset="radius")
+    with styled(text=10):
+        save(_panels(rows, title), [out])
+
+
+def _panels(rows: "pd.DataFrame", title: str) -> "Figure":
+    """All panels, and what they share."""
+    from matplotlib import pyplot as plt
+
     sigmas = sorted(rows["sigma"].unique())
-    size = (1 + 3.6 * max(len(sigmas), 1), 4)
+    count = max(len(sigmas), 1)
     reached = rows.loc[rows["certified_accuracy"] > 0, "radius"].max()
-    figure, places = plt.subplots(
-        1, max(len(sigmas), 1), figsize=size, sharey=True, squeeze=False, layout="constrained"
-    )
-    colours = dict(zip(rows["method"].unique(), cycle(COLOURS), strict=False))
+    size = (1 + 3.6 * count, 4)
+    drawn, places = plt.subplots(1, count, figsize=size, sharey=True, squeeze=False)
+    wheel = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    colours = dict(zip(rows["method"].unique(), cycle(wheel), strict=False))
     for axes, sigma in zip(places[0], sigmas, strict=False):
         _draw(axes, rows[rows["sigma"] == sigma], colours)
         axes.set_xlim(0, 1.2 * reached if reached > 0 else None)
-        axes.set_title(f"$\\sigma$ = {sigma:g}", fontsize=10)
+        axes.set_title(f"$\\sigma$ = {sigma:g}")
     places[0, 0].set_ylabel("certified accuracy (%)")
     if len(rows):
         n, draws, alpha = rows[["n", "draws", "alpha"]].iloc[0]
         title += f"\n{n:.0f} images, {draws:.0f} draws, alpha = {alpha:g}, 95 % Wilson intervals"
         handles, names = places[0, 0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
-    figure.suptitle(title, fontsize=10)
-    figure.savefig(out, dpi=150)
-    plt.close(figure)
+        drawn.legend(handles, names, loc="outside lower center", ncols=len(names))
+    drawn.suptitle(title, fontsize="medium")
+    return drawn
 
 
 def _draw(axes: "Axes", curves: "pd.DataFrame", colours: dict[str, str]) -> None:
     """One panel. Between two radii a curve has the value of the larger: it is certified there."""
     for method, curve in curves.groupby("method", sort=False):
-        x, colour = curve["radius"], colours[method]
-        axes.step(x, curve["certified_accuracy"], where="pre", color=colour, label=method)
+        x, y, colour = curve["radius"], curve["certified_accuracy"], colours[method]
+        axes.step(x, y, where="pre", color=colour, marker="", label=method)
         axes.fill_between(x, curve["low"], curve["high"], step="pre", color=colour, alpha=0.1, lw=0)
     axes.set_ylim(0, 100)
     axes.set_xlabel(r"$\ell_2$ radius on [0, 1] images")
-    axes.spines[["top", "right"]].set_visible(False)

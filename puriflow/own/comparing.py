@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from puriflow import parts
 from puriflow.errors import Problem
+from puriflow.images.names import class_names
 from puriflow.own.formats import open_images
 from puriflow.own.inputs import Input
 
@@ -26,7 +27,6 @@ COLUMNS = ("before", "after", f"difference x {GAIN}")
 SIDE, LINE, GAP = 224, 22, 6  # pixels of an image, of a line of text, and between them
 # Classes of a classifier: short side to which its images are resized, and the crop of them.
 SIZES = {1000: (256, 224), 10: (32, 32)}
-CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Judge:
         if classes not in SIZES:
             raise Problem(f"classifier {name} is neither of ImageNet's classes nor of CIFAR-10's")
         self.resize, self.crop = SIZES[classes]
-        self.names = CIFAR10 if classes == len(CIFAR10) else imagenet_names()
+        self.names = class_names(classes)
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> tuple[str, float]:
@@ -88,15 +88,6 @@ def central(images: torch.Tensor, side: int) -> torch.Tensor:
     """The middle of images (..., H, W), at most `side` pixels high and wide."""
     top, left = (max(round((length - side) / 2), 0) for length in images.shape[-2:])
     return images[..., top : top + side, left : left + side]
-
-
-def imagenet_names() -> Sequence[str]:
-    """The thousand classes of ImageNet-1k in the order of the labels, as torchvision has them."""
-    from torchvision.models import ResNet50_Weights
-
-    import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
-
-    return ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
 
 
 def pairs(inputs: Sequence[Input], out: Path) -> Iterator[Pair]:

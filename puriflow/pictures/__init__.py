@@ -1,1 +1,1 @@
-"""The paper's figures: data like the tables. figure.py says what one is, one file draws a kind."""
+"""All pictures. The paper's figures are data like the tables: figure.py says what one is."""

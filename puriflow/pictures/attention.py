@@ -1,6 +1,5 @@
 """Figure 2: images, where a classifier looks in them (Grad-CAM), and what it answers."""
 
-from collections.abc import Sequence
 from textwrap import shorten
 from typing import Any
 
@@ -10,20 +9,27 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from scipy.special import softmax
 
-from puriflow.own.comparing import CIFAR10, imagenet_names
+from puriflow.images.names import class_names
+from puriflow.pictures.built import Built
 from puriflow.pictures.figure import Attention
 from puriflow.pictures.gradcam import grad_cam
 from puriflow.pictures.sources import Sources
+from puriflow.pictures.style import RIGHT, WRONG
 from puriflow.progress import Progress
 from puriflow.stages.running import each
 
-# Of wrong and of right answers.
-COLOURS = {False: "#D55E00", True: "#0072B2"}
+COLOURS = {False: WRONG, True: RIGHT}
 MARKS = {False: "\N{BALLOT X}", True: "\N{CHECK MARK}"}
+METRICS = ("cam_similarity", "mse", "confidence_in_label", "correct")  # the values of an image
 
 
-def build(figure: Attention, sources: Sources) -> tuple[list[dict[str, Any]], plt.Figure]:
-    """The CSV's rows, one for each line and image, and the drawing."""
+def build(figure: Attention, sources: Sources) -> Built:
+    """Rows of the CSV are one for each line and image.
+
+    Raises:
+        Problem: the classifier has no feature map, or an image that is shown is not there.
+    """
+    sources.check_shown()
     with Progress(figure.source, total=len(sources.lines), unit="lines") as progress:
         answers, maps = {}, {}
         for line in sources.lines:
@@ -33,7 +39,7 @@ def build(figure: Attention, sources: Sources) -> tuple[list[dict[str, Any]], pl
     rows = []
     for line in sources.lines:
         own, reference = maps[line.label], maps[figure.reference]
-        errors = ((sources.images(line) - sources.clean) ** 2).mean(axis=(1, 2, 3))
+        errors = sources.errors(line)
         described, note = sources.described(line), sources.note(line)
         for i, index in enumerate(sources.indices):
             row = {**described, "image": int(index), "label": int(sources.labels[i])}
@@ -41,7 +47,12 @@ def build(figure: Attention, sources: Sources) -> tuple[list[dict[str, Any]], pl
             row |= {"mse": errors[i], "target": figure.target}
             row |= {"cam_similarity": similarity(own[i], reference[i]), "note": note}
             rows.append(row)
-    return rows, draw(figure, sources, maps, rows)
+    values = [
+        {"line": row["line"], "index": row["image"], "metric": metric, "value": float(row[metric])}
+        for row in rows
+        for metric in METRICS
+    ]
+    return Built(rows, values, draw(figure, sources, maps, rows))
 
 
 def answer(
@@ -69,13 +80,6 @@ def verdict(logits: np.ndarray, label: int) -> dict[str, Any]:
     }
 
 
-def class_names(count: int) -> Sequence[str]:
-    """Of a classifier of 1000 classes ImageNet's, of 10 CIFAR-10's, else the numbers."""
-    if count == 1000:
-        return imagenet_names()
-    return CIFAR10 if count == len(CIFAR10) else [str(i) for i in range(count)]
-
-
 def similarity(found: np.ndarray, reference: np.ndarray) -> float:
     """Cosine of the angle between two maps (H, W) that are not negative, 0 to 1; of no map, 0."""
     lengths = np.linalg.norm(found) * np.linalg.norm(reference)
@@ -87,23 +91,36 @@ def draw(
 ) -> plt.Figure:
     """A row for each line; for each image that is shown, itself and Grad-CAM over it."""
     lines = sources.lines
-    shown = [i for i in figure.shown if i < len(sources.indices)]
     size = (3.25, 0.98 * len(lines))
-    drawn, places = plt.subplots(len(lines), 2 * len(shown), figsize=size, squeeze=False)
+    drawn, places = plt.subplots(len(lines), 2 * len(figure.shown), figsize=size, squeeze=False)
     of = {(row["line"], row["image"]): row for row in rows}
     for line, row_of_axes in zip(lines, places, strict=True):
         images = sources.images(line)
-        for column, i in enumerate(shown):
+        for column, i in enumerate(figure.shown):
             plain, over = row_of_axes[2 * column : 2 * column + 2]
             picture(plain, images[i])
             picture(over, images[i])
-            over.imshow(maps[line.label][i], alpha=0.5, vmin=0)
+            heat(over, maps[line.label][i], maps[figure.reference][i].max())
             said = of[line.label, int(sources.indices[i])]
-            name = shorten(said["name"], 16, placeholder="...")
+            name = shorten(said["name"], 14, placeholder="...")
             text = f"{MARKS[said['correct']]} {name}, {100 * said['confidence']:.0f} %"
-            plain.set_xlabel(text, x=1, color=COLOURS[said["correct"]], fontsize=6)
-        row_of_axes[0].set_ylabel(line.label, fontsize=6)
+            plain.set_xlabel(text, x=1, color=COLOURS[said["correct"]])
+        row_of_axes[0].set_ylabel(line.label.replace(", ", ",\n"))
     return drawn
+
+
+def heat(axes: Axes, found: np.ndarray, top: float) -> None:
+    """A map (H, W) over an image: the less there is of it, the more is seen of the image.
+
+    Colour and opacity end at `top`, the reference's maximum, so that one image's maps compare.
+    """
+    if not found.any():
+        box = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 1}
+        middle = {"ha": "center", "va": "center", "transform": axes.transAxes}
+        axes.text(0.5, 0.5, "no\nactivation", color="white", bbox=box, **middle)
+        return
+    top = top or found.max()
+    axes.imshow(found, vmin=0, vmax=top, alpha=0.8 * (found / top).clip(0, 1))
 
 
 def picture(axes: Axes, image: np.ndarray) -> None:

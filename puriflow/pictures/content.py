@@ -1,5 +1,6 @@
 """Figure 4: content distance from the ground truth by layer, for several kinds of images."""
 
+from itertools import cycle
 from typing import Any
 
 import matplotlib
@@ -9,78 +10,103 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from puriflow.config import NONE
+from puriflow.errors import Problem
 from puriflow.metrics.content import content_distance, ratio_of_means
+from puriflow.pictures.built import Built, values_of
 from puriflow.pictures.figure import Content, Line, Maps
 from puriflow.pictures.sources import Sources
 from puriflow.progress import Progress
 
+SWEEP = ("D", "^", "v", "P", "X", "*", "<", ">")  # markers
 
-def build(figure: Content, sources: Sources) -> tuple[list[dict[str, Any]], plt.Figure]:
-    """The CSV's rows, one for each line and layer, and the drawing."""
-    rows = []
+
+def build(figure: Content, sources: Sources) -> Built:
+    """Rows of the CSV are one for each line and layer.
+
+    Raises:
+        Problem: the reference's distance is 0.
+    """
+    rows, values = [], []
     with Progress(figure.source, total=len(sources.layers), unit="layers") as progress:
         for layer in sources.layers:
-            rows += measure(figure, sources, layer)
+            means, single = measure(figure, sources, layer)
+            rows += means
+            values += single
             progress.advance(1)
-    return rows, draw(figure, sources.lines, pd.DataFrame(rows))
+    return Built(rows, values, draw(figure, sources.lines, pd.DataFrame(rows)))
 
 
-def measure(figure: Content | Maps, sources: Sources, layer: str) -> list[dict[str, Any]]:
-    """Mean distances at a layer, and their ratio to the reference's with a 95 % interval."""
+def measure(
+    figure: Content | Maps, sources: Sources, layer: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Of a layer: mean distances with their ratio to the reference's (95 %), and single ones.
+
+    Raises:
+        Problem: the reference's mean distance is 0.
+    """
     truth = sources.maps(sources.clean, layer)
     found = {}
     for line in sources.lines:
         maps = sources.maps(sources.images(line), layer)
         found[line.label] = content_distance(maps, truth, figure.definition).cpu().numpy()
-    rows = []
-    for line in sources.lines:
-        values = found[line.label]
-        ratio, low, high = ratio_of_means(values, found[figure.reference])
-        rows.append(
-            {
-                **sources.described(line),
-                "layer": layer,
-                "n": len(values),
-                "definition": figure.definition,
-                "content_distance": values.mean(),
-                "normalised": ratio,
-                "normalised_low": low,
-                "normalised_high": high,
-                "note": sources.note(line),
-            }
+    reference = found[figure.reference]
+    if not reference.any():
+        raise Problem(
+            f"{figure.source}: line {figure.reference!r} has content distance 0 at layer {layer}, "
+            "and the others cannot be divided by it"
         )
-    return rows
+    rows, values = [], []
+    for line in sources.lines:
+        own = found[line.label]
+        values += values_of(line.label, "content_distance", sources.indices, own, layer)
+        row = {**sources.described(line), "layer": layer, "n": len(own)}
+        row |= {"definition": figure.definition, "content_distance": own.mean()}
+        names = ("normalised", "normalised_low", "normalised_high")
+        row |= zip(names, ratio_of_means(own, reference), strict=True)
+        rows.append(row | {"note": sources.note(line)})
+    return rows, values
 
 
 def draw(figure: Content, lines: list[Line], frame: pd.DataFrame) -> plt.Figure:
-    """A panel below another; what only a purifier made is coloured by its place in the file."""
+    """A panel below another."""
     count = len(figure.panels)
-    drawn, places = plt.subplots(count, 1, figsize=(3.25, 2.3 * count), squeeze=False)
+    drawn, places = plt.subplots(count, 1, figsize=(3.25, 2.4 * count), squeeze=False)
     for axes, (letter, title) in zip(places[:, 0], figure.panels.items(), strict=True):
-        _panel(axes, frame, [x for x in lines if x.panels is None or letter in x.panels], lines)
+        _panel(axes, frame, [x for x in lines if x.panels is None or letter in x.panels])
         axes.set_title(f"({letter}) {title}")
         axes.set_ylabel(f"content distance, {figure.reference} = 1")
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.legend(ncols=2)
+        below = {"loc": "upper center", "bbox_to_anchor": (0.45, -0.11)}
+        axes.legend(ncols=4, columnspacing=1, handlelength=1.6, **below)
     layers, n = frame["features"].iloc[0], frame["n"].iloc[0]
-    places[-1, 0].set_xlabel(f"layer of {layers}; {n} images, 95 % intervals")
+    drawn.supxlabel(f"layer of {layers}; {n} images, 95 % intervals", fontsize="medium")
     return drawn
 
 
-def _panel(axes: Axes, frame: pd.DataFrame, here: list[Line], lines: list[Line]) -> None:
-    sweep = [x.label for x in lines if x.restorer == NONE and x.purifier != NONE]
-    ramp = matplotlib.colormaps["cividis"](np.linspace(0, 0.85, max(len(sweep), 1)))
-    for i, line in enumerate(here):
+def _panel(axes: Axes, frame: pd.DataFrame, lines: list[Line]) -> None:
+    """One panel: a point for each line and layer, side by side so that none hides another."""
+    styles = _sweep(lines)
+    for i, line in enumerate(lines):
         rows = frame[frame["line"] == line.label]
-        style = {"linestyle": "--", "marker": "."} if line.label in sweep else {"zorder": 3}
-        if line.label in sweep:
-            style["color"] = ramp[sweep.index(line.label)]
-        shift = 0.04 * (i - len(here) / 2)  # intervals side by side
         bounds = [
             rows["normalised"] - rows["normalised_low"],
             rows["normalised_high"] - rows["normalised"],
         ]
-        x = np.arange(len(rows)) + shift
+        x = np.arange(len(rows)) + 0.4 * ((i + 0.5) / len(lines) - 0.5)
+        style = styles.get(line.label, {"zorder": 3})
         axes.errorbar(x, rows["normalised"], yerr=bounds, label=line.label, elinewidth=0.5, **style)
     axes.set_xticks(range(len(rows)), rows["layer"])
+
+
+def _sweep(lines: list[Line]) -> dict[str, dict[str, Any]]:
+    """The looks, by label, of several lines that only a purifier made: from dark to light."""
+    labels = [x.label for x in lines if x.restorer == NONE and x.purifier != NONE]
+    if len(labels) < 2:
+        return {}
+    ramp = matplotlib.colormaps["cividis"](np.linspace(0, 0.85, len(labels)))
+    looks = zip(labels, ramp, cycle(SWEEP), strict=False)
+    return {
+        label: {"color": colour, "marker": marker, "linestyle": "--"}
+        for label, colour, marker in looks
+    }

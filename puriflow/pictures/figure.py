@@ -73,6 +73,10 @@ class Figure(BaseModel):
         chain = self.chain(line)
         return [(chain, "images"), (chain, chain.before("classify"))]
 
+    def names(self, line: Line) -> list[str]:
+        """What a line is called among the values of its images."""
+        return [line.label]
+
     def roles(self, line: Line) -> dict[str, str]:
         """The role of each kind that a line's numbers need, without `none`."""
         named = self.model_dump(include={*FAMILIES}) | {
@@ -152,16 +156,30 @@ class Transition(Computed):
     features: str
     definition: Definition
 
+    @model_validator(mode="after")
+    def _attacked(self) -> "Transition":
+        for line in self.lines:
+            if self.chain(line).attack == NONE:
+                raise ValueError(f"line {line.label!r} has no attack, with which its way begins")
+        return self
+
     def reads(self, line: Line) -> list[tuple[Chain, str]]:
         """Clean, attacked and restored images; the purification is computed here."""
         chain = replace(self.chain(line), purifier=NONE)
         return [(chain, stage) for stage in chain.stages()]
+
+    def names(self, line: Line) -> list[str]:
+        """`LABEL, STATE` for each state of its way, but for the steps back."""
+        restored = ["restored"] if line.restorer != NONE else []
+        purified = ["diffused", "purified"] if line.purifier != NONE else []
+        return [f"{line.label}, {state}" for state in ("attacked", *restored, *purified)]
 
 
 class Rounds(Figure):
     """Errors, cross-entropy and accuracies of restorers (Figure 6)."""
 
     kind: Literal["rounds"]
+    count: None = Field(None, description="all images of the data set are measured")
 
     def both(self, line: Line) -> tuple[Chain, Chain]:
         """A line's chains of clean and of attacked images, to their logits."""

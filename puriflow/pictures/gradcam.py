@@ -13,16 +13,17 @@ from puriflow.errors import Problem
 
 
 def last_map(classifier: nn.Module, images: Tensor) -> nn.Module:
-    """The module that gives the last feature map of more than one pixel.
+    """The module that gives the last feature map (N, C, h, w) of more than one pixel.
 
     Raises:
-        Problem: the classifier has no such map; a transformer's are no images.
+        Problem: the classifier has no such map, or goes on from it with tokens (N, n, C), as
+            transformers do, so that its classes do not come from a map.
     """
-    found: list[nn.Module] = []
+    found: list[tuple[nn.Module, int]] = []  # what gives maps and tokens, and their dimensions
 
     def look(module: nn.Module, _: object, out: object) -> None:
-        if isinstance(out, Tensor) and out.ndim == 4 and min(out.shape[-2:]) > 1:
-            found.append(module)
+        if isinstance(out, Tensor) and (out.ndim == 3 or is_map(out, images)):
+            found.append((module, out.ndim))
 
     handles = [module.register_forward_hook(look) for module in classifier.modules()]
     try:
@@ -33,7 +34,18 @@ def last_map(classifier: nn.Module, images: Tensor) -> nn.Module:
             handle.remove()
     if not found:
         raise Problem("the classifier has no feature maps for Grad-CAM")
-    return found[-1]
+    module, dimensions = found[-1]
+    if dimensions == 3:
+        raise Problem("Grad-CAM needs a feature map, and the classifier is one of tokens")
+    return module
+
+
+def is_map(out: Tensor, images: Tensor) -> bool:
+    """Whether a tensor is (N, C, h, w) with about the images' aspect; (N, h, w, C) is not."""
+    if out.ndim != 4 or min(out.shape[-2:]) == 1:
+        return False
+    strides = [side / own for side, own in zip(images.shape[-2:], out.shape[-2:], strict=True)]
+    return max(strides) < 2 * min(strides)
 
 
 def grad_cam(classifier: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
@@ -46,6 +58,9 @@ def grad_cam(classifier: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
 
     Returns:
         (N, H, W), not negative: the layer's map, enlarged bilinearly; not normalised.
+
+    Raises:
+        Problem: see `last_map`.
     """
     explained = LayerGradCam(classifier, last_map(classifier, images[:1]))
     with torch.enable_grad():

@@ -4,41 +4,43 @@ A map of many channels is shown as the mean of their absolute values; below it i
 difference from the clean image's. Each of the two rows has one scale for all kinds of images.
 """
 
-from typing import Any
-
 import numpy as np
 from matplotlib import pyplot as plt
 
 from puriflow.errors import Problem
 from puriflow.pictures.attention import picture
+from puriflow.pictures.built import Built, values_of
 from puriflow.pictures.content import measure
 from puriflow.pictures.figure import Maps
 from puriflow.pictures.sources import Sources
 from puriflow.progress import Progress
 
 
-def build(figure: Maps, sources: Sources) -> tuple[list[dict[str, Any]], plt.Figure]:
-    """The CSV's rows, one for each line, with its squared error as well, and the drawing.
+def build(figure: Maps, sources: Sources) -> Built:
+    """Rows of the CSV are one for each line, with its squared error as well.
 
     Raises:
-        Problem: the configuration lists several layers.
+        Problem: the configuration lists several layers, or an image that is shown is not there.
     """
+    sources.check_shown()
     if len(sources.layers) != 1:
         raise Problem(f"features {figure.features}: a figure of maps takes one layer")
     with Progress(figure.source, total=1, unit="layers") as progress:
-        rows = measure(figure, sources, sources.layers[0])
+        rows, values = measure(figure, sources, sources.layers[0])
         progress.advance(1)
     for line, row in zip(sources.lines, rows, strict=True):
-        row["mse"] = ((sources.images(line) - sources.clean) ** 2).mean(dtype=np.float64)
-    return rows, draw(figure, sources)
+        errors = sources.errors(line)
+        row["mse"] = errors.mean()
+        values += values_of(line.label, "mse", sources.indices, errors)
+    return Built(rows, values, draw(figure, sources, rows[0]["features"]))
 
 
-def draw(figure: Maps, sources: Sources) -> plt.Figure:
-    """A column for each line; for each image that is shown, three rows."""
-    shown = [i for i in figure.shown if i < len(sources.clean)]
-    lines = sources.lines
-    size = (3.25, 0.15 + 0.65 * 3 * len(shown))
+def draw(figure: Maps, sources: Sources, network: str) -> plt.Figure:
+    """A column for each line; for each image that is shown, three rows of the network's layer."""
+    shown, lines = figure.shown, sources.lines
+    size = (3.25, 0.3 + 0.65 * 3 * len(shown))
     drawn, places = plt.subplots(3 * len(shown), len(lines), figsize=size, squeeze=False)
+    drawn.supxlabel(f"features: {sources.layers[0]} of {network}", fontsize="medium")
     for axes, line in zip(places[0], lines, strict=True):
         axes.set_title(line.label, loc="center")
     for place, i in enumerate(shown):

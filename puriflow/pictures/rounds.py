@@ -1,31 +1,42 @@
 """Figure 6: what rounds of super-resolution do to errors, cross-entropy and accuracies."""
 
-from typing import Any
-
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
 from puriflow.measuring import accuracy, measure
+from puriflow.metrics.paired import student_interval
+from puriflow.pictures.built import Built, values_of
 from puriflow.pictures.figure import Rounds
 from puriflow.pictures.sources import Sources
+from puriflow.pictures.style import CROSS_ENTROPY, ROBUST, SQUARED_ERROR, STANDARD
 
 
-def build(figure: Rounds, sources: Sources) -> tuple[list[dict[str, Any]], plt.Figure]:
-    """The CSV's rows, one for each line, and the drawing.
+def build(figure: Rounds, sources: Sources) -> Built:
+    """Rows of the CSV are one for each line.
 
     Mean squared error and cross-entropy are of attacked images: the error to the clean ones, on
-    [0, 1], the cross-entropy in nats. Accuracies have 95 % Wilson intervals.
+    [0, 1], the cross-entropy in nats, both with Student's 95 % intervals over images. Accuracies
+    have 95 % Wilson intervals.
     """
-    rows = []
+    rows, values = [], []
     for line in sources.lines:
         clean, attacked = (measure(c, sources.shards, sources.open) for c in figure.both(line))
-        row = {**sources.described(line), "n": len(attacked.right["first"])}
-        row |= {"mse": attacked.mse, "cross_entropy": attacked.cross_entropy}
-        for name, found in (("standard", clean), ("robust", attacked)):
-            names = (name, f"{name}_low", f"{name}_high")
-            row |= zip(names, accuracy(found.right["first"]), strict=True)
+        found = {"mse": attacked.errors, "cross_entropy": attacked.losses}
+        answers = {"standard": clean.right["first"], "robust": attacked.right["first"]}
+        row = {**sources.described(line), "n": len(attacked.losses)}
+        for name, single in found.items():
+            row |= _columns(name, (single.mean(), *student_interval(single)))
+        for name, right in answers.items():
+            row |= _columns(name, accuracy(right))
         rows.append(row | {"note": sources.note(line)})
-    return rows, draw(pd.DataFrame(rows))
+        for name, single in (found | answers).items():
+            values += values_of(line.label, name, sources.indices, single)
+    return Built(rows, values, draw(pd.DataFrame(rows)))
+
+
+def _columns(name: str, bounded: tuple[float, float, float]) -> dict[str, float]:
+    return dict(zip((name, f"{name}_low", f"{name}_high"), bounded, strict=True))
 
 
 def draw(frame: pd.DataFrame) -> plt.Figure:
@@ -33,23 +44,28 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
     drawn, (above, below) = plt.subplots(2, 1, figsize=(3.25, 3.6), sharex=True)
     beside = above.twinx()
     beside.spines["right"].set_visible(True)
-    axes = {"mse": above, "cross_entropy": beside}
-    colours = {"mse": "#0072B2", "cross_entropy": "#D55E00"}
-    names = {"mse": "mean squared error", "cross_entropy": "cross-entropy (nats)"}
-    for column, marker in (("mse", "s"), ("cross_entropy", "D")):
-        place, colour = axes[column], colours[column]
-        place.plot(frame["line"], frame[column], color=colour, marker=marker)
-        place.set_ylabel(names[column], color=colour)
-        place.tick_params(axis="y", colors=colour)
-        place.set_ylim(bottom=0)
-        place.ticklabel_format(axis="y", scilimits=(-2, 3))
+    _line(above, frame, "mse", -0.05, color=SQUARED_ERROR, marker="s")
+    _line(beside, frame, "cross_entropy", 0.05, color=CROSS_ENTROPY, marker="D")
+    above.set_ylabel("mean squared error", color=SQUARED_ERROR)
+    beside.set_ylabel("cross-entropy (nats)", color=CROSS_ENTROPY)
+    for axes, colour in ((above, SQUARED_ERROR), (beside, CROSS_ENTROPY)):
+        axes.tick_params(axis="y", colors=colour)
+        axes.set_ylim(bottom=0)
+        axes.ticklabel_format(axis="y", scilimits=(-2, 3))
     above.set_title("attacked images")
-    for column, shift in (("standard", -0.05), ("robust", 0.05)):
-        bounds = [frame[column] - frame[f"{column}_low"], frame[f"{column}_high"] - frame[column]]
-        x = [i + shift for i in range(len(frame))]
-        below.errorbar(x, frame[column], yerr=bounds, label=column, elinewidth=0.6, capsize=2)
+    _line(below, frame, "standard", -0.05, color=STANDARD, marker="o")
+    _line(below, frame, "robust", 0.05, color=ROBUST, marker="^")
     below.set_ylim(0, 100)
+    below.set_xticks(range(len(frame)), frame["line"])
     below.set_ylabel("accuracy (%)")
-    below.set_xlabel(f"{frame['n'].iloc[0]} images, 95 % Wilson intervals")
+    below.set_xlabel(f"{frame['n'].iloc[0]} images, 95 % intervals")
     drawn.legend(*below.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return drawn
+
+
+def _line(axes: Axes, frame: pd.DataFrame, column: str, shift: float, **look: str) -> None:
+    """A column with its intervals; markers at the axes' ends are whole."""
+    bounds = [frame[column] - frame[f"{column}_low"], frame[f"{column}_high"] - frame[column]]
+    x = [i + shift for i in range(len(frame))]
+    shared = {"elinewidth": 0.6, "capsize": 2, "clip_on": False, "zorder": 3}
+    axes.errorbar(x, frame[column], yerr=bounds, label=column, **shared, **look)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from puriflow import parts
 from puriflow.chain import Chain
 from puriflow.config import NONE
+from puriflow.errors import Problem
 from puriflow.pictures.figure import FAMILIES, Figure, Line, Named, shards_of, unavailable
 from puriflow.stages.running import each
 from puriflow.store import Stage, open_stage
@@ -55,8 +56,8 @@ class Sources:
 
     def read(self, chain: Chain, stage: str, array: str = "images") -> np.ndarray:
         """An array of a chain's stage, of the figure's images."""
-        store = self.open(chain.folder(stage, self.shards[0]))
-        return store.read(array, 0, self.figure.count)
+        stores = [self.open(chain.folder(stage, shard)) for shard in self.shards]
+        return np.concatenate([store.read(array, 0, self.figure.count) for store in stores])
 
     def images(self, line: Line) -> np.ndarray:
         """What came out of a line's chain: (n, 3, H, W), about [0, 1]."""
@@ -77,6 +78,23 @@ class Sources:
     def indices(self) -> np.ndarray:
         """Their data-set indices (n,), which select their noise."""
         return self.read(Chain(self.figure.dataset), "images", "index")
+
+    def errors(self, line: Line) -> np.ndarray:
+        """Mean squared error of every image of a line to the clean one: float64 (n,)."""
+        return ((self.images(line) - self.clean) ** 2).mean(axis=(1, 2, 3), dtype=np.float64)
+
+    def check_shown(self) -> None:
+        """Check that the images that the figure shows are there.
+
+        Raises:
+            Problem: the data set has fewer.
+        """
+        last, count = max(self.figure.shown), len(self.indices)
+        if last >= count:
+            raise Problem(
+                f"{self.figure.source} shows image {last}, counted from 0, but data set "
+                f"{self.figure.dataset} has {count} there"
+            )
 
     def part(self, kind: str, name: str) -> nn.Module:
         """A part that the figure computes with, on its device."""

@@ -7,7 +7,7 @@ that it has, and not clamped, like purified images. `diffused` is the forward pr
 to which the first step back leads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,10 @@ from puriflow.config import NONE
 from puriflow.diffusion.vp import alpha_bar
 from puriflow.metrics.accuracy import cross_entropy
 from puriflow.metrics.content import content_distance
+from puriflow.pictures.built import Built, values_of
 from puriflow.pictures.figure import Line, Transition
 from puriflow.pictures.sources import Sources
+from puriflow.pictures.style import AIDE
 from puriflow.progress import Progress
 from puriflow.purifiers.purifier import Purifier
 from puriflow.seeding import ImageNoise
@@ -32,34 +34,48 @@ STATES = {"attacked": "o", "restored": "^", "diffused": "X", "purified": "*"}  #
 Point = dict[str, Any]  # state, t, cross_entropy, and the content distance of each layer
 
 
-def build(figure: Transition, sources: Sources) -> tuple[list[dict[str, Any]], plt.Figure]:
-    """The CSV's rows, one for each line, state and layer (means over images), and the drawing."""
-    rows = []
+def build(figure: Transition, sources: Sources) -> Built:
+    """Rows of the CSV are one for each line, state and layer: means over images, and quartiles."""
+    rows, values = [], []
     total = len(sources.lines) * len(sources.clean)
     with Progress(figure.source, total=total) as progress:
         for line in sources.lines:
-            rows += measure(figure, sources, line, progress)
-    return rows, draw(sources, pd.DataFrame(rows))
+            ways = []
+            for i in range(len(sources.clean)):
+                ways.append(way(figure, sources, line, i))
+                progress.advance(1)
+            for step, points in enumerate(zip(*ways, strict=True)):
+                rows += summarised(figure, sources, line, step, points)
+                values += single(figure, sources, line, points)
+    return Built(rows, values, draw(sources, pd.DataFrame(rows)))
 
 
-def measure(
-    figure: Transition, sources: Sources, line: Line, progress: Progress
-) -> list[dict[str, Any]]:
-    """The rows of one line."""
-    ways = []
-    for i in range(len(sources.clean)):
-        ways.append(way(figure, sources, line, i))
-        progress.advance(1)
-    rows = []
-    for step, points in enumerate(zip(*ways, strict=True)):
+def summarised(
+    figure: Transition, sources: Sources, line: Line, step: int, points: tuple[Point, ...]
+) -> Iterator[dict[str, Any]]:
+    """The rows of one step of a line, from its point of each image."""
+    said = {**sources.described(line), "step": step, "state": points[0]["state"]}
+    said |= {"t": points[0]["t"]}
+    for layer in sources.layers:
+        row = {**said, "layer": layer, "n": len(points), "definition": figure.definition}
+        for name, key in (("content_distance", layer), ("cross_entropy", "cross_entropy")):
+            found = [point[key] for point in points]
+            row[name] = np.mean(found)
+            row[f"{name}_q1"], row[f"{name}_q3"] = np.percentile(found, [25, 75])
+        yield row | {"note": sources.note(line)}
+
+
+def single(
+    figure: Transition, sources: Sources, line: Line, points: tuple[Point, ...]
+) -> Iterator[dict[str, Any]]:
+    """The values of each image at one step of a line, if its state has a name there."""
+    named, indices = f"{line.label}, {points[0]['state']}", sources.indices
+    if named in figure.names(line):
         for layer in sources.layers:
-            row = {**sources.described(line), "step": step, "state": points[0]["state"]}
-            row |= {"t": points[0]["t"], "layer": layer, "n": len(points)}
-            row |= {"definition": figure.definition}
-            row["content_distance"] = np.mean([point[layer] for point in points])
-            row["cross_entropy"] = np.mean([point["cross_entropy"] for point in points])
-            rows.append(row | {"note": sources.note(line)})
-    return rows
+            found = np.array([point[layer] for point in points])
+            yield from values_of(named, "content_distance", indices, found, layer)
+        losses = np.array([point["cross_entropy"] for point in points])
+        yield from values_of(named, "cross_entropy", indices, losses)
 
 
 @torch.no_grad()
@@ -141,15 +157,19 @@ def draw(sources: Sources, frame: pd.DataFrame) -> plt.Figure:
 
 
 def _panel(axes: Axes, frame: pd.DataFrame) -> None:
-    """One layer: a line for each way, with its states' markers."""
-    for label, rows in frame.groupby("line", sort=False):
+    """One layer: a line for each way, with its states' markers, which are open of the first way.
+
+    All ways begin with the same images, whose markers lie on one another.
+    """
+    for i, (label, rows) in enumerate(frame.groupby("line", sort=False)):
         x, y = rows["content_distance"], rows["cross_entropy"]
         (drawn,) = axes.plot(x, y, marker=".", markersize=2, linewidth=0.8, label=label)
+        face = {} if i else {"markerfacecolor": "none", "markersize": 7, "zorder": 3}
         for state, marker in STATES.items():
             at = rows["state"] == state
-            axes.plot(x[at], y[at], marker=marker, linestyle="", color=drawn.get_color())
+            axes.plot(x[at], y[at], marker=marker, linestyle="", color=drawn.get_color(), **face)
     for state, marker in STATES.items():
-        axes.plot([], [], marker=marker, linestyle="", color="#777777", label=state)
+        axes.plot([], [], marker=marker, linestyle="", color=AIDE, label=state)
     axes.set_xlim(left=0)
     axes.locator_params(axis="x", nbins=4)
     axes.set_yscale("log")

@@ -11,7 +11,7 @@ import torch
 from puriflow import parts
 from puriflow.config import validated
 from puriflow.errors import Problem
-from puriflow.figures import plot_curve
+from puriflow.pictures.curve import plot_curve
 from puriflow.provenance import weights_hashes
 from puriflow.training.classifiers import (
     Adversary,

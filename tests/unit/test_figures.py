@@ -8,8 +8,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_hex
 from PIL import Image
 from scipy.special import log_softmax, softmax
+from scipy.stats import t as student
 from torch import nn
 
 from puriflow import parts
@@ -17,8 +20,10 @@ from puriflow.config import load_config
 from puriflow.diffusion.vp import diffuse
 from puriflow.errors import Problem
 from puriflow.metrics.accuracy import wilson
-from puriflow.pictures.figure import load_figure, needed, served, unavailable
-from puriflow.pictures.gradcam import grad_cam, last_map
+from puriflow.pictures import attention, content, rounds
+from puriflow.pictures.figure import Content, load_figure, needed, served, unavailable
+from puriflow.pictures.gradcam import grad_cam, is_map, last_map
+from puriflow.pictures.style import styled
 from puriflow.pictures.transition import as_image
 from puriflow.pictures.writing import write_figure
 from puriflow.seeding import ImageNoise
@@ -40,6 +45,7 @@ LINES = [
     {"label": "SR", "restorer": "esrgan-x2"},
     {"label": "diffusion", "purifier": "vpsde-t90"},
 ]
+CLEAN = {"label": "clean", "attack": "none"}
 SHARED = {
     "title": "t",
     "source": "tests",
@@ -112,10 +118,21 @@ class Tiny:
                 named[key]["spec"] = spec
         out = self.folder / f"{name}.csv"
         pictures = [self.folder / f"{name}{ending}" for ending in (".png", ".svg")]
-        write_figure(figure, named, self.results, out, pictures, torch.device("cpu"))
+        measures = self.folder / "measures" / f"{name}.csv"
+        write_figure(figure, named, self.results, out, measures, pictures, torch.device("cpu"))
         with Image.open(pictures[0]) as picture:
             assert picture.width == 975  # a column of 3.25 inch at 300 dots an inch
         return pd.read_csv(out)
+
+    def values(self, metric, line, layer=None):
+        """Of the figure that was built last: the values of its images, which are checked."""
+        rows = pd.read_csv(self.folder / "measures" / "figure.csv", keep_default_na=False)
+        assert list(rows.columns) == ["line", "layer", "index", "metric", "value", "note"]
+        assert not rows.duplicated(["line", "layer", "index", "metric"]).any()
+        rows = rows[(rows["metric"] == metric) & (rows["line"] == line)]
+        rows = rows[rows["layer"] == (layer or "")]
+        assert [int(index) for index in rows["index"]] == list(INDICES[: len(rows)])
+        return rows["value"].astype(float).to_numpy()
 
     def distances(self, images, layer, count):
         """Johnson's content distance, in numpy."""
@@ -142,10 +159,12 @@ def test_content_distance_by_layer(tiny):
     assert list(table["restorer"][:3]) == ["none", "esrgan-x2-mini", "none"]
     for row in table.itertuples():
         own, reference = (
-            tiny.distances(tiny.images[name], row.layer, 2).mean() for name in (row.line, "AE")
+            tiny.distances(tiny.images[name], row.layer, 2) for name in (row.line, "AE")
         )
-        assert row.content_distance == pytest.approx(own, rel=1e-4)
-        assert row.normalised == pytest.approx(own / reference, rel=1e-4)
+        assert row.content_distance == pytest.approx(own.mean(), rel=1e-4)
+        assert row.normalised == pytest.approx(own.mean() / reference.mean(), rel=1e-4)
+        single = tiny.values("content_distance", row.line, row.layer)
+        np.testing.assert_allclose(single, own, rtol=1e-4)
         assert row.normalised_low <= row.normalised <= row.normalised_high
 
 
@@ -158,9 +177,8 @@ def test_a_figure_is_the_same_file_again(tiny):
 
 
 def test_feature_maps(tiny):
-    clean = {"label": "clean", "attack": "none"}
     raw = {key: value for key, value in CONTENT.items() if key != "panels"}
-    raw |= {"kind": "maps", "shown": [1], "lines": [clean, *LINES]}
+    raw |= {"kind": "maps", "shown": [1], "lines": [CLEAN, *LINES]}
     with pytest.raises(Problem, match="takes one layer"):
         tiny.build(raw)
     tiny.specs["features vgg19"] = FEATURES | {"layers": ["stage3"]}
@@ -172,10 +190,13 @@ def test_feature_maps(tiny):
     assert list(table.iloc[0][["content_distance", "mse"]]) == [0, 0]
     for row in table.itertuples():
         images = tiny.images[row.line][:2]
-        error = ((images - tiny.images["clean"][:2]).astype(np.float64) ** 2).mean()
-        assert row.mse == pytest.approx(error, rel=1e-4)
-        expected = tiny.distances(images, "stage3", 2).mean()
-        assert row.content_distance == pytest.approx(expected, rel=1e-4)
+        errors = ((images - tiny.images["clean"][:2]) ** 2).mean(axis=(1, 2, 3), dtype=np.float64)
+        assert row.mse == pytest.approx(errors.mean(), rel=1e-4)
+        np.testing.assert_allclose(tiny.values("mse", row.line), errors, rtol=1e-4)
+        expected = tiny.distances(images, "stage3", 2)
+        assert row.content_distance == pytest.approx(expected.mean(), rel=1e-4)
+        single = tiny.values("content_distance", row.line, "stage3")
+        np.testing.assert_allclose(single, expected, rtol=1e-4)
 
 
 def test_the_transition_of_a_purification(tiny):
@@ -200,13 +221,23 @@ def test_the_transition_of_a_purification(tiny):
             row = rows[rows["state"] == state].iloc[0]
             with torch.no_grad():
                 logits = classifier(torch.from_numpy(images)).numpy().astype(np.float64)
-            loss = -log_softmax(logits, axis=1)[range(2), LABELS[:2]].mean()
-            assert row["cross_entropy"] == pytest.approx(loss, rel=1e-4)
-            distance = tiny.distances(images, "stage3", 2).mean()
-            assert row["content_distance"] == pytest.approx(distance, rel=1e-4)
+            losses = -log_softmax(logits, axis=1)[range(2), LABELS[:2]]
+            distances = tiny.distances(images, "stage3", 2)
+            for name, layer, found in (
+                ("cross_entropy", None, losses),
+                ("content_distance", "stage3", distances),
+            ):
+                single = tiny.values(name, f"{line}, {state}", layer)
+                np.testing.assert_allclose(single, found, rtol=1e-4)
+                quartiles = [row[f"{name}_q1"], row[name], row[f"{name}_q3"]]
+                low, high = np.percentile(found, [25, 75])
+                assert quartiles == pytest.approx([low, found.mean(), high], rel=1e-4)
         # the last step back ends where the purified image is, but for the contrast at t = 1e-5
         last, end = rows["content_distance"].iloc[[-2, -1]]
         assert last == pytest.approx(end, rel=1e-3)
+    assert len(tiny.values("cross_entropy", "both, restored")) == 2
+    assert len(tiny.values("cross_entropy", "diffusion, restored")) == 0
+    assert len(tiny.values("cross_entropy", "diffusion, diffused")) == 2
 
 
 def test_a_state_is_looked_at_as_an_image():
@@ -228,15 +259,30 @@ def test_rounds(tiny):
     assert list(table["line"]) == ["AE", "SR"]
     for row, restorer in zip(table.itertuples(), ("none", "esrgan-x2"), strict=True):
         images = tiny.images[row.line].astype(np.float64)
-        assert row.mse == pytest.approx(((images - tiny.images["clean"]) ** 2).mean(), rel=1e-4)
+        errors = ((images - tiny.images["clean"]) ** 2).mean(axis=(1, 2, 3))
         attacked = logits[restorer, "pgd-linf4/resnet50"]
-        loss = -log_softmax(attacked.astype(np.float64), axis=1)[range(3), LABELS].mean()
-        assert row.cross_entropy == pytest.approx(loss, rel=1e-4)
-        hits = (logits[restorer, "none/none"].argmax(1) == LABELS).sum()
-        assert row.standard == pytest.approx(100 * hits / 3, rel=1e-4)
-        hits = (attacked.argmax(1) == LABELS).sum()
-        bounds = [100 * bound for bound in wilson(hits, 3)]
-        assert [row.robust_low, row.robust_high] == pytest.approx(bounds, rel=1e-4)
+        losses = -log_softmax(attacked.astype(np.float64), axis=1)[range(3), LABELS]
+        for name, found in (("mse", errors), ("cross_entropy", losses)):
+            np.testing.assert_allclose(tiny.values(name, row.line), found, rtol=1e-4)
+            bounds = student.interval(0.95, 2, found.mean(), found.std(ddof=1) / 3**0.5)
+            means = [getattr(row, f"{name}{ending}") for ending in ("", "_low", "_high")]
+            assert means == pytest.approx([found.mean(), *bounds], rel=1e-3)
+        answers = {"standard": logits[restorer, "none/none"], "robust": attacked}
+        for name, found in answers.items():
+            right = found.argmax(1) == LABELS
+            np.testing.assert_array_equal(tiny.values(name, row.line), right)
+            bounds = [100 * bound for bound in wilson(right.sum(), 3)]
+            means = [getattr(row, f"{name}{ending}") for ending in ("", "_low", "_high")]
+            assert means == pytest.approx([100 * right.mean(), *bounds], rel=1e-4)
+
+
+def test_markers_at_the_ends_of_a_scale_are_whole():
+    columns = {"n": 3, "mse": 0.0, "cross_entropy": 1.0, "standard": 100.0, "robust": 0.0}
+    bounds = {f"{name}_{end}": value for name, value in columns.items() for end in ("low", "high")}
+    frame = pd.DataFrame([{"line": "one"} | columns | bounds])
+    for axes in rounds.draw(frame).axes:
+        for container in axes.containers:
+            assert not container.lines[0].get_clip_on()
 
 
 @pytest.mark.parametrize("target", ["label", "predicted"])
@@ -264,6 +310,40 @@ def test_attention(tiny, target):
         truth = grad_cam(classifier, torch.from_numpy(tiny.images["AE"]), classes).flatten(1)
         cosines = torch.cosine_similarity(maps, truth).numpy()
         np.testing.assert_allclose(rows["cam_similarity"], cosines, atol=1e-4)
+        for metric in ("cam_similarity", "mse", "confidence_in_label", "correct"):
+            np.testing.assert_array_equal(tiny.values(metric, name), rows[metric].astype(float))
+
+
+def test_an_overlay_shows_as_much_of_the_image_as_the_map_leaves():
+    _, axes = plt.subplots()
+    attention.heat(axes, np.array([[0.0, 1.0], [2.0, 8.0]]), 4.0)
+    (over,) = axes.images
+    np.testing.assert_allclose(over.get_alpha(), [[0, 0.2], [0.4, 0.8]])
+    assert over.get_clim() == (0, 4)
+    _, axes = plt.subplots()
+    attention.heat(axes, np.zeros((2, 2)), 4.0)
+    assert not axes.images
+    assert axes.texts[0].get_text() == "no\nactivation"
+
+
+def test_only_a_sweep_is_coloured_as_one(tiny):
+    lines = [{"panels": "ab"} | line for line in LINES]
+    lines.append({"label": "other", "purifier": "vpsde-t10", "panels": "a"})
+    raw = {key: value for key, value in CONTENT.items() if key != "kind"}
+    figure = Content(kind="content", **(raw | {"lines": lines}))
+    numbers = {"content_distance": 1, "normalised": 1, "normalised_low": 1, "normalised_high": 1}
+    shared = {"layer": "stage1", "n": 2, "features": "f"} | numbers
+    frame = pd.DataFrame([{"line": line.label} | shared for line in figure.lines])
+    with styled():
+        panels = content.draw(figure, figure.lines, frame).axes
+        plain = plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    looks = [[x.lines[0] for x in axes.containers] for axes in panels]
+    colours = [[to_hex(line.get_color()).upper() for line in panel] for panel in looks]
+    assert colours[1] == plain[:3]
+    assert colours[0][:2] == plain[:2]
+    assert not set(colours[0][2:]) & set(plain)
+    for panel in looks:
+        assert len({line.get_marker() for line in panel}) == len(panel)
 
 
 def test_grad_cam_by_hand():
@@ -294,6 +374,20 @@ def test_grad_cam_is_taken_before_the_global_pooling():
         last_map(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4))
 
 
+def test_grad_cam_refuses_a_transformer():
+    spec = {"kind": "pretrained", "library": "timm", "name": "deit_tiny_patch16_224"}
+    classifier = parts.build("classifiers", "c", {**spec, "weights": None})
+    with pytest.raises(Problem, match="needs a feature map, and the classifier is one of tokens"):
+        grad_cam(classifier, torch.rand(1, 3, 224, 224), torch.tensor([0]))
+
+
+def test_a_map_with_its_channels_last_is_none():
+    images = torch.zeros(1, 3, 224, 160)
+    assert is_map(torch.zeros(1, 64, 7, 5), images)
+    assert not is_map(torch.zeros(1, 7, 5, 64), images)
+    assert not is_map(torch.zeros(1, 64, 1, 1), images)
+
+
 def test_a_line_that_the_track_cannot_serve_says_why(tiny):
     lost = {"label": "lost", "restorer": "ours"}
     raw = tiny.config.model_copy(
@@ -305,10 +399,20 @@ def test_a_line_that_the_track_cannot_serve_says_why(tiny):
         row = table.iloc[-1]
         assert (row["line"], np.isnan(row["normalised"])) == ("lost", True)
         assert row["note"].startswith("restorer ours: no offline")
+        last = pd.read_csv(tiny.folder / "measures" / "figure.csv").iloc[-1]
+        assert last.dropna().to_dict() == {"line": "lost", "note": row["note"]}
         # all others are compared with the line that is the reference
         table = tiny.build(CONTENT | {"lines": [*LINES, lost], "reference": "lost"})
         assert list(table["line"]) == ["AE", "SR", "diffusion", "lost"]
         assert list(table.columns) == ["line", "note"]
+        values = pd.read_csv(tiny.folder / "measures" / "figure.csv")
+        assert list(values["line"]) == ["AE", "SR", "diffusion", "lost"]
+        way = {key: value for key, value in CONTENT.items() if key not in ("panels", "reference")}
+        tiny.build(way | {"kind": "transition", "lines": [lost | {"purifier": "vpsde-t90"}]})
+        values = pd.read_csv(tiny.folder / "measures" / "figure.csv")
+        states = ["attacked", "restored", "diffused", "purified"]
+        assert list(values["line"]) == [f"lost, {state}" for state in states]
+        assert values["note"].str.startswith("restorer ours").all()
     finally:
         tiny.config = before
 
@@ -351,6 +455,10 @@ def test_every_figure_names_what_both_tracks_know(repository):
         ({"definition": "eq8"}, "'eq7'"),
         ({"lines": [*LINES, LINES[0]]}, "same label"),
         ({"lines": [LINES[0] | {"panels": "ac"}]}, "line 'AE' is in panels 'ac'"),
+        (
+            {"lines": [CLEAN, *LINES], "reference": "clean"},
+            "tests: line 'clean' has content distance 0 at layer stage1",
+        ),
     ],
 )
 def test_mistakes_in_a_figure(tiny, change, message):
@@ -363,6 +471,25 @@ def test_what_is_shown_is_measured(tiny):
     raw = SHARED | {"kind": "attention", "target": "label", "reference": "AE", "count": 3}
     with pytest.raises(Problem, match="shown 3 is not one of its 3 images"):
         tiny.build(raw | {"shown": [0, 3]})
+
+
+@pytest.mark.parametrize("kind", ["attention", "maps"])
+def test_an_image_that_is_not_there_cannot_be_shown(tiny, kind):
+    own = {"attention": {"target": "label"}, "maps": {"features": "vgg19", "definition": "eq7"}}
+    raw = SHARED | own[kind] | {"kind": kind, "reference": "AE", "count": 9, "shown": [0, 3]}
+    with pytest.raises(Problem, match=r"tests shows image 3, .* data set imagenet has 3 there"):
+        tiny.build(raw)
+
+
+def test_a_transition_begins_with_an_attack(tiny):
+    raw = {key: value for key, value in CONTENT.items() if key not in ("panels", "reference")}
+    with pytest.raises(Problem, match="line 'clean' has no attack"):
+        tiny.build(raw | {"kind": "transition", "lines": [CLEAN]})
+
+
+def test_rounds_are_of_all_images(tiny):
+    with pytest.raises(Problem, match="count"):
+        tiny.build(SHARED | {"kind": "rounds", "count": 2})
 
 
 def test_reading_a_figure_imports_no_torch(repository):

@@ -57,6 +57,22 @@ def test_only_what_a_stage_runs_changes_its_hash(copied, file, old, new, affecte
     assert {kind for kind in before if before[kind] != after[kind]} == affected
 
 
+def test_the_style_of_pictures_counts_for_what_is_drawn(copied):
+    root, forget = copied
+    drawing = ["radii", *(f"pictures.{x}" for x in ("bars", "sweep", "writing"))]
+    others = ["measuring", "training.runs", "stages.restore", "pictures.sheets"]
+
+    def hashes():
+        forget()
+        return {name: provenance.code_hash(f"puriflow.{name}") for name in drawing + others}
+
+    before = hashes()
+    with open(root / "pictures" / "style.mplstyle", "a") as style:
+        style.write("lines.linewidth: 2\n")
+    after = hashes()
+    assert {name for name in before if before[name] != after[name]} == set(drawing)
+
+
 def test_weights_are_found_at_any_depth_and_hashed(tmp_path):
     file = tmp_path / "w.safetensors"
     file.write_bytes(b"abc")

@@ -46,8 +46,8 @@ def measured(monkeypatch):
     def measure(chain):
         right = np.ones(4)
         right[: 3 if chain.attack != "none" else int(chain.purifier != "none")] = 0
-        mse = None if chain.purifier == "none" else 0.25
-        return Measures({"first": right}, np.array([1.0, 1, 3, 3]), mse, 0.5)
+        errors = None if chain.purifier == "none" else np.array([0.0, 0.5, 0.25, 0.25])
+        return Measures({"first": right}, np.array([1.0, 1, 3, 3]), errors, 0.5)
 
     monkeypatch.setattr(sweeps, "measurer", lambda roles, results: (None, measure))
 

@@ -10,6 +10,9 @@ def test_a_figure_is_built_with_what_is_missing_and_again_for_other_layers(empty
     table = pd.read_csv(empty.folder / TARGETS[0])
     assert list(table["line"]) == ["AE", "wavelet"] * 5
     assert all((empty.folder / target).stat().st_size > 1000 for target in TARGETS)
+    values = pd.read_csv(empty.folder / "results" / "measures" / "figuretiny.csv")
+    assert list(values.columns) == ["line", "layer", "index", "metric", "value", "note"]
+    assert len(values) == 2 * 5 * 2
     assert empty.planned(TARGETS[0]) == {}
 
     empty.edit(lambda config: config["features"]["vgg19"].update(layers=["stem"]))

@@ -39,6 +39,6 @@ rule build_figure:
     message:
         "Draw {wildcards.figure}"
     shell:
-        "puriflow figure {input.file} --out {output.csv}"
+        "puriflow figure {input.file} --out {output.csv} --measures {output.measures}"
         " --picture {output.png} --picture {output.svg} --roles {params.roles:q}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

@@ -44,7 +44,7 @@ rule plot_table:
     conda:
         "../envs/puriflow.yaml"
     params:
-        version=code_hash("puriflow.figures"),
+        version=code_hash("puriflow.pictures.bars"),
     message:
         "Draw {wildcards.table}"
     shell:
@@ -70,7 +70,7 @@ rule draw_images:
         "../envs/puriflow.yaml"
     params:
         roles=roles_of_table,
-        version=code_hash("puriflow.figures", "puriflow.tables"),
+        version=code_hash("puriflow.pictures.sheets", "puriflow.tables"),
     message:
         "Draw the images of {wildcards.table}"
     shell:
