@@ -29,7 +29,7 @@ def write_figure(
         figure: what.
         named: see `figure.served`.
         results: where the stores are.
-        out: the CSV; numbers have six digits.
+        out: the CSV.
         measures: the CSV of `built.COLUMNS`, a row for each value of an image.
         pictures: .png and .svg files.
         device: to compute on.
@@ -38,24 +38,21 @@ def write_figure(
         Problem: a store or a part is not as it should be.
     """
     reasons = {line: unavailable(figure, line, named) for line in figure.lines}
-    lost = {line: reason for line, reason in reasons.items() if reason is not None}
+    lost = {line: {"note": reason} for line, reason in reasons.items() if reason is not None}
     with styled():
         found = build(figure, Sources(figure, named, results, device))
-        rows = [{"line": line.label, "note": reason} for line, reason in lost.items()]
-        values = [
-            {"line": name, "note": reason}
-            for line, reason in lost.items()
-            for name in figure.names(line)
-        ]
-        long = pd.DataFrame([*found.values, *values], columns=list(COLUMNS))
-        tables = {
-            out: pd.DataFrame([*found.rows, *rows]),
-            measures: long.astype({"index": "Int64"}),
-        }
-        for file, table in tables.items():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            table.to_csv(file, index=False, float_format="%.6g")
+        rows = [*found.rows, *({"line": line.label} | said for line, said in lost.items())]
+        names = [(name, said) for line, said in lost.items() for name in figure.names(line)]
+        values = [*found.values, *({"line": name} | said for name, said in names)]
+        write(pd.DataFrame(rows), out)
+        write(pd.DataFrame(values, columns=list(COLUMNS)).astype({"index": "Int64"}), measures)
         save(found.drawn, pictures)
+
+
+def write(table: pd.DataFrame, out: Path) -> None:
+    """Write a CSV, whose numbers have six digits."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out, index=False, float_format="%.6g")
 
 
 def build(figure: Figure, sources: Sources) -> Built:
