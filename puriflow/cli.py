@@ -114,9 +114,12 @@ def images(
     dataset: Annotated[str, typer.Argument(help="name of the data set")],
     out: Out,
     spec: Spec = None,
-    subset: Annotated[int | None, typer.Option(help="images drawn at random; default: all")] = None,
+    subset: Annotated[
+        int | None,
+        typer.Option(help="images drawn at random; default: the config's entry's, or all"),
+    ] = None,
     subset_seed: Annotated[
-        list[int] | None, typer.Option(help="of the draw, 0; again for the union of several")
+        list[int] | None, typer.Option(help="of the draw; again for the union of several")
     ] = None,
     shard: Annotated[str, typer.Option(help="which part of how many: 0-of-1")] = "0-of-1",
     config: ConfigFile = DEFAULT_CONFIG,
@@ -128,6 +131,13 @@ def images(
         index, count = (int(part) for part in shard.split("-of-"))
     except ValueError:
         raise Problem(f"shard {shard!r} is not of the form 0-of-1") from None
+    if spec is None:
+        from puriflow.config import load_config
+
+        role = load_config(config).role("datasets", dataset)
+        subset = role.subset if subset is None else subset
+        seeds = role.subset_seed
+        subset_seed = subset_seed or ([seeds] if isinstance(seeds, int) else seeds)
     write_images(
         out,
         dataset,

@@ -46,7 +46,7 @@ Line = dict[str, Any]  # of a CSV
 
 
 def load_sources(files: Iterable[Path]) -> list[Source]:
-    """Read files of tables, timings and figures, in the order of the paper.
+    """Read files of tables, timings and figures; tables and times first, by number.
 
     Raises:
         Problem: one is missing, says something that is not known, or lies in no such folder.
@@ -56,7 +56,7 @@ def load_sources(files: Iterable[Path]) -> list[Source]:
         if file.parent.name not in KINDS:
             raise unknown(f"kind of result (folder of {file})", file.parent.name, KINDS)
         found.append((file.stem, KINDS[file.parent.name](file)))
-    return sorted(found, key=lambda source: _order(source[0]))
+    return sorted(found, key=lambda found: (isinstance(found[1], Figure), _order(found[0])))
 
 
 def _order(name: str) -> list[tuple[int, str]]:

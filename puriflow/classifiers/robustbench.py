@@ -62,7 +62,7 @@ def build(
         from robustbench.utils import BenchmarkDataset, ThreatModel
     except ImportError as error:
         raise Problem(
-            f"{model} needs RobustBench: pip install 'puriflow[robustbench]' ({error})"
+            f"{model} needs RobustBench: pip install -e '.[robustbench]' ({error})"
         ) from None
     known = model_dicts[BenchmarkDataset(dataset)][ThreatModel(threat_model)]
     if model not in known:

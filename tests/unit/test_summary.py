@@ -292,9 +292,9 @@ def results(evidence, tmp_path):
 def test_a_document_has_the_paper_beside_ours_and_the_verdicts(results):
     blocks = document(*results)
     assert [b.text for b in blocks if isinstance(b, Heading)][1:] == [
-        "Figure 1: rounds",
         "Table 2: a title",
         "Table 0: a title",
+        "Figure 1: rounds",
     ]
     assert (
         "Verdicts on 1 claims: holds 1, does not hold 0, not decidable 0, not measured 0." in blocks

@@ -33,7 +33,7 @@ def file_of_result(wildcards):
 
 def category_of_result(wildcards):
     """Where the report shows a result: with the paper's, or with our own evaluation."""
-    name = next(iter(wildcards.values()))
+    name = wildcards[0]
     if name in figure_names():
         return "figures"
     return "tables" if name in paper_results() else "our own tables"
