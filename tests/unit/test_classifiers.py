@@ -58,7 +58,7 @@ def test_every_robustbench_entry_is_a_model_there():
 def test_without_the_extra_its_name_is_said():
     if importlib.util.find_spec("pyautoattack") is not None:
         pytest.skip("the extra robustbench is installed")
-    with pytest.raises(Problem, match=r"pip install 'puriflow\[robustbench\]'"):
+    with pytest.raises(Problem, match=r"pip install -e '\.\[robustbench\]'"):
         parts.build("classifiers", "g", {**entry("wong2020-res50").part, "weights": None})
 
 

@@ -22,7 +22,7 @@ def test_colours_are_named_in_one_place(repository):
 
 def test_a_table_s_bars_are_its_accuracies(tmp_path):
     columns = ("standard", "robust")
-    row = {"method": "one", "n": 20, "standard": 80.0, "robust": 40.0}
+    row = {"method": "one", "type": "t", "n": 20, "standard": 80.0, "robust": 40.0, "note": ""}
     for name in columns:
         row |= {f"{name}_low": row[name] - 5, f"{name}_high": row[name] + 5}
     rows = pd.DataFrame([row, {"method": "not served"}])
