@@ -326,8 +326,8 @@ def table(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Build a table from the stores of its chains."""
-    from puriflow.measuring import write_table
-    from puriflow.tables import load_table, served
+    from puriflow.reporting.measuring import write_table
+    from puriflow.reporting.tables import load_table, served
 
     what = load_table(file)
     named = _roles(roles, served, what, config)
@@ -343,7 +343,7 @@ def plot(
 ) -> None:
     """Draw a table's bars beside the paper's values."""
     from puriflow.pictures.bars import plot_table
-    from puriflow.tables import load_table
+    from puriflow.reporting.tables import load_table
 
     spec = load_table(file)
     _check_pictures(out)
@@ -362,7 +362,7 @@ def sheet(
 ) -> None:
     """Draw the images of a table: clean, attacked, and purified by every row."""
     from puriflow.pictures.sheets import contact_sheet
-    from puriflow.tables import final_images, load_table, served
+    from puriflow.reporting.tables import final_images, load_table, served
 
     what = load_table(file)
     named = _roles(roles, served, what, config)
@@ -382,9 +382,9 @@ def claims(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Judge the paper's claims about a table, a figure or times, image by image."""
-    from puriflow.claims import load_claims, write_claims
-    from puriflow.evidence import MeasuredEvidence, TableEvidence
-    from puriflow.tables import load_table, served
+    from puriflow.reporting.claims import load_claims, write_claims
+    from puriflow.reporting.evidence import MeasuredEvidence, TableEvidence
+    from puriflow.reporting.tables import load_table, served
 
     said = [claim for claim in load_claims(claims) if claim.about == file.stem]
     if file.suffix == ".csv":
@@ -406,7 +406,7 @@ def summary(
     results: Annotated[Path, typer.Option(help="where the CSVs are")] = Path("results"),
 ) -> None:
     """Write the paper beside our results, with a verdict on each claim."""
-    from puriflow.summary import load_sources, write_summary
+    from puriflow.reporting.summary import load_sources, write_summary
 
     sources = load_sources(files)
     _make_folders(*out)
@@ -425,7 +425,7 @@ def timing(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Time the parts of chains on this machine, image by image, all in one run."""
-    from puriflow.timing import load_timing, served, write_times
+    from puriflow.reporting.timing import load_timing, served, write_times
 
     what = load_timing(file)
     named = _roles(roles, served, what, config)
@@ -470,7 +470,7 @@ def sweep(
 ) -> None:
     """Build and draw a sweep from the stores of its chains."""
     from puriflow.pictures.sweep import write_sweep
-    from puriflow.sweeps import build_sweep, load_sweep, served
+    from puriflow.reporting.sweeps import build_sweep, load_sweep, served
 
     what = load_sweep(file)
     named = _roles(roles, served, what, config)
@@ -503,7 +503,7 @@ def certify(
     stage = open_stage(source)
     if spec is None:
         from puriflow.config import load_config
-        from puriflow.radii import smoothing_spec
+        from puriflow.reporting.radii import smoothing_spec
 
         roles = {"restorer": restorer, "denoiser": denoiser, "purifier": purifier}
         what = smoothing_spec(load_config(config), {**roles, "classifier": classifier})
@@ -525,7 +525,7 @@ def radii(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Build and draw curves of certified accuracy against radius."""
-    from puriflow.radii import load_curves, plot_curves, served, write_curves
+    from puriflow.reporting.radii import load_curves, plot_curves, served, write_curves
 
     curves = load_curves(file)
     named = _roles(roles, served, curves, config)

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from puriflow.pictures.style import AIDE, PAPER, ROBUST, STANDARD, save, styled
-from puriflow.results import TABLE, read_csv
+from puriflow.reporting.csvs import TABLE, read_csv
 
 
 def plot_table(csv: Path, title: str, out: Path) -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 from puriflow.chain import Chain, shard_names
 from puriflow.config import NONE, Config
 from puriflow.errors import Problem, unknown
-from puriflow.tables import load, serving
+from puriflow.reporting.tables import load, serving
 
 FAMILIES = {
     "dataset": "datasets",

@@ -4,12 +4,12 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from puriflow.measuring import accuracy, measure
 from puriflow.metrics.paired import student_interval
 from puriflow.pictures.built import Built, values_of
 from puriflow.pictures.figure import Rounds
 from puriflow.pictures.sources import Sources
 from puriflow.pictures.style import CROSS_ENTROPY, ROBUST, SQUARED_ERROR, STANDARD
+from puriflow.reporting.measuring import accuracy, measure
 
 
 def build(figure: Rounds, sources: Sources) -> Built:

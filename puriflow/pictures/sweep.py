@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from puriflow.pictures.style import save, styled
-from puriflow.sweeps import COLUMNS, Sweep
+from puriflow.reporting.sweeps import COLUMNS, Sweep
 
 PANELS = {
     "standard": "standard accuracy (%)",

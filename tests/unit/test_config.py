@@ -84,7 +84,7 @@ def test_the_schema_for_editors_is_that_of_the_models(repository):
 def test_checking_a_configuration_imports_no_torch(repository):
     code = (
         "import sys; from puriflow.config import load_config; load_config('config/config.yaml');"
-        "import puriflow.tables, puriflow.provenance, puriflow.cli;"
+        "import puriflow.reporting.tables, puriflow.provenance, puriflow.cli;"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=repository, check=True)

@@ -5,10 +5,10 @@ import sys
 import pandas as pd
 import pytest
 
-from puriflow import measuring, timing
-from puriflow.claims import COLUMNS
 from puriflow.cli import main
-from puriflow.results import TABLE, read_csv
+from puriflow.reporting import measuring, timing
+from puriflow.reporting.claims import COLUMNS
+from puriflow.reporting.csvs import TABLE, read_csv
 
 TABLE4, TABLE9 = "config/tables/table4.yaml", "config/timings/table9-top.yaml"
 

@@ -15,7 +15,7 @@ from puriflow.pictures.style import ROBUST, STANDARD, styled
 
 def test_colours_are_named_in_one_place(repository):
     files = [*(repository / "puriflow" / "pictures").glob("*.py")]
-    files.append(repository / "puriflow" / "radii.py")
+    files.append(repository / "puriflow" / "reporting/radii.py")
     found = {file.name for file in files if re.search(r"#[0-9A-Fa-f]{6}\b", file.read_text())}
     assert found == {"style.py"}
 

@@ -10,7 +10,7 @@ from puriflow.config import load_config
 from puriflow.errors import Problem
 from puriflow.metrics.accuracy import wilson
 from puriflow.metrics.certified import ABSTAIN
-from puriflow.radii import (
+from puriflow.reporting.radii import (
     COLUMNS,
     build_curves,
     load_curves,

@@ -8,16 +8,24 @@ import pytest
 import yaml
 from docutils.core import publish_parts
 
-from puriflow.claims import Claim, Comparison, judge, load_claims, overall, verdict, write_claims
 from puriflow.config import load_config
 from puriflow.errors import Problem
-from puriflow.evidence import MeasuredEvidence, TableEvidence
 from puriflow.metrics.accuracy import wilson
-from puriflow.pages import Grid, Heading, as_html, as_markdown
 from puriflow.pictures.figure import load_figure
-from puriflow.summary import document, load_sources, write_summary
-from puriflow.tables import Table, load_table, served
-from puriflow.timing import load_timing
+from puriflow.reporting.claims import (
+    Claim,
+    Comparison,
+    judge,
+    load_claims,
+    overall,
+    verdict,
+    write_claims,
+)
+from puriflow.reporting.evidence import MeasuredEvidence, TableEvidence
+from puriflow.reporting.pages import Grid, Heading, as_html, as_markdown
+from puriflow.reporting.summary import document, load_sources, write_summary
+from puriflow.reporting.tables import Table, load_table, served
+from puriflow.reporting.timing import load_timing
 
 TABLE = {
     "title": "a title",

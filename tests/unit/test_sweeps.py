@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from puriflow import sweeps
 from puriflow.config import load_config
 from puriflow.errors import Problem
-from puriflow.measuring import Measures
 from puriflow.pictures.sweep import PANELS, draw
-from puriflow.sweeps import build_sweep, load_sweep, served
+from puriflow.reporting import sweeps
+from puriflow.reporting.measuring import Measures
+from puriflow.reporting.sweeps import build_sweep, load_sweep, served
 
 SWEEP = {
     "title": "levels",

@@ -7,9 +7,9 @@ from scipy.stats import binomtest
 from puriflow.chain import Chain, victim_name, victim_roles
 from puriflow.config import Evaluation, load_config
 from puriflow.errors import Problem
-from puriflow.measuring import Measures, _costs, _fill
 from puriflow.metrics.accuracy import judged, wilson
-from puriflow.tables import Table, chains, load_table, needed, served, unavailable
+from puriflow.reporting.measuring import Measures, _costs, _fill
+from puriflow.reporting.tables import Table, chains, load_table, needed, served, unavailable
 
 # Three images, four draws, labels 0: always right, right in the first two draws only, never.
 ANSWERS = np.array([[0, 0, 0, 0], [0, 0, 1, 2], [1, 2, 0, 1]])

@@ -9,9 +9,8 @@ import torch
 
 from puriflow.config import load_config
 from puriflow.errors import Problem
-from puriflow.seeding import derive
-from puriflow.tables import load
-from puriflow.timing import (
+from puriflow.reporting.tables import load
+from puriflow.reporting.timing import (
     COLUMNS,
     MEASURES,
     Timing,
@@ -24,6 +23,7 @@ from puriflow.timing import (
     unavailable,
     write_times,
 )
+from puriflow.seeding import derive
 
 TIMING = {
     "title": "t",

@@ -18,8 +18,8 @@ from puriflow import Defence, parts
 from puriflow.chain import Chain
 from puriflow.config import load_config
 from puriflow.errors import Problem
-from puriflow.measuring import COLUMNS
 from puriflow.metrics.accuracy import correct, wilson
+from puriflow.reporting.measuring import COLUMNS
 from puriflow.store import open_stage
 
 ATTACKED = Chain("imagenet", "pgd-linf4", "resnet50", "edsr-x2", "vpsde-t10", "resnet50")

@@ -8,7 +8,7 @@ from puriflow.config import TRAINABLE, check_config
 from puriflow.errors import Problem, unknown
 from puriflow.parts import module_of, modules_of, modules_of_defence
 from puriflow.provenance import code_hash, weights_identities, weights_in
-from puriflow.tables import load_table, needed, served
+from puriflow.reporting.tables import load_table, needed, served
 from puriflow.zoo.catalogue import (
     PREFIX,
     by_hand,

@@ -1,5 +1,5 @@
 # What the rule of sweeps looks up, beside rules/common.smk.
-from puriflow import sweeps
+from puriflow.reporting import sweeps
 
 SWEEPS = Path("config/sweeps")
 

@@ -18,7 +18,7 @@ rule build_table:
         "../envs/puriflow.yaml"
     params:
         roles=roles_of_table,
-        version=code_hash("puriflow.measuring"),
+        version=code_hash("puriflow.reporting.measuring"),
     message:
         "Build {wildcards.table}"
     shell:
@@ -70,7 +70,7 @@ rule draw_images:
         "../envs/puriflow.yaml"
     params:
         roles=roles_of_table,
-        version=code_hash("puriflow.pictures.sheets", "puriflow.tables"),
+        version=code_hash("puriflow.pictures.sheets", "puriflow.reporting.tables"),
     message:
         "Draw the images of {wildcards.table}"
     shell:

@@ -1,8 +1,8 @@
 """Sweeps as data: a chain for every combination of the roles that config/sweeps/NAME.yaml lists.
 
-A sweep is a table (puriflow.tables) whose rows are these combinations. So its stages are those of
-tables and of other sweeps, each computed once, and its results are judged like theirs. They are
-written in long form, one number a line, for pandas and plots.
+A sweep is a table (puriflow.reporting.tables) whose rows are these combinations. So its stages are
+those of tables and of other sweeps, each computed once, and its results are judged like theirs.
+They are written in long form, one number a line, for pandas and plots.
 """
 
 import itertools
@@ -13,12 +13,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from puriflow import tables
 from puriflow.config import NONE, Config
 from puriflow.errors import Problem, unknown
-from puriflow.measuring import Measures, accuracy, measurer, outcomes
 from puriflow.metrics.paired import student_interval
-from puriflow.tables import Roles, Row, Table, Threat, Threats
+from puriflow.reporting import tables
+from puriflow.reporting.measuring import Measures, accuracy, measurer, outcomes
+from puriflow.reporting.tables import Roles, Row, Table, Threat, Threats
 
 KINDS = ("dataset", "attack", "restorer", "purifier", "classifier", "evaluation")
 COLUMNS = (*KINDS, "along", "metric", "value", "low", "high", "n", "note")

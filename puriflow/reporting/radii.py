@@ -16,8 +16,8 @@ from puriflow.chain import shard_names
 from puriflow.config import NONE, Config
 from puriflow.metrics.accuracy import wilson
 from puriflow.metrics.certified import ABSTAIN, certified_hits
+from puriflow.reporting.tables import Roles, load, serving
 from puriflow.store import Stage, open_stage
-from puriflow.tables import Roles, load, serving
 
 if TYPE_CHECKING:
     import pandas as pd

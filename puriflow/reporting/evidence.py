@@ -6,36 +6,18 @@ measured for it, `results/measures/NAME.csv`, where the index is the image or th
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from puriflow.claims import COUNTED
 from puriflow.errors import Problem, unknown
-from puriflow.measuring import measurer, outcomes
-from puriflow.results import read_csv
-from puriflow.tables import Roles, Row, Table, chains, shards_of, unavailable
+from puriflow.reporting.claims import COUNTED, Values
+from puriflow.reporting.csvs import read_csv
+from puriflow.reporting.measuring import measurer, outcomes
+from puriflow.reporting.tables import Roles, Row, Table, chains, shards_of, unavailable
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Values = dict[int, float]  # by data-set index of the image, or by repeat
-
-
-class Evidence(Protocol):
-    """What a judge asks of results; `name` is the method of a row or the label of a line."""
-
-    def why_not(self, name: str) -> str | None:
-        """Why it has no results; None if it has."""
-
-    def paper(self, name: str, column: str) -> float | None:
-        """The paper's number, if it has one."""
-
-    def layers(self) -> list[str]:
-        """The layers of the feature network, in order."""
-
-    def values(self, name: str, column: str, layer: str | None) -> Values:
-        """Our numbers."""
 
 
 class TableEvidence:
@@ -44,7 +26,7 @@ class TableEvidence:
     Args:
         name: of its file, without ending.
         table: it.
-        roles: see `puriflow.tables.served`.
+        roles: see `puriflow.reporting.tables.served`.
         results: where the stores and the table's CSV are.
     """
 

@@ -9,16 +9,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from puriflow.claims import COLUMNS as CLAIMS
-from puriflow.claims import NOT_MEASURED, VERDICTS
 from puriflow.config import NONE
 from puriflow.errors import Problem, unknown
-from puriflow.pages import Block, Grid, Heading, as_html, as_markdown, escaped
 from puriflow.pictures.figure import Figure, load_figure
-from puriflow.results import TABLE, read_csv
-from puriflow.tables import Table, load_table
-from puriflow.timing import COLUMNS as TIMES
-from puriflow.timing import Timing, load_timing
+from puriflow.reporting.claims import COLUMNS as CLAIMS
+from puriflow.reporting.claims import NOT_MEASURED, VERDICTS
+from puriflow.reporting.csvs import TABLE, read_csv
+from puriflow.reporting.pages import Block, Grid, Heading, as_html, as_markdown, escaped
+from puriflow.reporting.tables import Table, load_table
+from puriflow.reporting.timing import COLUMNS as TIMES
+from puriflow.reporting.timing import Timing, load_timing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,22 +4,19 @@ A claim is a quote and the comparisons that it stands for: of two rows of a tabl
 figure, or two times. These are compared image by image (puriflow.metrics.paired). A comparison
 *holds* if the 95 % interval of the difference lies on the side that the paper asserts, *does not
 hold* if it lies on the other side, and is *not decidable* otherwise; a claim is as good as its
-comparisons. What is compared comes from puriflow.evidence.
+comparisons. What is compared comes from puriflow.reporting.evidence.
 """
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from puriflow.errors import Problem, unknown
 from puriflow.metrics.paired import compare
-from puriflow.tables import load
-
-if TYPE_CHECKING:
-    from puriflow.evidence import Evidence
+from puriflow.reporting.tables import load
 
 HOLDS, FAILS, OPEN, NOT_MEASURED = "holds", "does not hold", "not decidable", "not measured"
 VERDICTS = (HOLDS, FAILS, OPEN, NOT_MEASURED)
@@ -80,6 +77,25 @@ class Claims(BaseModel):
     claims: tuple[Claim, ...]
 
 
+Values = dict[int, float]  # by data-set index of the image, or by repeat
+
+
+class Evidence(Protocol):
+    """What a judge asks of results; `name` is the method of a row or the label of a line."""
+
+    def why_not(self, name: str) -> str | None:
+        """Why it has no results; None if it has."""
+
+    def paper(self, name: str, column: str) -> float | None:
+        """The paper's number, if it has one."""
+
+    def layers(self) -> list[str]:
+        """The layers of the feature network, in order."""
+
+    def values(self, name: str, column: str, layer: str | None) -> Values:
+        """Our numbers."""
+
+
 def load_claims(path: str | Path, known: Iterable[str] | None = None) -> tuple[Claim, ...]:
     """Read and check a file of claims.
 
@@ -97,7 +113,7 @@ def load_claims(path: str | Path, known: Iterable[str] | None = None) -> tuple[C
     return claims
 
 
-def judge(claims: Iterable[Claim], evidence: "Evidence") -> list[dict[str, Any]]:
+def judge(claims: Iterable[Claim], evidence: Evidence) -> list[dict[str, Any]]:
     """What the evidence says of claims: a line for each comparison.
 
     Raises:
@@ -122,7 +138,7 @@ def overall(verdicts: list[str]) -> str:
     return HOLDS if measured == {HOLDS} else OPEN
 
 
-def _judged(said: Comparison, evidence: "Evidence") -> Iterator[dict[str, Any]]:
+def _judged(said: Comparison, evidence: Evidence) -> Iterator[dict[str, Any]]:
     """A comparison's lines: one, or one for every layer."""
     line = said.model_dump(exclude={"factor"}) | {"paper_factor": said.factor}
     for side in ("higher", "lower"):
@@ -144,7 +160,7 @@ def chosen(layers: list[str], which: str | None) -> list[str | None]:
     return {"each": layers, "first": layers[:1], "last": layers[-1:]}[which]
 
 
-def verdict(said: Comparison, higher: dict[int, float], lower: dict[int, float]) -> dict[str, Any]:
+def verdict(said: Comparison, higher: Values, lower: Values) -> dict[str, Any]:
     """What two rows' values by image say of a comparison; accuracies in percent.
 
     Raises:
@@ -184,7 +200,7 @@ def _exact(higher: float, lower: float) -> dict[str, Any]:
     }
 
 
-def write_claims(claims: Iterable[Claim], evidence: "Evidence", out: Path) -> None:
+def write_claims(claims: Iterable[Claim], evidence: Evidence, out: Path) -> None:
     """Write the verdicts on claims as a CSV."""
     import pandas as pd
 

@@ -2,7 +2,7 @@
 
 config/tables/NAME.yaml says which chains a table compares, how they are attacked and how judged.
 A row that the track cannot serve says why, and has no numbers; a row that the paper only quotes has
-the paper's numbers and their source. puriflow.measuring builds any table from the stores.
+the paper's numbers and their source. puriflow.reporting.measuring builds any table from the stores.
 """
 
 from collections.abc import Iterator

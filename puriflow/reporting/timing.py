@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from puriflow.chain import Chain, shard_names
 from puriflow.config import NONE, Config
+from puriflow.reporting.tables import Roles, load, serving
 from puriflow.store import open_stage
-from puriflow.tables import Roles, load, serving
 
 if TYPE_CHECKING:
     import torch

@@ -11,8 +11,7 @@ import numpy as np
 from puriflow.chain import Chain
 from puriflow.config import NONE, Rule
 from puriflow.metrics.accuracy import cross_entropy, judged, wilson
-from puriflow.store import Stage, open_stage
-from puriflow.tables import (
+from puriflow.reporting.tables import (
     ROLES,
     Roles,
     Row,
@@ -24,6 +23,7 @@ from puriflow.tables import (
     shards_of,
     unavailable,
 )
+from puriflow.store import Stage, open_stage
 
 COLUMNS = (
     "method",
