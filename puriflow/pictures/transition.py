@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -167,10 +168,12 @@ def _panel(axes: Axes, frame: pd.DataFrame) -> None:
         face = {} if i else {"markerfacecolor": "none", "markersize": 7, "zorder": 3}
         for state, marker in STATES.items():
             at = rows["state"] == state
-            axes.plot(x[at], y[at], marker=marker, linestyle="", color=drawn.get_color(), **face)
+            look = {"color": drawn.get_color(), "clip_on": False, **face}
+            axes.plot(x[at], y[at], marker=marker, linestyle="", **look)
     for state, marker in STATES.items():
         axes.plot([], [], marker=marker, linestyle="", color=AIDE, label=state)
     axes.set_xlim(left=0)
     axes.locator_params(axis="x", nbins=4)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -211,6 +211,16 @@ def section(name: str, what: What, results: Path) -> list[Block]:
     return [*blocks, *([claims_grid(claims)] if len(claims) else [])]
 
 
+def verdicts_grid(sources: list[Source], rows: list["pd.DataFrame"]) -> Grid:
+    """All claims, a line each."""
+    lines = [
+        (what.source, claim.said, claim.verdict)
+        for (_, what), own in zip(sources, rows, strict=True)
+        for claim in claims_of(own)
+    ]
+    return Grid(("of", "the paper says", "here"), tuple(lines))
+
+
 def document(sources: list[Source], results: Path) -> list[Block]:
     """All results, after the number of verdicts."""
     rows = [read_claims(results, name) for name, _ in sources]
@@ -222,6 +232,8 @@ def document(sources: list[Source], results: Path) -> list[Block]:
     for what, counted in (("claims", claims), ("comparisons", comparisons)):
         said = ", ".join(f"{verdict} {counted[verdict]}" for verdict in VERDICTS)
         blocks += [f"Verdicts on {counted.total()} {what}: {said}."] if counted else []
+    if claims:
+        blocks.append(verdicts_grid(sources, rows))
     return blocks + [block for source in sources for block in section(*source, results)]
 
 

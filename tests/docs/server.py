@@ -58,6 +58,8 @@ def answer(caller: socket.socket, mains: dict) -> int:
         what = json.load(file)
     for own, given in enumerate(streams):
         os.dup2(given, own)
+    # Python's own streams remember whether they could seek.
+    sys.stdout, sys.stderr = (open(fd, "w", closefd=False) for fd in (1, 2))
     os.chdir(what["folder"])
     os.environ.clear()
     os.environ.update(what["environment"])

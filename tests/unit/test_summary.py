@@ -311,7 +311,9 @@ def test_a_document_has_the_paper_beside_ours_and_the_verdicts(results):
     assert f"Verdicts on 2 comparisons: {verdicts}." in blocks
     assert "Here: as it is. Served by dataset imagenet-foolbox20. a note." in blocks
     grids = [block for block in blocks if isinstance(block, Grid)]
-    assert [len(grid.rows) for grid in grids] == [4, 4, 3]  # only Table 10 has claims
+    assert [len(grid.rows) for grid in grids] == [1, 4, 4, 3]  # only Table 10 has claims
+    verdicts, *grids = grids
+    assert verdicts.rows == (("Table 0", "“it *is* so” (5)", "holds (1 holds, 1 not measured)"),)
     first, quoted = grids[1].rows[0], grids[1].rows[2]
     low, high = wilson(6, 6)
     assert first[5:7] == (f"100.00 ({100 * low:.2f} to {100 * high:.2f})", "50.00")
@@ -334,7 +336,7 @@ def test_documents_are_well_formed(results, tmp_path):
     for block in re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE):
         counts = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(counts) == 1, block
-    assert page.count("<table>") == page.count("</table>") == 3
+    assert page.count("<table>") == page.count("</table>") == 4
     strict = {"report_level": 2, "halt_level": 2}
     body = publish_parts(caption, writer_name="html", settings_overrides=strict)["body"]
     assert "it *is* so" in body

@@ -15,6 +15,8 @@ rule report:
         "results/report.html",
     log:
         "logs/report.log",
+    benchmark:
+        "results/benchmarks/report.jsonl"
     conda:
         "../envs/puriflow.yaml"
     params:
