@@ -59,7 +59,8 @@ def answer(caller: socket.socket, mains: dict) -> int:
     for own, given in enumerate(streams):
         os.dup2(given, own)
     # Python's own streams remember whether they could seek.
-    sys.stdout, sys.stderr = (open(fd, "w", closefd=False) for fd in (1, 2))
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - as long as the process
+    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     os.chdir(what["folder"])
     os.environ.clear()
     os.environ.update(what["environment"])
