@@ -130,7 +130,7 @@ def claims_grid(rows: "pd.DataFrame") -> Grid:
     for claim in claims_of(rows):
         lines.append((claim.said, "", "", "", claim.verdict))
         for row in claim.lines:
-            paper = [number(row[f"paper_{side}"]) for side in ("higher", "lower")]
+            paper = [short(row[f"paper_{side}"]) for side in ("higher", "lower")]
             ours = interval(row["difference"], row["low"], row["high"], short)
             if row["paper_factor"] == row["paper_factor"]:
                 paper.append(f"{row['paper_factor']:.0f} times")

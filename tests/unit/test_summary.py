@@ -320,7 +320,7 @@ def test_a_document_has_the_paper_beside_ours_and_the_verdicts(results):
     assert quoted[5:7] == ("", "45.00")
     assert grids[2].rows[0][-1] == "holds (1 holds, 1 not measured)"
     assert grids[2].rows[1][1:] == (
-        "50.00, 40.00",
+        "50, 40",
         f"100 ({100 * (2 * 0.025 ** (1 / 6) - 1):.4g} to 100)",
         "6 for, 0 not",
         "holds at n = 6",
