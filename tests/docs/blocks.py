@@ -31,7 +31,7 @@ class Block:
 
 def documents() -> list[str]:
     """All Markdown files of which every block is tested."""
-    found = [*(REPOSITORY / "docs").glob("*.md"), *REPOSITORY.glob("*/README.md")]
+    found = [*(REPOSITORY / "docs").glob("*.md"), *REPOSITORY.glob("[!.]*/README.md")]
     return ["README.md", *sorted(str(file.relative_to(REPOSITORY)) for file in found)]
 
 
