@@ -17,6 +17,7 @@ rule report:
         "logs/report.log",
     benchmark:
         "results/benchmarks/report.jsonl"
+    localrule: True
     conda:
         "../envs/puriflow.yaml"
     params:
