@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from pandas.api.types import is_numeric_dtype
 
 from puriflow.pictures.style import save, styled
 from puriflow.reporting.sweeps import COLUMNS, Sweep
@@ -46,8 +47,8 @@ def draw(sweep: Sweep, frame: pd.DataFrame) -> plt.Figure:
         axes.set_ylim(*((0, 100) if metric != "cross_entropy_attacked" else (0, None)))
     n = "" if frame.empty else f"; {frame['n'].iloc[0]} images, 95 % intervals"
     places[-1].set_xlabel(f"{sweep.along}{n}")
-    if frame["along"].dtype == object:
-        places[-1].tick_params(axis="x", rotation=30)
+    if not is_numeric_dtype(frame["along"]):
+        plt.setp(places[-1].get_xticklabels(), rotation=35, ha="right", rotation_mode="anchor")
     if others:
         handles = places[0].get_legend_handles_labels()
         figure.legend(*handles, loc="outside lower center", ncols=2)
@@ -57,4 +58,7 @@ def draw(sweep: Sweep, frame: pd.DataFrame) -> plt.Figure:
 def _line(axes: Axes, rows: pd.DataFrame, label: str) -> None:
     """One combination along the picture, with its intervals."""
     bounds = [rows["value"] - rows["low"], rows["high"] - rows["value"]]
-    axes.errorbar(rows["along"], rows["value"], yerr=bounds, label=label, elinewidth=0.6, capsize=2)
+    style = {"elinewidth": 0.6, "capsize": 2}
+    if not is_numeric_dtype(rows["along"]):
+        style["linestyle"] = ""  # there is nothing between two names
+    axes.errorbar(rows["along"], rows["value"], yerr=bounds, label=label, **style)

@@ -168,10 +168,10 @@ def _panel(axes: Axes, frame: pd.DataFrame) -> None:
         face = {} if i else {"markerfacecolor": "none", "markersize": 7, "zorder": 3}
         for state, marker in STATES.items():
             at = rows["state"] == state
-            look = {"color": drawn.get_color(), "clip_on": False, **face}
-            axes.plot(x[at], y[at], marker=marker, linestyle="", **look)
+            axes.plot(x[at], y[at], marker=marker, linestyle="", color=drawn.get_color(), **face)
     for state, marker in STATES.items():
         axes.plot([], [], marker=marker, linestyle="", color=AIDE, label=state)
+    axes.margins(0.1)  # for the markers
     axes.set_xlim(left=0)
     axes.locator_params(axis="x", nbins=4)
     axes.set_yscale("log")

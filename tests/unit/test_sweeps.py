@@ -98,6 +98,8 @@ def test_the_picture_has_a_line_for_each_combination(loaded, config, measured, t
     drawn = draw(sweep, lines)
     combinations = 24 / len(getattr(sweep, along.partition(".")[0]))
     assert [len(axes.containers) for axes in drawn.axes] == [combinations] * len(PANELS)
+    lines = {container.lines[0].get_linestyle() for container in drawn.axes[0].containers}
+    assert lines == ({"-"} if along == "purifier.t" else {"None"})  # none between names
     assert drawn.axes[-1].get_xlabel() == f"{along}; 4 images, 95 % intervals"
 
 
