@@ -36,8 +36,8 @@ def draw(rows: pd.DataFrame, title: str) -> plt.Figure:
     papers.set_label("paper")
     axes.set_yticks(places, rows["method"])
     axes.set_xlim(0, 100)
-    counted = rows["n"].dropna()
-    count = f", n = {int(counted.iloc[0])}, 95 % Wilson intervals" if len(counted) else ""
+    counts = " or ".join(f"{n:.0f}" for n in rows["n"].dropna().unique())
+    count = f", n = {counts}, 95 % Wilson intervals" if counts else ""
     axes.set_xlabel(f"accuracy (%){count}")
     axes.set_title(title, wrap=True)
     drawn.legend(loc="outside lower center", ncols=3)

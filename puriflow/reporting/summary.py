@@ -232,7 +232,7 @@ def document(sources: list[Source], results: Path) -> list[Block]:
     for what, counted in (("claims", claims), ("comparisons", comparisons)):
         said = ", ".join(f"{verdict} {counted[verdict]}" for verdict in VERDICTS)
         blocks += [f"Verdicts on {counted.total()} {what}: {said}."] if counted else []
-    if claims:
+    if claims and len(sources) > 1:
         blocks.append(verdicts_grid(sources, rows))
     return blocks + [block for source in sources for block in section(*source, results)]
 

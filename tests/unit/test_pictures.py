@@ -33,6 +33,8 @@ def test_a_table_s_bars_are_its_accuracies(tmp_path):
         with Image.open(tmp_path / "t.png") as picture:
             assert picture.size == (2100, 660)
     with styled():
+        (axes,) = bars.draw(pd.DataFrame([row, row | {"n": 6}]), "a title").axes
+        assert axes.get_xlabel().startswith("accuracy (%), n = 20 or 6, 95 %")
         (axes,) = bars.draw(rows, "a title").axes
     drawn = {to_hex(bar.get_facecolor()).upper(): bar.get_width() for bar in axes.patches[::2]}
     assert drawn == {STANDARD: 80, ROBUST: 40}
