@@ -33,7 +33,7 @@ def test_a_table_s_bars_are_its_accuracies(tmp_path):
         with Image.open(tmp_path / "t.png") as picture:
             assert picture.size == (2100, 660)
     with styled():
-        (axes,) = bars.draw(pd.DataFrame([row, row | {"n": 6}]), "a title").axes
+        (axes,) = bars.draw(pd.concat([rows, rows.assign(n=6)]), "a title").axes
         assert axes.get_xlabel().startswith("accuracy (%), n = 20 or 6, 95 %")
         (axes,) = bars.draw(rows, "a title").axes
     drawn = {to_hex(bar.get_facecolor()).upper(): bar.get_width() for bar in axes.patches[::2]}
