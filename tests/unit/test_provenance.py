@@ -59,8 +59,8 @@ def test_only_what_a_stage_runs_changes_its_hash(copied, file, old, new, affecte
 
 def test_the_style_of_pictures_counts_for_what_is_drawn(copied):
     root, forget = copied
-    drawing = ["radii", *(f"pictures.{x}" for x in ("bars", "sweep", "writing"))]
-    others = ["measuring", "training.runs", "stages.restore", "pictures.sheets"]
+    drawing = ["reporting.radii", *(f"pictures.{x}" for x in ("bars", "sweep", "writing"))]
+    others = ["reporting.measuring", "training.runs", "stages.restore", "pictures.sheets"]
 
     def hashes():
         forget()
