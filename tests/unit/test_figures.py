@@ -21,7 +21,7 @@ from puriflow.diffusion.vp import diffuse
 from puriflow.errors import Problem
 from puriflow.metrics.accuracy import wilson
 from puriflow.pictures import attention, content, rounds
-from puriflow.pictures.figure import Content, load_figure, needed, served, unavailable
+from puriflow.pictures.figure import AnyFigure, Content, load_figure, needed, served, unavailable
 from puriflow.pictures.gradcam import grad_cam, is_map, last_map
 from puriflow.pictures.style import styled
 from puriflow.pictures.transition import as_image
@@ -485,6 +485,35 @@ def test_a_transition_begins_with_an_attack(tiny):
     raw = {key: value for key, value in CONTENT.items() if key not in ("panels", "reference")}
     with pytest.raises(Problem, match="line 'clean' has no attack"):
         tiny.build(raw | {"kind": "transition", "lines": [CLEAN]})
+
+
+def test_rounds_are_of_all_shards(tiny, tmp_path):
+    raw = SHARED | {"kind": "rounds", "lines": LINES[:1]}
+    figure = AnyFigure.model_validate(raw).root
+    named = served(figure, tiny.config)
+    named["dataset imagenet"]["shards"] = 2
+    random = np.random.default_rng(4).random((3, 3, 8, 8), dtype=np.float32)
+    for folder in needed(figure, named):
+        part = slice(0, 2) if folder.endswith("0-of-2") else slice(2, 3)
+        array = "logits" if folder.startswith("classify") else "images"
+        found = random[part].reshape(-1, 192) if array == "logits" else random[part]
+        run(
+            tmp_path / folder,
+            array,
+            labels=LABELS[part],
+            indices=INDICES[part],
+            made_by={"stage": "tests"},
+            compute=lambda start, stop, array=array, found=found: {
+                array: found[start:stop],
+                "success": np.ones(stop - start, dtype=bool),
+            },
+            batch=3,
+        )
+    out, measures = tmp_path / "f.csv", tmp_path / "m.csv"
+    write_figure(figure, named, tmp_path, out, measures, [], torch.device("cpu"))
+    assert pd.read_csv(out)["n"].tolist() == [3]
+    values = pd.read_csv(measures)
+    assert values[values["metric"] == "mse"]["index"].tolist() == list(INDICES)
 
 
 def test_rounds_are_of_all_images(tiny):
