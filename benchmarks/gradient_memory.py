@@ -14,10 +14,10 @@ import sys
 
 import torch
 
-from puriflow import parts
+from puriflow import registry
 from puriflow.config import load_config
 from puriflow.defence import Defence
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 
 LEVELS = (10, 100)
 LIMIT = 1.3
@@ -31,7 +31,7 @@ def measure(file: str, level: int) -> float:
     specs = {family: config.spec(family, name) for family, name in roles.items()}
     specs["purifiers"] |= {"t": level, "step": 1}
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    built = (parts.build(family, roles[family], spec) for family, spec in specs.items())
+    built = (registry.build(family, roles[family], spec) for family, spec in specs.items())
     defence = Defence(*built).to(device).eval().requires_grad_(False)
     x = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
     x.requires_grad_()

@@ -9,7 +9,7 @@ import sys
 
 import torch
 
-from puriflow import parts
+from puriflow import registry
 from puriflow.config import load_config
 from puriflow.metrics.cost import cost_of
 
@@ -32,7 +32,7 @@ def main(file: str) -> None:
             with torch.device(
                 "meta" if "weights" in spec and spec.get("library") != "timm" else "cpu"
             ):
-                part = parts.build(family, name, spec)
+                part = registry.build(family, name, spec)
             if not hasattr(part, "network"):
                 continue
             side = 32 if spec["kind"] in CIFAR else 224

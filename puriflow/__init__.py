@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from puriflow.defence import Defence
-    from puriflow.own.purifying import purify
+    from puriflow.image_files.purifying import purify
 
 __version__ = version("puriflow")
 __all__ = ["Defence", "__version__", "purify"]
-MODULES = {"Defence": "puriflow.defence", "purify": "puriflow.own.purifying"}
+MODULES = {"Defence": "puriflow.defence", "purify": "puriflow.image_files.purifying"}
 
 
 def __getattr__(name: str):

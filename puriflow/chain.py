@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from puriflow.config import NONE
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 
 # The roles in the path of each stage's store, in order. An attack's path holds its victim.
 STAGES = {
@@ -38,13 +38,13 @@ def victim_roles(victim: str) -> dict[str, str]:
     """The roles of a victim by `restorer`, `purifier` and `classifier`.
 
     Raises:
-        Problem: the name has neither one nor three roles.
+        UserError: the name has neither one nor three roles.
     """
     roles = victim.split(".")
     if len(roles) == 1:
         roles = [NONE, NONE, victim]
     if len(roles) != 3:
-        raise Problem(
+        raise UserError(
             f"victim {victim!r} must be a classifier, or a defence as restorer.purifier.classifier"
         )
     return dict(zip(DEFENCE, roles, strict=True))

@@ -4,24 +4,24 @@ The staged pipeline runs the same three parts with the same noise, so both give 
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 from torch import Tensor, nn
 
 from puriflow.config import Config
 from puriflow.errors import unknown
-from puriflow.seeding import ImageNoise
-from puriflow.straight import straight_through
+from puriflow.randomness import ImageNoise
+from puriflow.registry import Parts
+from puriflow.straight_through import straight_through
 
 Gradient = Literal["full", "restorer", "identity", "blind"]
-Specs = dict[str, dict[str, Any] | None]  # of restorer, purifier and classifier
 
 
 def check_gradient(gradient: str) -> Gradient:
     """A way to differentiate a defence; see `Defence.purified`.
 
     Raises:
-        Problem: there is no such way.
+        UserError: there is no such way.
     """
     if gradient not in get_args(Gradient):
         raise unknown("gradient", gradient, get_args(Gradient))
@@ -42,7 +42,7 @@ class Defence(nn.Module):
         self,
         restorer: nn.Module | None,
         purifier: nn.Module | None,
-        classifier: nn.Module,
+        classifier: nn.Module | None,
         *,
         seed: int = 0,
     ):
@@ -57,25 +57,20 @@ class Defence(nn.Module):
         """The defence of three roles of a track; `none` leaves restorer or purifier out.
 
         Raises:
-            Problem: a role is unknown or cannot be built.
+            UserError: a role is unknown or cannot be built.
         """
         roles = {"restorer": restorer, "purifier": purifier, "classifier": classifier}
-        return cls.from_specs(roles, config.defence(roles), seed=config.seed)
+        return cls.from_parts(config.parts(roles), seed=config.seed)
 
     @classmethod
-    def from_specs(cls, roles: dict[str, str], specs: Specs, *, seed: int) -> Self:
-        """The defence of three specifications; see `Config.defence`.
+    def from_parts(cls, parts: Parts, *, seed: int) -> Self:
+        """The defence of parts by their roles; without a classifier, for `purify` alone.
 
         Raises:
-            Problem: a part cannot be built.
+            UserError: a part cannot be built.
         """
-        from puriflow import parts
-
-        built = {
-            role: None if spec is None else parts.build(f"{role}s", roles[role], spec)
-            for role, spec in specs.items()
-        }
-        return cls(**built, seed=seed)
+        built = {role: part.build() for role, part in parts.items()}
+        return cls(built.get("restorer"), built.get("purifier"), built.get("classifier"), seed=seed)
 
     def purify(self, images: Tensor, indices: Sequence[int] | None = None, draw: int = 0) -> Tensor:
         """Restored and purified images (N, 3, H, W), about [0, 1]; see `forward`."""

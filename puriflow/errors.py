@@ -4,15 +4,15 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
-class Problem(Exception):
+class UserError(Exception):
     """Bad input. The command line prints it as one line and exits with status 2."""
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> Problem:
-    """A Problem that says that `name` is not a known `what`, and names the nearest one."""
+def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
+    """A UserError that says that `name` is not a known `what`, and names the nearest one."""
     known = sorted(known)
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = ", ".join(known[:20]) or "none"
     more = f" and {len(known) - 20} more" if len(known) > 20 else ""
-    return Problem(f"unknown {what} {name!r}: {hint}known are {listed}{more}")
+    return UserError(f"unknown {what} {name!r}: {hint}known are {listed}{more}")

@@ -14,11 +14,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from puriflow import parts
+from puriflow import registry
 from puriflow.defence import Defence
 from puriflow.diffusion.denoisers import Denoiser
-from puriflow.errors import Problem
-from puriflow.seeding import ImageNoise
+from puriflow.errors import UserError
+from puriflow.randomness import ImageNoise
 
 BLOCK = 32  # draws computed at once
 Part = dict[str, Any]
@@ -46,19 +46,19 @@ class Smoothing(BaseModel):
 
     def modules(self) -> list[str]:
         """Names of the modules that build the base classifier."""
-        network = [] if self.denoiser is None else parts.modules_of("networks", self.denoiser)
-        return [*parts.modules_of_defence(self._defence()), *network]
+        network = [] if self.denoiser is None else registry.modules_of("networks", self.denoiser)
+        return [*registry.modules_of_defence(self._defence()), *network]
 
     def base(self) -> Defence:
         """The base classifier.
 
         Raises:
-            Problem: a part cannot be built.
+            UserError: a part cannot be built.
         """
         specs = self._defence()
         defence = Defence.from_specs({role: role for role in specs}, specs, seed=0)
         if self.denoiser is not None:
-            network = parts.build("networks", "denoiser", self.denoiser)
+            network = registry.build("networks", "denoiser", self.denoiser)
             defence.purifier = OneShot(network, self.sigma)
         return defence.eval().requires_grad_(False)
 
@@ -118,7 +118,7 @@ class Smoothed:
             draws: numbers of the repetitions, 1 or more.
 
         Raises:
-            Problem: the classifier's answer is NaN or infinite.
+            UserError: the classifier's answer is NaN or infinite.
         """
         total = np.zeros((), np.int64)
         for start in range(0, len(draws), BLOCK):
@@ -128,6 +128,6 @@ class Smoothed:
             noisy = copies + self.sigma * noise.normal_like(copies)
             logits = self.base.classifier(self.base.purified(noisy, noise)).cpu()
             if not logits.isfinite().all():
-                raise Problem(f"image {index}: logits under noise have NaN or infinity")
+                raise UserError(f"image {index}: logits under noise have NaN or infinity")
             total = total + np.bincount(logits.argmax(1).numpy(), minlength=logits.shape[1])
         return total

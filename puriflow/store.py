@@ -21,7 +21,7 @@ import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
-from puriflow.errors import Problem, unknown
+from puriflow.errors import UserError, unknown
 from puriflow.provenance import file_hash
 
 SCHEMA = 1
@@ -57,7 +57,7 @@ class Stage:
         """Samples `start` to `stop` of an array.
 
         Raises:
-            Problem: the store has no such array.
+            UserError: the store has no such array.
         """
         if name not in ("label", "index", *self.manifest["arrays"]):
             raise unknown(f"array of store {self.folder}", name, self.manifest["arrays"])
@@ -87,20 +87,20 @@ def open_stage(path: str | Path, *, verify: bool = True) -> Stage:
         verify: compare every file with the manifest's sha256.
 
     Raises:
-        Problem: there is no manifest, or a file is missing, added or changed.
+        UserError: there is no manifest, or a file is missing, added or changed.
     """
     path = Path(path)
     folder = path.parent if path.name == MANIFEST else path
     file = folder / MANIFEST
     if not file.is_file():
         what = "has no manifest: it was not finished" if folder.is_dir() else "does not exist"
-        raise Problem(f"store {folder} {what}")
+        raise UserError(f"store {folder} {what}")
     try:
         manifest = json.loads(file.read_text())
     except json.JSONDecodeError as error:
-        raise Problem(f"store {folder}: {MANIFEST} is not JSON: {error}") from None
+        raise UserError(f"store {folder}: {MANIFEST} is not JSON: {error}") from None
     if manifest.get("schema") != SCHEMA:
-        raise Problem(f"store {folder}: schema {manifest.get('schema')!r}, but {SCHEMA} is known")
+        raise UserError(f"store {folder}: schema {manifest.get('schema')!r}, but {SCHEMA} is known")
     stage = Stage(folder, manifest)
     if verify:
         _verify(stage)
@@ -112,11 +112,11 @@ def _verify(stage: Stage) -> None:
     present = _files(stage.store)
     for name in sorted(expected.keys() | present.keys()):
         if name not in present:
-            raise Problem(f"store {stage.folder}: {name} is missing; delete the store and rerun")
+            raise UserError(f"store {stage.folder}: {name} is missing; delete the store and rerun")
         if name not in expected:
-            raise Problem(f"store {stage.folder}: {name} is not of this store")
+            raise UserError(f"store {stage.folder}: {name} is not of this store")
         if file_hash(present[name]) != expected[name]:
-            raise Problem(f"store {stage.folder}: {name} was damaged; delete the store and rerun")
+            raise UserError(f"store {stage.folder}: {name} was damaged; delete the store and rerun")
 
 
 def _files(store: Path) -> dict[str, Path]:
@@ -135,7 +135,7 @@ class Writer:
             and decides whether earlier work may be resumed. No times, no host names.
 
     Raises:
-        Problem: the folder holds anything but an earlier store, or another process is writing it.
+        UserError: the folder holds anything but an earlier store, or another process is writing it.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Writer:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Problem(
+            raise UserError(
                 f"store {folder} is being written by another process; wait for it or end it"
             ) from None
         for stale in parent.iterdir():  # of other parameters: never to be resumed
@@ -179,7 +179,9 @@ class Writer:
         stop = start + len(next(iter(arrays.values())))
         for name, values in arrays.items():
             if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-                raise Problem(f"store {self.folder}: {name} has NaN or infinity in {start}..{stop}")
+                raise UserError(
+                    f"store {self.folder}: {name} has NaN or infinity in {start}..{stop}"
+                )
         file = self.work / f"{start:08d}-{stop:08d}.npz"
         with Replacing(file) as temporary, temporary.open("wb") as out:
             np.savez(out, **arrays, seconds=seconds)
@@ -270,11 +272,11 @@ def _refuse_strangers(folder: Path) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise Problem(f"{folder} is a file, not the folder of a store")
+        raise UserError(f"{folder} is a file, not the folder of a store")
     own = {MANIFEST, TIMING, ".snakemake_timestamp"}
     strangers = [f.name for f in folder.iterdir() if f.name not in own and f.suffix != ".zarr"]
     if strangers:
-        raise Problem(
+        raise UserError(
             f"{folder} holds {strangers[0]!r}, which is not of a store: name a new folder"
         )
 

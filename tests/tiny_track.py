@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from puriflow import parts
+from puriflow import registry
 from puriflow.zoo.weights import save_weights
 
 EDSR = {"kind": "edsr", "features": 8, "blocks": 1}
@@ -133,7 +133,7 @@ class Project:
 def with_weights(folder: Path, family: str, spec: dict, name: str) -> dict:
     """A specification with random weights, which are written to `folder`."""
     torch.manual_seed(0)
-    part = parts.build(family, name, {**spec, "weights": None})
+    part = registry.build(family, name, {**spec, "weights": None})
     save_weights(part.network, folder / f"{name}.safetensors")
     return {**spec, "weights": f"{name}.safetensors"}
 

@@ -15,7 +15,7 @@ from puriflow.attacks.attack import Attack, State, Target, cross_entropy
 from puriflow.attacks.ball import Ball, Norm, fraction
 from puriflow.attacks.votes import confirmed, judged
 from puriflow.defence import Gradient, check_gradient
-from puriflow.errors import Problem, unknown
+from puriflow.errors import UserError, unknown
 
 Loss = Literal["ce", "dlr", "dlr-targeted"]
 TINY = 1e-12
@@ -110,10 +110,10 @@ class APGD(Attack):
         """Check how many classes the victim has.
 
         Raises:
-            Problem: too few for the loss.
+            UserError: too few for the loss.
         """
         if number < self.classes:
-            raise Problem(
+            raise UserError(
                 f"{self.name} needs {self.classes} or more classes, but the victim has {number}"
             )
 
@@ -127,7 +127,7 @@ class APGD(Attack):
         checkpoint needs.
 
         Raises:
-            Problem: the victim has too few classes for the loss.
+            UserError: the victim has too few classes for the loss.
         """
         x, clean = target.images, f"{self.name} clean"
         logits, wrong, asked = judged(target, x, clean, self.votes, self.gradient)
@@ -286,9 +286,9 @@ def build(
 ) -> APGD:
     """APGD; the default numbers are auto-attack's. See `APGD` for the options."""
     if min(steps, restarts, draws, targets, votes) < 1:
-        raise Problem("apgd needs 1 or more steps, restarts, draws, targets and votes")
+        raise UserError("apgd needs 1 or more steps, restarts, draws, targets and votes")
     if not 0 < rho < 1:
-        raise Problem(f"rho is {rho}, but must lie between 0 and 1")
+        raise UserError(f"rho is {rho}, but must lie between 0 and 1")
     return APGD(
         Ball(fraction(eps), norm),
         loss,

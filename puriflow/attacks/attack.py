@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from puriflow.attacks.ball import Ball
 from puriflow.defence import Defence, Gradient
-from puriflow.seeding import Draws
+from puriflow.randomness import Draws
 
 # `found` (N, 3, H, W): the adversarial images so far. `queries` (N,) int64: how often the victim
 # was asked about each image. `broken` (N,) bool where the attack itself judges. And its own.

@@ -19,7 +19,7 @@ from puriflow.attacks.fab import FABT
 from puriflow.attacks.square import Square
 from puriflow.attacks.votes import judged
 from puriflow.defence import Gradient, check_gradient
-from puriflow.errors import Problem, unknown
+from puriflow.errors import UserError, unknown
 
 Part = APGD | FABT | Square
 VERSIONS = ("standard", "rand")
@@ -61,7 +61,7 @@ class AutoAttack(Attack):
         the highest cross-entropy, `loss_found` (N,), among what the parts found.
 
         Raises:
-            Problem: the victim has too few classes for a part.
+            UserError: the victim has too few classes for a part.
         """
         logits, wrong, asked = self._judged(target, target.images, "clean")
         for part in self.parts:
@@ -142,10 +142,10 @@ def build(
     if version not in VERSIONS:
         raise unknown("version of autoattack", version, VERSIONS)
     if version == "standard" and norm == "L2":
-        raise Problem("autoattack standard is for Linf, as square is; for L2 there is rand")
+        raise UserError("autoattack standard is for Linf, as square is; for L2 there is rand")
     draws = draws if draws is not None else {"standard": 1, "rand": 20}[version]
     if min(draws, steps, queries, targets, restarts, votes) < 1:
-        raise Problem(
+        raise UserError(
             "autoattack needs 1 or more draws, steps, queries, targets, restarts and votes"
         )
     ball = Ball(fraction(eps), norm)

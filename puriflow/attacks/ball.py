@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from puriflow.errors import Problem, unknown
+from puriflow.errors import UserError, unknown
 
 Norm = Literal["Linf", "L2"]
 
@@ -21,7 +21,7 @@ class Ball:
         norm: `Linf`, or `L2` of the whole image.
 
     Raises:
-        Problem: another norm, or an eps that no image could reach.
+        UserError: another norm, or an eps that no image could reach.
     """
 
     eps: float
@@ -31,7 +31,7 @@ class Ball:
         if self.norm not in get_args(Norm):
             raise unknown("norm", self.norm, get_args(Norm))
         if self.norm == "Linf" and self.eps > 1:
-            raise Problem(f"eps of Linf must lie in (0, 1], as 8/255 does, but is {self.eps:g}")
+            raise UserError(f"eps of Linf must lie in (0, 1], as 8/255 does, but is {self.eps:g}")
 
     def project(self, x: Tensor, clean: Tensor) -> Tensor:
         """The nearest image of the ball, for L2 on the ray from the clean image; then [0, 1]."""
@@ -58,12 +58,12 @@ def fraction(value: str | float) -> float:
     """A length on [0, 1], or a fraction as the field writes it: `4/255`.
 
     Raises:
-        Problem: it is not a number above 0.
+        UserError: it is not a number above 0.
     """
     try:
         number = float(Fraction(str(value)))
     except (ValueError, ZeroDivisionError):
-        raise Problem(f"{value!r} is not a number or a fraction such as 4/255") from None
+        raise UserError(f"{value!r} is not a number or a fraction such as 4/255") from None
     if not number > 0:
-        raise Problem(f"eps and step must be above 0, but one is {value}")
+        raise UserError(f"eps and step must be above 0, but one is {value}")
     return number

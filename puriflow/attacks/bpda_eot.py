@@ -13,7 +13,7 @@ from torch import Tensor
 
 from puriflow.attacks.attack import Attack, State, Target, cross_entropy, none_asked
 from puriflow.attacks.ball import Ball, fraction, sign_step
-from puriflow.errors import Problem, unknown
+from puriflow.errors import UserError, unknown
 
 Through = Literal["identity", "restorer"]
 
@@ -113,7 +113,7 @@ def build(
     `gradient: restorer` differentiates the restorer, which DiffPure has none of.
     """
     if min(steps, attack_draws, defence_draws) < 1:
-        raise Problem("bpda-eot needs 1 or more steps, attack_draws and defence_draws")
+        raise UserError("bpda-eot needs 1 or more steps, attack_draws and defence_draws")
     return BPDAEOT(
         Ball(fraction(eps)), fraction(step), steps, attack_draws, defence_draws, gradient
     )

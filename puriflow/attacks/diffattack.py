@@ -16,9 +16,9 @@ from torch import Tensor
 from puriflow.attacks.apgd import APGD, LOSSES
 from puriflow.attacks.attack import State, Target
 from puriflow.attacks.ball import Ball, Norm, fraction
-from puriflow.errors import Problem, unknown
+from puriflow.errors import UserError, unknown
 from puriflow.purifiers.diffused import Diffused
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 
 KNOWN = ("ce", "dlr")
 
@@ -54,12 +54,12 @@ class DiffAttack(APGD):
         """See `APGD.begin`.
 
         Raises:
-            Problem: also where the victim's purifier has no forward process to stray from.
+            UserError: also where the victim's purifier has no forward process to stray from.
         """
         purifier = target.defence.purifier
         if not isinstance(purifier, Diffused):
             own = "none" if purifier is None else type(purifier).__name__
-            raise Problem(
+            raise UserError(
                 "diffattack compares the way back of a diffusion with its forward process: it "
                 f"needs a purifier such as vpsde, vesde, ode, ddpm or ddim; the victim's is {own}"
             )
@@ -102,9 +102,9 @@ def build(
 ) -> DiffAttack:
     """DiffAttack; the default numbers are the paper's. See `DiffAttack` for the options."""
     if min(len(losses), steps, draws) < 1:
-        raise Problem("diffattack needs 1 or more losses, steps and draws")
+        raise UserError("diffattack needs 1 or more losses, steps and draws")
     if weight < 0:
-        raise Problem(f"weight is {weight}, but must be 0 or more")
+        raise UserError(f"weight is {weight}, but must be 0 or more")
     return DiffAttack(
         Ball(fraction(eps), norm), losses, iterations=steps, draws=draws, weight=weight
     )

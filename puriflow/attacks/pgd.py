@@ -10,8 +10,8 @@ from torch.overrides import TorchFunctionMode
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchattacks
 from puriflow.attacks.attack import Asked, Attack, State, Target, none_asked
 from puriflow.attacks.ball import Ball, fraction
-from puriflow.errors import Problem
-from puriflow.seeding import ImageNoise
+from puriflow.errors import UserError
+from puriflow.randomness import ImageNoise
 
 
 class PGD(Attack):
@@ -71,5 +71,5 @@ class _ImageDraws(TorchFunctionMode):
 def build(*, eps: str | float, step: str | float, steps: int, random_start: bool) -> PGD:
     """PGD in the Linf ball; `eps` and `step` on [0, 1], as numbers or fractions such as 4/255."""
     if steps < 1:
-        raise Problem(f"steps is {steps}, but must be 1 or more")
+        raise UserError(f"steps is {steps}, but must be 1 or more")
     return PGD(Ball(fraction(eps)), fraction(step), steps, random_start=random_start)

@@ -10,7 +10,7 @@ from torch import Tensor
 from puriflow.attacks.attack import Attack, State, Target, cross_entropy, none_asked
 from puriflow.attacks.ball import Ball, Norm, fraction, sign_step
 from puriflow.defence import Gradient, check_gradient
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 
 
 class PGDEOT(Attack):
@@ -75,5 +75,5 @@ def build(
     draw is then enough.
     """
     if min(steps, draws) < 1:
-        raise Problem("pgd-eot needs 1 or more steps and draws")
+        raise UserError("pgd-eot needs 1 or more steps and draws")
     return PGDEOT(Ball(fraction(eps), norm), fraction(step), steps, draws, gradient, fixed=fixed)

@@ -15,7 +15,7 @@ from puriflow.attacks.attack import Attack, State, Target
 from puriflow.attacks.ball import Ball, Norm, fraction
 from puriflow.attacks.votes import confirmed, judged
 from puriflow.defence import Gradient, check_gradient
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 
 # The share of pixels in a window is halved after each of these.
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -43,7 +43,7 @@ class Square(Attack):
         fixed: see `Attack`.
 
     Raises:
-        Problem: the ball is not Linf.
+        UserError: the ball is not Linf.
     """
 
     name = "square"
@@ -59,7 +59,7 @@ class Square(Attack):
         fixed: bool = False,
     ):
         if ball.norm != "Linf":
-            raise Problem(f"square is for the norm Linf, not {ball.norm}")
+            raise UserError(f"square is for the norm Linf, not {ball.norm}")
         self.ball, self.p_init, self.votes, self.fixed = ball, p_init, votes, fixed
         self.gradient = check_gradient(gradient)
         self.steps = 1 + queries
@@ -135,8 +135,8 @@ def build(
 ) -> Square:
     """Square; the default numbers are auto-attack's. See `Square` for the options."""
     if min(queries, votes) < 1:
-        raise Problem("square needs 1 or more queries and votes")
+        raise UserError("square needs 1 or more queries and votes")
     if not 0 < p_init <= 1:
-        raise Problem(f"p_init is {p_init}, but must lie in (0, 1]")
+        raise UserError(f"p_init is {p_init}, but must lie in (0, 1]")
     ball = Ball(fraction(eps), norm)
     return Square(ball, queries=queries, p_init=p_init, votes=votes, gradient=gradient, fixed=fixed)

@@ -7,6 +7,7 @@ models take (x - 0.5) / 0.5.
 
 import re
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -14,8 +15,7 @@ from torch import Tensor, nn
 
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision and timm
 from puriflow.classifiers.normalised import Normalised
-from puriflow.errors import Problem, unknown
-from puriflow.zoo.catalogue import resolve
+from puriflow.errors import UserError, unknown
 from puriflow.zoo.weights import read_state, without_prefix
 
 HALF = (0.5, 0.5, 0.5)
@@ -29,14 +29,14 @@ def build(*, weights: str | None, architecture: Literal["res50-gelu", "deit-s"])
         raise unknown("architecture of Bai et al. 2021", architecture, NETWORKS)
     model = NETWORKS[architecture]()
     if weights is not None:
-        file = resolve(weights)
+        file = Path(weights)
         state = read_state(file)
         state = fold(state) if architecture == "res50-gelu" else without_prefix(state, model)
         try:
             model.load_state_dict(state, strict=True)
         except RuntimeError as error:
             first = " ".join(str(error).split())[:300]
-            raise Problem(f"weights file {file} does not fit {architecture}: {first}") from None
+            raise UserError(f"weights file {file} does not fit {architecture}: {first}") from None
     return Normalised(model, mean=HALF, std=HALF)
 
 

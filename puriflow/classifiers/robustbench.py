@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
-from puriflow.errors import Problem, unknown
-from puriflow.zoo.catalogue import resolve
+from puriflow.errors import UserError, unknown
 from puriflow.zoo.weights import read_state
 
 
@@ -37,10 +36,10 @@ class Sized(nn.Module):
         """Images (N, 3, size, size) in [0, 1] to logits (N, classes).
 
         Raises:
-            Problem: the images have another size.
+            UserError: the images have another size.
         """
         if images.shape[-2:] != (self.size, self.size):
-            raise Problem(
+            raise UserError(
                 f"this classifier takes {self.size}x{self.size} images, but these are "
                 f"{images.shape[-2]}x{images.shape[-1]}; choose a data set with crop {self.size}"
             )
@@ -61,7 +60,7 @@ def build(
         from robustbench.model_zoo.models import model_dicts
         from robustbench.utils import BenchmarkDataset, ThreatModel
     except ImportError as error:
-        raise Problem(
+        raise UserError(
             f"{model} needs RobustBench: pip install -e '.[robustbench]' ({error})"
         ) from None
     known = model_dicts[BenchmarkDataset(dataset)][ThreatModel(threat_model)]
@@ -70,7 +69,7 @@ def build(
     network = known[model]["model"]()
     if weights is not None:
         # ImageNet models are the network behind a layer that normalises, whose constants are set.
-        _load(getattr(network, "model", network), resolve(weights), model)
+        _load(getattr(network, "model", network), Path(weights), model)
     return Sized(network, size)
 
 
@@ -88,7 +87,7 @@ def _load(network: nn.Module, file: Path, model: str) -> None:
     for key, value in wanted.items():
         if key not in state or state[key].shape != value.shape:
             what = "is missing" if key not in state else f"is {tuple(state[key].shape)}"
-            raise Problem(f"weights file {file} does not fit {model}: {key} {what}")
+            raise UserError(f"weights file {file} does not fit {model}: {key} {what}")
     network.load_state_dict({key: state[key] for key in wanted}, strict=True)
 
 

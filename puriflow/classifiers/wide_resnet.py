@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puriflow.classifiers.normalised import Normalised
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.zoo.weights import load_network
 
 
@@ -57,10 +57,10 @@ def blocks_of(depth: int) -> int:
     """Blocks of each of the three groups of a wide residual network.
 
     Raises:
-        Problem: `depth` is not 6 n + 4.
+        UserError: `depth` is not 6 n + 4.
     """
     if depth < 10 or (depth - 4) % 6:
-        raise Problem(f"depth {depth} of a wide residual network is not 10, 16, 22, 28, ...")
+        raise UserError(f"depth {depth} of a wide residual network is not 10, 16, 22, 28, ...")
     return (depth - 4) // 6
 
 

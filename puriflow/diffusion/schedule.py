@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, STEPS
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 
 
 def spaced(count: int) -> list[int]:
     """`count` timesteps from 0 to 999, evenly spaced and rounded as guided-diffusion does."""
     if not 1 <= count <= STEPS:
-        raise Problem(f"respacing is {count}, but must lie between 1 and {STEPS}")
+        raise UserError(f"respacing is {count}, but must lie between 1 and {STEPS}")
     stride = (STEPS - 1) / (count - 1) if count > 1 else 1.0
     return [round(i * stride) for i in range(count)]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from puriflow.classifiers.normalised import Normalised
-from puriflow.errors import Problem, unknown
+from puriflow.errors import UserError, unknown
 
 
 class Features(nn.Module):
@@ -17,7 +17,7 @@ class Features(nn.Module):
         classifier: whose normalisation the images get.
 
     Raises:
-        Problem: a layer is unknown, or none is wanted.
+        UserError: a layer is unknown, or none is wanted.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Features(nn.Module):
         super().__init__()
         names = [name for name, _ in layers]
         if not wanted:
-            raise Problem(f"no layer is wanted; known are {', '.join(names)}")
+            raise UserError(f"no layer is wanted; known are {', '.join(names)}")
         for name in wanted:
             if name not in names:
                 raise unknown("layer", name, names)

@@ -33,7 +33,7 @@ def content_distance(found: Tensor, reference: Tensor, definition: str = "eq7") 
         float64 (N,).
 
     Raises:
-        Problem: there is no such definition.
+        UserError: there is no such definition.
         ValueError: the shapes differ.
     """
     if definition not in DEFINITIONS:

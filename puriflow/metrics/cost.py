@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from puriflow import parts
+from puriflow import registry
 
 
 class Cost(NamedTuple):
@@ -46,5 +46,5 @@ def cost_of_restorer(name: str, spec: dict[str, Any], side: int) -> Cost:
         side: of the image (1, 3, side, side).
     """
     with torch.device("meta"):
-        part = parts.build("restorers", name, {**spec, "weights": None})
+        part = registry.build("restorers", name, {**spec, "weights": None})
     return cost_of(part, side)

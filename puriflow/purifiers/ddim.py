@@ -12,13 +12,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from puriflow import parts
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, time_of_sigma
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.purifiers.diffused import Diffused, WayBack
 from puriflow.purifiers.purifier import Watch
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 
 Stage = tuple[int, int, int]  # level t', steps, times
 
@@ -27,10 +26,10 @@ def steps_of(level: int, count: int) -> list[int]:
     """The timesteps of a stage, from the first above 0 to level - 1.
 
     Raises:
-        Problem: there are more steps than the level has.
+        UserError: there are more steps than the level has.
     """
     if not 1 <= count <= level:
-        raise Problem(f"a stage to t' = {level} has 1 to {level} steps, not {count}")
+        raise UserError(f"a stage to t' = {level} has 1 to {level} steps, not {count}")
     stride = level // count
     return [(i + 1) * stride - 1 for i in range(count)]
 
@@ -54,7 +53,7 @@ class DDIM(Diffused):
         **options: int | None,
     ):
         if not stages:
-            raise Problem("ddim needs at least one stage: [level, steps, times]")
+            raise UserError("ddim needs at least one stage: [level, steps, times]")
         super().__init__(denoiser, t=max(level for level, *_ in stages), **options)
         self.stages = [
             (level, steps_of(level, n)) for level, n, times in stages for _ in range(times)
@@ -91,12 +90,11 @@ def sigma_of(kept: float) -> Tensor:
 
 def build(
     *,
-    network: dict,
+    network: Denoiser,
     stages: Sequence[Stage] = ((30, 30, 4), (50, 50, 2), (125, 125, 2)),
     eta: float = 1.0,
     resize: int | None = None,
     rounds: int = 1,
 ) -> DDIM:
     """DDIM or DDPM steps in stages; the default is Lee and Kim's CIFAR-10 defence."""
-    denoiser = parts.build("networks", "network", network)
-    return DDIM(denoiser, stages=stages, eta=eta, resize=resize, rounds=rounds)
+    return DDIM(network, stages=stages, eta=eta, resize=resize, rounds=rounds)

@@ -9,13 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from puriflow import parts
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.schedule import Schedule, spaced
 from puriflow.diffusion.vp import STEPS, time_of_sigma
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.purifiers.diffused import Diffused, WayBack
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 
 
 class DDPM(Diffused):
@@ -46,7 +45,7 @@ class DDPM(Diffused):
             kept = [*spaced(respacing)[: self.steps - 1], self.t - 1]
             self.schedule = Schedule(kept)
         if not self.steps:
-            raise Problem(f"respacing {respacing} leaves no step below t' = {self.t}")
+            raise UserError(f"respacing {respacing} leaves no step below t' = {self.t}")
         # Of the state before each step, the first of which is the clean image.
         self.times = [0.0, *time_of_sigma(torch.from_numpy(self.schedule.sigma)).tolist()]
 
@@ -82,7 +81,7 @@ def before(
 
 def build(
     *,
-    network: dict,
+    network: Denoiser,
     t: int,
     respacing: int = STEPS,
     clip: bool = True,
@@ -91,9 +90,8 @@ def build(
     t_delta: int = 0,
 ) -> DDPM:
     """DDPM purification to level `t` with `network` (an entry of `networks`)."""
-    denoiser = parts.build("networks", "network", network)
     return DDPM(
-        denoiser,
+        network,
         t=t,
         respacing=respacing,
         clip=clip,

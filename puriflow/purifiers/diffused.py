@@ -11,9 +11,9 @@ from torch import Tensor
 
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import STEPS, alpha_bar, diffuse
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.purifiers.purifier import Purifier, Watch
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 
 # After every step: the time t of the VP-SDE, in [0, 1], and the state there on the VP scale.
 WayBack = Iterator[tuple[float, Tensor]]
@@ -30,13 +30,13 @@ class Diffused(Purifier):
         options: of `Purifier`.
 
     Raises:
-        Problem: a level that is not there, or no round.
+        UserError: a level that is not there, or no round.
     """
 
     def __init__(self, denoiser: Denoiser, *, t: int, t_delta: int = 0, **options: int | None):
         super().__init__(denoiser, **options)
         if not 1 <= t - t_delta <= t + t_delta <= STEPS:
-            raise Problem(f"t' is {t} +- {t_delta}, but must lie between 1 and {STEPS}")
+            raise UserError(f"t' is {t} +- {t_delta}, but must lie between 1 and {STEPS}")
         self.t = t
         self.t_delta = t_delta
 

@@ -10,15 +10,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from puriflow import parts
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.schedule import pick
 from puriflow.diffusion.vp import STEPS
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.purifiers.ddpm import DDPM, before
 from puriflow.purifiers.diffused import WayBack
 from puriflow.purifiers.purifier import Watch
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 
 PERTURBATION = 2 * 8 / 255 / 3  # a third of the attack's range on [-1, 1]
 
@@ -45,7 +44,7 @@ class GDMP(DDPM):
         **options: int | bool | None,
     ):
         if scale < 0:
-            raise Problem(f"scale is {scale}, but must be 0 or more")
+            raise UserError(f"scale is {scale}, but must be 0 or more")
         super().__init__(denoiser, **options)
         self.scale, self.diffused, self.shared = scale, diffused, shared
         kept = self.schedule.alpha_bar
@@ -77,7 +76,7 @@ class GDMP(DDPM):
 
 def build(
     *,
-    network: dict,
+    network: Denoiser,
     t: int = 36,
     scale: float = 600.0,
     diffused: bool = True,
@@ -92,7 +91,7 @@ def build(
     Its scale of 60000 is for the MSE of a batch of 100, which is 600 for an image of its own.
     """
     return GDMP(
-        parts.build("networks", "network", network),
+        network,
         t=t,
         scale=scale,
         diffused=diffused,

@@ -10,13 +10,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from puriflow import parts
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import STEPS
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.purifiers.purifier import Purifier, Watch
 from puriflow.purifiers.vpsde import END
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 
 LEVEL = 0.01  # the time at which DiffPure asks for the score
 STEP = 0.01
@@ -32,7 +31,7 @@ class LDSDE(Purifier):
         options: of `Purifier`.
 
     Raises:
-        Problem: a time that is not there, or no round.
+        UserError: a time that is not there, or no round.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class LDSDE(Purifier):
     ):
         super().__init__(denoiser, **options)
         if not 1 <= t <= STEPS:
-            raise Problem(f"t' is {t}, but must lie between 1 and {STEPS}")
+            raise UserError(f"t' is {t}, but must lie between 1 and {STEPS}")
         self.t, self.sigma2, self.rate, self.eta = t, sigma2, rate, eta
 
     def round(self, x: Tensor, noise: ImageNoise, watch: Watch | None) -> Tensor:
@@ -69,7 +68,7 @@ class LDSDE(Purifier):
 
 def build(
     *,
-    network: dict,
+    network: Denoiser,
     t: int,
     sigma2: float = 1e-3,
     rate: float = 1e-2,
@@ -78,5 +77,4 @@ def build(
     rounds: int = 1,
 ) -> LDSDE:
     """LD-SDE purification for a time of t'/1000 with the score of `network`."""
-    denoiser = parts.build("networks", "network", network)
-    return LDSDE(denoiser, t=t, sigma2=sigma2, rate=rate, eta=eta, resize=resize, rounds=rounds)
+    return LDSDE(network, t=t, sigma2=sigma2, rate=rate, eta=eta, resize=resize, rounds=rounds)

@@ -8,13 +8,12 @@ from functools import partial
 
 from torch import Tensor
 
-from puriflow import parts
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import beta
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.purifiers.diffused import Diffused, WayBack
 from puriflow.purifiers.vpsde import time_grid
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 
 
 class ODE(Diffused):
@@ -23,7 +22,7 @@ class ODE(Diffused):
     def __init__(self, denoiser: Denoiser, *, step: int = 1, **options: int | None):
         super().__init__(denoiser, **options)
         if step < 1:
-            raise Problem(f"step is {step} thousandths, but must be 1 or more")
+            raise UserError(f"step is {step} thousandths, but must be 1 or more")
         self.register_buffer("times", time_grid(self.t, step), persistent=False)
 
     def reverse(self, x: Tensor, noise: ImageNoise) -> WayBack:
@@ -38,7 +37,7 @@ class ODE(Diffused):
 
 def build(
     *,
-    network: dict,
+    network: Denoiser,
     t: int,
     step: int = 1,
     resize: int | None = None,
@@ -46,5 +45,4 @@ def build(
     t_delta: int = 0,
 ) -> ODE:
     """Probability-flow purification to level `t` with the score of `network`."""
-    denoiser = parts.build("networks", "network", network)
-    return ODE(denoiser, t=t, step=step, resize=resize, rounds=rounds, t_delta=t_delta)
+    return ODE(network, t=t, step=step, resize=resize, rounds=rounds, t_delta=t_delta)

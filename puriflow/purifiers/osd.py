@@ -7,10 +7,10 @@ sqrt(alpha_bar). (The paper's Eq. 9 leaves out the scaling.)
 import torch
 from torch import Tensor
 
-from puriflow import parts
+from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR
 from puriflow.purifiers.diffused import Diffused, WayBack
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 
 
 class OSD(Diffused):
@@ -27,8 +27,7 @@ class OSD(Diffused):
 
 
 def build(
-    *, network: dict, t: int, resize: int | None = None, rounds: int = 1, t_delta: int = 0
+    *, network: Denoiser, t: int, resize: int | None = None, rounds: int = 1, t_delta: int = 0
 ) -> OSD:
     """One-shot denoising at level `t` with `network` (an entry of `networks`)."""
-    denoiser = parts.build("networks", "network", network)
-    return OSD(denoiser, t=t, resize=resize, rounds=rounds, t_delta=t_delta)
+    return OSD(network, t=t, resize=resize, rounds=rounds, t_delta=t_delta)

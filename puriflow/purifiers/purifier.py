@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puriflow.diffusion.denoisers import Denoiser
-from puriflow.errors import Problem
-from puriflow.purifiers.recomputed import recomputed
-from puriflow.seeding import ImageNoise
+from puriflow.diffusion.recomputation import recomputed
+from puriflow.errors import UserError
+from puriflow.randomness import ImageNoise
 
 # Of every step of a way back: the time t of the VP-SDE, in [0, 1]; x_t, what the forward process
 # made of the round's clean image at t; and x'_t, the state. Both (N, 3, H, W), on the VP scale.
@@ -30,13 +30,13 @@ class Purifier(nn.Module, ABC):
         rounds: how often all of it is done (DiffPure's `sample_step`).
 
     Raises:
-        Problem: there is no round.
+        UserError: there is no round.
     """
 
     def __init__(self, denoiser: Denoiser, *, resize: int | None = None, rounds: int = 1):
         super().__init__()
         if rounds < 1:
-            raise Problem(f"rounds is {rounds}, but must be 1 or more")
+            raise UserError(f"rounds is {rounds}, but must be 1 or more")
         self.denoiser = denoiser
         self.resize = resize
         self.rounds = rounds

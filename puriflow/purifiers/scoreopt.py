@@ -11,12 +11,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from puriflow import parts
 from puriflow.diffusion.denoisers import Denoiser, like
-from puriflow.errors import Problem, unknown
+from puriflow.errors import UserError, unknown
 from puriflow.purifiers.purifier import Purifier, Watch
-from puriflow.seeding import ImageNoise
-from puriflow.straight import straight_through
+from puriflow.randomness import ImageNoise
+from puriflow.straight_through import straight_through
 
 WIDTH = 0.1  # ScoreOpt-O draws sigma from sigma +- this
 
@@ -52,7 +51,7 @@ class ScoreOpt(Purifier):
             raise unknown("method of ScoreOpt", method, ("O", "N"))
         super().__init__(denoiser, resize=resize)
         if sigma <= (WIDTH if method == "O" else 0):
-            raise Problem(f"sigma is {sigma}, but must be above {WIDTH if method == 'O' else 0}")
+            raise UserError(f"sigma is {sigma}, but must be above {WIDTH if method == 'O' else 0}")
         self.method = method
         self.sigma = sigma
         self.iterations = iterations
@@ -99,7 +98,7 @@ class ScoreOpt(Purifier):
 
 def build(
     *,
-    network: dict,
+    network: Denoiser,
     method: Literal["O", "N"] = "O",
     sigma: float = 0.5,
     iterations: int = 5,
@@ -109,7 +108,7 @@ def build(
 ) -> ScoreOpt:
     """ScoreOpt with `network`; the default numbers are those of its BPDA+EOT evaluation."""
     return ScoreOpt(
-        parts.build("networks", "network", network),
+        network,
         method=method,
         sigma=sigma,
         iterations=iterations,

@@ -11,13 +11,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from puriflow import parts
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, alpha_bar
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.purifiers.diffused import Diffused, WayBack
 from puriflow.purifiers.vpsde import time_grid
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 
 
 class VESDE(Diffused):
@@ -26,7 +25,7 @@ class VESDE(Diffused):
     def __init__(self, denoiser: Denoiser, *, step: int = 1, **options: int | None):
         super().__init__(denoiser, **options)
         if step < 1:
-            raise Problem(f"step is {step} thousandths, but must be 1 or more")
+            raise UserError(f"step is {step} thousandths, but must be 1 or more")
         self.register_buffer("times", time_grid(self.t, step), persistent=False)
         kept = alpha_bar(self.times.double())
         self.register_buffer("sigmas", ((1 - kept) / kept).sqrt(), persistent=False)
@@ -52,7 +51,7 @@ class VESDE(Diffused):
 
 def build(
     *,
-    network: dict,
+    network: Denoiser,
     t: int,
     step: int = 1,
     resize: int | None = None,
@@ -60,5 +59,4 @@ def build(
     t_delta: int = 0,
 ) -> VESDE:
     """VE-SDE purification to level `t` with the score of `network` (an entry of `networks`)."""
-    denoiser = parts.build("networks", "network", network)
-    return VESDE(denoiser, t=t, step=step, resize=resize, rounds=rounds, t_delta=t_delta)
+    return VESDE(network, t=t, step=step, resize=resize, rounds=rounds, t_delta=t_delta)

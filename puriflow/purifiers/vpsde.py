@@ -10,12 +10,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from puriflow import parts
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import STEPS, beta
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.purifiers.diffused import Diffused, WayBack
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 
 END = 1e-5  # DiffPure solves to t = 1e-5, not to 0
 
@@ -51,7 +50,7 @@ class VPSDE(Diffused):
     def __init__(self, denoiser: Denoiser, *, step: int = 1, **options: int | None):
         super().__init__(denoiser, **options)
         if step < 1:
-            raise Problem(f"step is {step} thousandths, but must be 1 or more")
+            raise UserError(f"step is {step} thousandths, but must be 1 or more")
         self.register_buffer("times", time_grid(self.t, step), persistent=False)
 
     def reverse(self, x: Tensor, noise: ImageNoise) -> WayBack:
@@ -70,7 +69,7 @@ class VPSDE(Diffused):
 
 def build(
     *,
-    network: dict,
+    network: Denoiser,
     t: int,
     step: int = 1,
     resize: int | None = None,
@@ -78,5 +77,4 @@ def build(
     t_delta: int = 0,
 ) -> VPSDE:
     """VP-SDE purification to level `t` with the score of `network` (an entry of `networks`)."""
-    denoiser = parts.build("networks", "network", network)
-    return VPSDE(denoiser, t=t, step=step, resize=resize, rounds=rounds, t_delta=t_delta)
+    return VPSDE(network, t=t, step=step, resize=resize, rounds=rounds, t_delta=t_delta)

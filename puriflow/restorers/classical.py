@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from puriflow.straight import straight_through
+from puriflow.straight_through import straight_through
 
 
 class Classical(nn.Module):

@@ -7,7 +7,7 @@ down. MDSR, of the same paper, shares the residual block and the mean shift foun
 import torch
 from torch import Tensor, nn
 
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.restorers.rescaling import UpDown
 from puriflow.zoo.weights import load_network
 
@@ -45,7 +45,9 @@ class ResBlock(nn.Module):
 def upsampler(scale: int, features: int) -> nn.Sequential:
     """Convolutions and pixel shuffles that enlarge by 2, 3, 4 or 8."""
     if scale not in UPSAMPLING:
-        raise Problem(f"scale {scale}: EDSR and MDSR enlarge by {', '.join(map(str, UPSAMPLING))}")
+        raise UserError(
+            f"scale {scale}: EDSR and MDSR enlarge by {', '.join(map(str, UPSAMPLING))}"
+        )
     layers: list[nn.Module] = []
     for factor in UPSAMPLING[scale]:
         layers.append(nn.Conv2d(features, features * factor**2, 3, padding=1))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.restorers.rescaling import UpDown
 from puriflow.zoo.weights import load_network
 
@@ -74,7 +74,7 @@ class RRDBNet(nn.Module):
         """(N, 3, H, W) to (N, 3, scale H, scale W)."""
         if self.scale == 2:
             if x.shape[-1] % 2 or x.shape[-2] % 2:
-                raise Problem(
+                raise UserError(
                     f"esrgan x2 needs even sizes, but images are {x.shape[-2]}x{x.shape[-1]}"
                 )
             x = F.pixel_unshuffle(x, 2)
@@ -98,6 +98,6 @@ def build(
 ) -> UpDown:
     """RRDBNet up, linear downsampler back; the default numbers are the official ones."""
     if scale not in (2, 4, 8):
-        raise Problem(f"scale {scale}: Real-ESRGAN has 2, 4 and 8")
+        raise UserError(f"scale {scale}: Real-ESRGAN has 2, 4 and 8")
     network = RRDBNet(features=features, blocks=blocks, growth=growth, scale=scale)
     return UpDown(load_network(network, weights), scale=scale, downsample=downsample, rounds=rounds)

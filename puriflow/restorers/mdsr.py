@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.restorers.edsr import MeanShift, ResBlock, upsampler
 from puriflow.restorers.rescaling import UpDown
 from puriflow.zoo.weights import load_network
@@ -54,7 +54,7 @@ def build(
 ) -> UpDown:
     """MDSR up, linear downsampler back; the default numbers are the official baseline's."""
     if scale not in scales:
-        raise Problem(f"mdsr has scales {', '.join(map(str, scales))}; {scale} is not among them")
+        raise UserError(f"mdsr has scales {', '.join(map(str, scales))}; {scale} is not among them")
     network = MDSR(features=features, blocks=blocks, scales=scales)
     network.scale = scale
     return UpDown(

@@ -7,7 +7,7 @@ size. The paper names R only as linear, so it is an option: bicubic (default), b
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from puriflow.errors import Problem, unknown
+from puriflow.errors import UserError, unknown
 
 DOWNSAMPLERS = ("area", "bicubic", "bilinear")
 
@@ -34,7 +34,7 @@ class UpDown(nn.Module):
         value_range: 1 or 255, what the network was trained on.
 
     Raises:
-        Problem: an unknown downsampler, or no round.
+        UserError: an unknown downsampler, or no round.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class UpDown(nn.Module):
         if downsample not in DOWNSAMPLERS:
             raise unknown("downsampler", downsample, DOWNSAMPLERS)
         if rounds < 1:
-            raise Problem(f"rounds is {rounds}, but must be 1 or more")
+            raise UserError(f"rounds is {rounds}, but must be 1 or more")
         self.network = network
         self.scale = scale
         self.downsample = downsample
@@ -72,7 +72,7 @@ class UpDown(nn.Module):
         high = self.upscale(images)
         height, width = images.shape[-2:]
         if high.shape[-2:] != (height * self.scale, width * self.scale):
-            raise Problem(
+            raise UserError(
                 f"the network enlarged {height}x{width} to {high.shape[-2]}x{high.shape[-1]}, "
                 f"not by {self.scale}"
             )

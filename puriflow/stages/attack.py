@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from puriflow import parts
+from puriflow import registry
 from puriflow.attacks.attack import Attack, State, Target, cross_entropy
 from puriflow.chain import victim_roles
 from puriflow.defence import Defence, Specs
-from puriflow.errors import Problem
-from puriflow.seeding import Draws, derive
-from puriflow.stages.running import batch_size, check_images, provenance, run
+from puriflow.errors import UserError
+from puriflow.randomness import Draws, derive
+from puriflow.stages.base import batch_size, check_images, provenance, run
 from puriflow.store import Replacing, Stage, work_folder
 
 ROUNDING = 1e-6  # of float32 arithmetic on [0, 1], allowed on top of eps
@@ -54,19 +54,19 @@ def write_attack(
         kept_every: seconds between two saves inside an attack.
 
     Raises:
-        Problem: a part cannot be built, or the attack left its ball.
+        UserError: a part cannot be built, or the attack left its ball.
     """
-    attack: Attack = parts.build("attacks", name, spec)
+    attack: Attack = registry.build("attacks", name, spec)
     defence = Defence.from_specs(victim_roles(victim), victim_specs, seed=seed).to(device)
     defence.eval().requires_grad_(False)
     labels, indices = source.read("label"), source.read("index")
     made_by = provenance(
         "attack",
         {
-            "attack": parts.complete("attacks", spec),
-            "victim": parts.complete_defence(victim_specs),
+            "attack": registry.complete("attacks", spec),
+            "victim": registry.complete_defence(victim_specs),
         },
-        modules=[parts.module_of("attacks", spec), *parts.modules_of_defence(victim_specs)],
+        modules=[registry.module_of("attacks", spec), *registry.modules_of_defence(victim_specs)],
         upstream=[source],
         seed=seed,
     )
@@ -103,7 +103,7 @@ def _checked(name: str, attack: Attack, target: Target, state: State) -> dict[st
     check_images(found.cpu().numpy(), f"attack {name}")
     farthest = float(attack.ball.distance(found, target.images).max())
     if farthest > attack.ball.eps + ROUNDING:
-        raise Problem(f"attack {name}: distance {farthest:.6f} exceeds eps {attack.ball.eps:.6f}")
+        raise UserError(f"attack {name}: distance {farthest:.6f} exceeds eps {attack.ball.eps:.6f}")
     logits = target.logits(found, "after", 0)
     success = state.get("broken", logits.argmax(1) != target.labels)
     arrays = {

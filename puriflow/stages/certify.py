@@ -9,7 +9,7 @@ import torch
 from puriflow.config import validated
 from puriflow.metrics.certified import certify, predict
 from puriflow.smoothing import Smoothed, Smoothing
-from puriflow.stages.running import batch_size, check_images, provenance, run
+from puriflow.stages.base import batch_size, check_images, provenance, run
 from puriflow.store import Stage
 
 
@@ -36,7 +36,7 @@ def write_certified(
         batch: images between two saves; one is hundreds of draws or more.
 
     Raises:
-        Problem: the specification is not sound, or a part cannot be built.
+        UserError: the specification is not sound, or a part cannot be built.
     """
     smoothing = validated(Smoothing, spec, "smoothing")
     smoothed = Smoothed(smoothing.base().to(device), smoothing.sigma, seed)

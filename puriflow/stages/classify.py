@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from puriflow import parts
-from puriflow.stages.running import batch_size, check_images, each, provenance, run
+from puriflow import registry
+from puriflow.stages.base import batch_size, check_images, each, provenance, run
 from puriflow.store import Stage
 
 
@@ -22,7 +22,7 @@ def write_logits(
     batch: int | None = None,
 ) -> Stage:
     """Classify every image of `source`, as it is (purified images may leave [0, 1] a little)."""
-    classifier = parts.build("classifiers", name, spec).to(device)
+    classifier = registry.build("classifiers", name, spec).to(device)
 
     def compute(start: int, stop: int) -> dict[str, np.ndarray]:
         images = source.read("images", start, stop)
@@ -37,7 +37,7 @@ def write_logits(
         made_by=provenance(
             "classify",
             {"classifier": spec},
-            modules=[parts.module_of("classifiers", spec)],
+            modules=[registry.module_of("classifiers", spec)],
             upstream=[source],
         ),
         compute=compute,

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from puriflow import parts
-from puriflow.seeding import ImageNoise
-from puriflow.stages.running import batch_size, check_images, each, provenance, run
+from puriflow import registry
+from puriflow.randomness import ImageNoise
+from puriflow.stages.base import batch_size, check_images, each, provenance, run
 from puriflow.store import Stage
 
 
@@ -39,8 +39,8 @@ def write_answers(
         device: to compute on.
         batch: images between two saves.
     """
-    purifier = parts.build("purifiers", roles["purifier"], specs["purifier"]).to(device)
-    classifier = parts.build("classifiers", roles["classifier"], specs["classifier"]).to(device)
+    purifier = registry.build("purifiers", roles["purifier"], specs["purifier"]).to(device)
+    classifier = registry.build("classifiers", roles["classifier"], specs["classifier"]).to(device)
     indices = source.read("index")
 
     def answers(images: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
@@ -62,8 +62,8 @@ def write_answers(
         indices=indices,
         made_by=provenance(
             "evaluate",
-            {**parts.complete_defence(specs), "draws": draws},
-            modules=parts.modules_of_defence(specs),
+            {**registry.complete_defence(specs), "draws": draws},
+            modules=registry.modules_of_defence(specs),
             upstream=[source],
             seed=seed,
         ),

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from puriflow import parts
-from puriflow.errors import Problem
-from puriflow.images.samples import chosen_indices
-from puriflow.stages.running import CPU_BATCH, check_images, provenance, run
+from puriflow import registry
+from puriflow.datasets.samples import chosen_indices
+from puriflow.errors import UserError
+from puriflow.stages.base import CPU_BATCH, check_images, provenance, run
 from puriflow.store import Stage
 
 
@@ -25,9 +25,9 @@ def write_images(
     """Store shard `shard` of `shards` of a data set.
 
     Raises:
-        Problem: the data set cannot be read, or its images differ in size.
+        UserError: the data set cannot be read, or its images differ in size.
     """
-    samples = parts.build("datasets", name, spec)
+    samples = registry.build("datasets", name, spec)
     indices = chosen_indices(samples, subset=subset, seed=subset_seed, shard=shard, shards=shards)
     labels = np.asarray(samples.labels, dtype=np.int64)[indices]
     first = samples.image(int(indices[0])).shape
@@ -37,7 +37,7 @@ def write_images(
         images = [samples.image(int(i)) for i in indices[start:stop]]
         for index, image in zip(indices[start:stop], images, strict=True):
             if image.shape != first:
-                raise Problem(
+                raise UserError(
                     f"dataset {name}: image {index} is {image.shape}, but the first is {first}; "
                     "set resize and crop"
                 )
@@ -48,7 +48,7 @@ def write_images(
     made_by = provenance(
         "images",
         {"dataset": name, **spec, **choice, "fingerprint": samples.fingerprint},
-        modules=[parts.module_of("datasets", spec)],
+        modules=[registry.module_of("datasets", spec)],
         upstream=[],
     )
     return run(

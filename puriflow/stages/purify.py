@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from puriflow import parts
-from puriflow.seeding import ImageNoise
-from puriflow.stages.running import batch_size, check_images, each, provenance, run
+from puriflow import registry
+from puriflow.randomness import ImageNoise
+from puriflow.stages.base import batch_size, check_images, each, provenance, run
 from puriflow.store import Stage
 
 
@@ -24,7 +24,7 @@ def write_purified(
     batch: int | None = None,
 ) -> Stage:
     """Purify every image of `source`; like DiffPure's, the result is not clamped to [0, 1]."""
-    purifier = parts.build("purifiers", name, spec).to(device)
+    purifier = registry.build("purifiers", name, spec).to(device)
     indices = source.read("index")
 
     def purified(images: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
@@ -43,8 +43,8 @@ def write_purified(
         indices=indices,
         made_by=provenance(
             "purify",
-            {"purifier": parts.complete("purifiers", spec)},
-            modules=parts.modules_of("purifiers", spec),
+            {"purifier": registry.complete("purifiers", spec)},
+            modules=registry.modules_of("purifiers", spec),
             upstream=[source],
             seed=seed,
         ),

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from puriflow import parts
-from puriflow.stages.running import batch_size, check_images, each, provenance, run
+from puriflow import registry
+from puriflow.stages.base import batch_size, check_images, each, provenance, run
 from puriflow.store import Stage
 
 
@@ -22,7 +22,7 @@ def write_restored(
     batch: int | None = None,
 ) -> Stage:
     """Restore every image of `source` (size and range stay)."""
-    restorer = parts.build("restorers", name, spec).to(device)
+    restorer = registry.build("restorers", name, spec).to(device)
 
     def compute(start: int, stop: int) -> dict[str, np.ndarray]:
         restored = each(restorer, device, source.read("images", start, stop)).cpu().numpy()
@@ -36,8 +36,8 @@ def write_restored(
         indices=source.read("index"),
         made_by=provenance(
             "restore",
-            {"restorer": parts.complete("restorers", spec)},
-            modules=[parts.module_of("restorers", spec)],
+            {"restorer": registry.complete("restorers", spec)},
+            modules=[registry.module_of("restorers", spec)],
             upstream=[source],
         ),
         compute=compute,

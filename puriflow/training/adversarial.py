@@ -14,7 +14,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from puriflow import parts
+from puriflow import registry
 from puriflow.features.layers import Features
 
 
@@ -75,7 +75,7 @@ class Game(nn.Module):
         self.network = network
         self.discriminator = Discriminator(terms.width)
         self.terms = terms
-        features: Features = parts.build("features", "features", terms.features)
+        features: Features = registry.build("features", "features", terms.features)
         self._features = [features]  # in a list: not part of what is trained, averaged and saved
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from puriflow.classifiers.normalised import Normalised
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 from puriflow.training.fitting import Recipe, Run, fit
 from puriflow.training.labelled import Labelled
 

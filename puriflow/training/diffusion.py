@@ -8,7 +8,7 @@ from torch import Tensor
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import alpha_bar, diffuse
 from puriflow.metrics.psnr import psnr
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 from puriflow.training.fitting import Recipe, Run, fit
 from puriflow.training.photos import Photos
 

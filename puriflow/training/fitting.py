@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from puriflow.progress import Progress
-from puriflow.seeding import derive
+from puriflow.randomness import derive
 
 Loss = Callable[[Callable[..., Tensor], torch.Generator], Tensor]
 

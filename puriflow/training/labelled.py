@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from puriflow.errors import Problem
-from puriflow.images.reading import read_image
-from puriflow.images.samples import fingerprint_of
+from puriflow.datasets.reading import read_image
+from puriflow.datasets.samples import fingerprint_of
+from puriflow.errors import UserError
 from puriflow.training.photos import SUFFIXES
 
 
@@ -18,14 +18,14 @@ class Labelled:
     A class is the place of its name in sorted order, which for CIFAR-10 is the official order.
 
     Raises:
-        Problem: a folder is missing or empty, its classes differ, or an image cannot be read.
+        UserError: a folder is missing or empty, its classes differ, or an image cannot be read.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.classes = _classes(self.folder / "train")
         if _classes(self.folder / "test") != self.classes:
-            raise Problem(f"training images: {folder}/train and {folder}/test have other classes")
+            raise UserError(f"training images: {folder}/train and {folder}/test have other classes")
         files = {part: self._files(part) for part in ("train", "test")}
         self.fingerprint = fingerprint_of([file for part in files.values() for file, _ in part])
         self.train = _load(files["train"])
@@ -62,14 +62,14 @@ class Labelled:
 
 def _classes(folder: Path) -> list[str]:
     if not folder.is_dir():
-        raise Problem(f"training images: folder {folder} does not exist")
+        raise UserError(f"training images: folder {folder} does not exist")
     return sorted(part.name for part in folder.iterdir() if part.is_dir())
 
 
 def _load(files: list[tuple[Path, int]]) -> tuple[Tensor, Tensor]:
     if not files:
-        raise Problem("training images: the folders of the classes are empty")
+        raise UserError("training images: the folders of the classes are empty")
     images = [torch.tensor(read_image(file)) for file, _ in files]
     if len({image.shape for image in images}) > 1:
-        raise Problem("training images: a classifier needs images of one size")
+        raise UserError("training images: a classifier needs images of one size")
     return torch.stack(images), torch.tensor([label for _, label in files])

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from puriflow.errors import Problem
-from puriflow.images.reading import read_image
-from puriflow.images.samples import fingerprint_of
+from puriflow.datasets.reading import read_image
+from puriflow.datasets.samples import fingerprint_of
+from puriflow.errors import UserError
 
 ICON = 64  # pixels: what is smaller is no photograph
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
@@ -24,16 +24,16 @@ class Photos:
             the last ones.
 
     Raises:
-        Problem: the folder is missing or has too few images, or an image cannot be read.
+        UserError: the folder is missing or has too few images, or an image cannot be read.
     """
 
     def __init__(self, folder: str | Path, *, held_out: int):
         self.folder = Path(folder)
         if not self.folder.is_dir():
-            raise Problem(f"training images: folder {folder} does not exist")
+            raise UserError(f"training images: folder {folder} does not exist")
         files = _images(self.folder)
         if len(files) <= held_out:
-            raise Problem(
+            raise UserError(
                 f"training images: {folder} has {len(files)} images, and {held_out} of them would "
                 "be held out for measuring"
             )
@@ -57,7 +57,9 @@ class Photos:
         """Random crops (count, 3, size, size) in [0, 1], flipped and turned at random."""
         images = self._as_large_as(size)
         if not images:
-            raise Problem(f"training images: none in {self.folder} is as large as a crop of {size}")
+            raise UserError(
+                f"training images: none in {self.folder} is as large as a crop of {size}"
+            )
         crops = []
         for _ in range(count):
             image = images[_integer(len(images), generator)]

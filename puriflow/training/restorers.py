@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.metrics.psnr import psnr
 from puriflow.restorers.rescaling import UpDown
 from puriflow.training.adversarial import Adversarial, Game
@@ -56,7 +56,9 @@ def train_restorer(restorer: UpDown, photos: Photos, recipe: RestorerRecipe, run
         restorer.network, seconds = fit(restorer.network, loss, recipe, run)
     else:
         if restorer.value_range != 1 or len(scales) > 1:
-            raise Problem(f"{run.name}: adversarial training is for one scale and values in [0, 1]")
+            raise UserError(
+                f"{run.name}: adversarial training is for one scale and values in [0, 1]"
+            )
         game = Game(restorer.network, recipe.adversarial).to(device)
         trained, seconds = fit(game, loss_of_both, recipe, run)
         restorer.network = trained.network

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from puriflow import parts
+from puriflow import registry
 from puriflow.config import validated
-from puriflow.errors import Problem
-from puriflow.pictures.curve import plot_curve
+from puriflow.errors import UserError
+from puriflow.plots.loss import plot_curve
 from puriflow.provenance import weights_hashes
 from puriflow.training.classifiers import (
     Adversary,
@@ -41,7 +41,7 @@ def train_part(
     """Train a part; writes NAME.safetensors (half precision), .md (card), .png (curve) and .jsonl.
 
     Raises:
-        Problem: the images or the recipe are unfit, or the part has no network to train.
+        UserError: the images or the recipe are unfit, or the part has no network to train.
     """
     trainer = TRAINERS[family]
     recipe = validated(trainer.recipe, numbers, f"recipe of {name}")
@@ -49,9 +49,9 @@ def train_part(
     torch.manual_seed(recipe.seed)  # the network's initialisation
     start = getattr(recipe, "start", None)
     first = None if start is None else str(out / f"{start}.safetensors")
-    part = parts.build(family, name, {**spec, "weights": first}).to(device)
+    part = registry.build(family, name, {**spec, "weights": first}).to(device)
     if not hasattr(part, "network"):
-        raise Problem(f"{family}.{name} has no network to train")
+        raise UserError(f"{family}.{name} has no network to train")
     run = Run(
         name=name,
         identity=json.dumps(

@@ -1,8 +1,8 @@
 """The catalogue of official checkpoints (entries.yaml), and where their files are on this machine.
 
 A file lies in one of the user's own folders, under its official name, or in the cache, as
-`<cache>/<entry>/<file>`. Three environment variables say where; a configuration's `zoo` section
-sets those that are not set:
+`<cache>/<entry>/<file>`. A configuration's `zoo` section says where these are; an environment
+variable that is set counts more:
 
     PURIFLOW_CACHE    the cache; default ~/.cache/puriflow
     PURIFLOW_WEIGHTS  the user's folders, separated like PATH
@@ -19,7 +19,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from puriflow.errors import Problem, unknown
+from puriflow.errors import UserError, unknown
+
+BEHIND_RESULTS = False
 
 PREFIX = "zoo:"  # `weights: zoo:NAME` in a specification
 OFFICIAL = Path(__file__).with_name("entries.yaml")
@@ -66,14 +68,71 @@ class Entry(BaseModel):
 ENTRIES = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Entry])
 
 
-def entries() -> dict[str, Entry]:
-    """All entries by name: the official ones, and the user's.
+class Zoo(BaseModel):
+    """Where official checkpoints are: the `zoo` section of a configuration."""
 
-    Raises:
-        Problem: the user's file cannot be read or has a mistake.
-    """
-    own = os.environ.get("PURIFLOW_ZOO")
-    return _read(OFFICIAL) | (_read(Path(own)) if own else {})
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cache: str | None = Field(None, description="folder of downloads (PURIFLOW_CACHE)")
+    folders: tuple[str, ...] = Field((), description="your own folders of files (PURIFLOW_WEIGHTS)")
+    entries: str | None = Field(None, description="YAML of your own entries (PURIFLOW_ZOO)")
+
+    def known(self) -> dict[str, Entry]:
+        """All entries by name: the official ones, and the user's.
+
+        Raises:
+            UserError: the user's file cannot be read or has a mistake.
+        """
+        own = os.environ.get("PURIFLOW_ZOO") or self.entries
+        return _read(OFFICIAL) | (_read(Path(own)) if own else {})
+
+    def entry(self, name: str) -> Entry:
+        """The entry of a name.
+
+        Raises:
+            UserError: there is none.
+        """
+        known = self.known()
+        if name not in known:
+            raise unknown("zoo entry", name, known)
+        return known[name]
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where downloads are kept."""
+        default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "puriflow"
+        given = os.environ.get("PURIFLOW_CACHE") or self.cache
+        return Path(given or default).expanduser().absolute()
+
+    @property
+    def own_folders(self) -> list[Path]:
+        """The user's folders of official files."""
+        listed = os.environ.get("PURIFLOW_WEIGHTS")
+        given = listed.split(os.pathsep) if listed else self.folders
+        return [Path(folder).expanduser().absolute() for folder in given if folder]
+
+    def cached(self, name: str, file: str) -> Path:
+        """Where the cache keeps a file of an entry, whether it is there or not."""
+        return self.cache_folder / name / file
+
+    def find(self, name: str, file: str) -> Path | None:
+        """A file of an entry that is here: in the user's folders, else in the cache."""
+        places = [folder / file for folder in self.own_folders] + [self.cached(name, file)]
+        return next((place for place in places if place.is_file()), None)
+
+    def ready_file(self, name: str) -> Path:
+        """The file that is loaded for an entry: that which is here, else its place in the cache."""
+        file = self.entry(name).ready
+        return self.find(name, file) or self.cached(name, file)
+
+    def by_hand(self, name: str) -> UserError:
+        """How to get an entry that no program can download."""
+        what = self.entry(name)
+        place = self.cached(name, what.file)
+        return UserError(
+            f"{name} must be fetched by hand: save {what.by_hand} as {place} (or as "
+            f"{what.file} in a folder of PURIFLOW_WEIGHTS), and call this again"
+        )
 
 
 @cache
@@ -81,75 +140,10 @@ def _read(file: Path) -> dict[str, Entry]:
     try:
         return ENTRIES.validate_python(yaml.safe_load(file.read_text()) or {})
     except OSError as error:
-        raise Problem(f"zoo file {file}: {error.strerror}") from None
+        raise UserError(f"zoo file {file}: {error.strerror}") from None
     except yaml.YAMLError as error:
-        raise Problem(f"zoo file {file}: {' '.join(str(error).split())}") from None
+        raise UserError(f"zoo file {file}: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        raise Problem(f"zoo file {file}: {place or 'the file'}: {first['msg']}") from None
-
-
-def entry(name: str) -> Entry:
-    """The entry of a name.
-
-    Raises:
-        Problem: there is none.
-    """
-    known = entries()
-    if name not in known:
-        raise unknown("zoo entry", name, known)
-    return known[name]
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "puriflow"
-    return Path(os.environ.get("PURIFLOW_CACHE") or default).expanduser().absolute()
-
-
-def own_folders() -> list[Path]:
-    """The user's folders of official files."""
-    given = os.environ.get("PURIFLOW_WEIGHTS", "").split(os.pathsep)
-    return [Path(folder).expanduser().absolute() for folder in given if folder]
-
-
-def cached(name: str, file: str) -> Path:
-    """Where the cache keeps a file of an entry, whether it is there or not."""
-    return cache_folder() / name / file
-
-
-def find(name: str, file: str) -> Path | None:
-    """A file of an entry that is here: in the user's folders, else in the cache."""
-    places = [folder / file for folder in own_folders()] + [cached(name, file)]
-    return next((place for place in places if place.is_file()), None)
-
-
-def by_hand(name: str) -> Problem:
-    """How to get an entry that no program can download."""
-    what = entry(name)
-    return Problem(
-        f"{name} must be fetched by hand: save {what.by_hand} as {cached(name, what.file)} (or as "
-        f"{what.file} in a folder of PURIFLOW_WEIGHTS), and call this again"
-    )
-
-
-def ready_file(name: str) -> Path:
-    """The file that is loaded for an entry: the one that is here, else its place in the cache."""
-    file = entry(name).ready
-    return find(name, file) or cached(name, file)
-
-
-def resolve(weights: str | Path) -> Path:
-    """The file behind `weights`: a path, or `zoo:NAME`.
-
-    Raises:
-        Problem: the entry is unknown, or its file is not here.
-    """
-    if not str(weights).startswith(PREFIX):
-        return Path(weights)
-    name = str(weights).removeprefix(PREFIX)
-    found = find(name, entry(name).ready)
-    if found is None:
-        raise Problem(f"the weights {name} are not here; get them by: puriflow zoo fetch {name}")
-    return found
+        raise UserError(f"zoo file {file}: {place or 'the file'}: {first['msg']}") from None

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from puriflow import parts
-from puriflow.errors import Problem, unknown
+from puriflow.errors import UserError, unknown
+from puriflow.registry import family_named, part_of
 from puriflow.zoo.download import on_disk, publish
 from puriflow.zoo.weights import read_checkpoint, read_state, save_state
 
@@ -34,20 +34,21 @@ def convert(kind: str, source: Path, target: Path, family: str, part: dict[str, 
         part: kind and options of the network that the weights must fit.
 
     Raises:
-        Problem: the file is not what its kind says, would run code, or fits another network.
+        UserError: the file is not what its kind says, would run code, or fits another network.
     """
     if kind not in CONVERTERS:
         raise unknown("converter", kind, CONVERTERS)
     if not source.is_file():
-        raise Problem(f"file {source} does not exist")
+        raise UserError(f"file {source} does not exist")
     with torch.device("meta"):
-        network = parts.build(family, "network", {**part, "weights": None}).network
+        role = family_named(family).roles[0]
+        network = part_of(role, "network", {**part, "weights": None}).build().network
     state = CONVERTERS[kind](source, network)
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     for key in sorted(shapes.keys() | wanted.keys()):
         if shapes.get(key) != wanted.get(key):
-            raise Problem(
+            raise UserError(
                 f"file {source} does not fit {part['kind']}: {key} is {shapes.get(key)}, but "
                 f"should be {wanted.get(key)}"
             )
@@ -86,10 +87,10 @@ class Allowed:
         return self._function(*arguments)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise Problem("it changes a function")
+        raise UserError("it changes a function")
 
     def __setstate__(self, state: Any) -> None:
-        raise Problem("it changes a function")
+        raise UserError("it changes a function")
 
 
 def _persistent(meta: dict[str, Any]) -> Shell:
@@ -104,7 +105,7 @@ def _storage(data: bytes) -> Any:
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise Problem("the bytes of a tensor hold something else than a tensor") from None
+        raise UserError("the bytes of a tensor hold something else than a tensor") from None
 
 
 ALLOWED: dict[tuple[str, str], Any] = {
@@ -131,7 +132,7 @@ class Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """See pickle.Unpickler: the only door from a pickle to code."""
         if (module, name) not in ALLOWED:
-            raise Problem(f"it asks for {module}.{name}, which is no tensor and no container")
+            raise UserError(f"it asks for {module}.{name}, which is no tensor and no container")
         return ALLOWED[module, name]
 
 
@@ -140,11 +141,11 @@ def _edm(source: Path, network: nn.Module) -> dict[str, Tensor]:
         with source.open("rb") as file:
             found = Unpickler(file).load()
         return _state_of(found["ema"])
-    except Problem as problem:
-        raise Problem(f"pickle {source} is refused: {problem}") from None
+    except UserError as problem:
+        raise UserError(f"pickle {source} is refused: {problem}") from None
     except Exception as error:  # a pickle can be broken in any way
         first = " ".join(str(error).split())[:200]
-        raise Problem(
+        raise UserError(
             f"pickle {source} is not one of EDM's: {type(error).__name__}: {first}"
         ) from None
 
@@ -171,10 +172,10 @@ def _score_sde(source: Path, network: nn.Module) -> dict[str, Tensor]:
     try:
         average, model = checkpoint["ema"]["shadow_params"], checkpoint["model"]
     except (KeyError, TypeError):
-        raise Problem(f"file {source} has no ema.shadow_params and model: no score_sde") from None
+        raise UserError(f"file {source} has no ema.shadow_params and model: no score_sde") from None
     names = [name for name, _ in network.named_parameters()]
     if len(names) != len(average):
-        raise Problem(
+        raise UserError(
             f"file {source} averages {len(average)} tensors, the network has {len(names)}"
         )
     buffers = {key.removeprefix("module."): value for key, value in model.items()}

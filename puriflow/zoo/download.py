@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.progress import Progress
 
 ATTEMPTS = 4  # in a row that bring nothing
@@ -39,7 +39,7 @@ def download(
         hashes: by algorithm of hashlib; first digits suffice.
 
     Raises:
-        Problem: the server has no such file, sends a page or another file, the disk is full, or
+        UserError: the server has no such file, sends a page or another file, the disk is full, or
             the connection broke too often (then the next call continues).
     """
     hashes = hashes or {}
@@ -62,7 +62,7 @@ def check_file(
     """Compare a file with its size and hashes (first digits suffice); a wrong one may be removed.
 
     Raises:
-        Problem: they differ.
+        UserError: they differ.
     """
     length = file.stat().st_size
     differences = []
@@ -75,7 +75,7 @@ def check_file(
     if differences:
         if remove:
             file.unlink()
-        raise Problem(f"{what}: {differences[0]}{'; it was removed' if remove else ''}")
+        raise UserError(f"{what}: {differences[0]}{'; it was removed' if remove else ''}")
 
 
 @contextmanager
@@ -91,11 +91,11 @@ def locked(target: Path) -> Iterator[None]:
 
 @contextmanager
 def on_disk(path: Path) -> Iterator[None]:
-    """Turn an error of the file system into a Problem that names the file."""
+    """Turn an error of the file system into a UserError that names the file."""
     try:
         yield
     except OSError as error:
-        raise Problem(f"{error.filename or path}: {error.strerror or error}") from None
+        raise UserError(f"{error.filename or path}: {error.strerror or error}") from None
 
 
 def publish(temporary: Path, target: Path) -> None:
@@ -122,7 +122,7 @@ def _fetch_all(url: str, part: Path, size: int | None, *, whole_is_known: bool) 
             why = "the connection ended early"
         except urllib.error.HTTPError as error:
             if error.code < 500 and error.code not in TEMPORARY:
-                raise Problem(f"{url} answered {error.code} {error.reason}") from None
+                raise UserError(f"{url} answered {error.code} {error.reason}") from None
             why = f"answered {error.code} {error.reason}"
         except (
             http.client.HTTPException,
@@ -130,7 +130,7 @@ def _fetch_all(url: str, part: Path, size: int | None, *, whole_is_known: bool) 
         ) as error:  # of the network: _write sees to disks
             why = str(getattr(error, "reason", None) or error or type(error).__name__)
         failures = 0 if _length(part) > before else failures + 1
-    raise Problem(f"{url}: {why}; {_length(part)} bytes are kept, the next fetch continues")
+    raise UserError(f"{url}: {why}; {_length(part)} bytes are kept, the next fetch continues")
 
 
 def _fetch(url: str, part: Path, size: int | None, *, whole_is_known: bool) -> bool:
@@ -158,15 +158,15 @@ def _fetch(url: str, part: Path, size: int | None, *, whole_is_known: bool) -> b
         length = answer.headers.get("Content-Length")
         total = offset + int(length) if length else size
         if size is not None and total != size:
-            raise Problem(f"{url} has {total} bytes, but should have {size}")
+            raise UserError(f"{url} has {total} bytes, but should have {size}")
         chunked = answer.headers.get("Transfer-Encoding", "").lower() == "chunked"
         if total is None and not chunked and not whole_is_known:
-            raise Problem(f"{url} does not say how long it is, so that its end cannot be known")
+            raise UserError(f"{url} does not say how long it is, so that its end cannot be known")
         _check_room(part, url, total, offset)
         first = answer.read(CHUNK)
         kind = answer.headers.get("Content-Type", "")
         if offset == 0 and ("text/html" in kind or first.lstrip()[:9].lower().startswith(PAGES)):
-            raise Problem(f"{url} is a web page, not a file; open it in a browser to see why")
+            raise UserError(f"{url} is a web page, not a file; open it in a browser to see why")
         return _write(answer, first, part, offset, total)
 
 
@@ -197,7 +197,7 @@ def _write(
 def _check_room(part: Path, url: str, total: int | None, offset: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if total is not None and total - offset > free:
-        raise Problem(
+        raise UserError(
             f"{url} needs {(total - offset) / 1e6:.0f} MB more, but {part.parent} has "
             f"{free / 1e6:.0f} MB free; make room or set PURIFLOW_CACHE to another disk"
         )

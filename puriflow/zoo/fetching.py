@@ -2,53 +2,53 @@
 
 from pathlib import Path
 
-from puriflow.errors import Problem
-from puriflow.zoo.catalogue import Entry, by_hand, cached, entry, find
+from puriflow.errors import UserError
+from puriflow.zoo.catalogue import Entry, Zoo
 from puriflow.zoo.download import check_file, download, locked, on_disk, recorded
 
 
-def fetch(name: str) -> Path:
+def fetch(zoo: Zoo, name: str) -> Path:
     """Make an entry ready to be loaded, from the user's folders, the cache or the internet.
 
     A file that was not downloaded by this is checked once. Where the entry has a converter, the
     converted file is made.
 
     Raises:
-        Problem: the entry is unknown, must be fetched by hand, or the file is not right.
+        UserError: the entry is unknown, must be fetched by hand, or the file is not right.
     """
-    what = entry(name)
-    source = find(name, what.file)
-    if source is None and (ready := find(name, what.ready)):
+    what = zoo.entry(name)
+    source = zoo.find(name, what.file)
+    if source is None and (ready := zoo.find(name, what.ready)):
         return ready  # converted before, the official file gone
     if source is None:
-        source = cached(name, what.file)
-        _download(name, what, source)
+        source = zoo.cached(name, what.file)
+        _download(zoo, name, what, source)
     elif not recorded(source).is_file():
-        _check_once(name, what, source)
+        _check_once(zoo, name, what, source)
     if not what.convert:
         return source
     from puriflow.zoo.convert import convert
 
-    target = cached(name, what.ready)
+    target = zoo.cached(name, what.ready)
     with locked(target):
         if not target.is_file():
             convert(what.convert, source, target, what.family, what.part)
     return target
 
 
-def verify(name: str) -> str:
+def verify(zoo: Zoo, name: str) -> str:
     """Check an entry's official file against its published size and hashes, and the recorded one.
 
     Returns:
         What was compared.
 
     Raises:
-        Problem: the file is not here, or differs.
+        UserError: the file is not here, or differs.
     """
-    what = entry(name)
-    file = find(name, what.file)
+    what = zoo.entry(name)
+    file = zoo.find(name, what.file)
     if file is None:
-        raise Problem(f"{name} is not here; get it by: puriflow zoo fetch {name}")
+        raise UserError(f"{name} is not here; get it by: puriflow zoo fetch {name}")
     check_file(file, size=what.size, hashes=published(what), what=str(file))
     compared = [*(["size"] if what.size else []), *published(what)]
     if recorded(file).is_file():
@@ -66,21 +66,21 @@ def published(what: Entry) -> dict[str, str]:
     return {algorithm: digits for algorithm, digits in pairs.items() if digits}
 
 
-def _download(name: str, what: Entry, target: Path) -> None:
+def _download(zoo: Zoo, name: str, what: Entry, target: Path) -> None:
     if what.url is None:
-        raise by_hand(name)
+        raise zoo.by_hand(name)
     try:
         download(what.url, target, size=what.size, hashes=published(what))
-    except Problem as problem:
+    except UserError as problem:
         if what.by_hand is None:
             raise
-        raise Problem(f"{problem}; {by_hand(name)}") from None
+        raise UserError(f"{problem}; {zoo.by_hand(name)}") from None
 
 
-def _check_once(name: str, what: Entry, file: Path) -> None:
+def _check_once(zoo: Zoo, name: str, what: Entry, file: Path) -> None:
     """Check a file that somebody put here; remembered in the cache while it stays as it is."""
     state = f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}"
-    mark = cached(name, f"{what.file}.checked")
+    mark = zoo.cached(name, f"{what.file}.checked")
     if mark.is_file() and mark.read_text() == state:
         return
     check_file(file, size=what.size, hashes=published(what), what=str(file))

@@ -14,8 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from puriflow.errors import Problem
-from puriflow.zoo.catalogue import resolve
+from puriflow.errors import UserError
 
 # Under which key of a checkpoint the weights lie, the averaged ones before the last ones.
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
@@ -25,22 +24,22 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     """The state dict in a file, out of the key that a checkpoint may keep it under.
 
     Raises:
-        Problem: the file is missing, or is no state dict of tensors.
+        UserError: the file is missing, or is no state dict of tensors.
     """
     path = Path(path)
     if not path.is_file():
-        raise Problem(f"weights file {path} does not exist")
+        raise UserError(f"weights file {path} does not exist")
     if path.suffix == ".safetensors":
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise Problem(f"weights file {path} is not a safetensors file: {error}") from None
+            raise UserError(f"weights file {path} is not a safetensors file: {error}") from None
     state = read_checkpoint(path)
     while wrapper := next((key for key in WRAPPERS if isinstance(state.get(key), Mapping)), None):
         state = state[wrapper]
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         listed = ", ".join(map(str, list(state)[:5])) or "nothing"
-        raise Problem(f"weights file {path} holds {listed}, not a state dict of tensors")
+        raise UserError(f"weights file {path} holds {listed}, not a state dict of tensors")
     return dict(state)
 
 
@@ -48,7 +47,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     """What torch.save wrote, of tensors and plain containers only.
 
     Raises:
-        Problem: the file is broken, is no mapping, or would run code.
+        UserError: the file is broken, is no mapping, or would run code.
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
@@ -58,25 +57,24 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
             why = f"it asks for {asked[1]}, which is no tensor and no container"
         else:
             why = " ".join(str(error).split())[:150] or type(error).__name__
-        raise Problem(f"weights file {path} cannot be read safely: {why}") from None
+        raise UserError(f"weights file {path} cannot be read safely: {why}") from None
     if not isinstance(found, Mapping):
-        raise Problem(f"weights file {path} holds a {type(found).__name__}, not a state dict")
+        raise UserError(f"weights file {path} holds a {type(found).__name__}, not a state dict")
     return found
 
 
-def load_weights(network: nn.Module, weights: str | Path) -> None:
-    """Load a file, or `zoo:NAME`, strictly; a prefix that all keys share is dropped.
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Load a file strictly; a prefix that all keys share is dropped.
 
     Raises:
-        Problem: the weights are not here, cannot be read, or do not fit the network.
+        UserError: the file is missing, cannot be read, or does not fit the network.
     """
-    path = resolve(weights)
     state = without_prefix(read_state(path), network)
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         first = " ".join(str(error).split())[:300]
-        raise Problem(
+        raise UserError(
             f"weights file {path} does not fit {type(network).__name__}: {first}"
         ) from None
 
@@ -113,4 +111,4 @@ def save_state(state: Mapping[str, Tensor], path: str | Path, *, half: bool = Fa
     try:
         save_file(tensors, path)
     except SafetensorError as error:
-        raise Problem(f"{path} cannot be written: {error}") from None
+        raise UserError(f"{path} cannot be written: {error}") from None

@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 from tiny_track import EDSR, with_weights, write
 
-from puriflow import parts
+from puriflow import registry
 
 COPIED = ("Makefile", "README.md", "LICENSE", "Snakefile", "pyproject.toml")
 COPIED_FOLDERS = ("benchmarks", "config", "profiles", "puriflow", "tests", "workflow")
@@ -118,9 +118,9 @@ def add_zoo(folder: Path, url: str) -> None:
     for name in ("served", "weights"):
         (folder / name).mkdir()
     torch.manual_seed(0)
-    edsr = parts.build("restorers", "r", {**EDSR, "weights": None}).network
+    edsr = registry.build("restorers", "r", {**EDSR, "weights": None}).network
     torch.save(edsr.state_dict(), folder / "served" / ENTRIES["real-esrgan-x2"]["file"])
-    network = parts.build("networks", "n", {**SCORE_SDE, "weights": None}).network
+    network = registry.build("networks", "n", {**SCORE_SDE, "weights": None}).network
     averages = {"shadow_params": list(network.parameters())}
     torch.save({"ema": averages, "model": network.state_dict()}, folder / "checkpoint_8.pth")
     described = {"licence": "MIT", "input": "[0, 1]", "source": "tests"}

@@ -11,11 +11,11 @@ import yaml
 from blocks import REPOSITORY, Block, all_blocks, blocks_of, documents
 
 from puriflow.config import Config
-from puriflow.pictures.figure import load_figure
-from puriflow.reporting.radii import load_curves
-from puriflow.reporting.sweeps import load_sweep
-from puriflow.reporting.tables import load_table
-from puriflow.reporting.timing import load_timing
+from puriflow.results.certified import load_curves
+from puriflow.results.figures.base import load_figure
+from puriflow.results.sweep import load_sweep
+from puriflow.results.table import load_table
+from puriflow.results.timing import load_timing
 
 LANGUAGES = {"bash", "python", "yaml", "text"}
 # Markdown files without a command; so are the cards beside weights.

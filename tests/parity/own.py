@@ -18,9 +18,9 @@ from torch import nn
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
 from puriflow.classifiers.dm_wide_resnet import DMWideResNet
 from puriflow.classifiers.wide_resnet import WideResNet
-from puriflow.diffusion.adm import ADM
-from puriflow.diffusion.ddpmpp import DDPMpp
-from puriflow.diffusion.edm import EDMPrecond, SongUNet, VPPrecond
+from puriflow.networks.adm import ADM
+from puriflow.networks.ddpmpp import DDPMpp
+from puriflow.networks.edm import EDMPrecond, SongUNet, VPPrecond
 from puriflow.restorers.drln import DRLN
 from puriflow.restorers.edsr import EDSR
 from puriflow.restorers.esrgan import RRDBNet

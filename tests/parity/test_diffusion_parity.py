@@ -5,11 +5,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from puriflow.diffusion.adm import ADM
-from puriflow.diffusion.ddpmpp import DDPMpp
 from puriflow.diffusion.denoisers import VPDenoiser
-from puriflow.diffusion.edm import EDMPrecond, SongUNet, VPPrecond
 from puriflow.diffusion.vp import alpha_bar, beta, diffuse
+from puriflow.networks.adm import ADM
+from puriflow.networks.ddpmpp import DDPMpp
+from puriflow.networks.edm import EDMPrecond, SongUNet, VPPrecond
 from puriflow.purifiers.ddim import DDIM
 from puriflow.purifiers.vpsde import VPSDE, time_grid
 

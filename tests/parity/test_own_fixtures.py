@@ -17,6 +17,6 @@ def test_a_network_returns_what_it_did_when_it_equalled_the_official_one(name):
 
 def test_a_wrong_detail_would_be_seen(monkeypatch):
     expected = stored()["edm.out"]
-    monkeypatch.setattr("puriflow.diffusion.edm.SKIP_SCALE", 0.7)
+    monkeypatch.setattr("puriflow.networks.edm.SKIP_SCALE", 0.7)
     got = computed("edm")["edm.out"]
     assert (got - expected).abs().max() > 1e-3 * expected.abs().max()

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from puriflow.diffusion.denoisers import SigmaDenoiser
-from puriflow.diffusion.edm import EDMPrecond, SongUNet
+from puriflow.networks.edm import EDMPrecond, SongUNet
 from puriflow.purifiers.scoreopt import ScoreOpt
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from puriflow.attacks import pgd
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.stages.attack import write_attack
 from puriflow.stages.purify import write_purified
 from puriflow.store import open_stage
@@ -45,7 +45,7 @@ def test_an_attack_that_leaves_its_ball_is_refused(run, four_images, tmp_path, m
         return state | {"found": (target.images + 5 / 255).clamp(0, 1)}
 
     monkeypatch.setattr(pgd.PGD, "step", too_far)
-    with pytest.raises(Problem, match=r"exceeds eps 0\.015686"):
+    with pytest.raises(UserError, match=r"exceeds eps 0\.015686"):
         run("attack", four_images, tmp_path / "a", 4)
-    with pytest.raises(Problem, match="does not exist"):
+    with pytest.raises(UserError, match="does not exist"):
         open_stage(tmp_path / "a")

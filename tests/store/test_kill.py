@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_store import contents
 
-from puriflow import parts
+from puriflow import registry
 from puriflow.zoo.weights import save_weights
 
 
@@ -17,7 +17,7 @@ def purify(four_images, tiny_adm, tmp_path):
     """Starts a purification of four images whose batches take about half a second each."""
     torch.manual_seed(0)
     weights = tmp_path / "weights.safetensors"
-    save_weights(parts.build("networks", "tiny", tiny_adm).network, weights)
+    save_weights(registry.build("networks", "tiny", tiny_adm).network, weights)
     network = {**tiny_adm, "weights": str(weights)}
     spec = json.dumps({"kind": "vpsde", "t": 20, "step": 1, "network": network})
 

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.store import Writer, batches, open_stage
 
 PROVENANCE = {
@@ -115,7 +115,7 @@ def test_a_flipped_bit_is_found_by_the_manifest_and_by_the_chunk(tmp_path, image
     damaged = bytearray(file.read_bytes())
     damaged[int(where * len(damaged))] ^= 1
     file.write_bytes(damaged)
-    with pytest.raises(Problem, match="damaged; delete the store"):
+    with pytest.raises(UserError, match="damaged; delete the store"):
         open_stage(stage.folder)
     # Also for a reader who does not know our manifest: never a silently wrong number.
     with pytest.raises((ValueError, RuntimeError)):
@@ -132,22 +132,22 @@ def test_a_truncated_a_missing_and_an_added_file_are_found(tmp_path, images):
         copy = tmp_path / name
         shutil.copytree(whole.folder, copy)
         damage(data_file(open_stage(copy)))
-        with pytest.raises(Problem, match=message):
+        with pytest.raises(UserError, match=message):
             open_stage(copy)
 
 
 def test_an_unfinished_store_is_not_opened(tmp_path, images):
     stage = written(tmp_path / "s", images)
     (stage.folder / "manifest.json").unlink()
-    with pytest.raises(Problem, match="was not finished"):
+    with pytest.raises(UserError, match="was not finished"):
         open_stage(stage.folder)
-    with pytest.raises(Problem, match="nowhere does not exist"):
+    with pytest.raises(UserError, match="nowhere does not exist"):
         open_stage("nowhere")
     (stage.folder / "manifest.json").write_text("{")
-    with pytest.raises(Problem, match="is not JSON"):
+    with pytest.raises(UserError, match="is not JSON"):
         open_stage(stage.folder)
     (stage.folder / "manifest.json").write_text(json.dumps({"schema": 99}))
-    with pytest.raises(Problem, match="schema 99"):
+    with pytest.raises(UserError, match="schema 99"):
         open_stage(stage.folder)
 
 
@@ -176,7 +176,7 @@ def test_work_of_other_parameters_is_never_resumed(tmp_path, images):
 
 def test_two_processes_never_write_one_store(tmp_path, images):
     first = writer(tmp_path / "s", images)
-    with pytest.raises(Problem, match="is being written by another process"):
+    with pytest.raises(UserError, match="is being written by another process"):
         writer(tmp_path / "s", images)
     first.close()
     writer(tmp_path / "s", images).close()
@@ -186,23 +186,23 @@ def test_only_a_store_is_ever_replaced(tmp_path, images):
     photos = tmp_path / "photos"
     photos.mkdir()
     (photos / "holiday.jpg").write_bytes(b"precious")
-    with pytest.raises(Problem, match=r"holds 'holiday\.jpg'"):
+    with pytest.raises(UserError, match=r"holds 'holiday\.jpg'"):
         writer(photos, images)
     assert (photos / "holiday.jpg").read_bytes() == b"precious"
-    with pytest.raises(Problem, match="is a file"):
+    with pytest.raises(UserError, match="is a file"):
         writer(photos / "holiday.jpg", images)
     again = written(tmp_path / "s", images)
     assert contents(written(again.folder, images).folder) == contents(again.folder)
 
 
 def test_an_array_that_is_not_there_is_named(tmp_path, images):
-    with pytest.raises(Problem, match=r"'logits'.*known are images, loss"):
+    with pytest.raises(UserError, match=r"'logits'.*known are images, loss"):
         written(tmp_path / "s", images).read("logits")
 
 
 def test_nan_never_gets_into_a_store(tmp_path, images):
     images[2, 0, 0, 0] = np.nan
-    with pytest.raises(Problem, match="NaN or infinity"):
+    with pytest.raises(UserError, match="NaN or infinity"):
         writer(tmp_path / "s", images).write(0, {"images": images}, seconds=1)
 
 

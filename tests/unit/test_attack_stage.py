@@ -7,16 +7,16 @@ import pytest
 import torch
 import yaml
 
-from puriflow import parts
+from puriflow import registry
 from puriflow.attacks.pgd_eot import PGDEOT
 from puriflow.cli import app
 from puriflow.defence import Defence
-from puriflow.errors import Problem
-from puriflow.seeding import ImageNoise
+from puriflow.errors import UserError
+from puriflow.randomness import ImageNoise
 from puriflow.stages.attack import write_attack
+from puriflow.stages.base import run
 from puriflow.stages.evaluate import write_answers
 from puriflow.stages.images import write_images
-from puriflow.stages.running import run
 from puriflow.store import open_stage
 
 EPS = 8 / 255
@@ -54,7 +54,7 @@ def images(tmp_path_factory):
         folder / "source", "cifar10", {"kind": "foolbox", "sample": "cifar10"}, subset=2
     )
     torch.manual_seed(0)
-    classifier = parts.build("classifiers", "c", CLASSIFIER)
+    classifier = registry.build("classifiers", "c", CLASSIFIER)
     with torch.no_grad():
         answers = classifier(torch.from_numpy(source.read("images"))).argmax(1).numpy()
     return run(
@@ -81,7 +81,7 @@ def specs(tiny_adm):
 @pytest.fixture(autouse=True)
 def seeded(monkeypatch):
     """Networks without a weights file are random: the same ones each time that they are built."""
-    build = parts.build
+    build = registry.build
     monkeypatch.setattr(parts, "build", lambda *a: (torch.manual_seed(0), build(*a))[1])
 
 
@@ -92,8 +92,8 @@ def attack(images, out, specs, kind, *, kept_every=60.0, **options):
 
 
 def test_every_kind_is_tried_here_and_has_an_entry_in_both_tracks(repository):
-    assert set(ATTACKS) == set(parts.kinds("attacks"))
-    assert set(PURIFIERS) == set(parts.kinds("purifiers"))
+    assert set(ATTACKS) == set(registry.kinds("attacks"))
+    assert set(PURIFIERS) == set(registry.kinds("purifiers"))
     for track in ("config.yaml", "paper.yaml"):
         config = yaml.safe_load((repository / "config" / track).read_text())
         for family, tried in (("attacks", ATTACKS), ("purifiers", PURIFIERS)):
@@ -210,7 +210,7 @@ def failing(function, after):
 
 def test_an_attack_that_leaves_its_ball_is_refused(images, specs, tmp_path, monkeypatch):
     monkeypatch.setattr("puriflow.attacks.ball.Ball.project", lambda _, x, clean: x.clamp(0, 1))
-    with pytest.raises(Problem, match=r"pgd-eot: distance \d\.\d+ exceeds eps 0\.0313"):
+    with pytest.raises(UserError, match=r"pgd-eot: distance \d\.\d+ exceeds eps 0\.0313"):
         attack(images, tmp_path / "a", specs, "pgd-eot", step=0.5)
 
 

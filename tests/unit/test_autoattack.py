@@ -17,8 +17,8 @@ from puriflow.attacks.fab import FABT
 from puriflow.attacks.square import Square, side
 from puriflow.attacks.votes import confirmed
 from puriflow.defence import Defence
-from puriflow.errors import Problem
-from puriflow.seeding import Draws, ImageNoise
+from puriflow.errors import UserError
+from puriflow.randomness import Draws, ImageNoise
 
 EPS = 0.014  # some images break, and some do not
 INDICES = [4, 9, 2, 7]
@@ -673,6 +673,6 @@ def test_the_defaults_are_auto_attacks():
     ],
 )
 def test_what_is_impossible_is_said(make, message):
-    with pytest.raises(Problem, match=message) as raised:
+    with pytest.raises(UserError, match=message) as raised:
         make()
     assert "\n" not in str(raised.value)

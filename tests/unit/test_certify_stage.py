@@ -11,10 +11,10 @@ from torch import nn
 
 from puriflow import Defence, smoothing
 from puriflow.diffusion.denoisers import SigmaDenoiser
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.metrics.certified import certify
 from puriflow.purifiers.osd import OSD
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 from puriflow.smoothing import OneShot, Smoothed, Smoothing
 from puriflow.stages.certify import write_certified
 from puriflow.stages.images import write_images
@@ -259,7 +259,7 @@ def test_other_numbers_are_other_work(four_small, tmp_path):
     ],
 )
 def test_what_is_impossible_is_said_in_one_line(four_small, tmp_path, changes, message):
-    with pytest.raises(Problem, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         certified(four_small, tmp_path / "bad", **changes)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "bad").exists()
@@ -267,7 +267,7 @@ def test_what_is_impossible_is_said_in_one_line(four_small, tmp_path, changes, m
 
 def test_a_classifier_that_answers_nan_is_stopped():
     base = Linear(torch.full((48,), torch.nan), 0.0)
-    with pytest.raises(Problem, match="image 4: logits under noise have NaN"):
+    with pytest.raises(UserError, match="image 4: logits under noise have NaN"):
         Smoothed(Defence(None, None, base), 0.25, seed=0).counts(image(), 4, range(2))
 
 
@@ -275,6 +275,6 @@ def test_a_specification_is_json():
     spec = {**NUMBERS, "classifier": WRN, "purifier": {"kind": "osd", "t": 9, "network": NETWORK}}
     assert Smoothing(**json.loads(json.dumps(spec))).modules() == [
         "puriflow.purifiers.osd",
-        "puriflow.diffusion.edm",
+        "puriflow.networks.edm",
         "puriflow.classifiers.wide_resnet",
     ]

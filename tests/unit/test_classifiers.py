@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from puriflow import parts
+from puriflow import registry
 from puriflow.classifiers import bai2021
-from puriflow.errors import Problem
-from puriflow.images import foolbox
+from puriflow.datasets import foolbox
+from puriflow.errors import UserError
 from puriflow.zoo.catalogue import entries, entry
 
 
 def test_efficientnet_lite0_recognises_18_of_the_20_samples():
     """The packaged weights, renamed by position into timm's network, are the real ones."""
-    classifier = parts.build("classifiers", "resnet50", {"kind": "efficientnet-lite0"})
+    classifier = registry.build("classifiers", "resnet50", {"kind": "efficientnet-lite0"})
     samples = foolbox.build(sample="imagenet", resize=256, crop=224)
     images = torch.from_numpy(np.stack([samples.image(i) for i in range(20)]))
     with torch.no_grad():
@@ -23,7 +23,7 @@ def test_efficientnet_lite0_recognises_18_of_the_20_samples():
 
 def test_normalisation_is_inside_the_model():
     spec = {"kind": "pretrained", "library": "torchvision", "name": "resnet18", "weights": None}
-    classifier = parts.build("classifiers", "c", spec)
+    classifier = registry.build("classifiers", "c", spec)
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     mean = torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1)
@@ -37,10 +37,10 @@ def test_normalisation_is_inside_the_model():
 )
 def test_the_papers_classifiers_load_from_a_local_file(tmp_path, library, name):
     spec = {"kind": "pretrained", "library": library, "name": name}
-    made = parts.build("classifiers", "c", {**spec, "weights": None})
+    made = registry.build("classifiers", "c", {**spec, "weights": None})
     file = tmp_path / "weights.pth"
     torch.save({"model": made.network.state_dict()}, file)
-    loaded = parts.build("classifiers", "c", {**spec, "weights": str(file)})
+    loaded = registry.build("classifiers", "c", {**spec, "weights": str(file)})
     for key, value in made.network.state_dict().items():
         assert torch.equal(value, loaded.network.state_dict()[key])
 
@@ -51,29 +51,29 @@ def test_every_robustbench_entry_is_a_model_there():
     for name, what in entries().items():
         if what.part["kind"] == "robustbench":
             with torch.device("meta"):
-                built = parts.build("classifiers", name, {**what.part, "weights": None})
+                built = registry.build("classifiers", name, {**what.part, "weights": None})
             assert built.size == what.part["size"]
 
 
 def test_without_the_extra_its_name_is_said():
     if importlib.util.find_spec("pyautoattack") is not None:
         pytest.skip("the extra robustbench is installed")
-    with pytest.raises(Problem, match=r"pip install -e '\.\[robustbench\]'"):
-        parts.build("classifiers", "g", {**entry("wong2020-res50").part, "weights": None})
+    with pytest.raises(UserError, match=r"pip install -e '\.\[robustbench\]'"):
+        registry.build("classifiers", "g", {**entry("wong2020-res50").part, "weights": None})
 
 
 def test_what_is_missing_or_wrong_is_named(tmp_path):
     spec = {"kind": "pretrained", "library": "torchvision", "name": "resnet18"}
-    with pytest.raises(Problem, match=r"nowhere\.pth does not exist"):
-        parts.build("classifiers", "c", {**spec, "weights": "nowhere.pth"})
+    with pytest.raises(UserError, match=r"nowhere\.pth does not exist"):
+        registry.build("classifiers", "c", {**spec, "weights": "nowhere.pth"})
     other = tmp_path / "other.pth"
     torch.save({"conv.weight": torch.zeros(1)}, other)
-    with pytest.raises(Problem, match=r"other\.pth does not fit ResNet"):
-        parts.build("classifiers", "c", {**spec, "weights": str(other)})
-    with pytest.raises(Problem, match="did you mean 'resnet50'"):
-        parts.build("classifiers", "c", {**spec, "name": "resnet5O", "weights": None})
-    with pytest.raises(Problem, match="known are timm, torchvision"):
-        parts.build("classifiers", "c", {**spec, "library": "keras", "weights": None})
+    with pytest.raises(UserError, match=r"other\.pth does not fit ResNet"):
+        registry.build("classifiers", "c", {**spec, "weights": str(other)})
+    with pytest.raises(UserError, match="did you mean 'resnet50'"):
+        registry.build("classifiers", "c", {**spec, "name": "resnet5O", "weights": None})
+    with pytest.raises(UserError, match="known are timm, torchvision"):
+        registry.build("classifiers", "c", {**spec, "library": "keras", "weights": None})
 
 
 class EightBN(torch.nn.Module):
@@ -111,7 +111,7 @@ def test_bai_s_resnet_folds_into_a_plain_one(tmp_path):
     state = {f"module.{key}": value for key, value in official.state_dict().items()}
     torch.save({"model": state, "epoch": 100}, tmp_path / "bai.pth")
     spec = {"kind": "bai2021", "architecture": "res50-gelu", "weights": str(tmp_path / "bai.pth")}
-    folded = parts.build("classifiers", "bai", spec)
+    folded = registry.build("classifiers", "bai", spec)
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         expected = official((images - 0.5) / 0.5)
@@ -119,12 +119,12 @@ def test_bai_s_resnet_folds_into_a_plain_one(tmp_path):
 
 
 def test_bai_s_deit_has_its_own_eps_and_normalisation(tmp_path):
-    made = parts.build(
+    made = registry.build(
         "classifiers", "bai", {"kind": "bai2021", "architecture": "deit-s", "weights": None}
     )
     torch.save({"model": made.network.state_dict()}, tmp_path / "deit.pth")
     spec = {"kind": "bai2021", "architecture": "deit-s", "weights": str(tmp_path / "deit.pth")}
-    loaded = parts.build("classifiers", "bai", spec)
+    loaded = registry.build("classifiers", "bai", spec)
     assert loaded.network.norm.eps == 1e-5
     assert loaded.mean.unique().tolist() == [0.5]
     images = torch.rand(1, 3, 224, 224)
@@ -138,25 +138,25 @@ def test_robustbench_models_come_by_name(tmp_path):
     from torchvision.models import resnet50
 
     spec = entry("gowal2020-wrn-28-10").part
-    made = parts.build("classifiers", "gowal", {**spec, "weights": None})
+    made = registry.build("classifiers", "gowal", {**spec, "weights": None})
     file = tmp_path / "Gowal2020Uncovering_28_10_extra.pt"
     torch.save(made.network.state_dict(), file)
     spec = {**spec, "weights": str(file)}
-    loaded = parts.build("classifiers", "gowal", spec)
+    loaded = registry.build("classifiers", "gowal", spec)
     images = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(loaded(images), made(images))
-    with pytest.raises(Problem, match="takes 32x32 images, but these are 16x16"):
+    with pytest.raises(UserError, match="takes 32x32 images, but these are 16x16"):
         loaded(torch.rand(1, 3, 16, 16))
     torch.save({"foo": torch.zeros(1)}, file)
     salman = {**entry("salman2020-res50").part, "weights": str(file)}
-    with pytest.raises(Problem, match=r"does not fit Salman2020Do_R50: conv1\.weight is missing"):
-        parts.build("classifiers", "salman", salman)
+    with pytest.raises(UserError, match=r"does not fit Salman2020Do_R50: conv1\.weight is missing"):
+        registry.build("classifiers", "salman", salman)
     torch.save({"module.model." + k: v for k, v in resnet50().state_dict().items()}, file)
-    normalised = parts.build("classifiers", "salman", salman)
+    normalised = registry.build("classifiers", "salman", salman)
     assert normalised.network.normalize.mean.flatten()[0] == pytest.approx(0.485)
-    with pytest.raises(Problem, match="did you mean 'Gowal2020Uncovering_28_10_extra'"):
-        parts.build("classifiers", "g", {**spec, "model": "Gowal2020Uncovering_28_10_extr"})
+    with pytest.raises(UserError, match="did you mean 'Gowal2020Uncovering_28_10_extra'"):
+        registry.build("classifiers", "g", {**spec, "model": "Gowal2020Uncovering_28_10_extr"})
 
 
 class Malicious:
@@ -169,9 +169,9 @@ def test_loading_runs_no_code_of_the_file(tmp_path, monkeypatch):
     torch.save({"model": Malicious()}, "evil.pth")
     spec = {"kind": "pretrained", "library": "torchvision", "name": "resnet18"}
     with pytest.raises(
-        Problem, match=r"evil\.pth cannot be read safely: it asks for (io|_io|builtins)\.open"
+        UserError, match=r"evil\.pth cannot be read safely: it asks for (io|_io|builtins)\.open"
     ):
-        parts.build("classifiers", "c", {**spec, "weights": "evil.pth"})
+        registry.build("classifiers", "c", {**spec, "weights": "evil.pth"})
     assert not (tmp_path / "ran.txt").exists()
 
 
@@ -182,6 +182,6 @@ def test_a_truncated_file_is_named(tmp_path, length):
     file = tmp_path / "cut.pth"
     file.write_bytes(whole.read_bytes()[:length])
     spec = {"kind": "pretrained", "library": "torchvision", "name": "resnet18"}
-    with pytest.raises(Problem, match=r"cut\.pth cannot be read safely") as caught:
-        parts.build("classifiers", "c", {**spec, "weights": str(file)})
+    with pytest.raises(UserError, match=r"cut\.pth cannot be read safely") as caught:
+        registry.build("classifiers", "c", {**spec, "weights": str(file)})
     assert "\n" not in str(caught.value)

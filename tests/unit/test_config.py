@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from puriflow.config import check_config, load_config, schema
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -52,24 +52,24 @@ def test_the_default_track_is_sound(repository):
     ],
 )
 def test_mistakes_are_named_in_one_line(raw, path, value, message):
-    with pytest.raises(Problem, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         check_config(changed(raw, path, value))
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_or_broken_file_is_named(tmp_path):
-    with pytest.raises(Problem, match=r"nowhere\.yaml"):
+    with pytest.raises(UserError, match=r"nowhere\.yaml"):
         load_config(tmp_path / "nowhere.yaml")
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [")
-    with pytest.raises(Problem, match=r"broken\.yaml"):
+    with pytest.raises(UserError, match=r"broken\.yaml"):
         load_config(broken)
 
 
 def test_an_unavailable_role_is_not_built(repository):
     config = load_config(repository / "config" / "config.yaml")
     assert "DeiT-S" in config.role("classifiers", "deit-s").unavailable
-    with pytest.raises(Problem, match=r"deit-s is unavailable on track mini: no offline"):
+    with pytest.raises(UserError, match=r"deit-s is unavailable on track mini: no offline"):
         config.spec("classifiers", "deit-s")
     raw = yaml.safe_load((repository / "config" / "config.yaml").read_text())
     without = check_config(changed(raw, "networks.adm", {"unavailable": "not trained"}))
@@ -84,7 +84,7 @@ def test_the_schema_for_editors_is_that_of_the_models(repository):
 def test_checking_a_configuration_imports_no_torch(repository):
     code = (
         "import sys; from puriflow.config import load_config; load_config('config/config.yaml');"
-        "import puriflow.reporting.tables, puriflow.provenance, puriflow.cli;"
+        "import puriflow.results.table, puriflow.provenance, puriflow.cli;"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=repository, check=True)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import bootstrap
 
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.metrics.content import DEFINITIONS, content_distance, ratio_of_means
 
 # Two channels of 1 x 3 positions. They differ by 1, 0, -2 and 3, 0, 0: the squares sum to 14.
@@ -35,7 +35,7 @@ def test_normalised_the_definitions_are_one():
 
 
 def test_mistakes():
-    with pytest.raises(Problem, match="did you mean 'gatys'"):
+    with pytest.raises(UserError, match="did you mean 'gatys'"):
         content_distance(FOUND, TRUTH, "gaty")
     with pytest.raises(ValueError, match=r"\(1, 2, 1, 3\) and \(1, 1, 1, 3\)"):
         content_distance(FOUND, TRUTH[:, :1])

@@ -5,7 +5,7 @@ from puriflow import Defence
 from puriflow.diffusion.denoisers import VPDenoiser
 from puriflow.diffusion.vp import beta, diffuse
 from puriflow.purifiers.vpsde import VPSDE
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 
 
 class Net(nn.Module):

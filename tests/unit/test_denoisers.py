@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from puriflow.diffusion.denoisers import SigmaDenoiser, VPDenoiser
-from puriflow.diffusion.edm import EDMPrecond, VPPrecond
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, alpha_bar, time_of_sigma
-from puriflow.errors import Problem
+from puriflow.errors import UserError
+from puriflow.networks.edm import EDMPrecond, VPPrecond
 
 SPREAD = 0.6
 
@@ -161,5 +161,5 @@ def test_gradients_pass_through_every_kind(x):
 
 
 def test_an_unknown_prediction_is_named():
-    with pytest.raises(Problem, match="did you mean 'noise'"):
+    with pytest.raises(UserError, match="did you mean 'noise'"):
         VPDenoiser(Noise(1000), predicts="nois")

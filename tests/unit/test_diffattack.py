@@ -11,14 +11,14 @@ from puriflow.attacks.diffattack import watched
 from puriflow.defence import Defence
 from puriflow.diffusion.denoisers import VPDenoiser
 from puriflow.diffusion.vp import alpha_bar
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.purifiers.ddpm import DDPM
 from puriflow.purifiers.ldsde import LDSDE
 from puriflow.purifiers.purifier import Purifier
 from puriflow.purifiers.scoreopt import ScoreOpt
 from puriflow.purifiers.vesde import VESDE
 from puriflow.purifiers.vpsde import VPSDE
-from puriflow.seeding import Draws, ImageNoise
+from puriflow.randomness import Draws, ImageNoise
 
 EPS = 8 / 255
 INDICES = [3, 8, 5]
@@ -205,7 +205,7 @@ def test_an_images_attack_does_not_depend_on_its_batch():
 )
 def test_a_victim_without_a_forward_process_is_refused(make, own):
     defence = victim(make) if make else Defence(None, None, victim().classifier)
-    with pytest.raises(Problem, match=f"needs a purifier such as .* the victim's is {own}"):
+    with pytest.raises(UserError, match=f"needs a purifier such as .* the victim's is {own}"):
         attack()(target(defence))
 
 
@@ -220,5 +220,5 @@ def test_a_victim_without_a_forward_process_is_refused(make, own):
     ],
 )
 def test_bad_options_are_refused(options, message):
-    with pytest.raises(Problem, match=message):
+    with pytest.raises(UserError, match=message):
         attack(**options)

@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from puriflow import parts
-from puriflow.errors import Problem
+from puriflow import registry
+from puriflow.errors import UserError
 
 
 def test_feature_maps_are_those_inside_the_classifier():
     spec = {"kind": "efficientnet-lite0", "layers": ["stage7", "stem"]}
-    features = parts.build("features", "f", spec)
-    classifier = parts.build("classifiers", "c", {"kind": "efficientnet-lite0"})
+    features = registry.build("features", "f", spec)
+    classifier = registry.build("classifiers", "c", {"kind": "efficientnet-lite0"})
     seen = []
     classifier.network.blocks[-1].register_forward_hook(lambda *call: seen.append(call[-1]))
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -21,7 +21,7 @@ def test_feature_maps_are_those_inside_the_classifier():
 
 def test_vgg_s_maps_before_and_behind_the_activation(tmp_path):
     spec = {"kind": "vgg19", "weights": None, "layers": ["conv1_2", "relu1_2"]}
-    found = parts.build("features", "f", spec)(torch.rand(1, 3, 32, 32))
+    found = registry.build("features", "f", spec)(torch.rand(1, 3, 32, 32))
     assert (found["conv1_2"] < 0).any()
     torch.testing.assert_close(found["conv1_2"].relu(), found["relu1_2"])
 
@@ -30,5 +30,5 @@ def test_vgg_s_maps_before_and_behind_the_activation(tmp_path):
     ("layers", "message"), [(["rlu2_2"], "did you mean 'relu2_2'"), ([], "no layer is wanted")]
 )
 def test_an_unknown_layer_is_named(layers, message):
-    with pytest.raises(Problem, match=message):
-        parts.build("features", "f", {"kind": "vgg19", "weights": None, "layers": layers})
+    with pytest.raises(UserError, match=message):
+        registry.build("features", "f", {"kind": "vgg19", "weights": None, "layers": layers})

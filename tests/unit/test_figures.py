@@ -15,19 +15,26 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import t as student
 from torch import nn
 
-from puriflow import parts
+from puriflow import registry
 from puriflow.config import load_config
 from puriflow.diffusion.vp import diffuse
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.metrics.accuracy import wilson
-from puriflow.pictures import attention, content, rounds
-from puriflow.pictures.figure import AnyFigure, Content, load_figure, needed, served, unavailable
-from puriflow.pictures.gradcam import grad_cam, is_map, last_map
-from puriflow.pictures.style import styled
-from puriflow.pictures.transition import as_image
-from puriflow.pictures.writing import write_figure
-from puriflow.seeding import ImageNoise
-from puriflow.stages.running import run
+from puriflow.plots.style import styled
+from puriflow.randomness import ImageNoise
+from puriflow.results.figures import attention, content, rounds
+from puriflow.results.figures.base import (
+    AnyFigure,
+    Content,
+    load_figure,
+    needed,
+    served,
+    unavailable,
+)
+from puriflow.results.figures.gradcam import grad_cam, is_map, last_map
+from puriflow.results.figures.transition import as_image
+from puriflow.results.figures.writing import write_figure
+from puriflow.stages.base import run
 from puriflow.zoo.weights import save_weights
 
 FEATURES = {"kind": "efficientnet-lite0", "layers": ["stage1", "stage3"]}
@@ -93,9 +100,9 @@ class Tiny:
             store(self.results / path, "images", self.images[name])
         torch.manual_seed(0)
         files = {"classifier": folder / "c.safetensors", "network": folder / "n.safetensors"}
-        built = parts.build("classifiers", "c", {**CLASSIFIER, "weights": None})
+        built = registry.build("classifiers", "c", {**CLASSIFIER, "weights": None})
         save_weights(built.network, files["classifier"])
-        save_weights(parts.build("networks", "n", adm).network, files["network"])
+        save_weights(registry.build("networks", "n", adm).network, files["network"])
         network = {**adm, "weights": str(files["network"])}
         self.specs = {
             "classifier resnet50": {**CLASSIFIER, "weights": str(files["classifier"])},
@@ -105,7 +112,7 @@ class Tiny:
 
     def part(self, key):
         families = {"classifier": "classifiers", "features": "features", "purifier": "purifiers"}
-        return parts.build(families[key.split()[0]], key, self.specs[key])
+        return registry.build(families[key.split()[0]], key, self.specs[key])
 
     def build(self, raw, name="figure"):
         """The figure's CSV; strings that are empty stay so."""
@@ -179,7 +186,7 @@ def test_a_figure_is_the_same_file_again(tiny):
 def test_feature_maps(tiny):
     raw = {key: value for key, value in CONTENT.items() if key != "panels"}
     raw |= {"kind": "maps", "shown": [1], "lines": [CLEAN, *LINES]}
-    with pytest.raises(Problem, match="takes one layer"):
+    with pytest.raises(UserError, match="takes one layer"):
         tiny.build(raw)
     tiny.specs["features vgg19"] = FEATURES | {"layers": ["stage3"]}
     try:
@@ -361,7 +368,7 @@ def test_grad_cam_by_hand():
 
 
 def test_grad_cam_is_taken_before_the_global_pooling():
-    classifier = parts.build("classifiers", "c", {"kind": "efficientnet-lite0"})
+    classifier = registry.build("classifiers", "c", {"kind": "efficientnet-lite0"})
     seen = []
     classifier.network.global_pool.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -370,14 +377,14 @@ def test_grad_cam_is_taken_before_the_global_pooling():
     with torch.no_grad():
         classifier(images)
     assert torch.equal(seen[-1], seen[-2])
-    with pytest.raises(Problem, match="no feature maps"):
+    with pytest.raises(UserError, match="no feature maps"):
         last_map(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)), torch.rand(1, 3, 4, 4))
 
 
 def test_grad_cam_refuses_a_transformer():
     spec = {"kind": "pretrained", "library": "timm", "name": "deit_tiny_patch16_224"}
-    classifier = parts.build("classifiers", "c", {**spec, "weights": None})
-    with pytest.raises(Problem, match="needs a feature map, and the classifier is one of tokens"):
+    classifier = registry.build("classifiers", "c", {**spec, "weights": None})
+    with pytest.raises(UserError, match="needs a feature map, and the classifier is one of tokens"):
         grad_cam(classifier, torch.rand(1, 3, 224, 224), torch.tensor([0]))
 
 
@@ -462,14 +469,14 @@ def test_every_figure_names_what_both_tracks_know(repository):
     ],
 )
 def test_mistakes_in_a_figure(tiny, change, message):
-    with pytest.raises(Problem, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         tiny.build(CONTENT | change)
     assert "\n" not in str(caught.value)
 
 
 def test_what_is_shown_is_measured(tiny):
     raw = SHARED | {"kind": "attention", "target": "label", "reference": "AE", "count": 3}
-    with pytest.raises(Problem, match="shown 3 is not one of its 3 images"):
+    with pytest.raises(UserError, match="shown 3 is not one of its 3 images"):
         tiny.build(raw | {"shown": [0, 3]})
 
 
@@ -477,13 +484,13 @@ def test_what_is_shown_is_measured(tiny):
 def test_an_image_that_is_not_there_cannot_be_shown(tiny, kind):
     own = {"attention": {"target": "label"}, "maps": {"features": "vgg19", "definition": "eq7"}}
     raw = SHARED | own[kind] | {"kind": kind, "reference": "AE", "count": 9, "shown": [0, 3]}
-    with pytest.raises(Problem, match=r"tests shows image 3, .* data set imagenet has 3 there"):
+    with pytest.raises(UserError, match=r"tests shows image 3, .* data set imagenet has 3 there"):
         tiny.build(raw)
 
 
 def test_a_transition_begins_with_an_attack(tiny):
     raw = {key: value for key, value in CONTENT.items() if key not in ("panels", "reference")}
-    with pytest.raises(Problem, match="line 'clean' has no attack"):
+    with pytest.raises(UserError, match="line 'clean' has no attack"):
         tiny.build(raw | {"kind": "transition", "lines": [CLEAN]})
 
 
@@ -517,10 +524,10 @@ def test_rounds_are_of_all_shards(tiny, tmp_path):
 
 
 def test_rounds_are_of_all_images(tiny):
-    with pytest.raises(Problem, match="count"):
+    with pytest.raises(UserError, match="count"):
         tiny.build(SHARED | {"kind": "rounds", "count": 2})
 
 
 def test_reading_a_figure_imports_no_torch(repository):
-    code = "import sys, puriflow.pictures.figure; sys.exit('torch' in sys.modules)"
+    code = "import sys, puriflow.results.figures.base; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=repository, check=True)

@@ -16,8 +16,8 @@ from puriflow.purifiers.purifier import Purifier
 from puriflow.purifiers.scoreopt import ScoreOpt
 from puriflow.purifiers.vesde import VESDE
 from puriflow.purifiers.vpsde import VPSDE
+from puriflow.randomness import ImageNoise
 from puriflow.restorers.rescaling import UpDown
-from puriflow.seeding import ImageNoise
 
 
 class Net(nn.Module):

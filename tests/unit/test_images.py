@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from puriflow import parts
-from puriflow.errors import Problem
-from puriflow.images import folder, foolbox
-from puriflow.images.reading import read_image
-from puriflow.images.samples import chosen_indices
+from puriflow import registry
+from puriflow.datasets import folder, foolbox
+from puriflow.datasets.reading import read_image
+from puriflow.datasets.samples import chosen_indices
+from puriflow.errors import UserError
 from puriflow.stages.images import write_images
 
 
@@ -25,7 +25,7 @@ def test_the_samples_of_foolbox_have_their_labels():
     assert len(cifar) == 20
     assert cifar.image(0).shape == (3, 32, 32)
     assert list(cifar.labels[:3]) == [3, 8, 8]
-    with pytest.raises(Problem, match="no samples of 'imagenett'"):
+    with pytest.raises(UserError, match="no samples of 'imagenett'"):
         foolbox.build(sample="imagenett")
 
 
@@ -40,12 +40,12 @@ def test_a_folder_takes_its_labels_from_the_sorted_wnids(tmp_path):
 
 
 def test_a_folder_says_what_is_wrong_with_it(tmp_path):
-    with pytest.raises(Problem, match="nowhere does not exist"):
+    with pytest.raises(UserError, match="nowhere does not exist"):
         folder.build(root=str(tmp_path / "nowhere"))
-    with pytest.raises(Problem, match="has no <wnid>/<image>"):
+    with pytest.raises(UserError, match="has no <wnid>/<image>"):
         folder.build(root=str(tmp_path))
     (tmp_path / "n01440765").mkdir()
-    with pytest.raises(Problem, match=r"n01440765.*did you mean 'n0144076"):
+    with pytest.raises(UserError, match=r"n01440765.*did you mean 'n0144076"):
         folder.build(root=str(tmp_path))
 
 
@@ -65,7 +65,7 @@ def test_an_unreadable_image_is_named_and_not_skipped(tmp_path, content):
     picture(tmp_path / "n01440764" / "a.png", size=(300, 300))
     broken = tmp_path / "n01440764" / "b.png"
     broken.write_bytes(content)
-    with pytest.raises(Problem, match=r"b\.png cannot be read"):
+    with pytest.raises(UserError, match=r"b\.png cannot be read"):
         write_images(tmp_path / "out", "mine", {"kind": "folder", "root": str(tmp_path)})
     assert not (tmp_path / "out" / "manifest.json").exists()
 
@@ -74,7 +74,9 @@ def test_images_of_several_sizes_are_refused(tmp_path):
     picture(tmp_path / "n01440764" / "a.png", size=(40, 40))
     picture(tmp_path / "n01440764" / "b.png", size=(50, 40))
     spec = {"kind": "folder", "root": str(tmp_path), "resize": None, "crop": None}
-    with pytest.raises(Problem, match=r"image 1 is \(3, 40, 50\), but the first is \(3, 40, 40\)"):
+    with pytest.raises(
+        UserError, match=r"image 1 is \(3, 40, 50\), but the first is \(3, 40, 40\)"
+    ):
         write_images(tmp_path / "out", "mine", spec)
 
 
@@ -86,13 +88,13 @@ def test_reading_resizes_the_short_side_and_crops_the_centre(tmp_path):
     image = read_image(file, resize=50, crop=50)
     assert image.shape == (3, 50, 50)
     assert image[:, :, 2:-2].min() > 250
-    with pytest.raises(Problem, match="smaller than the crop of 60"):
+    with pytest.raises(UserError, match="smaller than the crop of 60"):
         read_image(file, resize=50, crop=60)
 
 
 def test_cifar10_says_where_it_looked(tmp_path):
-    with pytest.raises(Problem, match=f"CIFAR-10 in {tmp_path}"):
-        parts.build("datasets", "cifar10", {"kind": "cifar10", "root": str(tmp_path)})
+    with pytest.raises(UserError, match=f"CIFAR-10 in {tmp_path}"):
+        registry.build("datasets", "cifar10", {"kind": "cifar10", "root": str(tmp_path)})
 
 
 def test_cifar10_reads_torchvisions_files(tmp_path, monkeypatch):
@@ -109,7 +111,7 @@ def test_cifar10_reads_torchvisions_files(tmp_path, monkeypatch):
     (base / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
     monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
-    samples = parts.build("datasets", "cifar10", {"kind": "cifar10", "root": str(tmp_path)})
+    samples = registry.build("datasets", "cifar10", {"kind": "cifar10", "root": str(tmp_path)})
     assert list(samples.labels) == [6, 1]
     np.testing.assert_array_equal(samples.read(1), rows[1].reshape(3, 32, 32))
 
@@ -120,12 +122,12 @@ def test_a_subset_is_fixed_and_shards_cut_it_without_loss():
     np.testing.assert_array_equal(whole, np.random.RandomState(3).choice(20, 7, replace=False))
     parts_ = [chosen_indices(samples, subset=7, seed=3, shard=i, shards=3) for i in range(3)]
     np.testing.assert_array_equal(np.concatenate(parts_), whole)
-    with pytest.raises(Problem, match="subset of 21"):
+    with pytest.raises(UserError, match="subset of 21"):
         chosen_indices(samples, subset=21, seed=0, shard=0, shards=1)
-    with pytest.raises(Problem, match="8 shards"):
+    with pytest.raises(UserError, match="8 shards"):
         chosen_indices(samples, subset=7, seed=0, shard=0, shards=8)
     for wrong in ({"shard": 5}, {"shard": -1}, {"subset": -1}, {"seed": -1}):
-        with pytest.raises(Problem, match=r"does not exist|must be positive"):
+        with pytest.raises(UserError, match=r"does not exist|must be positive"):
             chosen_indices(samples, **{"subset": 7, "seed": 0, "shard": 0, "shards": 3, **wrong})
 
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from puriflow import parts
+from puriflow import registry
 from puriflow.config import TRAINABLE, load_config
 from puriflow.metrics.cost import cost_of
 
@@ -34,7 +34,7 @@ def test_every_network_has_a_recipe(track):
 
 @pytest.mark.parametrize(("family", "name"), FOR_A_224_IMAGE)
 def test_a_224_image_costs_at_most_8_gmacs(track, family, name):
-    part = parts.build(family, name, {**track.spec(family, name), "weights": None})
+    part = registry.build(family, name, {**track.spec(family, name), "weights": None})
     levels = (0.0,) if family == "networks" else ()
     assert 4e9 < cost_of(part.network, 224, *levels).macs <= 8e9
 
@@ -44,7 +44,7 @@ def test_the_weights_load_and_have_a_card_of_their_recipe(
     track, family, name, repository, monkeypatch
 ):
     monkeypatch.chdir(repository)
-    parts.build(family, name, track.spec(family, name))
+    registry.build(family, name, track.spec(family, name))
     card = (repository / "resources" / f"{name}.md").read_text()
     for said in ("network:", "data:", "recipe:", "time:", MEASURED[family]):
         assert said in card

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from puriflow.cli import main
-from puriflow.reporting import measuring, timing
-from puriflow.reporting.claims import COLUMNS
-from puriflow.reporting.csvs import TABLE, read_csv
+from puriflow.results import measuring, timing
+from puriflow.results.claims import COLUMNS
+from puriflow.results.csvs import TABLE, read_csv
 
 TABLE4, TABLE9 = "config/tables/table4.yaml", "config/timings/table9-top.yaml"
 

@@ -3,11 +3,11 @@
 import subprocess
 import sys
 
-from puriflow.images.names import class_names
+from puriflow.datasets.names import class_names
 
 
 def test_imagenet_s_names_need_nothing_imported_before():
-    code = "from puriflow.images.names import imagenet_names as names; print(names()[243])"
+    code = "from puriflow.datasets.names import imagenet_names as names; print(names()[243])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (ended.stdout, ended.returncode) == ("bull mastiff\n", 0), ended.stderr
 

@@ -19,15 +19,15 @@ from PIL import Image
 from torch import nn
 
 import puriflow
-from puriflow import parts
+from puriflow import registry
 from puriflow.cli import main
 from puriflow.config import load_config
 from puriflow.defence import Defence
-from puriflow.errors import Problem
-from puriflow.own import comparing, inputs, record, running
-from puriflow.own.comparing import Judge
-from puriflow.own.purifying import noise_indices, purified
-from puriflow.own.tiling import Axis, tiling_of
+from puriflow.errors import UserError
+from puriflow.image_files import comparing, inputs, record, running
+from puriflow.image_files.comparing import Judge
+from puriflow.image_files.purifying import noise_indices, purified
+from puriflow.image_files.tiling import Axis, tiling_of
 from puriflow.store import open_stage
 from puriflow.zoo.weights import save_weights
 
@@ -48,7 +48,7 @@ def track(tmp_path_factory, tiny_adm):
         ("classifiers", "wrn", wrn),
     ):
         file = folder / f"{name}.safetensors"
-        save_weights(parts.build(family, name, {**spec, "weights": None}).network, file)
+        save_weights(registry.build(family, name, {**spec, "weights": None}).network, file)
         spec["weights"] = str(file)
     config = {
         "track": "tiny",
@@ -225,14 +225,14 @@ def test_purify_is_the_chain_of_the_stages(track):
     ],
 )
 def test_arrays_that_are_no_images_are_refused(images, message, track):
-    with pytest.raises(Problem, match=message):
+    with pytest.raises(UserError, match=message):
         puriflow.purify(images, restorer="edsr", config=track)
 
 
 def test_unknown_names_are_refused(track):
-    with pytest.raises(Problem, match="did you mean 'edsr'"):
+    with pytest.raises(UserError, match="did you mean 'edsr'"):
         puriflow.purify(pixels(8, 8, 3), restorer="edsr-x2", config=track)
-    with pytest.raises(Problem, match="nothing to do"):
+    with pytest.raises(UserError, match="nothing to do"):
         puriflow.purify(pixels(8, 8, 3), config=track)
 
 
@@ -767,5 +767,5 @@ def test_a_judge_names_imagenet_s_classes_and_leaves_its_own_size_alone(
 
 def test_a_classifier_of_other_classes_is_refused(monkeypatch):
     monkeypatch.setattr(comparing.parts, "build", lambda *_: nn.Linear(3, 7))
-    with pytest.raises(Problem, match="neither of ImageNet's classes nor of CIFAR-10's"):
+    with pytest.raises(UserError, match="neither of ImageNet's classes nor of CIFAR-10's"):
         Judge("seven", {}, torch.device("cpu"))

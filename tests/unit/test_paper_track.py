@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from puriflow import parts
+from puriflow import registry
 from puriflow.config import load_config
 from puriflow.metrics.cost import cost_of
 from puriflow.purifiers.vpsde import time_grid
@@ -42,7 +42,7 @@ def test_sizes(track, family, name, parameters, gmacs, side, levels):
     spec = {**track.spec(family, name), "weights": None}
     # older timm asks for numbers while it builds, which the meta device has not
     with torch.device("cpu" if spec.get("library") == "timm" else "meta"):
-        network = parts.build(family, name, spec).network
+        network = registry.build(family, name, spec).network
     cost = cost_of(network, side, *levels)
     if isinstance(parameters, int):
         assert cost.parameters == parameters
@@ -54,7 +54,7 @@ def test_sizes(track, family, name, parameters, gmacs, side, levels):
 
 def test_vgg_19_s_features_are_named_and_stop_at_the_last(track):
     with torch.device("meta"):
-        features = parts.build(
+        features = registry.build(
             "features", "vgg19", {**track.spec("features", "vgg19-conv2-2"), "weights": None}
         )
         found = features.to("meta")(torch.zeros(1, 3, 224, 224))
@@ -68,5 +68,5 @@ def test_diffpure_s_own_steps(track):
     spec = track.spec("purifiers", "vpsde-t90")
     assert (spec["t"], spec["resize"]) == (90, 256)
     assert "step" not in spec
-    assert parts.kinds("purifiers")["vpsde"][0]["step"] is False
+    assert registry.kinds("purifiers")["vpsde"][0]["step"] is False
     assert len(time_grid(90, 1)) == 91

@@ -6,8 +6,8 @@ from torch.nn import functional as F
 from puriflow.attacks import pgd
 from puriflow.attacks.attack import Target
 from puriflow.defence import Defence
-from puriflow.errors import Problem
-from puriflow.seeding import Draws, ImageNoise
+from puriflow.errors import UserError
+from puriflow.randomness import Draws, ImageNoise
 
 EPS, STEP = 8 / 255, 2 / 255
 
@@ -85,5 +85,5 @@ def test_the_start_is_random_only_if_asked(victim, batch):
     ],
 )
 def test_bad_numbers_are_refused(victim, batch, options, message):
-    with pytest.raises(Problem, match=message):
+    with pytest.raises(UserError, match=message):
         run(victim, *batch, range(4), **options)

@@ -8,9 +8,9 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from puriflow.pictures import bars
-from puriflow.pictures.curve import plot_curve
-from puriflow.pictures.style import ROBUST, STANDARD, styled
+from puriflow.plots.loss import plot_curve
+from puriflow.plots.style import ROBUST, STANDARD, styled
+from puriflow.results.figures import bars
 
 
 def test_colours_are_named_in_one_place(repository):

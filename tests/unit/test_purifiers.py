@@ -5,7 +5,7 @@ import torch
 
 from puriflow.diffusion.denoisers import SigmaDenoiser, VPDenoiser
 from puriflow.diffusion.vp import alpha_bar
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.purifiers.ddim import DDIM, steps_of
 from puriflow.purifiers.ddpm import DDPM, before
 from puriflow.purifiers.gdmp import GDMP
@@ -15,7 +15,7 @@ from puriflow.purifiers.osd import OSD
 from puriflow.purifiers.scoreopt import ScoreOpt
 from puriflow.purifiers.vesde import VESDE
 from puriflow.purifiers.vpsde import VPSDE
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 
 SPREAD = 0.5
 
@@ -215,5 +215,5 @@ def test_steps_of_a_stage():
     ],
 )
 def test_what_is_impossible_is_said(make, message):
-    with pytest.raises(Problem, match=message):
+    with pytest.raises(UserError, match=message):
         make(NETWORKS["noise"])

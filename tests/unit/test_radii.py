@@ -7,10 +7,10 @@ import yaml
 from PIL import Image
 
 from puriflow.config import load_config
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.metrics.accuracy import wilson
 from puriflow.metrics.certified import ABSTAIN
-from puriflow.reporting.radii import (
+from puriflow.results.certified import (
     COLUMNS,
     build_curves,
     load_curves,
@@ -147,12 +147,12 @@ def test_both_tracks_serve_the_curves_that_are_shipped(repository, name):
     ],
 )
 def test_mistakes_are_named_in_one_line(tmp_path, changes, message):
-    with pytest.raises(Problem, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         read(tmp_path, **changes)
     assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_role_is_named(tmp_path, track):
     rows = [{"method": "m", "sigma": 0.1, "denoiser": "emd"}]
-    with pytest.raises(Problem, match="unknown network 'emd': did you mean 'edm'"):
+    with pytest.raises(UserError, match="unknown network 'emd': did you mean 'edm'"):
         served(read(tmp_path, rows=rows), track)

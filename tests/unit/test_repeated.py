@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from puriflow import parts
-from puriflow.errors import Problem
+from puriflow import registry
+from puriflow.errors import UserError
 
 KINDS = {
     "bicubic": {},
@@ -17,7 +17,7 @@ KINDS = {
 
 def build(kind, **options):
     torch.manual_seed(0)
-    return parts.build("restorers", kind, {"kind": kind, **KINDS[kind], **options})
+    return registry.build("restorers", kind, {"kind": kind, **KINDS[kind], **options})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -34,10 +34,10 @@ def test_rounds_are_the_restorer_on_its_own_image(kind, small_images):
 
 
 def test_no_round_is_refused():
-    with pytest.raises(Problem, match="rounds is 0, but must be 1 or more"):
+    with pytest.raises(UserError, match="rounds is 0, but must be 1 or more"):
         build("bicubic", rounds=0)
 
 
 def test_a_classical_denoiser_has_no_rounds():
-    with pytest.raises(Problem, match="option of tvm"):
-        parts.build("restorers", "tvm", {"kind": "tvm", "rounds": 2})
+    with pytest.raises(UserError, match="option of tvm"):
+        registry.build("restorers", "tvm", {"kind": "tvm", "rounds": 2})

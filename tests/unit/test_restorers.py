@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from puriflow import parts
-from puriflow.errors import Problem
+from puriflow import registry
+from puriflow.errors import UserError
 from puriflow.restorers.rescaling import DOWNSAMPLERS, UpDown, downsample_to
 
 TINY = {
@@ -19,7 +19,7 @@ def build(kind, **options):
     spec = {"kind": kind, **options}
     if kind in TINY:
         spec = {"weights": None, **TINY[kind], **spec}
-    return parts.build("restorers", kind, spec)
+    return registry.build("restorers", kind, spec)
 
 
 @pytest.mark.parametrize("kind", [*TINY, *CLASSICAL, "bicubic"])
@@ -71,17 +71,17 @@ def test_gradients_flow_through_up_and_down(small_images):
 
 
 def test_an_unknown_downsampler_names_the_nearest():
-    with pytest.raises(Problem, match="did you mean 'bicubic'"):
+    with pytest.raises(UserError, match="did you mean 'bicubic'"):
         build("bicubic", downsample="bicubc")
 
 
 def test_a_network_of_another_scale_is_refused():
-    with pytest.raises(Problem, match="not by 3"):
+    with pytest.raises(UserError, match="not by 3"):
         UpDown(torch.nn.Upsample(scale_factor=2), scale=3, downsample="area")(
             torch.rand(1, 3, 8, 8)
         )
 
 
 def test_mdsr_refuses_a_scale_that_it_lacks():
-    with pytest.raises(Problem, match="scales 2, 3, 4; 8"):
+    with pytest.raises(UserError, match="scales 2, 3, 4; 8"):
         build("mdsr", scale=8)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from puriflow.seeding import ImageNoise, derive
+from puriflow.randomness import ImageNoise, derive
 
 
 def test_an_images_noise_does_not_depend_on_its_batch():

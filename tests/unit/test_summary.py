@@ -9,10 +9,9 @@ import yaml
 from docutils.core import publish_parts
 
 from puriflow.config import load_config
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.metrics.accuracy import wilson
-from puriflow.pictures.figure import load_figure
-from puriflow.reporting.claims import (
+from puriflow.results.claims import (
     Claim,
     Comparison,
     judge,
@@ -21,11 +20,12 @@ from puriflow.reporting.claims import (
     verdict,
     write_claims,
 )
-from puriflow.reporting.evidence import MeasuredEvidence, TableEvidence
-from puriflow.reporting.pages import Grid, Heading, as_html, as_markdown
-from puriflow.reporting.summary import document, load_sources, write_summary
-from puriflow.reporting.tables import Table, load_table, served
-from puriflow.reporting.timing import load_timing
+from puriflow.results.evidence import MeasuredEvidence, TableEvidence
+from puriflow.results.figures.base import load_figure
+from puriflow.results.pages import Grid, Heading, as_html, as_markdown
+from puriflow.results.summary import document, load_sources, write_summary
+from puriflow.results.table import Table, load_table, served
+from puriflow.results.timing import load_timing
 
 TABLE = {
     "title": "a title",
@@ -114,7 +114,7 @@ def test_counted_numbers_are_exact():
 
 
 def test_other_images_are_not_compared():
-    with pytest.raises(Problem, match="not of the same images"):
+    with pytest.raises(UserError, match="not of the same images"):
         verdict(Comparison(**ROBUST), values([1, 0]), {3: 1.0, 4: 0.0})
 
 
@@ -141,10 +141,10 @@ def test_rows_that_were_not_run_say_why(evidence):
 
 
 def test_a_claim_names_one_row_of_its_table(evidence):
-    with pytest.raises(Problem, match=r"unknown method of t 'a \| c': did you mean"):
+    with pytest.raises(UserError, match=r"unknown method of t 'a \| c': did you mean"):
         evidence.row("a | c")
     twice = Table.model_validate(TABLE | {"rows": TABLE["rows"][:1] * 2})
-    with pytest.raises(Problem, match="2 rows"):
+    with pytest.raises(UserError, match="2 rows"):
         Rows(twice, evidence.roles, {}).row("a | b")
 
 
@@ -187,7 +187,7 @@ def test_a_figure_is_judged_layer_by_layer(measured):
 )
 def test_mistakes_in_a_claim_about_a_figure(measured, change, message):
     said = {"column": "content_distance", "higher": "AE", "lower": "SR", "layer": "first"}
-    with pytest.raises(Problem, match=message):
+    with pytest.raises(UserError, match=message):
         judge(claim(said | change), measured)
 
 
@@ -243,7 +243,7 @@ def test_a_claim_is_about_something_that_is_there(tmp_path):
     file = tmp_path / "claims.yaml"
     said = claim(ROBUST)[0].model_dump(exclude_none=True, mode="json")
     file.write_text(yaml.safe_dump({"claims": [said | {"about": "table77"}]}))
-    with pytest.raises(Problem, match="'table77': did you mean 'table7'"):
+    with pytest.raises(UserError, match="'table77': did you mean 'table7'"):
         load_claims(file, ["table7", "figure2"])
 
 
@@ -353,10 +353,10 @@ def test_markup_is_escaped():
 
 def test_mistakes(results, tmp_path):
     sources, folder = results
-    with pytest.raises(Problem, match=r"must end in \.md"):
+    with pytest.raises(UserError, match=r"must end in \.md"):
         write_summary(sources, folder, [tmp_path / "summary.txt"])
-    with pytest.raises(Problem, match=r"unknown kind of result .*tabels"):
+    with pytest.raises(UserError, match=r"unknown kind of result .*tabels"):
         load_sources([tmp_path / "tabels" / "table2.yaml"])
     (folder / "claims" / "table2.csv").unlink()
-    with pytest.raises(Problem, match="build it first"):
+    with pytest.raises(UserError, match="build it first"):
         write_summary(sources, folder, [tmp_path / "summary.md"])

@@ -6,11 +6,11 @@ import pytest
 import yaml
 
 from puriflow.config import load_config
-from puriflow.errors import Problem
-from puriflow.pictures.sweep import PANELS, draw
-from puriflow.reporting import sweeps
-from puriflow.reporting.measuring import Measures
-from puriflow.reporting.sweeps import build_sweep, load_sweep, served
+from puriflow.errors import UserError
+from puriflow.plots.sweep import PANELS, draw
+from puriflow.results import sweeps
+from puriflow.results.measures import Measures
+from puriflow.results.sweep import build_sweep, load_sweep, served
 
 SWEEP = {
     "title": "levels",
@@ -117,7 +117,7 @@ def test_the_picture_has_a_line_for_each_combination(loaded, config, measured, t
     ],
 )
 def test_mistakes_are_one_line(loaded, config, changes, message):
-    with pytest.raises(Problem, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         served(loaded(**changes), config)
     assert "\n" not in str(caught.value)
 

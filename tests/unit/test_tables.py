@@ -6,10 +6,10 @@ from scipy.stats import binomtest
 
 from puriflow.chain import Chain, victim_name, victim_roles
 from puriflow.config import Evaluation, load_config
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.metrics.accuracy import judged, wilson
-from puriflow.reporting.measuring import Measures, _costs, _fill
-from puriflow.reporting.tables import Table, chains, load_table, needed, served, unavailable
+from puriflow.results.measures import Measures, _costs, _fill
+from puriflow.results.table import Table, chains, load_table, needed, served, unavailable
 
 # Three images, four draws, labels 0: always right, right in the first two draws only, never.
 ANSWERS = np.array([[0, 0, 0, 0], [0, 0, 1, 2], [1, 2, 0, 1]])
@@ -66,7 +66,7 @@ def test_a_victim_is_a_classifier_or_a_defence():
     assert victim_name("r", "none", "c") == "r.none.c"
     assert victim_roles("r.p.c") == {"restorer": "r", "purifier": "p", "classifier": "c"}
     assert victim_roles("c") == {"restorer": "none", "purifier": "none", "classifier": "c"}
-    with pytest.raises(Problem, match=r"restorer\.purifier\.classifier"):
+    with pytest.raises(UserError, match=r"restorer\.purifier\.classifier"):
         victim_roles("r.c")
 
 
@@ -127,7 +127,7 @@ def test_what_is_wrong_without_an_attack_is_not_robust_to_several(config):
 )
 def test_an_attack_s_verdict_on_another_victim_is_not_taken(config, attack):
     table = Table.model_validate(TABLE | {"attack": attack, "evaluation": "auto-attack"})
-    with pytest.raises(Problem, match="not about this defence"):
+    with pytest.raises(UserError, match="not about this defence"):
         served(table, config)
 
 
@@ -195,5 +195,5 @@ def test_mistakes_in_a_table(config, tmp_path, change, message):
     import yaml
 
     (tmp_path / "t.yaml").write_text(yaml.safe_dump(TABLE | change))
-    with pytest.raises(Problem, match=message):
+    with pytest.raises(UserError, match=message):
         served(load_table(tmp_path / "t.yaml"), config)

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from puriflow.config import load_config
-from puriflow.errors import Problem
-from puriflow.reporting.tables import load
-from puriflow.reporting.timing import (
+from puriflow.errors import UserError
+from puriflow.randomness import derive
+from puriflow.results.table import load
+from puriflow.results.timing import (
     COLUMNS,
     MEASURES,
     Timing,
@@ -23,7 +24,6 @@ from puriflow.reporting.timing import (
     unavailable,
     write_times,
 )
-from puriflow.seeding import derive
 
 TIMING = {
     "title": "t",
@@ -170,8 +170,8 @@ def test_every_timing_names_what_both_tracks_know(repository):
 
 def test_mistakes(config, tmp_path):
     row = {"method": "m", "restorer": "esrgan-x3"}
-    with pytest.raises(Problem, match="did you mean 'esrgan-x"):
+    with pytest.raises(UserError, match="did you mean 'esrgan-x"):
         served(Timing.model_validate(TIMING | {"rows": [row]}), config)
     (tmp_path / "t.yaml").write_text("repeats: 1")
-    with pytest.raises(Problem, match="timing"):
+    with pytest.raises(UserError, match="timing"):
         load(Timing, tmp_path / "t.yaml", "timing")

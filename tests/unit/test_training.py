@@ -8,8 +8,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
-from puriflow import parts
-from puriflow.errors import Problem
+from puriflow import registry
+from puriflow.errors import UserError
 from puriflow.training import fitting
 from puriflow.training.adversarial import Adversarial, Game
 from puriflow.training.classifiers import Adversary, attacked
@@ -133,13 +133,13 @@ def test_adversarial_training_runs_and_names_its_adversary(classes, tmp_path):
     changes = {"steps": 2, "batch": 4, "crop": 32, "adversary": {"steps": 2}}
     train(classes, tmp_path, "classifiers", WRN, **changes)
     assert '"adversary":{"eps":8.0,"step":2.0,"steps":2}' in (tmp_path / "net.md").read_text()
-    with pytest.raises(Problem, match="adversary"):
+    with pytest.raises(UserError, match="adversary"):
         train(classes, tmp_path, "classifiers", WRN, **{**changes, "adversary": {"epsilon": 8}})
 
 
 def test_the_training_attack_stays_in_the_ball_and_raises_the_loss():
     torch.manual_seed(0)
-    classifier = parts.build("classifiers", "c", WRN)
+    classifier = registry.build("classifiers", "c", WRN)
     images, labels = torch.rand(8, 3, 32, 32), torch.randint(2, (8,))
     draw = torch.empty_like(images).uniform_(-1, 1)
     attacked_images = attacked(classifier, images, labels, Adversary(steps=5), draw)
@@ -170,15 +170,15 @@ def test_adversarial_super_resolution_starts_from_the_weights_that_it_names(fold
     assert any(not torch.equal(first[key], then[key]) for key in first)
     for key in first:  # a few tiny steps away from where it started
         torch.testing.assert_close(first[key].float(), then[key].float(), rtol=0.01, atol=1e-3)
-    with pytest.raises(Problem, match="does not exist"):
+    with pytest.raises(UserError, match="does not exist"):
         train(folder, tmp_path, spec=ESRGAN, **{**changes, "start": "nowhere"})
-    with pytest.raises(Problem, match="one scale and values in"):
+    with pytest.raises(UserError, match="one scale and values in"):
         train(folder, tmp_path, spec=EDSR, adversarial=terms)
 
 
 def test_each_player_of_the_game_sees_the_other_as_constant():
     torch.manual_seed(0)
-    network = parts.build("restorers", "r", ESRGAN).network.requires_grad_(True)
+    network = registry.build("restorers", "r", ESRGAN).network.requires_grad_(True)
     terms = {"features": {"kind": "efficientnet-lite0", "layers": ["stage1"]}, "width": 4}
     low, high = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32)
 
@@ -224,19 +224,19 @@ def test_training_lowers_the_loss(folder, tmp_path):
 
 
 def test_what_is_wrong_is_named(folder, tmp_path):
-    with pytest.raises(Problem, match="nowhere does not exist"):
+    with pytest.raises(UserError, match="nowhere does not exist"):
         Photos(tmp_path / "nowhere", held_out=1)
-    with pytest.raises(Problem, match="has 6 images, and 6"):
+    with pytest.raises(UserError, match="has 6 images, and 6"):
         Photos(folder, held_out=6)
-    with pytest.raises(Problem, match="as large as a crop of 1000"):
+    with pytest.raises(UserError, match="as large as a crop of 1000"):
         Photos(folder, held_out=1).crops(1, 1000, torch.Generator())
-    with pytest.raises(Problem, match="train does not exist"):
+    with pytest.raises(UserError, match="train does not exist"):
         Labelled(folder)
-    with pytest.raises(Problem, match="did you mean 'steps'"):
+    with pytest.raises(UserError, match="did you mean 'steps'"):
         train(folder, tmp_path, stepps=3)
-    with pytest.raises(Problem, match="degradation: Input should be 'bicubic' or 'real'"):
+    with pytest.raises(UserError, match="degradation: Input should be 'bicubic' or 'real'"):
         train(folder, tmp_path, degradation="reel")
-    with pytest.raises(Problem, match="precision"):
+    with pytest.raises(UserError, match="precision"):
         train(folder, tmp_path, precision="bf16")
 
 
@@ -290,10 +290,10 @@ def test_weights_load_strictly_and_nothing_else_does(tmp_path):
     file = tmp_path / "w.safetensors"
     save_weights(net, file)
     load_weights(torch.nn.Linear(2, 3), file)
-    with pytest.raises(Problem, match=r"w\.safetensors does not fit Linear"):
+    with pytest.raises(UserError, match=r"w\.safetensors does not fit Linear"):
         load_weights(other, file)
-    with pytest.raises(Problem, match="does not exist"):
+    with pytest.raises(UserError, match="does not exist"):
         load_weights(net, tmp_path / "nowhere")
     file.write_bytes(b"not safetensors")
-    with pytest.raises(Problem, match="is not a safetensors file"):
+    with pytest.raises(UserError, match="is not a safetensors file"):
         load_weights(net, file)

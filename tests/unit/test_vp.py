@@ -4,9 +4,9 @@ import torch
 
 from puriflow.diffusion.denoisers import VPDenoiser
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, alpha_bar, beta, diffuse
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.purifiers.vpsde import VPSDE, time_grid
-from puriflow.seeding import ImageNoise
+from puriflow.randomness import ImageNoise
 
 
 @pytest.mark.parametrize(
@@ -122,5 +122,5 @@ def test_resizing_goes_to_the_networks_size_and_back():
 
 @pytest.mark.parametrize(("t", "step"), [(0, 1), (1001, 1), (10, 0)])
 def test_impossible_levels_and_steps_are_refused(t, step):
-    with pytest.raises(Problem, match="must"):
+    with pytest.raises(UserError, match="must"):
         VPSDE(VPDenoiser(torch.nn.Identity(), integer_steps=True), t=t, step=step, resize=None)

@@ -14,12 +14,12 @@ import torch
 import yaml
 from PIL import Image
 
-from puriflow import Defence, parts
+from puriflow import Defence, registry
 from puriflow.chain import Chain
 from puriflow.config import load_config
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.metrics.accuracy import correct, wilson
-from puriflow.reporting.measuring import COLUMNS
+from puriflow.results.measures import COLUMNS
 from puriflow.store import open_stage
 
 ATTACKED = Chain("imagenet", "pgd-linf4", "resnet50", "edsr-x2", "vpsde-t10", "resnet50")
@@ -245,7 +245,7 @@ def test_a_damaged_store_stops_what_reads_it_and_is_left_alone(built):
     before = file.read_bytes()
     file.write_bytes(before[:-9] + bytes(9))
     try:
-        with pytest.raises(Problem, match="damaged"):
+        with pytest.raises(UserError, match="damaged"):
             open_stage(source.folder)
         target = Path("results") / ATTACKED.folder("purify", "0-of-1") / "manifest.json"
         said = built.snakemake(str(target), "--forcerun", "purify_images", check=False)
@@ -285,7 +285,7 @@ def test_a_checkpoint_of_the_zoo_is_fetched_and_fetching_it_reruns_nothing(empty
     served = empty.folder / "served"
     served.mkdir()
     options = {"kind": "edsr", "features": 8, "blocks": 1}
-    network = parts.build("restorers", "r", {**options, "weights": None}).network
+    network = registry.build("restorers", "r", {**options, "weights": None}).network
     torch.save(network.state_dict(), served / "e.pth")
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=served)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)

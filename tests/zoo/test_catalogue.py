@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
-from puriflow import parts
+from puriflow import registry
 from puriflow.config import load_config
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.provenance import weights_hashes, weights_identities
 from puriflow.restorers.edsr import EDSR
 from puriflow.zoo.catalogue import OFFICIAL, entries, entry, find
@@ -30,7 +30,7 @@ def places(tmp_path, monkeypatch):
 def test_every_entry_builds_a_known_part():
     for name, what in entries().items():
         spec = {**what.part, "weights": f"zoo:{name}"}
-        parts.check(what.family, name, spec)
+        registry.check(what.family, name, spec)
 
 
 def test_every_role_of_the_paper_track_has_an_entry(repository):
@@ -66,8 +66,8 @@ def test_a_file_of_the_user_comes_first(places):
 
 def test_weights_that_are_not_here_say_how_to_get_them(places):
     spec = {**entry("real-esrgan-x2").part, "weights": "zoo:real-esrgan-x2"}
-    with pytest.raises(Problem, match="puriflow zoo fetch real-esrgan-x2"):
-        parts.build("restorers", "esrgan-x2", spec)
+    with pytest.raises(UserError, match="puriflow zoo fetch real-esrgan-x2"):
+        registry.build("restorers", "esrgan-x2", spec)
 
 
 def test_the_identity_of_weights_does_not_change_by_fetching_them(places):
@@ -139,7 +139,7 @@ def test_an_entry_of_ones_own_is_listed_fetched_verified_and_loaded(own_zoo, pla
     assert where == str(places / "cache" / "tiny-edsr" / "tiny.pth")
     monkeypatch.setenv("PURIFLOW_ZOO", variables["PURIFLOW_ZOO"])
     spec = {**entry("tiny-edsr").part, "weights": "zoo:tiny-edsr"}
-    loaded = parts.build("restorers", "edsr", spec).network
+    loaded = registry.build("restorers", "edsr", spec).network
     for key, value in network.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], value)
     with open(where, "ab") as file:
@@ -195,13 +195,13 @@ def test_mistakes_are_one_line(places):
 def test_a_broken_zoo_file_is_named(places, monkeypatch, text, message):
     (places / "own.yaml").write_text(text)
     monkeypatch.setenv("PURIFLOW_ZOO", str(places / "own.yaml"))
-    with pytest.raises(Problem, match=message):
+    with pytest.raises(UserError, match=message):
         entries()
 
 
 def test_listing_imports_no_torch(repository):
     code = (
-        "import sys; import puriflow.zoo.commands as c; c.list_entries();"
+        "import sys; import puriflow.cli.zoo as c; c.list_entries();"
         "sys.exit('torch' in sys.modules)"
     )
     ended = subprocess.run(["python", "-c", code], cwd=repository, stdout=subprocess.DEVNULL)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from puriflow.diffusion.ddpmpp import DDPMpp
-from puriflow.diffusion.edm import EDMPrecond, SongUNet
-from puriflow.errors import Problem
+from puriflow.errors import UserError
+from puriflow.networks.ddpmpp import DDPMpp
+from puriflow.networks.edm import EDMPrecond, SongUNet
 from puriflow.restorers.esrgan import RRDBNet
 from puriflow.zoo.convert import convert
 from puriflow.zoo.weights import load_weights
@@ -128,7 +128,7 @@ def test_a_malicious_pickle_is_refused_and_runs_nothing(tmp_path, monkeypatch, d
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "evil.pkl"
     file.write_bytes(data)
-    with pytest.raises(Problem, match=message) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         convert("edm", file, tmp_path / "out.safetensors", "networks", PART)
     assert "\n" not in str(caught.value)
     assert [f.name for f in tmp_path.iterdir()] == ["evil.pkl"]
@@ -139,7 +139,7 @@ def test_a_malicious_pickle_is_refused_and_runs_nothing(tmp_path, monkeypatch, d
 def test_a_file_that_is_no_network_is_named(tmp_path, data):
     file = tmp_path / "other.pkl"
     file.write_bytes(data)
-    with pytest.raises(Problem, match=r"other\.pkl is not one of EDM's"):
+    with pytest.raises(UserError, match=r"other\.pkl is not one of EDM's"):
         convert("edm", file, tmp_path / "out.safetensors", "networks", PART)
 
 
@@ -147,7 +147,9 @@ def test_weights_of_another_network_are_not_written(persistence, tmp_path):
     file, out = tmp_path / "edm.pkl", tmp_path / "edm.safetensors"
     with file.open("wb") as opened:
         pickle.dump({"ema": persistence(edm_network())}, opened)
-    with pytest.raises(Problem, match=r"edm\.pkl does not fit edm: model\.dec.* is .*, but should"):
+    with pytest.raises(
+        UserError, match=r"edm\.pkl does not fit edm: model\.dec.* is .*, but should"
+    ):
         convert("edm", file, out, "networks", {**PART, "num_blocks": 2})
     assert not out.exists()
 
@@ -169,12 +171,12 @@ def test_score_sde_s_average_gets_its_names(tmp_path):
     load_weights(loaded, out)
     for key, value in average.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], value)
-    with pytest.raises(Problem, match=r"averages \d+ tensors, the network has \d+"):
+    with pytest.raises(UserError, match=r"averages \d+ tensors, the network has \d+"):
         convert(
             "score-sde", file, out, "networks", {"kind": "ddpmpp", **small, "num_res_blocks": 2}
         )
     torch.save({"model": {}}, file)
-    with pytest.raises(Problem, match="no score_sde"):
+    with pytest.raises(UserError, match="no score_sde"):
         convert("score-sde", file, out, "networks", {"kind": "ddpmpp", **small})
 
 
@@ -196,7 +198,7 @@ def test_esrgan_s_older_keys_become_the_newer(tmp_path):
 
 
 def test_an_unknown_converter_or_a_missing_file_is_named(tmp_path):
-    with pytest.raises(Problem, match="did you mean 'edm'"):
+    with pytest.raises(UserError, match="did you mean 'edm'"):
         convert("edn", tmp_path / "a", tmp_path / "b", "networks", PART)
-    with pytest.raises(Problem, match="does not exist"):
+    with pytest.raises(UserError, match="does not exist"):
         convert("edm", tmp_path / "a", tmp_path / "b", "networks", PART)

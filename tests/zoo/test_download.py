@@ -9,7 +9,7 @@ from collections import Counter, namedtuple
 
 import pytest
 
-from puriflow.errors import Problem
+from puriflow.errors import UserError
 from puriflow.zoo import download as downloading
 from puriflow.zoo.download import download
 
@@ -140,7 +140,7 @@ def test_another_range_than_the_one_asked_for_is_not_appended(server, tmp_path):
 def test_old_bytes_never_get_the_tag_of_a_new_file(server, tmp_path):
     (tmp_path / "f.part").write_bytes(b"x" * 5000)
     (tmp_path / "f.part.tag").write_text('"old"')
-    with pytest.raises(Problem, match="ended early"):
+    with pytest.raises(UserError, match="ended early"):
         download(f"{server.url}/always-broken", tmp_path / "f")
     assert (tmp_path / "f.part").read_bytes() == DATA[:1000]
     assert (tmp_path / "f.part.tag").read_text() == server.tag
@@ -149,16 +149,16 @@ def test_old_bytes_never_get_the_tag_of_a_new_file(server, tmp_path):
 def test_a_page_leaves_what_was_downloaded_before(server, tmp_path):
     (tmp_path / "f.part").write_bytes(DATA[:5000])
     (tmp_path / "f.part.tag").write_text('"before"')
-    with pytest.raises(Problem, match="web page"):
+    with pytest.raises(UserError, match="web page"):
         download(f"{server.url}/page", tmp_path / "f")
     assert (tmp_path / "f.part").read_bytes() == DATA[:5000]
     assert (tmp_path / "f.part.tag").read_text() == '"before"'
 
 
 def test_a_file_whose_end_cannot_be_known_is_refused(server, tmp_path):
-    with pytest.raises(Problem, match="does not say how long it is"):
+    with pytest.raises(UserError, match="does not say how long it is"):
         download(f"{server.url}/endless", tmp_path / "f")
-    with pytest.raises(Problem, match="its sha256 is"):
+    with pytest.raises(UserError, match="its sha256 is"):
         download(f"{server.url}/endless", tmp_path / "f", hashes={"sha256": SHA256})
     assert not (tmp_path / "f").exists()
 
@@ -171,7 +171,7 @@ def test_the_part_of_another_file_is_not_continued(server, tmp_path):
 
 
 def test_a_file_that_never_ends_right_is_not_used(server, tmp_path):
-    with pytest.raises(Problem, match=r"ended early; \d+ bytes are kept"):
+    with pytest.raises(UserError, match=r"ended early; \d+ bytes are kept"):
         download(f"{server.url}/always-broken", tmp_path / "f")
     assert not (tmp_path / "f").exists()
 
@@ -185,7 +185,7 @@ def test_a_file_that_never_ends_right_is_not_used(server, tmp_path):
     ],
 )
 def test_what_is_no_file_is_said_at_once(server, tmp_path, path, message):
-    with pytest.raises(Problem, match=message):
+    with pytest.raises(UserError, match=message):
         download(server.url + path, tmp_path / "f")
     assert server.seen[path] == 1
     assert not (tmp_path / "f").exists()
@@ -193,10 +193,10 @@ def test_what_is_no_file_is_said_at_once(server, tmp_path, path, message):
 
 def test_a_wrong_hash_or_size_is_never_used(server, tmp_path):
     with pytest.raises(
-        Problem, match=f"its sha256 is {SHA256}, but should be 1234; it was removed"
+        UserError, match=f"its sha256 is {SHA256}, but should be 1234; it was removed"
     ):
         download(f"{server.url}/file", tmp_path / "f", hashes={"sha256": "1234"})
-    with pytest.raises(Problem, match="has 1048576 bytes, but should have 17"):
+    with pytest.raises(UserError, match="has 1048576 bytes, but should have 17"):
         download(f"{server.url}/file", tmp_path / "f", size=17)
     assert "f" not in left_in(tmp_path)
 
@@ -204,14 +204,14 @@ def test_a_wrong_hash_or_size_is_never_used(server, tmp_path):
 def test_a_full_disk_is_said_before_the_download(server, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 9, 1))
-    with pytest.raises(Problem, match=r"needs 1 MB more.*PURIFLOW_CACHE"):
+    with pytest.raises(UserError, match=r"needs 1 MB more.*PURIFLOW_CACHE"):
         download(f"{server.url}/file", tmp_path / "f")
     assert left_in(tmp_path) == []
 
 
 def test_a_disk_that_fills_up_on_the_way_is_a_problem(server, tmp_path):
     (tmp_path / "f.part").symlink_to("/dev/full")  # every write to it says: no space left
-    with pytest.raises(Problem, match=r"f\.part: No space left on device"):
+    with pytest.raises(UserError, match=r"f\.part: No space left on device"):
         download(f"{server.url}/file", tmp_path / "f")
     assert not (tmp_path / "f").exists()
 
@@ -234,6 +234,6 @@ def test_two_processes_download_once(server, tmp_path):
 
 def test_a_server_that_is_not_there_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(downloading.time, "sleep", lambda seconds: None)
-    with pytest.raises(Problem, match="refused") as caught:
+    with pytest.raises(UserError, match="refused") as caught:
         download("http://127.0.0.1:9/file", tmp_path / "f")
     assert "\n" not in str(caught.value)

@@ -1,5 +1,5 @@
 # What the rules of certificates look up, beside rules/common.smk.
-from puriflow.reporting import radii
+from puriflow.results import radii
 from puriflow.config import NONE
 
 CERTIFIED = Path("config/certified")

@@ -64,7 +64,7 @@ rule draw_radii:
         "../envs/puriflow.yaml"
     params:
         roles=roles_of_curves,
-        version=code_hash("puriflow.reporting.radii"),
+        version=code_hash("puriflow.results.certified"),
     message:
         "Draw certified accuracy against radius for {wildcards.curves}"
     shell:

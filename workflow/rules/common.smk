@@ -5,10 +5,10 @@ from pathlib import Path
 
 from puriflow.chain import STAGES, Chain, victim_roles
 from puriflow.config import TRAINABLE, check_config
-from puriflow.errors import Problem, unknown
-from puriflow.parts import module_of, modules_of, modules_of_defence
+from puriflow.errors import UserError, unknown
+from puriflow.registry import module_of, modules_of, modules_of_defence
 from puriflow.provenance import code_hash, weights_identities, weights_in
-from puriflow.reporting.tables import load_table, needed, served
+from puriflow.results.table import load_table, needed, served
 from puriflow.zoo.catalogue import (
     PREFIX,
     by_hand,
@@ -20,7 +20,7 @@ from puriflow.zoo.catalogue import (
 
 try:
     TRACK = check_config(config)
-except Problem as problem:
+except UserError as problem:
     sys.exit(f"puriflow: error: {problem}")
 
 TABLES = Path("config/tables")
@@ -36,12 +36,12 @@ FAMILIES = {
 
 
 def orderly(function):
-    """Turn a Problem into one line and an exit, instead of Snakemake's traceback."""
+    """Turn a UserError into one line and an exit, instead of Snakemake's traceback."""
 
     def checked(wildcards):
         try:
             return function(wildcards)
-        except Problem as problem:
+        except UserError as problem:
             sys.exit(f"puriflow: error: {problem}")
 
     return checked
@@ -201,7 +201,7 @@ def training_images(wildcards):
     default = "cifar10" if wildcards.family == "classifiers" else "photographs"
     name = recipe.get("images", default)
     if not TRACK.training.images.get(name):
-        raise Problem(
+        raise UserError(
             f"training {wildcards.name} needs a folder of images: add "
             f"--config 'training={{images: {{{name}: DIR}}}}'"
         )

@@ -1,5 +1,5 @@
 # What the rule of figures looks up, beside rules/common.smk.
-from puriflow.pictures import figure as figures
+from puriflow.results.figures import figure as figures
 
 FIGURES = Path("config/figures")
 
@@ -45,7 +45,7 @@ def weights_of_figure(wildcards):
 def version_of_figure(wildcards):
     """A hash of the code and the weights behind a figure."""
     kind = figures.load_figure(figure_file(wildcards)).kind
-    own = [f"puriflow.pictures.{kind}", "puriflow.pictures.writing"]
+    own = [f"puriflow.results.figures.{kind}", "puriflow.results.figures.writing"]
     specs = figures.specs_of(named_in(wildcards))
     for key, spec in specs.items():
         own += modules_of(figures.FAMILIES[key.split()[0]], spec)

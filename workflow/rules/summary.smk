@@ -18,7 +18,7 @@ rule judge_table:
         "../envs/puriflow.yaml"
     params:
         roles=roles_of_table,
-        version=code_hash("puriflow.reporting.claims", "puriflow.reporting.evidence"),
+        version=code_hash("puriflow.results.claims", "puriflow.results.evidence"),
     message:
         "Judge the paper's claims about {wildcards.table}"
     shell:
@@ -42,7 +42,7 @@ rule judge_measured:
     conda:
         "../envs/puriflow.yaml"
     params:
-        version=code_hash("puriflow.reporting.claims", "puriflow.reporting.evidence"),
+        version=code_hash("puriflow.results.claims", "puriflow.results.evidence"),
     message:
         "Judge the paper's claims about {wildcards.measured}"
     shell:
@@ -71,7 +71,7 @@ rule write_page:
     conda:
         "../envs/puriflow.yaml"
     params:
-        version=code_hash("puriflow.reporting.summary"),
+        version=code_hash("puriflow.results.summary"),
     message:
         "Write the page of {wildcards.result}"
     shell:
@@ -98,7 +98,7 @@ rule write_summary:
     conda:
         "../envs/puriflow.yaml"
     params:
-        version=code_hash("puriflow.reporting.summary"),
+        version=code_hash("puriflow.results.summary"),
     message:
         "Write the paper beside our results"
     shell:

@@ -1,5 +1,5 @@
 # What the rules of verdicts and pages look up, beside rules/common.smk.
-from puriflow.reporting.claims import load_claims
+from puriflow.results.claims import load_claims
 
 CLAIMS = "config/claims.yaml"
 FOLDERS = {"tables": table_names, "timings": timing_names, "figures": figure_names}

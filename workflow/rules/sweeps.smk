@@ -31,7 +31,7 @@ rule build_sweep:
     params:
         roles=roles_of_sweep,
         title=title_of_sweep,
-        version=code_hash("puriflow.reporting.sweeps", "puriflow.pictures.sweep"),
+        version=code_hash("puriflow.results.sweep", "puriflow.plots.sweep"),
     message:
         "Build the sweep {wildcards.sweep}"
     shell:

@@ -1,5 +1,5 @@
 # What the rule of sweeps looks up, beside rules/common.smk.
-from puriflow.reporting import sweeps
+from puriflow.results import sweeps
 
 SWEEPS = Path("config/sweeps")
 

@@ -18,7 +18,7 @@ rule build_table:
         "../envs/puriflow.yaml"
     params:
         roles=roles_of_table,
-        version=code_hash("puriflow.reporting.measuring"),
+        version=code_hash("puriflow.results.measures"),
     message:
         "Build {wildcards.table}"
     shell:
@@ -44,7 +44,7 @@ rule plot_table:
     conda:
         "../envs/puriflow.yaml"
     params:
-        version=code_hash("puriflow.pictures.bars"),
+        version=code_hash("puriflow.plots.bars"),
     message:
         "Draw {wildcards.table}"
     shell:
@@ -70,7 +70,7 @@ rule draw_images:
         "../envs/puriflow.yaml"
     params:
         roles=roles_of_table,
-        version=code_hash("puriflow.pictures.sheets", "puriflow.reporting.tables"),
+        version=code_hash("puriflow.plots.sheets", "puriflow.results.table"),
     message:
         "Draw the images of {wildcards.table}"
     shell:

@@ -1,5 +1,5 @@
 # What the rule of wall times looks up, beside rules/common.smk.
-from puriflow.reporting import timing as timings
+from puriflow.results import timing as timings
 
 
 def timing_file(wildcards):
@@ -40,4 +40,4 @@ def version_of_timing(wildcards):
     """A hash of the code that is timed, and of the clock's."""
     specs = parts_of_timing(wildcards).items()
     named = [modules_of(FAMILIES[key.split()[0]], spec) for key, spec in specs]
-    return code_hash("puriflow.reporting.timing", *sum(named, []))
+    return code_hash("puriflow.results.timing", *sum(named, []))

@@ -1,0 +1,78 @@
+"""Files that are there whole or not at all: locks, temporary files that take a name, and sha256."""
+
+import fcntl
+import hashlib
+import os
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+BEHIND_RESULTS = False
+
+
+class Replacing:
+    """A temporary sibling that takes the place of `path` when all went well, safe on the disk."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+
+    def __enter__(self) -> Path:
+        return self.temporary
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if kind is None:
+            publish(self.temporary, self.path)
+        else:
+            self.temporary.unlink(missing_ok=True)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a file or a folder its name, once all of it is on the disk."""
+    sync_tree(temporary)
+    os.replace(temporary, path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(path: Path) -> None:
+    """Bring a file, or a folder with all that is in it, to the disk."""
+    for inner in [*path.rglob("*"), path]:
+        sync(inner)
+
+
+def lock(path: Path, *, wait: bool) -> IO[str] | None:
+    """Hold the lock file `path` until the returned file is closed, or this process dies.
+
+    Returns:
+        The open file; None if another process holds it and `wait` is false.
+    """
+    file = path.open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def sha256(path: str | Path) -> str:
+    """sha256 of a file, in hexadecimal."""
+    return digest(path, "sha256")
+
+
+def digest(path: str | Path, algorithm: str) -> str:
+    """A hash of a file by an algorithm of hashlib, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -1,0 +1,18 @@
+"""The configuration: tracks, each a file that says what serves every role."""
+
+from puriflow.config.loading import check_config, load_config, validated, write_config
+from puriflow.config.track import Certification, Config, Evaluation, Rule
+from puriflow.registry import NONE
+
+BEHIND_RESULTS = False
+__all__ = [
+    "NONE",
+    "Certification",
+    "Config",
+    "Evaluation",
+    "Rule",
+    "check_config",
+    "load_config",
+    "validated",
+    "write_config",
+]

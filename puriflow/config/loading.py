@@ -1,0 +1,122 @@
+"""Reading and checking a track, and writing it as the one file that all commands of a run get."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from puriflow.atomic import Replacing
+from puriflow.config.track import TRAINABLE, Config
+from puriflow.errors import UserError, unknown
+from puriflow.registry import FAMILIES, NONE
+
+BEHIND_RESULTS = False
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_config(path: str | Path) -> Config:
+    """Read and check the file of a track; nothing of the process is changed.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or says something that is not known.
+    """
+    return check_config(read_yaml(path, "config"), where=f"config {path}")
+
+
+def read_yaml(path: str | Path, what: str) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        UserError: the file is missing, or is not YAML.
+    """
+    try:
+        return yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f"{what} {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{what} {path}: {' '.join(str(error).split())}") from None
+
+
+def check_config(raw: object, *, where: str = "config") -> Config:
+    """Check a track that was read, down to the option names of every part.
+
+    Raises:
+        UserError: it, or a track that it extends, says something that is not known.
+    """
+    config = validated(Config, extended(raw), where)
+    for family in FAMILIES:
+        for name in getattr(config, family.section):
+            if name == NONE:
+                raise UserError(f"{where}: {family.section}.{NONE} is a reserved name")
+            if config.why_unavailable(family.roles[0], name) is None:
+                config.part(family.roles[0], name)
+    for section in TRAINABLE:
+        for name, recipe in getattr(config.training, section).items():
+            if name not in getattr(config, section):
+                raise unknown(f"{section} (of training)", name, getattr(config, section))
+            if (start := recipe.get("start")) is not None:
+                config.training.recipe(section, start)
+    return config
+
+
+def extended(raw: object) -> object:
+    """A track with what it leaves out taken from the track that it extends, entry by entry.
+
+    `extends: FILE` names that track; the path starts at the working folder, like all paths in one.
+    """
+    if not isinstance(raw, Mapping) or "extends" not in raw:
+        return raw
+    base = extended(read_yaml(raw["extends"], "config (extends)"))
+    if not isinstance(base, Mapping):
+        raise UserError(f"config {raw['extends']} is no track, so that none can extend it")
+    return merged(base, {key: value for key, value in raw.items() if key != "extends"})
+
+
+def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections of both; in a section, an entry of `own` stands for itself."""
+    found = dict(base)
+    for key, value in own.items():
+        old = found.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        found[key] = {**old, **value} if both else value
+    return found
+
+
+def write_config(raw: Mapping[str, Any], folder: Path) -> Path:
+    """Write a track as a file that is named by its content; one that is there is left alone.
+
+    Args:
+        raw: the track as it was read, with all that was overridden.
+        folder: of the file.
+
+    Returns:
+        `folder/TRACK-DIGEST.yaml`.
+    """
+    whole = extended(raw)
+    text = yaml.safe_dump(whole, sort_keys=True, allow_unicode=True, width=100)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    file = folder / f"{whole['track']}-{digest}.yaml"
+    if not file.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with Replacing(file) as temporary:
+            temporary.write_text(text)
+    return file
+
+
+def validated(model: type[Model], raw: object, where: str) -> Model:
+    """Validate by a pydantic model; the first error becomes one line with the nearest name.
+
+    Raises:
+        UserError: the first error.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+            raise unknown(f"key (in {where})", place, model.model_fields) from None
+        raise UserError(f"{where}: {place or 'the file'}: {first['msg']}") from None

@@ -1,0 +1,246 @@
+"""A track: what serves each role. The models here are the single source of its schema.
+
+The options of a part are checked against its `build` (puriflow.registry).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from puriflow.errors import UserError, unknown
+from puriflow.registry import NETWORK, NONE, Part, Parts, Weights, check, family_of
+from puriflow.zoo.catalogue import PREFIX, Zoo
+
+BEHIND_RESULTS = False
+TRAINABLE = ("restorers", "networks", "classifiers")  # sections
+# What makes an image right. first: draw 0; average: the mean over draws; worst: every draw;
+# majority: most draws; mean-logits: the mean of their logits; others: the mean over all draws but
+# the first, for an attack that knows the first; attack: never broken by the attack's own verdict.
+Rule = Literal["first", "average", "worst", "majority", "mean-logits", "others", "attack"]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
+
+
+class Role(BaseModel):
+    """What serves a role: a kind with its options, or the reason why this track has none."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: str | None = Field(None, description="name of the part's module")
+    served_by: str | None = Field(
+        None, description="name in tables; default: the zoo entry's, else the role's own"
+    )
+    zoo: str | None = Field(None, description="zoo entry that gives kind, options and weights")
+    unavailable: str | None = Field(None, description="why this track cannot serve the role")
+    note: str = Field("", description="what this track does otherwise; goes into tables")
+
+    @model_validator(mode="after")
+    def _one_of_three(self) -> "Role":
+        if [self.kind, self.zoo, self.unavailable].count(None) != 2:
+            raise ValueError("give a kind, or a zoo entry, or the reason why it is unavailable")
+        return self
+
+
+class Dataset(Role):
+    """A data set, or a fixed random subset of it."""
+
+    shards: int = Field(1, ge=1, description="jobs that each stage of this data set is cut into")
+    subset: int | None = Field(None, ge=1, description="how many images are drawn; default: all")
+    subset_seed: int | list[int] = Field(
+        0, description="of the draw; of several seeds, the union of as many draws"
+    )
+
+    @property
+    def subset_seeds(self) -> list[int]:
+        """The seeds as a list."""
+        seeds = self.subset_seed
+        return [seeds] if isinstance(seeds, int) else seeds
+
+
+class Served(NamedTuple):
+    """What results say of a role.
+
+    Attributes:
+        by: the name of what serves it.
+        unavailable: why this track cannot serve it; None if it can.
+        note: what this track does otherwise.
+    """
+
+    by: str
+    unavailable: str | None
+    note: str
+
+
+class Evaluation(BaseModel):
+    """How a defence is judged on attacked (and on clean) images."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    draws: int = Field(1, ge=1, description="fresh purifications of every image")
+    rule: Rule = Field("first", description="what makes an image right")
+    clean: Rule | None = Field(
+        None, description="the same for clean images, if another; of `attack` and `others`: average"
+    )
+    minimum: Literal["image", "attack"] = Field(
+        "image", description="of several attacks: the worst for each image, or the lowest accuracy"
+    )
+
+    @model_validator(mode="after")
+    def _enough(self) -> "Evaluation":
+        if self.rule == "others" and self.draws < 2:
+            raise ValueError("the rule `others` needs 2 or more draws")
+        return self
+
+
+class Certification(BaseModel):
+    """How many draws certify an image by randomised smoothing; the defaults are Cohen et al.'s."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n0: int = Field(100, ge=1, description="draws that choose the class")
+    n: int = Field(100_000, ge=1, description="draws that bound its chance")
+    alpha: float = Field(0.001, gt=0, lt=1, description="chance that a certificate is wrong")
+
+
+class Training(BaseModel):
+    """How the track's own networks are trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    images: dict[Name, str | None] = Field({}, description="folders that recipes name")
+    held_out: int = Field(50, ge=1, description="images kept for measuring")
+    restorers: dict[Name, dict[str, Any]] = Field({}, description="recipes by restorer")
+    networks: dict[Name, dict[str, Any]] = Field({}, description="recipes by network")
+    classifiers: dict[Name, dict[str, Any]] = Field({}, description="recipes by classifier")
+
+    def recipe(self, section: str, name: str) -> dict[str, Any]:
+        """The recipe of a part of a section.
+
+        Raises:
+            UserError: there is none.
+        """
+        recipes = getattr(self, section)
+        if name not in recipes:
+            raise unknown(f"recipe of training.{section}", name, recipes)
+        return recipes[name]
+
+
+class Config(BaseModel):
+    """A track: the parts behind every role."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    track: str = Field(description="name of the track")
+    seed: int = Field(0, ge=0, description="of all random draws")
+    datasets: dict[Name, Dataset]
+    classifiers: dict[Name, Role]
+    attacks: dict[Name, Role]
+    restorers: dict[Name, Role]
+    networks: dict[Name, Role]
+    purifiers: dict[Name, Role]
+    features: dict[Name, Role] = {}
+    evaluations: dict[Name, Evaluation] = {}
+    certification: Certification = Certification()
+    zoo: Zoo = Zoo()
+    training: Training = Training()
+
+    def entry(self, role: str, name: str) -> Role:
+        """The entry of a role.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        entries = getattr(self, family_of(role).section)
+        if name not in entries:
+            raise unknown(role, name, [*entries, NONE])
+        return entries[name]
+
+    def dataset(self, name: str) -> Dataset:
+        """The entry of a data set.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        entry = self.entry("dataset", name)
+        assert isinstance(entry, Dataset)
+        return entry
+
+    def evaluation(self, name: str) -> Evaluation:
+        """How results are judged; `single`, one draw of each image, is always known.
+
+        Raises:
+            UserError: there is none of that name.
+        """
+        known = {"single": Evaluation(), **self.evaluations}
+        if name not in known:
+            raise unknown("evaluation", name, known)
+        return known[name]
+
+    def part(self, role: str, name: str) -> Part:
+        """The part that serves a role, with the network that it names in it.
+
+        Raises:
+            UserError: the role, or its network, is unknown or unavailable on this track, or its
+                entry says something that its kind does not know.
+        """
+        section, entry = family_of(role).section, self.entry(role, name)
+        if entry.unavailable is not None:
+            raise UserError(
+                f"{section}.{name} is unavailable on track {self.track}: {entry.unavailable}"
+            )
+        said = self._said(entry)
+        check(role, name, said)
+        network = said.get(NETWORK)
+        options = {k: v for k, v in said.items() if k not in ("kind", "weights", NETWORK)}
+        return Part(
+            role,
+            name,
+            said["kind"],
+            options,
+            network=None if network is None else self.part(NETWORK, network),
+            weights=self._weights(said, f"{section}.{name}"),
+        )
+
+    def parts(self, roles: Mapping[str, str]) -> Parts:
+        """The parts that serve several roles, without those that are `none`.
+
+        Raises:
+            UserError: as `part`.
+        """
+        return {role: self.part(role, name) for role, name in roles.items() if name != NONE}
+
+    def why_unavailable(self, role: str, name: str) -> str | None:
+        """Why this track cannot serve a role, or the network behind it; None if it can."""
+        entry = self.entry(role, name)
+        if entry.unavailable is None and (network := self._said(entry).get(NETWORK)):
+            return self.why_unavailable(NETWORK, network)
+        return entry.unavailable
+
+    def served(self, role: str, name: str) -> Served:
+        """What results say of a role.
+
+        Raises:
+            UserError: it is unknown.
+        """
+        entry = self.entry(role, name)
+        by = entry.served_by or entry.zoo or name
+        return Served(by, self.why_unavailable(role, name), entry.note)
+
+    def _said(self, entry: Role) -> dict[str, Any]:
+        """Kind and options of an entry, without what only describes the role."""
+        given = entry.model_extra or {}
+        if entry.zoo is None:
+            return {"kind": entry.kind, **given}
+        return {**self.zoo.entry(entry.zoo).part, "weights": PREFIX + entry.zoo, **given}
+
+    def _weights(self, said: dict[str, Any], where: str) -> Weights | None:
+        if "weights" not in said:
+            return None
+        weights = said["weights"]
+        if weights is None:
+            raise UserError(f"config {where}.weights is empty; name a file")
+        if not str(weights).startswith(PREFIX):
+            return Weights(str(weights), Path(weights))
+        name = weights.removeprefix(PREFIX)
+        return Weights(weights, self.zoo.ready_file(name), self.zoo.entry(name).identity)

@@ -1,0 +1,53 @@
+"""An ImageNet-style folder: `root/<wnid>/<any name>.JPEG`, one folder a class.
+
+A label is the place of the folder's wnid among the sorted 1000 wnids of ImageNet-1k, so a folder
+may hold any of the classes. The list of wnids is timm's.
+"""
+
+import importlib.util
+from pathlib import Path
+
+from puriflow.datasets.reading import read_image
+from puriflow.datasets.samples import Samples, fingerprint_of
+from puriflow.errors import UserError, unknown
+
+
+def wnids() -> list[str]:
+    """The 1000 wnids of ImageNet-1k in the order of the labels (read without importing timm)."""
+    spec = importlib.util.find_spec("timm")
+    root = Path(spec.submodule_search_locations[0])
+    return (root / "data" / "_info" / "imagenet_synsets.txt").read_text().split()
+
+
+def build(
+    *,
+    root: str,
+    resize: int | None = 256,
+    crop: int | None = 224,
+    interpolation: str = "bicubic",
+) -> Samples:
+    """All images below `root`, sorted by folder and name; resized and cropped as `read_image` does.
+
+    Raises:
+        UserError: the folder is missing or has no images, or a subfolder is no wnid.
+    """
+    folder = Path(root)
+    if not folder.is_dir():
+        raise UserError(f"image folder {folder} does not exist")
+    known = {wnid: label for label, wnid in enumerate(wnids())}
+    files: list[Path] = []
+    labels: list[int] = []
+    for subfolder in sorted(f for f in folder.iterdir() if f.is_dir() and f.name[0] != "."):
+        if subfolder.name not in known:
+            raise unknown(f"wnid (a folder in {folder})", subfolder.name, known) from None
+        # Every file is an image, whatever its suffix: one that is not is named when it is read.
+        images = sorted(f for f in subfolder.iterdir() if not f.name.startswith("."))
+        files += images
+        labels += [known[subfolder.name]] * len(images)
+    if not files:
+        raise UserError(f"image folder {folder} has no <wnid>/<image> in it")
+    return Samples(
+        labels=labels,
+        read=lambda i: read_image(files[i], resize=resize, crop=crop, interpolation=interpolation),
+        fingerprint=fingerprint_of(files),
+    )

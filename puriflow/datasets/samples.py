@@ -1,0 +1,73 @@
+"""What every data set is: labelled images that are read one at a time, and subsets of them."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from puriflow.errors import UserError
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A data set.
+
+    Attributes:
+        labels: the class of every image.
+        read: of an index, RGB bytes (3, H, W), the same size for all.
+        fingerprint: changes when the data set does; part of what a store says made it.
+    """
+
+    labels: Sequence[int]
+    read: Callable[[int], np.ndarray]
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, index: int) -> np.ndarray:
+        """One image, float32 in [0, 1]."""
+        return self.read(index).astype(np.float32) / np.float32(255)
+
+
+def fingerprint_of(files: Iterable[Path]) -> str:
+    """A hash of names (with their folder's) and sizes: cheap, and new when a data set changes."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.parent.name}/{file.name} {file.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def chosen_indices(
+    samples: Samples, *, subset: int | None, seed: int | Sequence[int], shard: int, shards: int
+) -> np.ndarray:
+    """Data-set indices of one shard of a fixed random subset (all images without `subset`).
+
+    The draw is the one that this field uses: RandomState(seed).choice without replacement. With
+    several seeds it is the union of as many draws (DiffPure's data seeds), each image once.
+
+    Raises:
+        UserError: the subset is larger than the data set, there are more shards than images, or a
+            number is out of range.
+    """
+    if not 0 <= shard < shards:
+        raise UserError(
+            f"shard {shard}-of-{shards} does not exist: count from 0-of-{max(shards, 1)}"
+        )
+    seeds = [seed] if isinstance(seed, int) else seed
+    if not seeds or min(seeds) < 0 or (subset is not None and subset < 1):
+        raise UserError(f"subset {subset} with seed {seed}: both must be positive")
+    total = len(samples)
+    if subset is None:
+        indices = np.arange(total)
+    elif subset > total:
+        raise UserError(f"a subset of {subset} images was asked for, but the data set has {total}")
+    else:
+        drawn = [np.random.RandomState(s).choice(total, subset, replace=False) for s in seeds]
+        everything = np.concatenate(drawn)
+        indices = everything[np.sort(np.unique(everything, return_index=True)[1])]
+    if shards > len(indices):
+        raise UserError(f"{shards} shards were asked for, but there are {len(indices)} images")
+    return np.array_split(indices, shards)[shard].astype(np.int64)

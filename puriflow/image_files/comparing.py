@@ -1,0 +1,168 @@
+"""A sheet of images before and after purification, with what a classifier makes of them.
+
+Both are read from the files, so that the sheet shows, and the classifier sees, what was written.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import nn
+from torch.nn import functional as F
+
+from puriflow import registry
+from puriflow.datasets.names import class_names
+from puriflow.errors import UserError
+from puriflow.image_files.formats import open_images
+from puriflow.image_files.inputs import Input
+
+ROWS = 12
+GAIN = 8  # of the difference
+LONGEST = 4  # times the short side, of what the classifier is shown
+COLUMNS = ("before", "after", f"difference x {GAIN}")
+SIDE, LINE, GAP = 224, 22, 6  # pixels of an image, of a line of text, and between them
+# Classes of a classifier: short side to which its images are resized, and the crop of them.
+SIZES = {1000: (256, 224), 10: (32, 32)}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image (3, H, W) in [0, 1], and the same purified."""
+
+    name: str
+    before: np.ndarray
+    after: np.ndarray
+
+
+class Judge:
+    """A classifier that names what it sees.
+
+    1000 classes are taken for those of ImageNet-1k, 10 for those of CIFAR-10; the images are
+    brought to the size that goes with them, those of that size being left alone.
+
+    Args:
+        name: of the classifier.
+        spec: its entry of the configuration.
+        device: to compute on.
+    """
+
+    def __init__(self, name: str, spec: dict[str, Any], device: torch.device):
+        self.device = device
+        self.classifier = registry.build("classifiers", name, spec).to(device)
+        layers = [m for m in self.classifier.modules() if isinstance(m, nn.Linear)]
+        classes = layers[-1].out_features if layers else 0
+        if classes not in SIZES:
+            raise UserError(f"classifier {name} is neither of ImageNet's classes nor of CIFAR-10's")
+        self.resize, self.crop = SIZES[classes]
+        self.names = class_names(classes)
+
+    @torch.no_grad()
+    def __call__(self, image: np.ndarray) -> tuple[str, float]:
+        """The class of an image (3, H, W) in [0, 1], and the probability that is given to it."""
+        logits = self.classifier(self.sized(torch.from_numpy(image)[None].to(self.device)))
+        confidence, label = logits.softmax(1)[0].max(0)
+        return self.names[int(label)], float(confidence)
+
+    def sized(self, images: torch.Tensor) -> torch.Tensor:
+        """Resized on the short side (bicubic, antialiased) and cropped in the middle.
+
+        An image that is longer than four times its short side is first cut to that in the middle:
+        the ends are cropped anyway, and resized they could fill the memory.
+        """
+        height, width = images.shape[-2:]
+        if height == width == self.crop:
+            return images
+        short = min(height, width)
+        images = central(images, LONGEST * short)
+        height, width = images.shape[-2:]
+        size = (self.resize * height // short, self.resize * width // short)
+        images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+        return central(images, self.crop)
+
+
+def central(images: torch.Tensor, side: int) -> torch.Tensor:
+    """The middle of images (..., H, W), at most `side` pixels high and wide."""
+    top, left = (max(round((length - side) / 2), 0) for length in images.shape[-2:])
+    return images[..., top : top + side, left : left + side]
+
+
+def pairs(inputs: Sequence[Input], out: Path) -> Iterator[Pair]:
+    """Every image and what became of it, from the files."""
+    for what in inputs:
+        before, after = open_images(what.path).array, open_images(out / what.name).array
+        for i in range(what.layout.count):
+            name = str(what.name) + (f" [{i}]" if what.layout.count > 1 else "")
+            one, other = (what.layout.read(array, i, i + 1)[0] for array in (before, after))
+            yield Pair(name, one, other)
+
+
+def draw_sheet(inputs: Sequence[Input], out: Path, to: Path, judge: Judge | None) -> None:
+    """Draw the first images before, after, and their difference; say what the classifier says.
+
+    Args:
+        inputs: whose results are all there.
+        out: folder of the results.
+        to: the PNG.
+        judge: names the images, or None.
+    """
+    total = sum(what.layout.count for what in inputs)
+    shown = min(total, ROWS)
+    height = LINE + shown * (LINE + SIDE + (LINE if judge else 0) + GAP)
+    sheet = Image.new("RGB", (GAP + len(COLUMNS) * (SIDE + GAP), height), "white")
+    pen = ImageDraw.Draw(sheet)
+    for column, title in enumerate(COLUMNS):
+        write(pen, column, LINE / 2, title)
+    top = LINE
+    for _, pair in zip(range(shown), pairs(inputs, out), strict=False):
+        write(pen, 0, top + LINE / 2, pair.name, width=len(COLUMNS), colour="#555555")
+        top += LINE
+        difference = GAIN * np.abs(pair.after - pair.before)
+        for column, image in enumerate((pair.before, pair.after, difference)):
+            sheet.paste(framed(image), (GAP + column * (SIDE + GAP), top))
+        top += SIDE
+        if judge is not None:
+            found = [judge(image) for image in (pair.before, pair.after)]
+            texts = [f"{label}, {100 * confidence:.0f} %" for label, confidence in found]
+            for column, text in enumerate(texts):
+                write(pen, column, top + LINE / 2, text)
+            print(f"{pair.name}: {' -> '.join(texts)}")
+            top += LINE
+        top += GAP
+    if shown < total:
+        print(f"the sheet shows the first {shown} of {total} images")
+    sheet.save(to, format="PNG")
+
+
+def framed(image: np.ndarray) -> Image.Image:
+    """An image (3, H, W) on [0, 1] in the middle of a grey square; small ones grow by pixels."""
+    pixels = (image.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
+    picture = Image.fromarray(pixels)
+    scale = SIDE / max(picture.size)
+    size = tuple(max(round(side * scale), 1) for side in picture.size)
+    filter_ = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
+    square = Image.new("RGB", (SIDE, SIDE), "#dddddd")
+    square.paste(picture.resize(size, filter_), tuple((SIDE - side) // 2 for side in size))
+    return square
+
+
+def write(
+    pen: ImageDraw.ImageDraw,
+    column: int,
+    middle: float,
+    text: str,
+    *,
+    width: int = 1,
+    colour: str = "black",
+) -> None:
+    """Write a line at the left of a column, cut to the room of `width` columns."""
+    font = ImageFont.load_default(size=13)
+    room = width * (SIDE + GAP) - GAP
+    if font.getlength(text) > room:
+        while text and font.getlength(text + "...") > room:
+            text = text[:-1]
+        text += "..."
+    pen.text((GAP + column * (SIDE + GAP), middle), text, fill=colour, anchor="lm", font=font)

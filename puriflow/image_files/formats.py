@@ -1,0 +1,191 @@
+"""Reading and writing images of one's own: PNG, JPEG, npy, npz and Zarr.
+
+A file is opened as an array of images, and knows how to save its purified images as a file of the
+same kind. Nothing of a file is kept but what only it can tell, such as its alpha channel.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from PIL import Image, ImageOps
+
+from puriflow.errors import UserError, unknown
+from puriflow.image_files.layouts import Layout
+
+IMAGES = "images"  # the array that counts where a file has several
+ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
+GREY, COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The images of a file.
+
+    Attributes:
+        array: what numpy can slice; see `Layout` for its shapes.
+        save: writes purified images to a path, given the layout and blocks (n, ...) in order.
+        notes: what the reader should know about how the file is read and written.
+    """
+
+    array: Any
+    save: Callable[[Path, Layout, Iterable[np.ndarray]], None]
+    notes: tuple[str, ...] = ()
+
+
+def open_images(path: Path) -> Opened:
+    """Open a file or a Zarr store.
+
+    Raises:
+        UserError: it is of another kind, or cannot be read.
+    """
+    opener = zarr_store if is_zarr(path) else OPENERS.get(path.suffix.lower())
+    if opener is None:
+        kinds = ", ".join(OPENERS)
+        raise UserError(f"{path} is not an image: give {kinds}, a Zarr store or a folder of these")
+    with reading(path):
+        return opener(path)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever the libraries raise about a file becomes a UserError of one line.
+
+    That is nearly everything where a file is damaged: even zlib.error, MemoryError, AttributeError.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} cannot be read: {said}") from None
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is a Zarr array or group."""
+    return any((path / name).is_file() for name in ZARR_FILES)
+
+
+def picture(path: Path) -> Opened:
+    """A PNG or JPEG file of 8 bits: one image (H, W, 3), the right way up; saved as PNG."""
+    with path.open("rb") as file:
+        header = file.read(25)
+    with Image.open(path, formats=("PNG", "JPEG")) as opened:
+        deep = opened.format == "PNG" and header[24] > 8
+        if deep or opened.mode not in GREY + COLOUR:
+            raise UserError(f"{path} has more than 8 bits a channel; convert it to 8 first")
+        notes = []
+        if (frames := getattr(opened, "n_frames", 1)) > 1:
+            notes.append(f"the first of its {frames} frames")
+        if opened.getexif().get(0x0112, 1) != 1:
+            notes.append("turned as its EXIF data say")
+        image = ImageOps.exif_transpose(opened)
+    grey, alpha, mode = image.mode in GREY, None, image.mode
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+        notes.append("its alpha channel kept as it is")
+    if grey:
+        notes.append("grey: purified as RGB, written as grey")
+    elif mode == "CMYK":
+        notes.append("CMYK: written as RGB")
+    profile = None if mode == "CMYK" else image.info.get("icc_profile")
+
+    def save(to: Path, layout: Layout, blocks: Iterable[np.ndarray]) -> None:
+        (block,) = blocks
+        result = Image.fromarray(block[0]).convert("L" if grey else "RGB")
+        if alpha is not None:
+            result.putalpha(alpha)
+        result.save(to, format="PNG", icc_profile=profile)
+
+    return Opened(np.asarray(image.convert("RGB")), save, tuple(notes))
+
+
+def npy(path: Path) -> Opened:
+    """An .npy file, of which only what is read comes into memory."""
+
+    def save(to: Path, layout: Layout, blocks: Iterable[np.ndarray]) -> None:
+        file = np.lib.format.open_memmap(to, mode="w+", dtype=layout.dtype, shape=layout.shape)
+        fill(file, layout, blocks)
+        file.flush()
+
+    return Opened(np.load(path, mmap_mode="r", allow_pickle=False), save)
+
+
+def npz(path: Path) -> Opened:
+    """An .npz file with one array, or with one called `images`; others are kept as they are."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise UserError(f"{path} is no npz: {name} in it is no array")
+    name = chosen(path, arrays)
+
+    def save(to: Path, layout: Layout, blocks: Iterable[np.ndarray]) -> None:
+        with to.open("wb") as out:
+            np.savez(out, **{**arrays, name: layout.gathered(list(blocks))})
+
+    return Opened(arrays[name], save, kept(arrays, name))
+
+
+def zarr_store(path: Path) -> Opened:
+    """A Zarr array, or a group with one array or with one called `images`, such as a stage's."""
+    source = zarr.open(path, mode="r")
+    single = isinstance(source, zarr.Array)
+    arrays = {"": source} if single else dict(source.arrays())
+    name = chosen(path, arrays)
+    groups = "" if single else ", ".join(sorted(source.group_keys()))
+    left_out = (f"{groups} left out, being no array",) if groups else ()
+
+    def save(to: Path, layout: Layout, blocks: Iterable[np.ndarray]) -> None:
+        if not single:
+            # `puriflow` says what made the source: that is no longer so.
+            about = {key: value for key, value in source.attrs.items() if key != "puriflow"}
+            zarr.create_group(to, zarr_format=source.metadata.zarr_format, attributes=about)
+        for other, array in arrays.items():
+            place = {} if single else {"name": other}
+            copy = zarr.from_array(to, data=array, write_data=other != name, **place)
+            if other == name:
+                fill(copy, layout, blocks)
+
+    return Opened(arrays[name], save, kept(arrays, name) + left_out)
+
+
+def chosen(path: Path, arrays: dict[str, Any]) -> str:
+    """Which of a file's arrays holds its images."""
+    if len(arrays) == 1:
+        return next(iter(arrays))
+    if IMAGES not in arrays:
+        raise unknown(f"array of {path}", IMAGES, arrays)
+    return IMAGES
+
+
+def kept(arrays: dict[str, Any], name: str) -> tuple[str, ...]:
+    """The note about the arrays beside the images."""
+    others = ", ".join(sorted(set(arrays) - {name}))
+    return (f"{others} copied as they are",) if others else ()
+
+
+def fill(array: Any, layout: Layout, blocks: Iterable[np.ndarray]) -> None:
+    """Write blocks (n, ...) one after another."""
+    begin = 0
+    for block in blocks:
+        if layout.single:
+            array[...] = block[0]
+        else:
+            array[begin : begin + len(block)] = block
+        begin += len(block)
+
+
+OPENERS: dict[str, Callable[[Path], Opened]] = {
+    ".png": picture,
+    ".jpg": picture,
+    ".jpeg": picture,
+    ".npy": npy,
+    ".npz": npz,
+}

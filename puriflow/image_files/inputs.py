@@ -1,0 +1,104 @@
+"""Finding images of one's own, and checking all of them before anything is computed."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from puriflow.errors import UserError
+from puriflow.image_files.formats import OPENERS, is_zarr, open_images, reading
+from puriflow.image_files.layouts import Layout, layout_of
+
+JPEG = (".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file, or a Zarr store, of images that were all looked at.
+
+    Attributes:
+        path: where it is.
+        name: of what comes out, relative to its folder.
+        layout: of its array.
+        notes: what to know about how it is read and written.
+    """
+
+    path: Path
+    name: Path
+    layout: Layout
+    notes: tuple[str, ...]
+
+
+def find_inputs(paths: Sequence[Path], out: Path) -> list[Input]:
+    """All images of files, Zarr stores and folders, in the order given; folders by sorted name.
+
+    Args:
+        paths: of what is given.
+        out: folder of results, which is left out where a folder holds it.
+
+    Raises:
+        UserError: something is missing, unreadable or no image, or two results had the same name.
+    """
+    inputs: list[Input] = []
+    sources: dict[Path, Path] = {}
+    for path, name in _found(paths, out):
+        if name.suffix.lower() in JPEG and path.is_file():
+            name = name.with_suffix(".png")
+        if name in sources:
+            raise UserError(
+                f"{sources[name]} and {path} would both become {name}: give one of them alone, "
+                "and another folder for the other"
+            )
+        sources[name] = path
+        inputs.append(check(path, name))
+    return inputs
+
+
+def check(path: Path, name: Path) -> Input:
+    """Read a file from end to end.
+
+    Raises:
+        UserError: it cannot be read, or holds no images in [0, 1].
+    """
+    opened = open_images(path)
+    layout = layout_of(opened.array.shape, opened.array.dtype, str(path))
+    with reading(path):
+        layout.check(opened.array, str(path))
+    notes = opened.notes
+    if name.suffix != path.suffix:
+        notes = ("PNG, since JPEG would change the result", *notes)
+    return Input(path, name, layout, notes)
+
+
+def _found(paths: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
+    """What is given, and the name of each relative to the folder that was given."""
+    for path in paths:
+        if path.is_dir() and not is_zarr(path):
+            real, real_out = os.path.realpath(path), os.path.realpath(out)
+            if real == real_out:
+                raise UserError(f"folder {path} cannot be read from and written to: name another")
+            found = sorted(_below(path, frozenset((real, real_out))))
+            if not found:
+                raise UserError(f"folder {path} has no {', '.join(OPENERS)} or Zarr store in it")
+            yield from ((file, file.relative_to(path)) for file in found)
+        elif path.exists():
+            yield path, Path(path.absolute().name)
+        else:
+            raise UserError(f"input {path} does not exist")
+
+
+def _below(folder: Path, left_out: frozenset[str]) -> Iterator[Path]:
+    """The images in a folder and its subfolders, without hidden ones.
+
+    Links are followed, but not to the real folders `left_out`: the results, and those above.
+    """
+    with reading(folder):
+        entries = list(os.scandir(folder))
+    for entry in entries:
+        path, real = Path(entry.path), os.path.realpath(entry.path)
+        if entry.name.startswith(".") or real in left_out:
+            continue
+        if path.is_dir() and not is_zarr(path):
+            yield from _below(path, left_out | {real})
+        elif path.is_dir() or path.suffix.lower() in OPENERS:
+            yield path

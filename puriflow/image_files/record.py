@@ -1,0 +1,155 @@
+"""What a folder of purified images says about itself: what made each file, in `purified.jsonl`.
+
+By it a run that was killed goes on after its last finished file, files that are new are added, and
+no file is ever replaced but those that the same command made and nobody has changed.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from puriflow.errors import UserError
+from puriflow.provenance import file_hash
+from puriflow.store import sync_tree
+
+NAME = "purified.jsonl"
+
+
+class Record:
+    """The record of a folder, which only one process at a time may hold.
+
+    Args:
+        folder: of the results; made if it is not there.
+
+    Raises:
+        UserError: the folder cannot be one, another process holds it, or its record is none.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.file = (folder / NAME).open("a+")
+        except OSError as error:
+            raise UserError(f"folder {folder} cannot be written: {error.strerror}") from None
+        try:
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"folder {folder} is being written by another process") from None
+        # What made a file, by its name and its sha256.
+        self.entries: dict[tuple[str, str], dict[str, Any]] = {}
+        try:
+            self._load()
+        except (ValueError, TypeError, KeyError):
+            self.file.close()
+            raise UserError(
+                f"{folder / NAME} is no record of purified files: move it away"
+            ) from None
+
+    def _load(self) -> None:
+        self.file.seek(0)
+        text = self.file.read()
+        for line in text.splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                if line.startswith("{"):  # it was cut off by a kill
+                    continue
+                raise
+            self.entries[entry["file"], entry["sha256"]] = dict(entry["made_by"])
+        if not text.endswith("\n") and text:
+            self.file.write("\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def is_done(self, name: Path, made_by: dict[str, Any]) -> bool:
+        """Whether a file is there already, made by the same and unchanged.
+
+        Raises:
+            UserError: there is another file of that name.
+        """
+        if not os.path.lexists(self.folder / name):
+            return False
+        found = self._made_by(name)
+        if found == made_by:
+            return True
+        if found is None:
+            said = "was not made here, or has been changed"
+        else:
+            other = [key for key in found | made_by if found.get(key) != made_by.get(key)]
+            said = f"was made differently ({', '.join(other)})"
+        raise UserError(
+            f"{self.folder / name} exists and {said}: name another folder, or move it away"
+        )
+
+    def may_replace(self, name: Path) -> bool:
+        """Whether a file is not there, or was made here and nobody has changed it since."""
+        return not os.path.lexists(self.folder / name) or self._made_by(name) is not None
+
+    def make_room(self, name: Path) -> None:
+        """Make the folder of a file.
+
+        Raises:
+            UserError: it cannot be made.
+        """
+        parent = (self.folder / name).parent
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"folder {parent} cannot be made: {error.strerror}") from None
+
+    @contextmanager
+    def writing(self, name: Path, made_by: dict[str, Any]) -> Iterator[Path]:
+        """Yields a path to write to, which becomes the file when all went well.
+
+        Raises:
+            UserError: it cannot be written; the disk may be full.
+        """
+        final = self.folder / name
+        temporary = final.with_name(".purifying")  # short, whatever the length of the name
+        _remove(temporary)  # of a run that was killed
+        try:
+            yield temporary
+            sync_tree(temporary)
+            # Before the file appears: what is there must always be known.
+            entry = {"file": str(name), "sha256": tree_hash(temporary), "made_by": made_by}
+            self.file.write(json.dumps(entry) + "\n")
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            self.entries[entry["file"], entry["sha256"]] = made_by
+            os.rename(temporary, final)
+        except OSError as error:
+            raise UserError(f"{final} cannot be written: {error}") from None
+        finally:
+            _remove(temporary)
+
+    def _made_by(self, name: Path) -> dict[str, Any] | None:
+        """What made a file that is there; None if that is not known."""
+        return self.entries.get((str(name), tree_hash(self.folder / name)))
+
+
+def tree_hash(path: Path) -> str:
+    """sha256 of a file, or of all names and files of a folder."""
+    if path.is_file():
+        return file_hash(path)
+    digest = hashlib.sha256()
+    for file in sorted(f for f in path.rglob("*") if f.is_file()):
+        digest.update(f"{file.relative_to(path)} {file_hash(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

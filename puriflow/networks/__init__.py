@@ -1,0 +1,1 @@
+"""Diffusion networks, one file a kind: `build` returns a `Denoiser`."""

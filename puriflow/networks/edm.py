@@ -1,0 +1,243 @@
+"""EDM (Karras et al. 2022): the SongUNet network and its preconditionings.
+
+ScoreOpt purifies CIFAR-10 with EDM's unconditional DDPM++ network, which is a denoiser D(x; sigma)
+of VE states on [-1, 1]. Keys are those of the official pickle, which `puriflow zoo convert` turns
+into safetensors. `EDMPrecond` and `VPPrecond` scale the same network in two ways.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from puriflow.diffusion.denoisers import SigmaDenoiser, like
+from puriflow.diffusion.vp import time_of_sigma
+from puriflow.errors import unknown
+from puriflow.networks.ddpmpp import norm, position
+from puriflow.zoo.weights import load_network
+
+SKIP_SCALE = math.sqrt(0.5)
+
+
+class ResampledConv(nn.Conv2d):
+    """A convolution behind a halving (mean) or doubling (nearest) of the resolution."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, resample: str):
+        super().__init__(inputs, outputs, kernel, padding=kernel // 2)
+        self.resample = resample
+        if resample != "none":  # the official key; what it says is done by the two functions below
+            self.register_buffer("resample_filter", torch.full((1, 1, 2, 2), 0.25))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C', H', W')."""
+        if self.resample == "down":
+            x = F.avg_pool2d(x, 2)
+        elif self.resample == "up":
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+        return super().forward(x)
+
+
+class Block(nn.Module):
+    """Residual block with the noise level added in the middle, and maybe self-attention."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        embedding: int,
+        *,
+        resample: str = "none",
+        attention: bool = False,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.inputs = inputs
+        self.dropout = dropout
+        self.norm0 = norm(inputs)
+        self.conv0 = ResampledConv(inputs, outputs, 3, resample)
+        self.affine = nn.Linear(embedding, outputs)
+        self.norm1 = norm(outputs)
+        self.conv1 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.skip = None
+        if inputs != outputs or resample != "none":
+            self.skip = ResampledConv(inputs, outputs, 1, resample)
+        self.attention = attention
+        if attention:
+            self.norm2 = norm(outputs)
+            self.qkv = nn.Conv2d(outputs, 3 * outputs, 1)
+            self.proj = nn.Conv2d(outputs, outputs, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """(N, C, H, W) and (N, E) to (N, C', H', W')."""
+        h = self.conv0(F.silu(self.norm0(x)))
+        h = F.silu(self.norm1(h + self.affine(embedding)[:, :, None, None]))
+        h = self.conv1(F.dropout(h, self.dropout, self.training))
+        h = (h + (x if self.skip is None else self.skip(x))) * SKIP_SCALE
+        return (h + self._attended(h)) * SKIP_SCALE if self.attention else h
+
+    def _attended(self, h: Tensor) -> Tensor:
+        # The official qkv channels are interleaved: (channel, one of q k v).
+        qkv = self.qkv(self.norm2(h)).flatten(2).unflatten(1, (-1, 3))
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(mixed.transpose(1, 2).reshape(h.shape))
+
+
+class SongUNet(nn.Module):
+    """The network F(x, noise label), in its DDPM++ form.
+
+    Args:
+        image_size: of the images; names the levels in the state dict.
+        channels: unit of the widths.
+        channel_mult: width of each level.
+        num_blocks: of each level on the way down (one more on the way up).
+        attn_resolutions: sides of the feature maps that get attention.
+        augment_dim: length of the augmentation labels that the official network was trained with;
+            without labels (always, here) they count as zero.
+        dropout: in training.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int = 32,
+        channels: int = 128,
+        channel_mult: Sequence[int] = (2, 2, 2),
+        num_blocks: int = 4,
+        attn_resolutions: Sequence[int] = (16,),
+        augment_dim: int = 9,
+        dropout: float = 0.13,
+    ):
+        super().__init__()
+        self.channels = channels
+        width = 4 * channels
+        self.map_augment = nn.Linear(augment_dim, channels, bias=False) if augment_dim else None
+        self.map_layer0 = nn.Linear(channels, width)
+        self.map_layer1 = nn.Linear(width, width)
+
+        def block(inputs: int, outputs: int, resample: str = "none", attention: bool = False):
+            return Block(
+                inputs, outputs, width, resample=resample, attention=attention, dropout=dropout
+            )
+
+        self.enc = nn.ModuleDict()
+        now, skips = channels, [channels]
+        for level, mult in enumerate(channel_mult):
+            side = image_size >> level
+            if level == 0:
+                self.enc[f"{side}x{side}_conv"] = nn.Conv2d(3, channels, 3, padding=1)
+            else:
+                self.enc[f"{side}x{side}_down"] = block(now, now, "down")
+                skips.append(now)
+            for i in range(num_blocks):
+                attended = side in attn_resolutions
+                made = block(now, channels * mult, attention=attended)
+                self.enc[f"{side}x{side}_block{i}"] = made
+                now = channels * mult
+                skips.append(now)
+        self.dec = nn.ModuleDict()
+        for level, mult in reversed(list(enumerate(channel_mult))):
+            side = image_size >> level
+            if level == len(channel_mult) - 1:
+                self.dec[f"{side}x{side}_in0"] = block(now, now, attention=True)
+                self.dec[f"{side}x{side}_in1"] = block(now, now)
+            else:
+                self.dec[f"{side}x{side}_up"] = block(now, now, "up")
+            for i in range(num_blocks + 1):
+                attended = i == num_blocks and side in attn_resolutions
+                made = block(now + skips.pop(), channels * mult, attention=attended)
+                self.dec[f"{side}x{side}_block{i}"] = made
+                now = channels * mult
+        self.dec[f"{image_size}x{image_size}_aux_norm"] = norm(now)
+        self.dec[f"{image_size}x{image_size}_aux_conv"] = nn.Conv2d(now, 3, 3, padding=1)
+
+    def forward(self, x: Tensor, labels: Tensor, augment: Tensor | None = None) -> Tensor:
+        """(N, 3, H, W), noise labels (N,) and maybe augmentation labels to (N, 3, H, W)."""
+        embedding = position(labels, self.channels)
+        if augment is not None and self.map_augment is not None:
+            embedding = embedding + self.map_augment(augment)
+        embedding = F.silu(self.map_layer1(F.silu(self.map_layer0(embedding))))
+        skips = []
+        for module in self.enc.values():
+            x = module(x, embedding) if isinstance(module, Block) else module(x)
+            skips.append(x)
+        *blocks, last_norm, last_conv = self.dec.values()
+        for module in blocks:
+            if module.inputs != x.shape[1]:
+                x = torch.cat([x, skips.pop()], dim=1)
+            x = module(x, embedding)
+        return last_conv(F.silu(last_norm(x)))
+
+
+class Precond(nn.Module, ABC):
+    """A denoiser D(x; sigma) = skip x + out F(scale x, label) around a network F."""
+
+    def __init__(self, model: SongUNet):
+        super().__init__()
+        self.model = model
+
+    @abstractmethod
+    def scalings(self, sigma: Tensor) -> tuple[Tensor | float, Tensor, Tensor, Tensor]:
+        """Skip, out, scale and label at sigma (Karras et al. 2022, Table 1)."""
+
+    def forward(self, x: Tensor, sigma: Tensor, augment: Tensor | None = None) -> Tensor:
+        """The clean image behind x = x0 + sigma noise, (N, 3, H, W); sigma scalar or (N,)."""
+        skip, out, scale, label = self.scalings(like(x, sigma))
+        return (
+            skip * x + out * self.model(scale * x, label.flatten().expand(len(x)), augment).float()
+        )
+
+
+class EDMPrecond(Precond):
+    """EDM's own scaling; `sigma_data` is the standard deviation of images on [-1, 1]."""
+
+    sigma_data = 0.5
+
+    def scalings(self, sigma: Tensor) -> tuple[Tensor | float, Tensor, Tensor, Tensor]:
+        """See `Precond.scalings`."""
+        total = sigma**2 + self.sigma_data**2
+        out = sigma * self.sigma_data / total.sqrt()
+        return self.sigma_data**2 / total, out, 1 / total.sqrt(), sigma.log() / 4
+
+
+class VPPrecond(Precond):
+    """The scaling of the VP-SDE, whose network is told 999 t."""
+
+    def scalings(self, sigma: Tensor) -> tuple[Tensor | float, Tensor, Tensor, Tensor]:
+        """See `Precond.scalings`."""
+        return 1.0, -sigma, 1 / (sigma**2 + 1).sqrt(), 999 * time_of_sigma(sigma)
+
+
+PRECONDITIONINGS = {"edm": EDMPrecond, "vp": VPPrecond}
+
+
+def build(
+    *,
+    weights: str | None,
+    preconditioning: Literal["edm", "vp"] = "edm",
+    image_size: int = 32,
+    channels: int = 128,
+    channel_mult: Sequence[int] = (2, 2, 2),
+    num_blocks: int = 4,
+    attn_resolutions: Sequence[int] = (16,),
+    augment_dim: int = 9,
+    dropout: float = 0.13,
+) -> SigmaDenoiser:
+    """EDM's denoiser; the default numbers are those of `edm-cifar10-32x32-uncond-vp`."""
+    if preconditioning not in PRECONDITIONINGS:
+        raise unknown("preconditioning", preconditioning, PRECONDITIONINGS)
+    model = SongUNet(
+        image_size=image_size,
+        channels=channels,
+        channel_mult=channel_mult,
+        num_blocks=num_blocks,
+        attn_resolutions=attn_resolutions,
+        augment_dim=augment_dim,
+        dropout=dropout,
+    )
+    network = PRECONDITIONINGS[preconditioning](model)
+    return SigmaDenoiser(load_network(network, weights))

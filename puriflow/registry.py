@@ -1,0 +1,273 @@
+"""The registry of parts: families, their kinds, and the parts that a track names.
+
+A *kind* is the name of a module that defines `build`, in the package of its family: `kind: esrgan`
+under `restorers` is `puriflow/restorers/esrgan.py`, and the options of the entry are the keyword
+arguments of its `build`. So a new part is one file and one entry. Kinds and options are read from
+the source as text: looking a part up imports no torch, only building it does.
+"""
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from puriflow.errors import UserError, unknown
+from puriflow.renames import KINDS_RENAMED, OPTIONS_RENAMED
+
+BEHIND_RESULTS = False
+NONE = "none"  # in place of a part's name: the stage is left out
+NETWORK = "network"  # the option that is a part itself: a purifier's diffusion network
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of parts.
+
+    Attributes:
+        section: of the configuration; also the package of the kinds, `puriflow.<section>`.
+        roles: what chains, results and commands call a member.
+    """
+
+    section: str
+    roles: tuple[str, ...]
+
+    @property
+    def package(self) -> str:
+        """Where its kinds are."""
+        return f"puriflow.{self.section}"
+
+
+FAMILIES = (
+    Family("datasets", ("dataset",)),
+    Family("attacks", ("attack",)),
+    Family("restorers", ("restorer",)),
+    Family("networks", (NETWORK, "denoiser")),
+    Family("purifiers", ("purifier",)),
+    Family("classifiers", ("classifier",)),
+    Family("features", ("features",)),
+)
+
+
+def family_of(role: str) -> Family:
+    """The family of a role.
+
+    Raises:
+        UserError: there is none.
+    """
+    for family in FAMILIES:
+        if role in family.roles:
+            return family
+    raise unknown("role", role, [role for family in FAMILIES for role in family.roles])
+
+
+def family_named(section: str) -> Family:
+    """The family of a section of the configuration.
+
+    Raises:
+        UserError: there is none.
+    """
+    for family in FAMILIES:
+        if section == family.section:
+            return family
+    raise unknown("family", section, [family.section for family in FAMILIES])
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind: its module, and by each option whether it must be given."""
+
+    name: str
+    module: str
+    options: Mapping[str, bool]
+
+
+@cache
+def kinds(section: str) -> dict[str, Kind]:
+    """The kinds of a family by name, as timm's `list_models` lists models."""
+    found = {}
+    for file in sorted((Path(__file__).parent / section).glob("*.py")):
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.FunctionDef) and node.name == "build":
+                pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+                options = {argument.arg: default is None for argument, default in pairs}
+                name = file.stem.replace("_", "-")
+                found[name] = Kind(name, f"puriflow.{section}.{file.stem}", options)
+    return found
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights that a part loads.
+
+    Attributes:
+        name: what the configuration says, a path or `zoo:NAME`.
+        file: where it is, or will be once it is fetched.
+        published: what tells these weights from others before they are here (of the zoo's).
+    """
+
+    name: str
+    file: Path
+    published: str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """What serves a role: a kind with its options, checked but not built.
+
+    Attributes:
+        role: see `FAMILIES`.
+        name: in the configuration.
+        kind: name of the module that builds it.
+        options: of its `build`, as the configuration says them, without `network` and `weights`.
+        network: the diffusion network that it asks, where it has one.
+        weights: the file that it loads, where it names one.
+    """
+
+    role: str
+    name: str
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    network: "Part | None" = None
+    weights: Weights | None = None
+
+    @property
+    def module(self) -> str:
+        """Name of the module that builds it."""
+        return kinds(family_of(self.role).section)[self.kind].module
+
+    def parts(self) -> Iterator["Part"]:
+        """It, and the network in it."""
+        yield self
+        if self.network is not None:
+            yield from self.network.parts()
+
+    def modules(self) -> list[str]:
+        """Names of the modules that build it."""
+        return [part.module for part in self.parts()]
+
+    def files(self) -> list[Weights]:
+        """The files of weights that it loads."""
+        return [part.weights for part in self.parts() if part.weights is not None]
+
+    def entry(self) -> dict[str, Any]:
+        """Kind and options as plain data: what the configuration says, networks put in place."""
+        inner: dict[str, Any] = {} if self.network is None else {NETWORK: self.network.entry()}
+        weights = {} if self.weights is None else {"weights": self.weights.name}
+        return {"kind": self.kind, **self.options, **weights, **inner}
+
+    def complete(self) -> dict[str, Any]:
+        """`entry` with the defaults of all options that it leaves out, for the record."""
+        signature = inspect.signature(importlib.import_module(self.module).build)
+        defaults = {
+            name: option.default
+            for name, option in signature.parameters.items()
+            if option.default is not option.empty
+        }
+        inner = {} if self.network is None else {NETWORK: self.network.complete()}
+        return {**defaults, **self.entry(), **inner}
+
+    def build(self) -> Any:
+        """The part itself.
+
+        Raises:
+            UserError: an option has a value that its kind does not take, or weights are not here.
+        """
+        section = family_of(self.role).section
+        where = f"config {section}.{self.name}"
+        given: dict[str, Any] = dict(self.options)
+        if self.weights is not None:
+            if self.weights.published is not None and not self.weights.file.is_file():
+                entry = self.weights.name.partition(":")[2]
+                raise UserError(
+                    f"the weights {entry} are not here; get them by: puriflow zoo fetch {entry}"
+                )
+            given["weights"] = str(self.weights.file)
+        elif "weights" in kinds(section)[self.kind].options:
+            given.setdefault("weights", None)
+        function = importlib.import_module(self.module).build
+        given = _validated(function, given, where)
+        if self.network is not None:
+            given[NETWORK] = self.network.build()
+        try:
+            return function(**given)
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from error
+
+
+Parts = Mapping[str, Part]  # by role; a role that is `none` is not in it
+
+
+def part_of(role: str, name: str, entry: Mapping[str, Any]) -> Part:
+    """The part of an entry that says everything itself: kind, options, and a network as an entry.
+
+    Raises:
+        UserError: as `check`.
+    """
+    check(role, name, entry)
+    options = {key: v for key, v in entry.items() if key not in ("kind", "weights", NETWORK)}
+    network, weights = entry.get(NETWORK), entry.get("weights")
+    return Part(
+        role,
+        name,
+        entry["kind"],
+        options,
+        network=None if network is None else part_of(NETWORK, name, network),
+        weights=None if weights is None else Weights(str(weights), Path(weights)),
+    )
+
+
+def check(role: str, name: str, entry: Mapping[str, Any]) -> None:
+    """Check the kind and the option names of an entry.
+
+    Raises:
+        UserError: an unknown kind or option, or an option that is missing.
+    """
+    section = family_of(role).section
+    where = f"config {section}.{name}"
+    known = kinds(section)
+    if "kind" not in entry:
+        raise UserError(f"{where}: no kind given; known are {', '.join(known)}")
+    kind = entry["kind"]
+    if kind in KINDS_RENAMED.get(section, {}):
+        raise UserError(f"{where}: kind {kind!r} is now {KINDS_RENAMED[section][kind]!r}")
+    if kind not in known:
+        raise unknown(f"kind of {section} (in {where})", kind, known)
+    options = known[kind].options
+    for given in entry:
+        if given != "kind" and given not in options:
+            if new := OPTIONS_RENAMED.get(section, {}).get(kind, {}).get(given):
+                raise UserError(f"{where}: option {given!r} of {kind} is now {new!r}")
+            raise unknown(f"option of {kind} (in {where})", given, options)
+    missing = [option for option, needed in options.items() if needed and option not in entry]
+    if missing:
+        raise UserError(f"{where}: {kind} needs {', '.join(missing)}")
+
+
+def _validated(function: Any, given: dict[str, Any], where: str) -> dict[str, Any]:
+    """Options checked by the types that `build` declares, so that its own errors are its own."""
+    found = {}
+    signature = inspect.signature(function, eval_str=True)
+    for name, value in given.items():
+        declared = signature.parameters[name].annotation
+        try:
+            found[name] = _adapter(declared).validate_python(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            if first["type"] == "literal_error" and get_args(declared):
+                allowed = map(str, get_args(declared))
+                raise unknown(f"{name} (in {where})", str(value), allowed) from None
+            raise UserError(f"{where}: {name} is {value!r}: {first['msg']}") from None
+    return found
+
+
+def _adapter(declared: Any) -> TypeAdapter:
+    try:
+        return TypeAdapter(declared, config=ConfigDict(arbitrary_types_allowed=True))
+    except Exception:  # a model's own configuration counts
+        return TypeAdapter(declared)
