@@ -9,4 +9,16 @@ KINDS_RENAMED: dict[str, dict[str, str]] = {}
 OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {}
 
 # Commands.
-COMMANDS_RENAMED: dict[str, str] = {}
+COMMANDS_RENAMED: dict[str, str] = {
+    **{name: f"stage {name}" for name in ("images", "attack", "restore", "classify")},
+    **{name: f"stage {name}" for name in ("evaluate", "certify")},
+    "table": "result config/tables/NAME.yaml",
+    "plot": "result config/tables/NAME.yaml",
+    "sheet": "result config/tables/NAME.yaml",
+    "timing": "result config/timings/NAME.yaml",
+    "figure": "result config/figures/NAME.yaml",
+    "sweep": "result config/sweeps/NAME.yaml",
+    "radii": "result config/certified/NAME.yaml",
+    "claims": "result config/claims.yaml --about NAME",
+    "summary": "result config/claims.yaml",
+}

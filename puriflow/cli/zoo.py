@@ -1,102 +1,112 @@
 """`puriflow zoo`: the official checkpoints."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile
+from puriflow.config import load_config
 from puriflow.errors import UserError
-from puriflow.zoo.catalogue import cached, entries, entry, find, ready_file
+from puriflow.registry import family_named
+from puriflow.zoo.catalogue import Zoo
+
+BEHIND_RESULTS = False
 
 app = typer.Typer(help="The official checkpoints: list, fetch, verify, path, convert.")
-Name = Annotated[str, typer.Argument(help="entry of the zoo")]
+Name = Annotated[str, typer.Argument(help="name of an entry")]
 
 
 @app.callback()
-def places(
-    config: Annotated[
-        Path, typer.Option(help="track whose `zoo` section says where files are")
-    ] = Path("config/config.yaml"),
-) -> None:
-    """The official checkpoints."""
-    if config.is_file():  # outside a checkout there is none, and none is needed
-        from puriflow.config import load_config
-
-        load_config(config)  # which puts its places into use
+def places(context: typer.Context, config: ConfigFile = DEFAULT_CONFIG) -> None:
+    """The official checkpoints, in the places that the track's `zoo` section names."""
+    # outside a checkout there is no configuration, and none is needed
+    context.obj = load_config(config).zoo if config.is_file() else Zoo()
 
 
 @app.command("list")
-def list_entries() -> None:
+def list_entries(context: typer.Context) -> None:
     """Show all entries: kind, size, licence, and whether they are here."""
     from rich.console import Console
     from rich.table import Table
 
+    places: Zoo = context.obj
     table = Table("name", "kind", "file", "size", "licence", "here", box=None)
-    for name, what in entries().items():
+    for name, what in places.known().items():
         size = "?" if what.size is None else f"{what.size / 1e6:,.0f} MB"
-        if find(name, what.ready):
+        if places.find(name, what.ready):
             here = "yes"
-        elif find(name, what.file):
+        elif places.find(name, what.file):
             here = "to convert"
         else:
             here = "no" if what.url else "no, by hand"
-        kind = f"{what.family.removesuffix('s')} {what.part['kind']}"
+        kind = f"{family_named(what.family).roles[0]} {what.part['kind']}"
         table.add_row(name, kind, what.file, size, what.licence, here)
     Console(width=None if Console().is_terminal else 200).print(table)
 
 
 @app.command("fetch")
 def fetch_entries(
-    names: Annotated[list[str], typer.Argument(help="entries of the zoo")],
+    context: typer.Context,
+    names: Annotated[list[str], typer.Argument(help="names of entries")],
 ) -> None:
     """Download, check and convert entries; what is here is left as it is."""
     from puriflow.zoo.fetching import fetch
 
-    _for_all(names, lambda name: str(fetch(name)))
+    _for_all(names, lambda name: str(fetch(context.obj, name)))
 
 
 @app.command("verify")
 def verify_entries(
-    names: Annotated[list[str] | None, typer.Argument(help="default: all that are here")] = None,
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="names of entries; default: all that are here")
+    ] = None,
 ) -> None:
     """Check files against their published sizes and hashes, and those of the first download."""
     from puriflow.zoo.fetching import verify
 
-    here = [name for name, what in entries().items() if find(name, what.file)]
+    places: Zoo = context.obj
+    here = [name for name, what in places.known().items() if places.find(name, what.file)]
     if not names and not here:
         typer.echo("no entry is here")
-    _for_all(names or here, verify)
+    _for_all(names or here, lambda name: verify(places, name))
 
 
 @app.command("path")
-def path_of_entry(name: Name) -> None:
+def path_of_entry(context: typer.Context, name: Name) -> None:
     """Print the file that is loaded for an entry, or where it would be."""
-    typer.echo(ready_file(name))
+    typer.echo(context.obj.ready_file(name))
 
 
 @app.command("convert")
 def convert_file(
+    context: typer.Context,
     name: Name,
-    file: Annotated[Path | None, typer.Argument(help="default: the entry's own file")] = None,
-    out: Annotated[Path | None, typer.Option(help="default: in the cache")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="official file; default: the entry's own")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="file to write; default: in the cache")] = None,
 ) -> None:
     """Convert an official pickle or checkpoint to safetensors, without running its code."""
-    what = entry(name)
+    places: Zoo = context.obj
+    what = places.entry(name)
     if what.convert is None:
         raise UserError(f"{name} needs no conversion: {what.file} is loaded as it is")
-    source = file or find(name, what.file)
+    source = file or places.find(name, what.file)
     if source is None:
         raise UserError(f"{name} is not here; get it by: puriflow zoo fetch {name}")
     from puriflow.zoo.convert import convert
     from puriflow.zoo.download import locked
 
-    target = out or cached(name, what.ready)
+    target = out or places.cached(name, what.ready)
     with locked(target):
         convert(what.convert, source, target, what.family, what.part)
     typer.echo(target)
 
 
-def _for_all(names, act) -> None:
+def _for_all(names: list[str], act: Callable[[str], str]) -> None:
     """Act on every entry; one that fails does not stop the others, but the command fails."""
     failed = []
     for name in names:

@@ -62,16 +62,22 @@ def check_config(raw: object, *, where: str = "config") -> Config:
     return config
 
 
-def extended(raw: object) -> object:
+def extended(raw: object, by: tuple[str, ...] = ()) -> object:
     """A track with what it leaves out taken from the track that it extends, entry by entry.
 
     `extends: FILE` names that track; the path starts at the working folder, like all paths in one.
+
+    Raises:
+        UserError: that file cannot be read, is no track, or extends itself.
     """
     if not isinstance(raw, Mapping) or "extends" not in raw:
         return raw
-    base = extended(read_yaml(raw["extends"], "config (extends)"))
+    file = str(raw["extends"])
+    if file in by:
+        raise UserError(f"config {file} extends itself, by way of {', '.join(by[1:]) or file}")
+    base = extended(read_yaml(file, "config"), (*by, file))
     if not isinstance(base, Mapping):
-        raise UserError(f"config {raw['extends']} is no track, so that none can extend it")
+        raise UserError(f"config {file} is no track, so that none can extend it")
     return merged(base, {key: value for key, value in raw.items() if key != "extends"})
 
 

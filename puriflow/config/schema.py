@@ -9,8 +9,12 @@ from puriflow.config.track import Config
 
 
 def schema() -> str:
-    """The schema as text."""
-    return json.dumps(Config.model_json_schema(), indent=1) + "\n"
+    """The schema as text; a track that extends another may leave everything out."""
+    found = Config.model_json_schema()
+    base = {"type": "string", "description": "file of a track that this one extends"}
+    found["properties"] = {"extends": base, **found["properties"]}
+    del found["required"]
+    return json.dumps(found, indent=1) + "\n"
 
 
 if __name__ == "__main__":

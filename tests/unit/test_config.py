@@ -1,12 +1,16 @@
 import copy
+import os
 import subprocess
 import sys
 
 import pytest
 import yaml
 
-from puriflow.config import check_config, load_config, schema
+from puriflow.config import check_config, load_config, write_config
+from puriflow.config.schema import schema
 from puriflow.errors import UserError
+from puriflow.registry import kinds
+from puriflow.renames import KINDS_RENAMED, OPTIONS_RENAMED
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +32,10 @@ def changed(raw, path, value):
 def test_the_default_track_is_sound(repository):
     config = load_config(repository / "config" / "config.yaml")
     assert config.track == "mini"
-    network = config.spec("purifiers", "vpsde-t90")["network"]
-    assert network["kind"] == "adm"
+    part = config.part("purifier", "vpsde-t90")
+    assert (part.kind, part.network.kind) == ("vpsde", "adm")
+    assert part.modules() == ["puriflow.purifiers.vpsde", "puriflow.networks.adm"]
+    assert [weights.name for weights in part.files()] == ["resources/adm.safetensors"]
 
 
 @pytest.mark.parametrize(
@@ -68,30 +74,104 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
 
 def test_an_unavailable_role_is_not_built(repository):
     config = load_config(repository / "config" / "config.yaml")
-    assert "DeiT-S" in config.role("classifiers", "deit-s").unavailable
+    assert "DeiT-S" in config.entry("classifier", "deit-s").unavailable
     with pytest.raises(UserError, match=r"deit-s is unavailable on track mini: no offline"):
-        config.spec("classifiers", "deit-s")
+        config.part("classifier", "deit-s")
     raw = yaml.safe_load((repository / "config" / "config.yaml").read_text())
     without = check_config(changed(raw, "networks.adm", {"unavailable": "not trained"}))
-    assert without.why_unavailable("purifiers", "vpsde-t90") == "not trained"
+    assert without.why_unavailable("purifier", "vpsde-t90") == "not trained"
 
 
 def test_the_schema_for_editors_is_that_of_the_models(repository):
     written = (repository / "workflow" / "schemas" / "config.schema.json").read_text()
-    assert written == schema(), "python -m puriflow.config > workflow/schemas/config.schema.json"
+    assert written == schema(), "python -m puriflow.config.schema > workflow/schemas/config.schema.json"
 
 
 def test_checking_a_configuration_imports_no_torch(repository):
     code = (
         "import sys; from puriflow.config import load_config; load_config('config/config.yaml');"
-        "import puriflow.results.table, puriflow.provenance, puriflow.cli;"
+        "import puriflow.results, puriflow.provenance, puriflow.cli;"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=repository, check=True)
 
 
 def test_the_command_line_ends_with_one_line_and_status_2(repository, tmp_path):
-    command = ["puriflow", "restore", "nowhere", "--out", str(tmp_path), "--restorer", "esrgan"]
+    command = ["puriflow", "stage", "restore", "nowhere", "--out", str(tmp_path), "--restorer", "esrgan"]
     ended = subprocess.run(command, cwd=repository, capture_output=True, text=True)
     assert ended.returncode == 2
     assert ended.stderr.strip() == "puriflow: error: store nowhere does not exist"
+
+
+def test_a_track_extends_another_entry_by_entry(raw, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mini.yaml").write_text(yaml.safe_dump(raw))
+    own = {
+        "extends": "mini.yaml",
+        "track": "mine",
+        "seed": 3,
+        "restorers": {"edsr-x2": {"kind": "bicubic"}, "new": {"kind": "tvm"}},
+    }
+    config = check_config(own)
+    assert (config.track, config.seed) == ("mine", 3)
+    assert config.part("restorer", "edsr-x2").entry() == {"kind": "bicubic"}
+    assert config.part("restorer", "new").kind == "tvm"
+    assert config.part("restorer", "wavelet").kind == "wavelet"
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(own))
+    deeper = check_config({"extends": "mine.yaml", "seed": 4})
+    assert (deeper.track, deeper.seed) == ("mine", 4)
+    with pytest.raises(UserError, match=r"nowhere\.yaml: No such file"):
+        check_config({"extends": "nowhere.yaml"})
+
+
+def test_tracks_that_extend_each_other_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text("extends: b.yaml")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml")
+    with pytest.raises(UserError, match=r"b\.yaml extends itself, by way of a\.yaml"):
+        load_config("a.yaml")
+
+
+def test_a_track_is_written_once_by_its_content(raw, tmp_path):
+    file = write_config(raw, tmp_path / "tracks")
+    assert file.name.startswith("mini-")
+    assert load_config(file) == check_config(raw)
+    before = file.stat().st_mtime_ns
+    assert write_config(copy.deepcopy(raw), tmp_path / "tracks") == file
+    assert file.stat().st_mtime_ns == before
+    other = write_config(changed(raw, "seed", 1), tmp_path / "tracks")
+    assert other != file
+    assert load_config(other).seed == 1
+    assert len(list((tmp_path / "tracks").iterdir())) == 2  # and no temporary file
+
+
+def test_loading_a_track_changes_nothing_of_the_process(raw, monkeypatch):
+    for variable in ("PURIFLOW_CACHE", "PURIFLOW_WEIGHTS", "PURIFLOW_ZOO"):
+        monkeypatch.delenv(variable, raising=False)
+    before = dict(os.environ)
+    first = check_config(raw | {"zoo": {"cache": "first"}})
+    second = check_config(raw | {"zoo": {"cache": "second"}})
+    assert dict(os.environ) == before
+    assert [c.zoo.cache_folder.name for c in (first, second)] == ["first", "second"]
+    monkeypatch.setenv("PURIFLOW_CACHE", "mine")
+    assert second.zoo.cache_folder.name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("command", "new"),
+    [("restore", "stage restore"), ("table", "result config/tables/NAME.yaml")],
+)
+def test_a_command_of_before_is_answered_by_its_new_name(command, new):
+    ended = subprocess.run(["puriflow", command, "x"], capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr.strip() == f"puriflow: error: `puriflow {command}` is now `puriflow {new}`"
+
+
+def test_every_new_name_is_known():
+    for section, by_kind in OPTIONS_RENAMED.items():
+        for kind, renamed in by_kind.items():
+            options = kinds(section)[kind].options
+            assert set(renamed.values()) <= set(options), (section, kind)
+            assert not set(renamed) & set(options), (section, kind)
+    for section, renamed in KINDS_RENAMED.items():
+        assert set(renamed.values()) <= set(kinds(section))

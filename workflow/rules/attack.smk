@@ -20,14 +20,12 @@ rule attack_images:
         mem_mb=8000,
         runtime=720,
     params:
-        spec=specification("attack"),
-        victim=specification("victim"),
+        entries=entries_of("attack", "victim"),
         seed=TRACK.seed,
         version=version_of("attack", "attack", "victim"),
     message:
         "Attack {wildcards.victim} with {wildcards.attack} on {wildcards.dataset} ({wildcards.shard})"
     shell:
-        "puriflow attack {input.manifest} --out {output.store}"
-        " --attack {wildcards.attack} --spec {params.spec:q}"
-        " --victim {wildcards.victim} --victim-spec {params.victim:q}"
-        " --seed {params.seed} --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+        "puriflow stage attack {input.manifest} --out {output.store} --config {TRACK_FILE}"
+        " --attack {wildcards.attack} --victim {wildcards.victim}"
+        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

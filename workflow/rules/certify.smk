@@ -1,11 +1,11 @@
 # Certificates of smoothed classifiers on clean images, beside the chain of stages.
-include: "certified.smk"
+SMOOTHED = ("restorer", "denoiser", "purifier", "classifier")
 
 
 rule certify_images:
     input:
         manifest="results/images/{dataset}/{shard}/manifest.json",
-        weights=weights_of_smoothed,
+        weights=weights_of(*SMOOTHED),
     output:
         store=directory(
             "results/certify/{dataset}/{restorer}/{denoiser}/{purifier}/{classifier}/{sigma}/{shard}"
@@ -18,9 +18,6 @@ rule certify_images:
         "logs/certify/{dataset}/{restorer}/{denoiser}/{purifier}/{classifier}/{sigma}/{shard}.log",
     benchmark:
         "results/benchmarks/certify/{dataset}/{restorer}/{denoiser}/{purifier}/{classifier}/{sigma}/{shard}.jsonl"
-    wildcard_constraints:
-        denoiser=r"[a-z0-9-]+",
-        sigma=r"[0-9.]+",
     conda:
         "../envs/puriflow.yaml"
     threads: 1
@@ -29,44 +26,15 @@ rule certify_images:
         mem_mb=16000,
         runtime=1440,
     params:
-        spec=smoothing_of,
+        entries=entries_of(*SMOOTHED),
+        draws=TRACK.certification.model_dump(),
         seed=TRACK.seed,
-        version=version_of_smoothed,
+        version=version_of("certify", *SMOOTHED),
     message:
         "Certify {wildcards.classifier} after {wildcards.restorer}, {wildcards.denoiser} and"
         " {wildcards.purifier} on {wildcards.dataset}, sigma {wildcards.sigma} ({wildcards.shard})"
     shell:
-        "puriflow certify {input.manifest} --out {output.store} --sigma {wildcards.sigma}"
+        "puriflow stage certify {input.manifest} --out {output.store} --config {TRACK_FILE}"
         " --restorer {wildcards.restorer} --denoiser {wildcards.denoiser}"
         " --purifier {wildcards.purifier} --classifier {wildcards.classifier}"
-        " --spec {params.spec:q} --seed {params.seed} --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
-
-
-rule draw_radii:
-    input:
-        file=curves_file,
-        stores=stores_of_curves,
-    output:
-        csv="results/certified/{curves}.csv",
-        picture=report(
-            "results/certified/{curves}.png",
-            caption="../report/certified.rst",
-            category="certified",
-            labels={"result": "{curves}", "form": "picture"},
-        ),
-    log:
-        "logs/certified/{curves}.log",
-    benchmark:
-        "results/benchmarks/certified/{curves}.jsonl"
-    wildcard_constraints:
-        curves=r"[a-z0-9-]+",
-    conda:
-        "../envs/puriflow.yaml"
-    params:
-        roles=roles_of_curves,
-        version=code_hash("puriflow.results.certified"),
-    message:
-        "Draw certified accuracy against radius for {wildcards.curves}"
-    shell:
-        "puriflow radii {input.file} --out {output.csv} --picture {output.picture}"
-        " --roles {params.roles:q} > {log} 2>&1"
+        " --sigma {wildcards.sigma} --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

@@ -1,89 +1,106 @@
 # Helpers of the rules. No torch is imported here: parts are looked up as text.
-import json
+import re
 import sys
+from functools import wraps
 from pathlib import Path
 
 from puriflow.chain import STAGES, Chain, victim_roles
-from puriflow.config import TRAINABLE, check_config
-from puriflow.errors import UserError, unknown
-from puriflow.registry import module_of, modules_of, modules_of_defence
-from puriflow.provenance import code_hash, weights_identities, weights_in
-from puriflow.results.table import load_table, needed, served
-from puriflow.zoo.catalogue import (
-    PREFIX,
-    by_hand,
-    cache_folder,
-    entry,
-    find,
-    ready_file,
-)
+from puriflow.config import NONE, check_config, write_config
+from puriflow.config.track import TRAINABLE
+from puriflow.errors import UserError
+from puriflow.provenance import code_hash, weights_identities
+from puriflow.registry import family_named
+from puriflow.results import find, load_result, names, paper_results
+from puriflow.results.claims import load_claims
 
-try:
-    TRACK = check_config(config)
-except UserError as problem:
-    sys.exit(f"puriflow: error: {problem}")
-
-TABLES = Path("config/tables")
-TIMINGS = Path("config/timings")
-FAMILIES = {
-    "dataset": "datasets",
-    "attack": "attacks",
-    "restorer": "restorers",
-    "denoiser": "networks",
-    "purifier": "purifiers",
-    "classifier": "classifiers",
-}
+CONFIG = Path("config")
+CLAIMS = str(CONFIG / "claims.yaml")
 
 
-def orderly(function):
+def exit_on_error(function):
     """Turn a UserError into one line and an exit, instead of Snakemake's traceback."""
 
-    def checked(wildcards):
+    @wraps(function)
+    def checked(*arguments):
         try:
-            return function(wildcards)
-        except UserError as problem:
-            sys.exit(f"puriflow: error: {problem}")
+            return function(*arguments)
+        except UserError as error:
+            sys.exit(f"puriflow: error: {error}")
 
     return checked
 
 
-def part_of(wildcard, wildcards):
-    """The specification of what a wildcard names; of a victim, that of each of its parts."""
-    name = getattr(wildcards, wildcard)
-    if wildcard == "victim":
-        return TRACK.defence(victim_roles(name))
-    return TRACK.spec(FAMILIES[wildcard], name)
+@exit_on_error
+def track_and_file():
+    """The track, and the one file by which all commands of this run get it.
+
+    The file is named by its content and is neither an input nor a param: what a rule depends on are
+    its own entries, in its params. Jobs on a cluster read the Snakefile again and find it there.
+    """
+    return check_config(config), write_config(config, Path(".snakemake/puriflow"))
 
 
-def modules_behind(wildcard, spec):
-    """The modules that build what a wildcard names."""
-    if wildcard == "victim":
-        return modules_of_defence(spec)
-    return modules_of(FAMILIES[wildcard], spec)
+TRACK, TRACK_FILE = track_and_file()
+RESULTS = exit_on_error(names)(CONFIG)  # names of results by folder of config/
 
 
-def specification(wildcard):
-    """The part that a wildcard names, as JSON: the rule reruns when its entry changes."""
-    return orderly(lambda wildcards: json.dumps(part_of(wildcard, wildcards)))
+# Parts of a chain
 
 
-def specifications(*wildcards_used):
-    """The parts that several wildcards name, as JSON."""
-    return orderly(
-        lambda wildcards: json.dumps({w: part_of(w, wildcards) for w in wildcards_used})
+def parts_of(wildcards, *roles):
+    """The parts that wildcards name, by role; of a victim, its own."""
+    named = {role: getattr(wildcards, role) for role in roles}
+    if (victim := named.pop("victim", None)) is not None:
+        own = TRACK.parts(victim_roles(victim)).items()
+        return TRACK.parts(named) | {f"victim's {role}": part for role, part in own}
+    return TRACK.parts(named)
+
+
+def entries_of(*roles):
+    """The entries of the parts that wildcards name: a rule reruns when one of them changes."""
+    return exit_on_error(
+        lambda wildcards: {
+            role: part.entry() for role, part in parts_of(wildcards, *roles).items()
+        }
     )
 
 
-def version_of(stage, *wildcards_used):
+def version_of(stage, *roles):
     """A hash of the code and the weights behind a stage: the rule reruns when these change."""
+    return exit_on_error(
+        lambda wildcards: version(
+            [f"puriflow.stages.{stage}"], parts_of(wildcards, *roles).values()
+        )
+    )
 
-    def version(wildcards):
-        specs = {w: part_of(w, wildcards) for w in wildcards_used}
-        modules = [m for w, spec in specs.items() for m in modules_behind(w, spec)]
-        code = code_hash(f"puriflow.stages.{stage}", *modules)
-        return " ".join([code, *sorted(weights_identities(specs).values())])
 
-    return orderly(version)
+def version(modules, parts):
+    """A hash of modules, and of the code and the weights of parts."""
+    parts = list(parts)
+    own = [module for part in parts for module in part.modules()]
+    identities = weights_identities(parts).values()
+    return " ".join([code_hash(*modules, *own), *sorted(identities)])
+
+
+def weights_of(*roles):
+    """The zoo's files that the parts of wildcards load, which a rule fetches into the cache."""
+    return exit_on_error(
+        lambda wildcards: zoo_files(parts_of(wildcards, *roles).values())
+    )
+
+
+def zoo_files(parts):
+    """The zoo's files that parts load.
+
+    They do not count as changed by their time: the version holds their published hash.
+    """
+    files = [w for part in parts for w in part.files() if w.published is not None]
+    for weights in files:
+        name = weights.name.partition(":")[2]
+        what = TRACK.zoo.entry(name)
+        if not (what.url or weights.file.is_file() or TRACK.zoo.find(name, what.file)):
+            raise TRACK.zoo.by_hand(name)
+    return [ancient(file) for file in dict.fromkeys(str(w.file) for w in files)]
 
 
 def source_of(stage):
@@ -91,110 +108,140 @@ def source_of(stage):
 
     def manifest(wildcards):
         roles = {role: getattr(wildcards, role) for role in STAGES[stage]}
-        chain = Chain(**{**roles, "draws": int(roles.get("draws", 1))})
+        chain = Chain(**{**roles, "n_draws": int(roles.get("n_draws", 1))})
         return f"results/{chain.folder(chain.before(stage), wildcards.shard)}/manifest.json"
 
-    return orderly(manifest)
+    return exit_on_error(manifest)
 
 
-def weights_of(*wildcards_used):
-    """The zoo's files that a stage loads: those in the cache are fetched by a rule.
-
-    They do not count as changed by their time: the version holds their published hash.
-    """
-
-    return orderly(
-        lambda wildcards: zoo_files({w: part_of(w, wildcards) for w in wildcards_used})
-    )
+@exit_on_error
+def gpus_of_restorer(wildcards):
+    """One GPU for a restorer that has a network, none for a classical denoiser."""
+    return int(bool(TRACK.part("restorer", wildcards.restorer).files()))
 
 
-def zoo_files(specs):
-    """The zoo's files that specifications name."""
-    names = [w.removeprefix(PREFIX) for w in weights_in(specs) if PREFIX in w]
-    for name in names:
-        what = entry(name)
-        if not (what.url or find(name, what.ready) or find(name, what.file)):
-            raise by_hand(name)
-    return [ancient(str(ready_file(name))) for name in dict.fromkeys(names)]
-
-
-def gpus_of(wildcard):
-    """One GPU for a part that has a network, none for a classical denoiser."""
-
-    def gpus(wildcards):
-        return int(
-            "weights" in TRACK.spec(FAMILIES[wildcard], getattr(wildcards, wildcard))
-        )
-
-    return orderly(gpus)
-
-
-@orderly
+@exit_on_error
 def subset_of(wildcards):
-    """The options that choose a data set's images."""
-    dataset = TRACK.role("datasets", wildcards.dataset)
-    size = "" if dataset.subset is None else f"--subset {dataset.subset}"
-    seeds = dataset.subset_seed
-    seeds = [seeds] if isinstance(seeds, int) else seeds
-    return " ".join([size, *(f"--subset-seed {seed}" for seed in seeds)])
+    """What chooses a data set's images."""
+    dataset = TRACK.dataset(wildcards.dataset)
+    return [dataset.subset, dataset.subset_seeds]
 
 
-def table_file(wildcards):
-    """The file that says what is in a table."""
-    return str(TABLES / f"{wildcards.table}.yaml")
+# Results
 
 
-def table_names():
-    """All tables of config/tables."""
-    return sorted(file.stem for file in TABLES.glob("*.yaml"))
+def named(*folders):
+    """A pattern of the names of results of some folders of config/."""
+    listed = [re.escape(name) for folder in folders for name in RESULTS[folder]]
+    return "|".join(listed) or "none"
 
 
-def timing_names():
-    """All timings of config/timings."""
-    return sorted(file.stem for file in TIMINGS.glob("*.yaml"))
+def result_of(wildcards):
+    """The result that a wildcard names."""
+    return load_result(file_of_result(wildcards))
 
 
-def paper_tables():
-    """The tables of accuracies that are the paper's own."""
-    return [name for name in table_names() if name.startswith("table")]
+@exit_on_error
+def file_of_result(wildcards):
+    """The file that says what a result is."""
+    return str(find(wildcards.result, CONFIG))
 
 
-@orderly
-def stores_of_table(wildcards):
-    """The manifests of all stores that a table reads."""
-    if wildcards.table not in table_names():
-        raise unknown("table", wildcards.table, table_names())
-    table = load_table(table_file(wildcards))
-    folders = needed(table, served(table, TRACK))
-    return [f"results/{folder}/manifest.json" for folder in folders]
+@exit_on_error
+def stores_of_result(wildcards):
+    """The manifests of all stores that a result reads."""
+    return [
+        f"results/{folder}/manifest.json"
+        for folder in result_of(wildcards).stores(TRACK)
+    ]
 
 
-@orderly
-def roles_of_table(wildcards):
-    """What a table says of the roles that it names, as JSON."""
-    return json.dumps(served(load_table(table_file(wildcards)), TRACK), sort_keys=True)
+@exit_on_error
+def weights_of_result(wildcards):
+    """The zoo's files that a result loads."""
+    return zoo_files(result_of(wildcards).parts(TRACK))
 
 
-@orderly
+@exit_on_error
+def track_of_result(wildcards):
+    """All of the track that a result depends on: the rule reruns when it changes."""
+    return result_of(wildcards).trigger(TRACK)
+
+
+@exit_on_error
+def version_of_result(wildcards):
+    """A hash of the code and the weights behind a result."""
+    result = result_of(wildcards)
+    return version(result.modules(), result.parts(TRACK))
+
+
+def category_of_result(wildcards):
+    """Where the report shows a result: with the paper's, or with our own evaluation."""
+    name = wildcards.result
+    if name in RESULTS["figures"]:
+        return "figures"
+    return "tables" if name in paper_results(CONFIG) else "our own tables"
+
+
+@exit_on_error
+def claims_file(wildcards):
+    """The claims, of which each is about something that is there."""
+    load_claims(CLAIMS, judged_results())
+    return CLAIMS
+
+
+def judged_results():
+    """The results that claims are about, and that have a page."""
+    return [
+        name for folder in ("tables", "timings", "figures") for name in RESULTS[folder]
+    ]
+
+
+def outputs(*folders, forms=None):
+    """The files of all results of some folders of config/."""
+    return [
+        f"results/{path}"
+        for folder in folders
+        for name in RESULTS[folder]
+        for form, path in load_result(find(name, CONFIG)).outputs(name).items()
+        if forms is None or form in forms
+    ]
+
+
+@exit_on_error
+def everything():
+    """All that is built."""
+    pages = [f"results/pages/{name}.html" for name in judged_results()]
+    return [*outputs(*RESULTS), *pages, "results/summary.md"]
+
+
+# Training
+
+
+@exit_on_error
 def recipe_of(wildcards):
-    """A training recipe as JSON."""
-    return json.dumps(TRACK.training.recipe(wildcards.family, wildcards.name))
+    """A training recipe."""
+    return TRACK.training.recipe(wildcards.family, wildcards.name)
 
 
-@orderly
 def trained_part(wildcards):
-    """The part to be trained, as JSON."""
-    return json.dumps(TRACK.spec(wildcards.family, wildcards.name))
+    """The part to be trained."""
+    return TRACK.part(family_named(wildcards.family).roles[0], wildcards.name)
 
 
-@orderly
+@exit_on_error
+def trained_entry(wildcards):
+    """Its entry."""
+    return trained_part(wildcards).entry()
+
+
+@exit_on_error
 def trainer_version(wildcards):
     """A hash of the code that trains a part, and of the part's own."""
-    own = module_of(wildcards.family, TRACK.spec(wildcards.family, wildcards.name))
-    return code_hash("puriflow.training.runs", own)
+    return code_hash("puriflow.training.runs", trained_part(wildcards).module)
 
 
-@orderly
+@exit_on_error
 def training_images(wildcards):
     """The folder of images that a recipe names."""
     recipe = TRACK.training.recipe(wildcards.family, wildcards.name)
@@ -208,7 +255,7 @@ def training_images(wildcards):
     return TRACK.training.images[name]
 
 
-@orderly
+@exit_on_error
 def training_start(wildcards):
     """The weights that training starts from, of another recipe, if any."""
     start = TRACK.training.recipe(wildcards.family, wildcards.name).get("start")

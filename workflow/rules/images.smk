@@ -14,11 +14,11 @@ rule store_images:
         mem_mb=4000,
         runtime=60,
     params:
-        spec=specification("dataset"),
+        entries=entries_of("dataset"),
         subset=subset_of,
         version=version_of("images", "dataset"),
     message:
         "Decode the images of {wildcards.dataset} ({wildcards.shard})"
     shell:
-        "puriflow images {wildcards.dataset} --out {output.store} --shard {wildcards.shard}"
-        " --spec {params.spec:q} {params.subset} > {log} 2>&1"
+        "puriflow stage images {wildcards.dataset} --out {output.store} --config {TRACK_FILE}"
+        " --shard {wildcards.shard} > {log} 2>&1"

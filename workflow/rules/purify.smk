@@ -22,13 +22,13 @@ rule purify_images:
         mem_mb=16000,
         runtime=1440,
     params:
-        spec=specification("purifier"),
+        entries=entries_of("purifier"),
         seed=TRACK.seed,
         version=version_of("purify", "purifier"),
     message:
         "Purify {wildcards.dataset} under {wildcards.attack} by {wildcards.restorer}"
         " and {wildcards.purifier} ({wildcards.shard})"
     shell:
-        "puriflow purify {input.manifest} --out {output.store}"
-        " --purifier {wildcards.purifier} --spec {params.spec:q}"
-        " --seed {params.seed} --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+        "puriflow stage purify {input.manifest} --out {output.store} --config {TRACK_FILE}"
+        " --purifier {wildcards.purifier}"
+        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

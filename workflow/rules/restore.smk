@@ -18,15 +18,15 @@ rule restore_images:
         "../envs/puriflow.yaml"
     threads: 1
     resources:
-        gpu=gpus_of("restorer"),
+        gpu=gpus_of_restorer,
         mem_mb=8000,
         runtime=120,
     params:
-        spec=specification("restorer"),
+        entries=entries_of("restorer"),
         version=version_of("restore", "restorer"),
     message:
         "Restore {wildcards.dataset} under {wildcards.attack} by {wildcards.restorer} ({wildcards.shard})"
     shell:
-        "puriflow restore {input.manifest} --out {output.store}"
-        " --restorer {wildcards.restorer} --spec {params.spec:q}"
+        "puriflow stage restore {input.manifest} --out {output.store} --config {TRACK_FILE}"
+        " --restorer {wildcards.restorer}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

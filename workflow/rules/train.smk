@@ -21,7 +21,7 @@ rule train_part:
         mem_mb=8000,
         runtime=1440,
     params:
-        spec=trained_part,
+        entry=trained_entry,
         recipe=recipe_of,
         held_out=TRACK.training.held_out,
         version=trainer_version,
@@ -29,8 +29,7 @@ rule train_part:
         "Train {wildcards.family} {wildcards.name}"
     shell:
         "puriflow train {wildcards.family} {wildcards.name} --images {input.images:q}"
-        " --out results/training/{wildcards.family}"
-        " --spec {params.spec:q} --recipe {params.recipe:q} --held-out {params.held_out}"
+        " --out results/training/{wildcards.family} --config {TRACK_FILE}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
 
 

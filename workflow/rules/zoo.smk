@@ -1,7 +1,7 @@
 # The cache may be anywhere; a stage lists the zoo's files that it needs among its inputs.
 rule fetch_weights:
     output:
-        f"{cache_folder()}/{{entry}}/{{file}}",
+        f"{TRACK.zoo.cache_folder}/{{entry}}/{{file}}",
     log:
         "logs/zoo/{entry}-{file}.log",
     benchmark:
@@ -16,4 +16,4 @@ rule fetch_weights:
     message:
         "Fetch {wildcards.entry} into the cache"
     shell:
-        "puriflow zoo fetch {wildcards.entry} > {log} 2>&1"
+        "puriflow zoo --config {TRACK_FILE} fetch {wildcards.entry} > {log} 2>&1"

@@ -1,8 +1,33 @@
-"""What a store is, in a few lines of text."""
+"""`puriflow inspect`: what a store is, verified, in a few lines of text and maybe a picture."""
 
 import json
+from pathlib import Path
+from typing import Annotated
 
-from puriflow.store import Stage
+import typer
+
+from puriflow.cli.options import Source
+from puriflow.errors import UserError
+from puriflow.store import Stage, open_stage
+
+BEHIND_RESULTS = False
+
+
+def inspect(
+    path: Source,
+    sheet: Annotated[Path | None, typer.Option(help="PNG to draw its images in")] = None,
+    count: Annotated[int, typer.Option(help="number of images drawn", min=1)] = 40,
+) -> None:
+    """Say what a store is, verify every file of it, and maybe draw its images."""
+    stage = open_stage(path)
+    typer.echo(describe(stage))
+    if sheet is not None:
+        from puriflow.plots.sheets import grid
+
+        if "images" not in stage.manifest["arrays"]:
+            raise UserError(f"store {path} has no images to draw, only {stage.manifest['store']}")
+        grid(stage.read("images", 0, count), sheet)
+        typer.echo(f"sheet    {sheet}")
 
 
 def describe(stage: Stage) -> str:

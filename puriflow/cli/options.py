@@ -1,0 +1,37 @@
+"""What several commands share: arguments, options, and how they get a track and a device."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import torch
+
+BEHIND_RESULTS = False
+DEFAULT_CONFIG = Path("config/config.yaml")
+
+Source = Annotated[Path, typer.Argument(help="finished stage: its folder or its manifest.json")]
+Out = Annotated[Path, typer.Option(help="folder of the new store")]
+ConfigFile = Annotated[Path, typer.Option("--config", help="file of the track that has the names")]
+Results = Annotated[Path, typer.Option(help="folder of all stores and results")]
+Seed = Annotated[int | None, typer.Option(help="seed of all random draws; default: the track's")]
+Threads = Annotated[int | None, typer.Option(help="number of CPU threads; default: torch's choice")]
+Gpus = Annotated[int, typer.Option(help="number of GPUs to lease, where there are any")]
+Batch = Annotated[
+    int | None, typer.Option(help="number of images between two saves; default: by device")
+]
+
+
+@contextmanager
+def leased(gpus: int, threads: int | None) -> Iterator["torch.device"]:
+    """The device to compute on, leased before torch is imported."""
+    from puriflow.lease import lease
+
+    with lease(gpus):
+        from puriflow.compute import device
+
+        with device(gpu=gpus > 0, threads=threads) as found:
+            yield found

@@ -1,0 +1,43 @@
+"""`puriflow purify`: restoring and purifying image files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile, Gpus, Seed, Threads, leased
+from puriflow.registry import NONE
+
+BEHIND_RESULTS = False
+
+
+def purify(
+    inputs: Annotated[
+        list[Path], typer.Argument(help="PNG, JPEG, npy, npz, Zarr, or folders of these")
+    ],
+    out: Annotated[Path, typer.Option(help="folder of the purified images")],
+    purifier: Annotated[str, typer.Option(help="name of the purifier")] = NONE,
+    restorer: Annotated[str, typer.Option(help="name of the restorer that goes before")] = NONE,
+    compare: Annotated[bool, typer.Option("--compare", help="also draw compare.png")] = False,
+    classifier: Annotated[
+        str, typer.Option(help="name of the classifier whose predictions compare.png shows")
+    ] = NONE,
+    seed: Seed = None,
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Purify your own images; they keep their names, formats and sizes (JPEG becomes PNG)."""
+    from puriflow.config import load_config
+    from puriflow.image_files.running import Names, purify_files
+
+    track = load_config(config)
+    purify_files(
+        inputs,
+        out,
+        track,
+        Names(restorer, purifier, classifier),
+        compare=compare,
+        seed=track.seed if seed is None else seed,
+        device=leased(gpus, threads),
+    )

@@ -1,0 +1,199 @@
+"""`puriflow stage`: one stage of a chain each, as the rules of the workflow call them."""
+
+from typing import Annotated
+
+import typer
+
+from puriflow.cli.options import (
+    DEFAULT_CONFIG,
+    Batch,
+    ConfigFile,
+    Gpus,
+    Out,
+    Seed,
+    Source,
+    Threads,
+    leased,
+)
+from puriflow.config import load_config
+from puriflow.errors import UserError
+from puriflow.registry import NONE
+
+BEHIND_RESULTS = False
+app = typer.Typer(help="Stages of a chain, for rules and experts.", no_args_is_help=True)
+
+
+@app.command()
+def images(
+    dataset: Annotated[str, typer.Argument(help="name of the data set")],
+    out: Out,
+    subset: Annotated[
+        int | None, typer.Option(help="number of images drawn at random; default: the entry's")
+    ] = None,
+    subset_seed: Annotated[
+        list[int] | None,
+        typer.Option(help="seed of that draw, again for several draws; default: the entry's"),
+    ] = None,
+    shard: Annotated[str, typer.Option(help="which shard of how many")] = "0-of-1",
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Store the images of a data set."""
+    from puriflow.stages.images import write_images
+
+    try:
+        index, count = (int(number) for number in shard.split("-of-"))
+    except ValueError:
+        raise UserError(f"shard {shard!r} is not of the form 0-of-1") from None
+    track = load_config(config)
+    entry = track.dataset(dataset)
+    write_images(
+        out,
+        track.part("dataset", dataset),
+        subset=entry.subset if subset is None else subset,
+        subset_seeds=subset_seed or entry.subset_seeds,
+        shard=index,
+        shards=count,
+    )
+
+
+@app.command()
+def attack(
+    source: Source,
+    out: Out,
+    attack: Annotated[str, typer.Option(help="name of the attack")],
+    victim: Annotated[str, typer.Option(help="classifier, or restorer.purifier.classifier")],
+    seed: Seed = None,
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    batch: Batch = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Make adversarial images of a victim: a bare classifier, or a whole defence."""
+    from puriflow.chain import victim_roles
+    from puriflow.store import open_stage
+
+    stage, track = open_stage(source), load_config(config)
+    part, parts = track.part("attack", attack), track.parts(victim_roles(victim))
+    seed = track.seed if seed is None else seed
+    with leased(gpus, threads) as device:
+        from puriflow.stages.attack import write_attack
+
+        write_attack(stage, out, part, parts, seed=seed, device=device, batch=batch)
+
+
+@app.command()
+def restore(
+    source: Source,
+    out: Out,
+    restorer: Annotated[str, typer.Option(help="name of the restorer")],
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    batch: Batch = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Restore images: super-resolution and back, or a classical denoiser."""
+    from puriflow.store import open_stage
+
+    stage, part = open_stage(source), load_config(config).part("restorer", restorer)
+    with leased(gpus, threads) as device:
+        from puriflow.stages.restore import write_restored
+
+        write_restored(stage, out, part, device=device, batch=batch)
+
+
+@app.command()
+def purify(
+    source: Source,
+    out: Out,
+    purifier: Annotated[str, typer.Option(help="name of the purifier")],
+    seed: Seed = None,
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    batch: Batch = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Purify the images of a finished stage."""
+    from puriflow.store import open_stage
+
+    stage, track = open_stage(source), load_config(config)
+    part = track.part("purifier", purifier)
+    seed = track.seed if seed is None else seed
+    with leased(gpus, threads) as device:
+        from puriflow.stages.purify import write_purified
+
+        write_purified(stage, out, part, seed=seed, device=device, batch=batch)
+
+
+@app.command()
+def classify(
+    source: Source,
+    out: Out,
+    classifier: Annotated[str, typer.Option(help="name of the classifier")],
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    batch: Batch = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Store a classifier's logits of images."""
+    from puriflow.store import open_stage
+
+    stage, part = open_stage(source), load_config(config).part("classifier", classifier)
+    with leased(gpus, threads) as device:
+        from puriflow.stages.classify import write_logits
+
+        write_logits(stage, out, part, device=device, batch=batch)
+
+
+@app.command()
+def evaluate(
+    source: Source,
+    out: Out,
+    purifier: Annotated[str, typer.Option(help="name of the purifier")],
+    classifier: Annotated[str, typer.Option(help="name of the classifier")],
+    n_draws: Annotated[int, typer.Option(help="number of purifications of each image", min=1)],
+    seed: Seed = None,
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    batch: Batch = None,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Purify and classify several times: the logits of every draw."""
+    from puriflow.store import open_stage
+
+    stage, track = open_stage(source), load_config(config)
+    parts = track.part("purifier", purifier), track.part("classifier", classifier)
+    seed = track.seed if seed is None else seed
+    with leased(gpus, threads) as device:
+        from puriflow.stages.evaluate import write_evaluated
+
+        write_evaluated(stage, out, *parts, n_draws=n_draws, seed=seed, device=device, batch=batch)
+
+
+@app.command()
+def certify(
+    source: Source,
+    out: Out,
+    classifier: Annotated[str, typer.Option(help="name of the classifier")],
+    sigma: Annotated[float, typer.Option(help="standard deviation of the noise, on [0, 1]")],
+    restorer: Annotated[str, typer.Option(help="name of the restorer")] = NONE,
+    denoiser: Annotated[str, typer.Option(help="name of the network that denoises")] = NONE,
+    purifier: Annotated[str, typer.Option(help="name of a purifier, in a denoiser's place")] = NONE,
+    seed: Seed = None,
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    batch: Batch = 1,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Certify images by randomised smoothing: classes and L2 radii."""
+    from puriflow.store import open_stage
+
+    stage, track = open_stage(source), load_config(config)
+    roles = {"restorer": restorer, "denoiser": denoiser, "purifier": purifier}
+    parts = track.parts({**roles, "classifier": classifier})
+    seed = track.seed if seed is None else seed
+    with leased(gpus, threads) as device:
+        from puriflow.smoothing import Smoothing
+        from puriflow.stages.certify import write_certified
+
+        smoothing = Smoothing.of(track.certification, parts, sigma)
+        write_certified(stage, out, smoothing, seed=seed, device=device, batch=batch)

@@ -1,0 +1,40 @@
+"""`puriflow train`: training a network of the track."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile, Gpus, Threads, leased
+from puriflow.errors import unknown
+
+BEHIND_RESULTS = False
+
+
+def train(
+    family: Annotated[str, typer.Argument(help="restorers, networks or classifiers")],
+    name: Annotated[str, typer.Argument(help="name in the configuration")],
+    images: Annotated[Path, typer.Option(help="folder of images to train on")],
+    out: Annotated[Path, typer.Option(help="folder for the weights, the card and the log")],
+    held_out: Annotated[
+        int | None, typer.Option(help="number of images kept for measuring; default: the track's")
+    ] = None,
+    threads: Threads = None,
+    gpus: Gpus = 1,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Train a network by its recipe in the track; what was begun is resumed."""
+    from puriflow.config import load_config
+    from puriflow.config.track import TRAINABLE
+    from puriflow.registry import family_named
+
+    if family not in TRAINABLE:
+        raise unknown("family to train", family, TRAINABLE)
+    track = load_config(config)
+    part = track.part(family_named(family).roles[0], name)
+    recipe = track.training.recipe(family, name)
+    kept = track.training.held_out if held_out is None else held_out
+    with leased(gpus, threads) as device:
+        from puriflow.training.runs import train_part
+
+        train_part(part, recipe, images=images, held_out=kept, out=out, device=device)

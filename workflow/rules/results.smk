@@ -1,0 +1,299 @@
+# One rule a kind of result: a file of config/ says what it is, the stores of stages what it reads.
+rule build_table:
+    input:
+        file=file_of_result,
+        stores=stores_of_result,
+        weights=weights_of_result,
+    output:
+        csv=report(
+            "results/{result}.csv",
+            caption="../report/table.rst",
+            category=category_of_result,
+            labels={"result": "{result}", "form": "CSV"},
+        ),
+        measures="results/measures/{result}.csv",
+        png=report(
+            "results/{result}.png",
+            caption="../report/picture.rst",
+            category=category_of_result,
+            labels={"result": "{result}", "form": "picture"},
+        ),
+        sheet=report(
+            "results/sheets/{result}.png",
+            caption="../report/images.rst",
+            category=category_of_result,
+            labels={"result": "{result}", "form": "images"},
+        ),
+    log:
+        "logs/tables/{result}.log",
+    benchmark:
+        "results/benchmarks/tables/{result}.jsonl"
+    wildcard_constraints:
+        result=rf"(?!({named('figures', 'timings')})\.)[a-z0-9-]+",
+    conda:
+        "../envs/puriflow.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=4000,
+        runtime=60,
+    params:
+        track=track_of_result,
+        version=version_of_result,
+    message:
+        "Build {wildcards.result}"
+    shell:
+        "puriflow result {input.file} --config {TRACK_FILE}"
+        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+
+
+rule build_figure:
+    input:
+        file=file_of_result,
+        stores=stores_of_result,
+        weights=weights_of_result,
+    output:
+        csv=report(
+            "results/{result}.csv",
+            caption="../report/figure.rst",
+            category="figures",
+            labels={"result": "{result}", "form": "CSV"},
+        ),
+        png=report(
+            "results/{result}.png",
+            caption="../report/figure.rst",
+            category="figures",
+            labels={"result": "{result}", "form": "picture"},
+        ),
+        svg="results/{result}.svg",
+        measures="results/measures/{result}.csv",
+    log:
+        "logs/figures/{result}.log",
+    benchmark:
+        "results/benchmarks/figures/{result}.jsonl"
+    wildcard_constraints:
+        result=named("figures"),
+    conda:
+        "../envs/puriflow.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=240,
+    params:
+        track=track_of_result,
+        version=version_of_result,
+    message:
+        "Draw {wildcards.result}"
+    shell:
+        "puriflow result {input.file} --config {TRACK_FILE}"
+        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+
+
+rule measure_times:
+    input:
+        file=file_of_result,
+        stores=stores_of_result,
+        weights=weights_of_result,
+    output:
+        csv=report(
+            "results/{result}.csv",
+            caption="../report/timing.rst",
+            category="tables",
+            labels={"result": "{result}", "form": "CSV"},
+        ),
+        measures="results/measures/{result}.csv",
+    log:
+        "logs/timings/{result}.log",
+    benchmark:
+        "results/benchmarks/timings/{result}.jsonl"
+    wildcard_constraints:
+        result=named("timings"),
+    conda:
+        "../envs/puriflow.yaml"
+    # of the whole machine, so that nothing else is timed with it
+    threads: workflow.resource_settings.cores or 4
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=120,
+    params:
+        track=track_of_result,
+        version=version_of_result,
+    message:
+        "Time {wildcards.result}"
+    shell:
+        "puriflow result {input.file} --config {TRACK_FILE}"
+        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+
+
+rule build_sweep:
+    input:
+        file=file_of_result,
+        stores=stores_of_result,
+        weights=weights_of_result,
+    output:
+        csv=report(
+            "results/sweeps/{result}.csv",
+            caption="../report/sweep.rst",
+            category="sweeps",
+            labels={"result": "{result}", "form": "CSV"},
+        ),
+        png=report(
+            "results/sweeps/{result}.png",
+            caption="../report/sweep.rst",
+            category="sweeps",
+            labels={"result": "{result}", "form": "picture"},
+        ),
+        svg="results/sweeps/{result}.svg",
+    log:
+        "logs/sweeps/{result}.log",
+    benchmark:
+        "results/benchmarks/sweeps/{result}.jsonl"
+    wildcard_constraints:
+        result=r"[a-z0-9-]+",
+    conda:
+        "../envs/puriflow.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=4000,
+        runtime=60,
+    params:
+        track=track_of_result,
+        version=version_of_result,
+    message:
+        "Build the sweep {wildcards.result}"
+    shell:
+        "puriflow result {input.file} --config {TRACK_FILE}"
+        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+
+
+rule build_certified:
+    input:
+        file=file_of_result,
+        stores=stores_of_result,
+        weights=weights_of_result,
+    output:
+        csv="results/certified/{result}.csv",
+        png=report(
+            "results/certified/{result}.png",
+            caption="../report/certified.rst",
+            category="certified",
+            labels={"result": "{result}", "form": "picture"},
+        ),
+    log:
+        "logs/certified/{result}.log",
+    benchmark:
+        "results/benchmarks/certified/{result}.jsonl"
+    wildcard_constraints:
+        result=r"[a-z0-9-]+",
+    conda:
+        "../envs/puriflow.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=4000,
+        runtime=60,
+    params:
+        track=track_of_result,
+        version=version_of_result,
+    message:
+        "Draw certified accuracy against radius for {wildcards.result}"
+    shell:
+        "puriflow result {input.file} --config {TRACK_FILE}"
+        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+
+
+# Verdicts on the paper's claims, and the pages that hold the paper beside our results.
+
+
+rule judge_claims:
+    input:
+        claims=claims_file,
+        file=file_of_result,
+        measures="results/measures/{result}.csv",
+        stores=stores_of_result,
+    output:
+        "results/claims/{result}.csv",
+    log:
+        "logs/claims/{result}.log",
+    benchmark:
+        "results/benchmarks/claims/{result}.jsonl"
+    conda:
+        "../envs/puriflow.yaml"
+    params:
+        track=track_of_result,
+        version=code_hash("puriflow.results.claims"),
+    message:
+        "Judge the paper's claims about {wildcards.result}"
+    shell:
+        "puriflow result {input.claims} --about {wildcards.result} --config {TRACK_FILE} > {log} 2>&1"
+
+
+rule write_page:
+    input:
+        file=file_of_result,
+        claims=CLAIMS,
+        csv="results/{result}.csv",
+        verdicts="results/claims/{result}.csv",
+    output:
+        page=report(
+            "results/pages/{result}.html",
+            caption="../report/page.rst",
+            category=category_of_result,
+            labels={"result": "{result}", "form": "page"},
+        ),
+        caption="results/pages/{result}.rst",
+    log:
+        "logs/pages/{result}.log",
+    benchmark:
+        "results/benchmarks/pages/{result}.jsonl"
+    conda:
+        "../envs/puriflow.yaml"
+    params:
+        version=code_hash("puriflow.results.summary"),
+    message:
+        "Write the page of {wildcards.result}"
+    shell:
+        "puriflow result {input.claims} --page {wildcards.result} > {log} 2>&1"
+
+
+rule write_summary:
+    input:
+        claims=CLAIMS,
+        files=[str(find(name, CONFIG)) for name in paper_results(CONFIG)],
+        csvs=collect("results/{result}.csv", result=paper_results(CONFIG)),
+        verdicts=collect("results/claims/{result}.csv", result=paper_results(CONFIG)),
+    output:
+        markdown="results/summary.md",
+        page=report(
+            "results/summary.html",
+            caption="../report/summary.rst",
+            category="summary",
+            labels={"result": "all", "form": "page"},
+        ),
+    log:
+        "logs/summary.log",
+    benchmark:
+        "results/benchmarks/summary.jsonl"
+    conda:
+        "../envs/puriflow.yaml"
+    params:
+        version=code_hash("puriflow.results.summary"),
+    message:
+        "Write the paper beside our results"
+    shell:
+        "puriflow result {input.claims} > {log} 2>&1"
+
+
+# The paper's tables and times, and no others.
+rule tables:
+    input:
+        outputs("timings", forms=("csv",)),
+        [path for path in outputs("tables") if Path(path).stem in paper_results(CONFIG)],
+
+
+rule sweeps:
+    input:
+        outputs("sweeps"),
