@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from puriflow import registry
+from puriflow.registry import part_of
 from puriflow.zoo.weights import save_weights
 
 EDSR = {"kind": "edsr", "features": 8, "blocks": 1}
@@ -130,10 +130,10 @@ class Project:
         return {rule: count for rule, count in jobs.items() if rule != "total"}
 
 
-def with_weights(folder: Path, family: str, spec: dict, name: str) -> dict:
+def with_weights(folder: Path, role: str, spec: dict, name: str) -> dict:
     """A specification with random weights, which are written to `folder`."""
     torch.manual_seed(0)
-    part = registry.build(family, name, {**spec, "weights": None})
+    part = part_of(role, name, {**spec, "weights": None}).build()
     save_weights(part.network, folder / f"{name}.safetensors")
     return {**spec, "weights": f"{name}.safetensors"}
 
@@ -152,9 +152,9 @@ def make_project(folder: Path, repository: Path, network: dict) -> Project:
     config["datasets"]["imagenet"]["subset"] = 4
     config["attacks"]["pgd-linf4"]["steps"] = 2
     config["attacks"]["pgd-eot-tiny"] = PGD_EOT
-    config["evaluations"]["three"] = {"draws": 3, "rule": "average"}
-    config["restorers"]["edsr-x2"] = with_weights(folder, "restorers", EDSR, "edsr")
-    config["networks"]["adm"] = with_weights(folder, "networks", network, "adm")
+    config["evaluations"]["three"] = {"n_draws": 3, "rule": "average"}
+    config["restorers"]["edsr-x2"] = with_weights(folder, "restorer", EDSR, "edsr")
+    config["networks"]["adm"] = with_weights(folder, "network", network, "adm")
     files = {
         "config": config,
         "claims": CLAIMS,

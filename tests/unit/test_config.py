@@ -84,7 +84,9 @@ def test_an_unavailable_role_is_not_built(repository):
 
 def test_the_schema_for_editors_is_that_of_the_models(repository):
     written = (repository / "workflow" / "schemas" / "config.schema.json").read_text()
-    assert written == schema(), "python -m puriflow.config.schema > workflow/schemas/config.schema.json"
+    assert written == schema(), (
+        "python -m puriflow.config.schema > workflow/schemas/config.schema.json"
+    )
 
 
 def test_checking_a_configuration_imports_no_torch(repository):
@@ -97,7 +99,16 @@ def test_checking_a_configuration_imports_no_torch(repository):
 
 
 def test_the_command_line_ends_with_one_line_and_status_2(repository, tmp_path):
-    command = ["puriflow", "stage", "restore", "nowhere", "--out", str(tmp_path), "--restorer", "esrgan"]
+    command = [
+        "puriflow",
+        "stage",
+        "restore",
+        "nowhere",
+        "--out",
+        str(tmp_path),
+        "--restorer",
+        "esrgan",
+    ]
     ended = subprocess.run(command, cwd=repository, capture_output=True, text=True)
     assert ended.returncode == 2
     assert ended.stderr.strip() == "puriflow: error: store nowhere does not exist"

@@ -2,12 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
-from puriflow import registry
-from puriflow.config import TRAINABLE, load_config
+from puriflow.config import load_config
+from puriflow.config.track import TRAINABLE
 from puriflow.metrics.cost import cost_of
+from puriflow.registry import family_named
 
 NETWORKS = [
     *(("restorers", name) for name in ("drln-x2", "edsr-x2", "edsr-x2-real", "mdsr-x2")),
@@ -27,6 +29,10 @@ def track(repository):
     return load_config(repository / "config" / "config.yaml")
 
 
+def part_of_track(track, family, name, **changes):
+    return replace(track.part(family_named(family).roles[0], name), **changes)
+
+
 def test_every_network_has_a_recipe(track):
     recipes = {(family, n) for family in TRAINABLE for n in getattr(track.training, family)}
     assert recipes == set(NETWORKS)
@@ -34,7 +40,7 @@ def test_every_network_has_a_recipe(track):
 
 @pytest.mark.parametrize(("family", "name"), FOR_A_224_IMAGE)
 def test_a_224_image_costs_at_most_8_gmacs(track, family, name):
-    part = registry.build(family, name, {**track.spec(family, name), "weights": None})
+    part = part_of_track(track, family, name, weights=None).build()
     levels = (0.0,) if family == "networks" else ()
     assert 4e9 < cost_of(part.network, 224, *levels).macs <= 8e9
 
@@ -44,7 +50,7 @@ def test_the_weights_load_and_have_a_card_of_their_recipe(
     track, family, name, repository, monkeypatch
 ):
     monkeypatch.chdir(repository)
-    registry.build(family, name, track.spec(family, name))
+    part_of_track(track, family, name).build()
     card = (repository / "resources" / f"{name}.md").read_text()
     for said in ("network:", "data:", "recipe:", "time:", MEASURED[family]):
         assert said in card

@@ -1,12 +1,14 @@
 """The paper track's networks have the published sizes (counted without allocating them)."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from puriflow import registry
 from puriflow.config import load_config
 from puriflow.metrics.cost import cost_of
 from puriflow.purifiers.vpsde import time_grid
+from puriflow.registry import family_named, kinds
 
 PUBLISHED = [
     # family, name, parameters, GMACs, side of the image, noise levels
@@ -39,10 +41,10 @@ def track(repository):
     ids=[row[1] for row in PUBLISHED],
 )
 def test_sizes(track, family, name, parameters, gmacs, side, levels):
-    spec = {**track.spec(family, name), "weights": None}
+    part = replace(track.part(family_named(family).roles[0], name), weights=None)
     # older timm asks for numbers while it builds, which the meta device has not
-    with torch.device("cpu" if spec.get("library") == "timm" else "meta"):
-        network = registry.build(family, name, spec).network
+    with torch.device("cpu" if part.options.get("library") == "timm" else "meta"):
+        network = part.build().network
     cost = cost_of(network, side, *levels)
     if isinstance(parameters, int):
         assert cost.parameters == parameters
@@ -54,9 +56,7 @@ def test_sizes(track, family, name, parameters, gmacs, side, levels):
 
 def test_vgg_19_s_features_are_named_and_stop_at_the_last(track):
     with torch.device("meta"):
-        features = registry.build(
-            "features", "vgg19", {**track.spec("features", "vgg19-conv2-2"), "weights": None}
-        )
+        features = replace(track.part("features", "vgg19-conv2-2"), weights=None).build()
         found = features.to("meta")(torch.zeros(1, 3, 224, 224))
     assert {name: tuple(map_.shape) for name, map_ in found.items()} == {
         "relu2_2": (1, 128, 112, 112)
@@ -65,8 +65,8 @@ def test_vgg_19_s_features_are_named_and_stop_at_the_last(track):
 
 
 def test_diffpure_s_own_steps(track):
-    spec = track.spec("purifiers", "vpsde-t90")
-    assert (spec["t"], spec["resize"]) == (90, 256)
-    assert "step" not in spec
-    assert registry.kinds("purifiers")["vpsde"][0]["step"] is False
+    options = track.part("purifier", "vpsde-t90").options
+    assert (options["t"], options["resize"]) == (90, 256)
+    assert "step_size" not in options
+    assert kinds("purifiers")["vpsde"].options["step_size"] is False
     assert len(time_grid(90, 1)) == 91

@@ -45,9 +45,9 @@ def test_certificates_are_built_once_and_again_for_other_draws(certified):
 
     assert certified.planned(TARGETS[0]) == {}
     certified.edit(lambda config: config["networks"]["adm"].update(integer_steps=True))
-    assert certified.planned(TARGETS[0]) == {"certify_images": 1, "draw_radii": 1}
+    assert certified.planned(TARGETS[0]) == {"certify_images": 1, "build_certified": 1}
     certified.edit(lambda config: config["certification"].update(n=5))
-    assert certified.planned(TARGETS[0]) == {"certify_images": 2, "draw_radii": 1}
+    assert certified.planned(TARGETS[0]) == {"certify_images": 2, "build_certified": 1}
 
     said = certified.snakemake("results/certified/tinny.csv", "--dry-run", check=False)
-    assert "unknown file of curves 'tinny': did you mean 'tiny'?" in said
+    assert "unknown result 'tinny': did you mean 'tiny'?" in said

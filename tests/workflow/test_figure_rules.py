@@ -20,4 +20,4 @@ def test_a_figure_is_built_with_what_is_missing_and_again_for_other_layers(empty
     assert "figuretiny.csv" in empty.snakemake("all", "--dry-run")
 
     said = empty.snakemake("results/figuretinny.csv", "--dry-run", check=False)
-    assert "unknown figure 'figuretinny': did you mean 'figuretiny'?" in said
+    assert "unknown result 'figuretinny': did you mean 'figuretiny'?" in said

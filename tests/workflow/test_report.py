@@ -58,6 +58,7 @@ async function shown(name, form) {
 
 @pytest.fixture(scope="module")
 def report(built) -> Path:
+    built.snakemake("all", "--report", "results/report.html")
     return built.folder / "results" / "report.html"
 
 

@@ -57,4 +57,4 @@ def test_two_sweeps_compute_what_they_share_once(empty):
         )
 
     said = empty.snakemake("results/sweeps/level.csv", "--dry-run", check=False)
-    assert "unknown sweep 'level': did you mean 'levels'?" in said
+    assert "unknown result 'level': did you mean 'levels'?" in said

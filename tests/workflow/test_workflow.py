@@ -14,11 +14,12 @@ import torch
 import yaml
 from PIL import Image
 
-from puriflow import Defence, registry
+from puriflow import Defence
 from puriflow.chain import Chain
 from puriflow.config import load_config
 from puriflow.errors import UserError
 from puriflow.metrics.accuracy import correct, wilson
+from puriflow.registry import part_of
 from puriflow.results.measures import COLUMNS
 from puriflow.store import open_stage
 
@@ -68,7 +69,7 @@ def test_a_row_of_several_attacks_and_draws(built):
         ("pgd-linf4", "resnet50"),
         ("pgd-eot-tiny", "edsr-x2.vpsde-t10.resnet50"),
     ]:
-        chain = replace(ATTACKED, attack=attack, victim=victim, draws=3)
+        chain = replace(ATTACKED, attack=attack, victim=victim, n_draws=3)
         done = stage(built, chain, "evaluate")
         answers = done.read("answers")
         assert answers.shape == (4, 3, 1000)
@@ -77,7 +78,7 @@ def test_a_row_of_several_attacks_and_draws(built):
     assert row.attack == "pgd-linf4 and pgd-eot-tiny on the defence"
     assert "one step" in row.note
     # draw 0 is that of the stages that keep their images
-    first = stage(built, replace(ATTACKED, draws=3), "evaluate").read("answers")[:, 0]
+    first = stage(built, replace(ATTACKED, n_draws=3), "evaluate").read("answers")[:, 0]
     logits = stage(built, ATTACKED, "classify").read("logits")
     np.testing.assert_array_equal(first, logits)
 
@@ -135,8 +136,7 @@ def test_a_second_run_does_nothing(built):
 
 def test_every_rule_has_left_a_log_and_a_benchmark(built):
     kinds = {"images", "attack", "restore", "purify", "classify", "evaluate"}
-    kinds |= {"tables", "plots", "sheets", "figures", "timings", "claims", "pages", "summary"}
-    kinds |= {"report"}
+    kinds |= {"tables", "figures", "timings", "claims", "pages", "summary"}
     for folder, ending in [("logs", "log"), ("results/benchmarks", "jsonl")]:
         root = built.folder / folder
         files = (f.relative_to(root).with_suffix("") for f in root.rglob(f"*.{ending}"))
@@ -228,13 +228,10 @@ def test_other_roles_of_the_track_do_not_rebuild_a_table(built):
         built.edit(lambda config: config["restorers"]["wavelet"].update(served_by="other"))
         changed = built.planned("all")
         changed.pop("all")
-        assert changed == dict.fromkeys(
-            (
-                *("build_table", "plot_table", "draw_images"),
-                *("build_figure", "judge_table", "judge_measured", "write_summary", "report"),
-            ),
-            1,
-        ) | {"write_page": 2}
+        assert changed == dict.fromkeys(("build_table", "build_figure", "write_summary"), 1) | {
+            "judge_claims": 2,
+            "write_page": 2,
+        }
     finally:
         built.config_file.write_text(before)
 
@@ -259,11 +256,11 @@ def test_a_damaged_store_stops_what_reads_it_and_is_left_alone(built):
 @pytest.mark.parametrize(
     ("target", "options", "message"),
     [
-        ("results/tabletinny.csv", [], "unknown table 'tabletinny': did you mean 'tabletiny'?"),
+        ("results/tabletinny.csv", [], "unknown result 'tabletinny': did you mean 'tabletiny'?"),
         (
             "results/claims/tinytable.csv",
             [],
-            "unknown table 'tinytable': did you mean 'tabletiny'?",
+            "unknown result 'tinytable': did you mean 'tabletiny'?",
         ),
         (
             "results/restore/imagenet/none/none/edsr/0-of-1/manifest.json",
@@ -285,7 +282,7 @@ def test_a_checkpoint_of_the_zoo_is_fetched_and_fetching_it_reruns_nothing(empty
     served = empty.folder / "served"
     served.mkdir()
     options = {"kind": "edsr", "features": 8, "blocks": 1}
-    network = registry.build("restorers", "r", {**options, "weights": None}).network
+    network = part_of("restorer", "r", {**options, "weights": None}).build().network
     torch.save(network.state_dict(), served / "e.pth")
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=served)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
