@@ -23,7 +23,7 @@ STAGES = {
     "restore": ("dataset", "attack", "victim", "restorer"),
     "purify": ("dataset", "attack", "victim", "restorer", "purifier"),
     "classify": ("dataset", "attack", "victim", "restorer", "purifier", "classifier"),
-    "evaluate": ("dataset", "attack", "victim", "restorer", "purifier", "classifier", "draws"),
+    "evaluate": ("dataset", "attack", "victim", "restorer", "purifier", "classifier", "n_draws"),
 }
 DEFENCE = ("restorer", "purifier", "classifier")
 
@@ -60,11 +60,11 @@ class Chain:
     restorer: str = NONE
     purifier: str = NONE
     classifier: str = NONE
-    draws: int = 1  # how often the purifier is asked
+    n_draws: int = 1  # how often the purifier is asked
 
     def has(self, stage: str) -> bool:
         """Whether the stage has a store in this chain."""
-        if stage in (("purify", "classify") if self.draws > 1 else ("evaluate",)):
+        if stage in (("purify", "classify") if self.n_draws > 1 else ("evaluate",)):
             return False
         own = {"restore": "restorer", "purify": "purifier", "classify": "classifier"}
         return getattr(self, own.get(stage, stage), self.dataset) != NONE
@@ -77,7 +77,7 @@ class Chain:
     @property
     def last(self) -> str:
         """The stage whose store has the logits."""
-        return "evaluate" if self.draws > 1 else "classify"
+        return "evaluate" if self.n_draws > 1 else "classify"
 
     def folder(self, stage: str, shard: str) -> str:
         """Path of a stage's store below the results: stage, roles, shard."""

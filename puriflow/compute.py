@@ -10,12 +10,13 @@ import glob
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 
@@ -89,3 +90,21 @@ def start(*, gpu: bool, threads: int | None = None) -> "torch.device":
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+
+
+def in_batches(
+    compute: Callable[..., "torch.Tensor"], device: "torch.device", *arrays: "np.ndarray"
+) -> "torch.Tensor":
+    """Run `compute` on arrays of samples: at once on a GPU, sample by sample on a CPU.
+
+    A CPU computes single images as fast, and only so are its results the same to the last bit for
+    every batch size: its kernels sum in another order for another number of images.
+    """
+    import torch
+
+    size = 1 if device.type == "cpu" else len(arrays[0])
+    parts = []
+    for i in range(0, len(arrays[0]), size):
+        tensors = (torch.from_numpy(a[i : i + size]).to(device) for a in arrays)
+        parts.append(compute(*tensors))
+    return torch.cat(parts)

@@ -8,6 +8,9 @@ KINDS_RENAMED: dict[str, dict[str, str]] = {}
 # By section and kind: options.
 OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {}
 
+# Keys of evaluations.
+EVALUATIONS_RENAMED: dict[str, str] = {"draws": "n_draws"}
+
 # Commands.
 COMMANDS_RENAMED: dict[str, str] = {
     **{name: f"stage {name}" for name in ("images", "attack", "restore", "classify")},
