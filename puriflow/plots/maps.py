@@ -10,23 +10,23 @@ from puriflow.plots.style import bare, picture
 ROWS = ("image", "features", "change")
 
 
-def draw(kinds: Mapping[str, Sequence[Sequence[np.ndarray]]], layer: str) -> plt.Figure:
-    """A column for each kind of images, by its label; three rows for each image.
+def draw(columns: Mapping[str, Sequence[Sequence[np.ndarray]]], layer: str) -> plt.Figure:
+    """A column for each line, by its label; three rows for each image.
 
     Args:
-        kinds: of every image, itself (3, H, W) on [0, 1], its features (h, w), and their change.
+        columns: of every image, itself (3, H, W) on [0, 1], its features (h, w), and their change.
         layer: where the features are from.
     """
-    images = list(zip(*kinds.values(), strict=True))
+    images = list(zip(*columns.values(), strict=True))
     size = (3.25, 0.3 + 0.65 * len(ROWS) * len(images))
     count = len(ROWS) * len(images)
-    figure, places = plt.subplots(count, len(kinds), figsize=size, squeeze=False)
+    figure, places = plt.subplots(count, len(columns), figsize=size, squeeze=False)
     figure.supxlabel(f"features: {layer}", fontsize="medium")
-    for axes, label in zip(places[0], kinds, strict=True):
+    for axes, label in zip(places[0], columns, strict=True):
         axes.set_title(label, loc="center")
-    for place, of_kinds in enumerate(images):
+    for place, of_columns in enumerate(images):
         rows = places[len(ROWS) * place : len(ROWS) * (place + 1)]
-        plain, features, changes = zip(*of_kinds, strict=True)
+        plain, features, changes = zip(*of_columns, strict=True)
         for axes, image in zip(rows[0], plain, strict=True):
             picture(axes, image)
         _heat(rows[1], features)

@@ -244,7 +244,7 @@ def classes(package: str, attribute: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def kind_of(folder: str) -> type[Result]:
+def class_of(folder: str) -> type[Result]:
     """The kind of result whose files a folder of config/ holds.
 
     Raises:
@@ -252,7 +252,7 @@ def kind_of(folder: str) -> type[Result]:
     """
     known = classes(__package__, "folder")
     if folder not in known:
-        raise unknown("kind of result (a folder of config/)", folder, known)
+        raise unknown("folder of results", folder, known)
     module, name = known[folder]
     return getattr(importlib.import_module(module), name)
 
@@ -264,7 +264,7 @@ def load_result(file: str | Path) -> Result:
         UserError: it is missing, says something that is not known, or is in no folder of results.
     """
     file = Path(file)
-    kind = kind_of(file.absolute().parent.name)
+    kind = class_of(file.absolute().parent.name)
     return kind.load(read_yaml(file, "result"), f"result {file}")
 
 
@@ -296,7 +296,7 @@ def judged_results(config: Path = CONFIG) -> list[str]:
     return [
         name
         for folder, found in names(config).items()
-        if issubclass(kind_of(folder), Judged)
+        if issubclass(class_of(folder), Judged)
         for name in found
     ]
 
@@ -306,7 +306,7 @@ def paper_results(config: Path = CONFIG) -> list[str]:
     listed = names(config)
     return [
         name
-        for folder, kind in ((folder, kind_of(folder)) for folder in listed)
+        for folder, kind in ((folder, class_of(folder)) for folder in listed)
         if issubclass(kind, Judged)
         for name in listed[folder]
         if kind.of_paper(name)

@@ -1,4 +1,4 @@
-"""The columns of all CSVs, each declared once: its name, type, unit, label, and what claims may say.
+"""The columns of all CSVs, each declared once: name, type, unit, label, and what claims may say.
 
 A result lists the names of its columns in their order; their types in a file, the words on axes and
 pages, and the columns that a claim may name follow from here. `paper_NAME` is the paper's number

@@ -120,7 +120,7 @@ class Timing(Judged):
     def time(
         self, track: Config, results: Path, device: "torch.device"
     ) -> dict[Row, dict[str, np.ndarray]]:
-        """Seconds (repeats,) of every part of the rows that are served, and their sum as `total`."""
+        """Seconds (repeats,) of every part of the rows that are served, and their sum, `total`."""
         import torch
 
         rows = self.served(track)

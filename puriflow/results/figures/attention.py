@@ -21,9 +21,9 @@ class Attention(Shown):
     """Images with Grad-CAM and a classifier's answers; a row for each line and image."""
 
     asks: ClassVar[tuple[str, ...]] = ("classifier",)
-    numbers: ClassVar[tuple[str, ...]] = (
+    own_columns: ClassVar[tuple[str, ...]] = (
         *("image", "label", "predicted", "name", "confidence", "confidence_in_label", "correct"),
-        *("mse", "target", "cam_similarity"),
+        *("mse", "target", "cam_similarity", "note"),
     )
 
     kind: Literal["attention"] = "attention"
@@ -37,38 +37,38 @@ class Attention(Shown):
         """
         from puriflow.plots import attention
 
-        sources.check_shown(self.shown)
+        self.check_shown(sources)
+        lines = self.served(sources.track)
         logits, cams = {}, {}
-        with Progress(self.source, total=len(sources.lines), unit="lines") as progress:
-            for line in sources.lines:
-                images = sources.images(line)
+        with Progress(self.source, total=len(lines), unit="lines") as progress:
+            for line in lines:
+                images = sources.images(self.chain(line))
                 logits[line.label], cams[line.label] = self.answer(sources, images)
                 progress.advance(1)
-        reference = cams[self.reference]
         rows, shown = [], {}
-        for line in sources.lines:
-            described, errors = sources.described(line), sources.errors(line)
-            own = [
-                {
-                    **described,
-                    "image": int(index),
-                    **verdict(logits[line.label][i], int(sources.labels[i])),
-                    "mse": errors[i],
-                    "target": self.target,
-                    "cam_similarity": similarity(cams[line.label][i], reference[i]),
-                }
-                for i, index in enumerate(sources.indices)
+        for line in lines:
+            own, reference = cams[line.label], cams[self.reference]
+            of_line = [
+                {**verdict(x, int(label)), "cam_similarity": similarity(cam, other), "mse": mse}
+                for x, label, cam, other, mse in zip(
+                    logits[line.label],
+                    sources.labels,
+                    own,
+                    reference,
+                    sources.errors(self.chain(line)),
+                    strict=True,
+                )
             ]
-            rows += own
-            images = sources.images(line)
+            shared = self.described(sources.track, line) | {"target": self.target}
+            indices = map(int, sources.indices)
+            rows += [{**shared, "image": i, **x} for i, x in zip(indices, of_line, strict=True)]
+            images = sources.images(self.chain(line))
             shown[line.label] = [
                 attention.Answer(
                     images[i],
-                    cams[line.label][i],
+                    own[i],
                     reference[i].max(),
-                    own[i]["name"],
-                    own[i]["confidence"],
-                    own[i]["correct"],
+                    *(of_line[i][key] for key in ("name", "confidence", "correct")),
                 )
                 for i in self.shown
             ]
@@ -85,7 +85,7 @@ class Attention(Shown):
 
         from puriflow.metrics.gradcam import grad_cam
 
-        classifier, device = sources.classifier, sources.device
+        classifier, device = sources.part("classifier", self.classifier), sources.device
         with torch.no_grad():
             logits = in_batches(classifier, device, images)
         classes = sources.labels if self.target == "label" else logits.argmax(1).cpu().numpy()

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from puriflow.chain import Chain
 from puriflow.config import NONE, Config, validated
 from puriflow.errors import UserError, unknown
-from puriflow.results.base import Judged, classes, shards_of
+from puriflow.results.base import Judged, classes, joined, notes, shards_of
 from puriflow.results.columns import write_csv
 from puriflow.results.documents import Block
 
@@ -63,7 +63,7 @@ class Figure(Judged):
     """What all kinds share: the roles, the lines, and what the report says."""
 
     folder: ClassVar[str] = "figures"
-    numbers: ClassVar[tuple[str, ...]]  # the columns of the CSV that a kind measures
+    own_columns: ClassVar[tuple[str, ...]]  # of the CSV, behind `ROLES`
     asks: ClassVar[tuple[str, ...]] = ()  # the roles that it computes with
 
     kind: str
@@ -147,6 +147,13 @@ class Figure(Judged):
         """What a line is called among the values of its images."""
         return [line.label]
 
+    def described(self, track: Config, line: Line) -> dict[str, Any]:
+        """The cells of a line that is served: its label, what serves its roles, and the notes."""
+        roles = list(self.roles(line))
+        names = dict.fromkeys(("attack", "restorer", "purifier"), NONE)
+        names |= {role: track.served(role, name).by for role, name in roles}
+        return {"line": line.label, **names, "note": joined(*notes(track, roles))}
+
     def compute(self, sources: "Sources") -> Built:
         """Measure and draw the lines that are served.
 
@@ -164,14 +171,20 @@ class Figure(Judged):
 
         with styled():
             if self.served(track):
-                rows, values, drawing = self.compute(Sources(self, track, results, device))
+                sources = Sources(
+                    *(track, results, device),
+                    dataset=self.dataset,
+                    shards=self.shards(track),
+                    count=self.count,
+                )
+                rows, values, drawing = self.compute(sources)
             else:
                 rows, values, drawing = [], [], message("not served by this track: see the CSV")
             for line in self.lines:
                 if (reason := self.unavailable(track, line)) is not None:
                     rows.append({"line": line.label, "note": reason})
                     values += [{"line": name, "note": reason} for name in self.names(line)]
-            columns = ("line", *ROLES, *self.numbers, "note")
+            columns = ("line", *ROLES, *self.own_columns)
             filled = [name for name in columns if any(name in row for row in rows)]
             write_csv(rows, filled, files["csv"], DIGITS)
             write_csv(values, self.measures, files["measures"], DIGITS)
@@ -233,3 +246,16 @@ class Shown(Compared):
         if max(self.shown) >= self.count:
             raise ValueError(f"shown {max(self.shown)} is not one of its {self.count} images")
         return self
+
+    def check_shown(self, sources: "Sources") -> None:
+        """Check that the images that it shows are there.
+
+        Raises:
+            UserError: the data set has fewer.
+        """
+        last, count = max(self.shown), len(sources.indices)
+        if last >= count:
+            raise UserError(
+                f"{self.source} shows image {last}, counted from 0, but data set {self.dataset} "
+                f"has {count} there"
+            )
