@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from puriflow.atomic import Replacing
 from puriflow.errors import UserError, unknown
 from puriflow.registry import family_named, part_of
-from puriflow.zoo.download import on_disk, publish
+from puriflow.zoo.download import on_disk
 from puriflow.zoo.weights import read_checkpoint, read_state, save_state
 
 
@@ -52,10 +53,8 @@ def convert(kind: str, source: Path, target: Path, family: str, part: dict[str, 
                 f"file {source} does not fit {part['kind']}: {key} is {shapes.get(key)}, but "
                 f"should be {wanted.get(key)}"
             )
-    temporary = target.with_name(f".{target.name}.tmp")
-    with on_disk(target):
+    with on_disk(target), Replacing(target) as temporary:
         save_state(state, temporary)
-        publish(temporary, target)
 
 
 class Shell:
