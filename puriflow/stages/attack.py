@@ -16,7 +16,7 @@ from puriflow.defence import Defence
 from puriflow.errors import UserError
 from puriflow.randomness import Draws
 from puriflow.registry import Part, Parts
-from puriflow.stages.base import Arrays, Batch, run
+from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
 
 ROUNDING = 1e-6  # of float32 arithmetic on [0, 1], allowed on top of eps
@@ -54,14 +54,14 @@ def write_attack(
     defence = Defence.from_parts(victim, seed=seed).to(device).eval().requires_grad_(False)
     together = batch_size(device, batch, GPU_BATCH)
 
-    def adversarial(batch: Batch) -> Arrays:
+    def adversarial(inputs: Inputs) -> Arrays:
         target = Target(
             defence,
-            torch.from_numpy(batch.images).to(device),
-            torch.from_numpy(batch.labels).to(device),
-            Draws(seed, batch.indices.tolist(), fixed=run_attack.fixed),
+            torch.from_numpy(inputs.images).to(device),
+            torch.from_numpy(inputs.labels).to(device),
+            Draws(seed, inputs.indices.tolist(), fixed=run_attack.fixed),
         )
-        saved = _Saved(batch.work / "attack.pt", target, device, save_every)
+        saved = _Saved(inputs.work / "attack.pt", target, device, save_every)
         state = run_attack(target, keep=saved.save, kept=saved.load())
         return _results(attack.name, run_attack, target, state)
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, np.ndarray]
 
 
-class Batch(NamedTuple):
-    """Neighbouring samples of a stage.
+class Inputs(NamedTuple):
+    """A batch of the samples that a stage is made from.
 
     Attributes:
         images: float32 (n, 3, H, W).
@@ -47,7 +47,7 @@ def run(
     source: Stage,
     out: Path,
     parts: Parts,
-    compute: Callable[[Batch], Arrays],
+    compute: Callable[[Inputs], Arrays],
     *,
     array: str = "images",
     bounded: bool = True,
@@ -88,7 +88,7 @@ def run(
     def computed(start: int, stop: int) -> Arrays:
         images = source.read("images", start, stop)
         check_images(images, f"store {source.folder}", bounded=False)
-        arrays = compute(Batch(images, labels[start:stop], indices[start:stop], writer.work))
+        arrays = compute(Inputs(images, labels[start:stop], indices[start:stop], writer.work))
         if "images" in arrays:
             where = f"{first.role} {first.name}"
             check_images(arrays["images"], where, bounded=bounded, shape=images.shape)

@@ -8,7 +8,7 @@ import torch
 from puriflow.compute import batch_size
 from puriflow.metrics.certified import certify, predict
 from puriflow.smoothing import Smoothed, Smoothing
-from puriflow.stages.base import Arrays, Batch, check_images, run
+from puriflow.stages.base import Arrays, Inputs, check_images, run
 from puriflow.store import Stage
 
 
@@ -47,9 +47,9 @@ def write_certified(
         found = certify(selection, counts, smoothing.sigma, smoothing.alpha)
         return {**found._asdict(), "answer": predict(counts, smoothing.alpha)}
 
-    def compute(batch: Batch) -> Arrays:
-        check_images(batch.images, f"store {source.folder}")
-        pairs = zip(batch.images, batch.indices.tolist(), strict=True)
+    def compute(inputs: Inputs) -> Arrays:
+        check_images(inputs.images, f"store {source.folder}")
+        pairs = zip(inputs.images, inputs.indices.tolist(), strict=True)
         rows = [certified(image, index) for image, index in pairs]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 

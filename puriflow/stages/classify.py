@@ -6,7 +6,7 @@ import torch
 
 from puriflow.compute import batch_size, in_batches
 from puriflow.registry import Part
-from puriflow.stages.base import Arrays, Batch, run
+from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
 
 
@@ -28,8 +28,8 @@ def write_logits(
     """
     network = classifier.build().to(device)
 
-    def classified(batch: Batch) -> Arrays:
-        return {"logits": in_batches(network, device, batch.images).cpu().numpy()}
+    def classified(inputs: Inputs) -> Arrays:
+        return {"logits": in_batches(network, device, inputs.images).cpu().numpy()}
 
     return run(
         "classify",

@@ -10,7 +10,7 @@ import torch
 from puriflow.compute import batch_size, in_batches
 from puriflow.randomness import ImageNoise
 from puriflow.registry import Part
-from puriflow.stages.base import Arrays, Batch, run
+from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
 
 
@@ -50,8 +50,8 @@ def write_evaluated(
             logits.append(classify(purify(images, noise)))
         return torch.stack(logits, dim=1)
 
-    def compute(batch: Batch) -> Arrays:
-        return {"answers": in_batches(answers, device, batch.images, batch.indices).cpu().numpy()}
+    def compute(inputs: Inputs) -> Arrays:
+        return {"answers": in_batches(answers, device, inputs.images, inputs.indices).cpu().numpy()}
 
     return run(
         "evaluate",

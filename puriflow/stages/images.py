@@ -53,23 +53,14 @@ def write_images(
         check_images(stacked, f"dataset {dataset.name}")
         return {"images": stacked}
 
-    choice = {
-        "subset": subset,
-        "subset_seeds": list(subset_seeds),
-        "shard": shard,
-        "shards": shards,
-    }
+    choice = {"subset": subset, "subset_seeds": seeds, "shard": shard, "shards": shards}
+    numbers = {**choice, "fingerprint": samples.fingerprint}
     writer = Writer(
         out,
         "images",
         labels=np.asarray(samples.labels, dtype=np.int64)[indices],
         indices=indices,
-        provenance=provenance(
-            "images",
-            {"dataset": dataset},
-            {**choice, "fingerprint": samples.fingerprint},
-            upstream=[],
-        ),
+        provenance=provenance("images", {"dataset": dataset}, numbers, upstream=[]),
         machine=machine(),
     )
     return fill(writer, decoded, batch=BATCH)

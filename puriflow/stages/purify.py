@@ -7,7 +7,7 @@ import torch
 from puriflow.compute import batch_size, in_batches
 from puriflow.randomness import ImageNoise
 from puriflow.registry import Part
-from puriflow.stages.base import Arrays, Batch, run
+from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
 
 
@@ -39,8 +39,8 @@ def write_purified(
     def purified(images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
         return purify(images, ImageNoise(seed, "purify", indices.tolist()))
 
-    def compute(batch: Batch) -> Arrays:
-        return {"images": in_batches(purified, device, batch.images, batch.indices).cpu().numpy()}
+    def compute(inputs: Inputs) -> Arrays:
+        return {"images": in_batches(purified, device, inputs.images, inputs.indices).cpu().numpy()}
 
     return run(
         "purify",

@@ -6,7 +6,7 @@ import torch
 
 from puriflow.compute import batch_size, in_batches
 from puriflow.registry import Part
-from puriflow.stages.base import Arrays, Batch, run
+from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
 
 
@@ -28,8 +28,8 @@ def write_restored(
     """
     network = restorer.build().to(device)
 
-    def restored(batch: Batch) -> Arrays:
-        return {"images": in_batches(network, device, batch.images).cpu().numpy()}
+    def restored(inputs: Inputs) -> Arrays:
+        return {"images": in_batches(network, device, inputs.images).cpu().numpy()}
 
     return run(
         "restore",
