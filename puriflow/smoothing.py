@@ -19,7 +19,7 @@ from puriflow.config import Certification, Config, validated
 from puriflow.defence import Defence
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.errors import UserError
-from puriflow.randomness import ImageNoise
+from puriflow.randomness import CERTIFY, ImageNoise
 from puriflow.registry import Part
 
 BLOCK = 32  # draws computed at once
@@ -107,7 +107,7 @@ class _Repeated(ImageNoise):
         self.generators = [
             generator
             for draw in draws
-            for generator in ImageNoise(seed, "certify", [index], draw).generators
+            for generator in ImageNoise(seed, CERTIFY, [index], draw).generators
         ]
 
 

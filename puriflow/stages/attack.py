@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 
 from puriflow.atomic import Replacing
-from puriflow.attacks.attack import Attack, State, Target, cross_entropy
+from puriflow.attacks.base import Attack, Batch, Saved, State, cross_entropy
 from puriflow.compute import batch_size
 from puriflow.defence import Defence
 from puriflow.errors import UserError
-from puriflow.randomness import Draws
+from puriflow.randomness import AFTER, AttackNoise
 from puriflow.registry import Part, Parts
 from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
@@ -50,20 +50,20 @@ def write_attack(
     Raises:
         UserError: a part cannot be built, or the attack left its ball.
     """
-    run_attack: Attack = attack.build()
+    method: Attack = attack.build()
     defence = Defence.from_parts(victim, seed=seed).to(device).eval().requires_grad_(False)
     together = batch_size(device, batch, GPU_BATCH)
 
     def adversarial(inputs: Inputs) -> Arrays:
-        target = Target(
+        attacked = Batch(
             defence,
             torch.from_numpy(inputs.images).to(device),
             torch.from_numpy(inputs.labels).to(device),
-            Draws(seed, inputs.indices.tolist(), fixed=run_attack.fixed),
+            AttackNoise(seed, inputs.indices.tolist(), fixed=method.fixed),
         )
-        saved = _Saved(inputs.work / "attack.pt", target, device, save_every)
-        state = run_attack(target, keep=saved.save, kept=saved.load())
-        return _results(attack.name, run_attack, target, state)
+        progress = _Progress(inputs.work / "attack.pt", attacked, device, save_every)
+        state = method(attacked, callback=progress.save, saved=progress.load())
+        return _results(attack.name, method, attacked, state)
 
     return run(
         "attack",
@@ -79,42 +79,42 @@ def write_attack(
 
 
 @torch.no_grad()
-def _results(name: str, attack: Attack, target: Target, state: State) -> Arrays:
+def _results(name: str, attack: Attack, batch: Batch, state: State) -> Arrays:
     """The arrays of the store; the images are in the ball."""
-    x_adv, ball = state["found"].detach(), attack.ball
-    farthest = float(ball.distance(x_adv, target.images).max())
+    x_adv, ball = state["x_adv"].detach(), attack.ball
+    farthest = float(ball.distance(x_adv, batch.images).max())
     if farthest > ball.eps + ROUNDING:
         raise UserError(f"attack {name}: distance {farthest:.6f} exceeds eps {ball.eps:.6f}")
-    logits = target.logits(x_adv, "after", 0)
+    logits = batch.logits(x_adv, AFTER)
     arrays = {
         "images": x_adv,
-        "success": state.get("broken", logits.argmax(1) != target.labels),
-        "loss": cross_entropy(logits, target.labels),
+        "success": state.get("success", logits.argmax(1) != batch.labels),
+        "loss": cross_entropy(logits, batch.labels),
         "queries": state["queries"],
     }
     return {key: values.cpu().numpy() for key, values in arrays.items()}
 
 
-class _Saved:
+class _Progress:
     """The state of an attack under way, for a killed job to go on from.
 
     Args:
         path: of the file, in a folder that is of this very attack and victim.
-        target: whose images are attacked.
+        batch: under attack.
         device: of the state.
         every: seconds between two saves.
     """
 
-    def __init__(self, path: Path, target: Target, device: torch.device, every: float):
-        self.path, self.indices, self.device = path, target.draws.indices, device
+    def __init__(self, path: Path, batch: Batch, device: torch.device, every: float):
+        self.path, self.indices, self.device = path, batch.noise.indices, device
         self.every, self.last = every, time.monotonic()
 
-    def load(self) -> tuple[State, int] | None:
+    def load(self) -> Saved | None:
         """State and steps done, if the file is of these images."""
         if not self.path.is_file():
             return None
-        saved = torch.load(self.path, map_location=self.device, weights_only=True)
-        return (saved["state"], saved["done"]) if saved["indices"] == self.indices else None
+        found = torch.load(self.path, map_location=self.device, weights_only=True)
+        return (found["state"], found["done"]) if found["indices"] == self.indices else None
 
     def save(self, state: State, done: int) -> None:
         """Write the state if the last time was long ago."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from puriflow.compute import batch_size, in_batches
-from puriflow.randomness import ImageNoise
+from puriflow.randomness import PURIFY, ImageNoise
 from puriflow.registry import Part
 from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
@@ -46,7 +46,7 @@ def write_evaluated(
     def answers(images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
         logits = []
         for draw in range(n_draws):
-            noise = ImageNoise(seed, "purify", indices.tolist(), draw)
+            noise = ImageNoise(seed, PURIFY, indices.tolist(), draw)
             logits.append(classify(purify(images, noise)))
         return torch.stack(logits, dim=1)
 

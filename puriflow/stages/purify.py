@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from puriflow.compute import batch_size, in_batches
-from puriflow.randomness import ImageNoise
+from puriflow.randomness import PURIFY, ImageNoise
 from puriflow.registry import Part
 from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
@@ -37,7 +37,7 @@ def write_purified(
     purify = purifier.build().to(device)
 
     def purified(images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        return purify(images, ImageNoise(seed, "purify", indices.tolist()))
+        return purify(images, ImageNoise(seed, PURIFY, indices.tolist()))
 
     def compute(inputs: Inputs) -> Arrays:
         return {"images": in_batches(purified, device, inputs.images, inputs.indices).cpu().numpy()}
