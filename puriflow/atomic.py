@@ -66,11 +66,12 @@ def lock(path: Path, *, wait: bool) -> IO[str] | None:
         wait: until another process lets it go.
 
     Returns:
-        The open file; None if another process holds it and `wait` is false.
+        The open file, to be read and added to: what was in it stays. None if another process holds
+        it and `wait` is false.
     """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
+        file = path.open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

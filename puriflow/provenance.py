@@ -50,12 +50,12 @@ def versions(*modules: str) -> dict[str, str]:
     return {package: version(package) for package in sorted({*ALWAYS, *used, *named})}
 
 
-def weights_hashes(parts: Mapping[str, "Part"]) -> dict[str, str]:
+def weights_hashes(parts: Iterable["Part"]) -> dict[str, str]:
     """sha256 of every file of weights that is here, by path or `zoo:NAME`."""
     return {w.name: _hash_file(w.file) for w in _weights(parts) if w.file.is_file()}
 
 
-def weights_identities(parts: Mapping[str, "Part"]) -> dict[str, str]:
+def weights_identities(parts: Iterable["Part"]) -> dict[str, str]:
     """What tells the weights of parts from others, before and after they are fetched.
 
     For a zoo entry that is its published hash, for a file its sha256.
@@ -197,8 +197,8 @@ def _constants(tree: ast.Module) -> dict[str, Any]:
     return found
 
 
-def _weights(parts: Mapping[str, "Part"]) -> "Iterator[Weights]":
-    for part in parts.values():
+def _weights(parts: Iterable["Part"]) -> "Iterator[Weights]":
+    for part in parts:
         yield from part.files()
 
 

@@ -15,12 +15,12 @@ import torch
 from pydantic import Field, InstanceOf, model_validator
 from torch import Tensor, nn
 
-from puriflow.config import Certification, Config, validated
+from puriflow.config import Certification, validated
 from puriflow.defence import Defence
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.errors import UserError
 from puriflow.randomness import CERTIFY, ImageNoise
-from puriflow.registry import Part
+from puriflow.registry import Part, Parts
 
 BLOCK = 32  # draws computed at once
 
@@ -43,22 +43,15 @@ class Smoothing(Certification):
         return self
 
     @classmethod
-    def of(cls, config: Config, roles: Mapping[str, str], sigma: float) -> Self:
-        """The smoothing of roles of a track by its numbers of draws; `none` leaves a role out.
-
-        Args:
-            config: the track.
-            roles: names by `restorer`, `denoiser`, `purifier` and `classifier`.
-            sigma: standard deviation of the noise, on [0, 1].
+    def of(cls, numbers: Certification, parts: Parts, sigma: float) -> Self:
+        """The smoothing of parts at a sigma, by a track's numbers of draws.
 
         Raises:
-            UserError: a role is unknown or unavailable, there are two that take the noise away, or
-                sigma is not above 0.
+            UserError: there is no classifier, or both a denoiser and a purifier, or sigma is not
+                above 0.
         """
-        numbers = config.certification.model_dump()
-        return validated(
-            cls, {**numbers, "sigma": sigma, "parts": config.parts(roles)}, "smoothing"
-        )
+        given = {**numbers.model_dump(), "sigma": sigma, "parts": parts}
+        return validated(cls, given, "smoothing")
 
     def modules(self) -> list[str]:
         """Names of the modules that build the base classifier."""

@@ -134,7 +134,7 @@ def provenance(
         "parameters": {role: part.complete() for role, part in parts.items()} | dict(numbers),
         "seed": seed,
         "code": code_hash(*modules),
-        "weights": weights_hashes(parts),
+        "weights": weights_hashes(parts.values()),
         "versions": versions(*modules),
         "upstream": {str(one.folder): one.identity for one in upstream},
     }

@@ -17,10 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from puriflow.atomic import Replacing
 from puriflow.errors import UserError, unknown
 from puriflow.registry import family_named, part_of
-from puriflow.zoo.download import on_disk
+from puriflow.zoo.download import on_disk, publish
 from puriflow.zoo.weights import read_checkpoint, read_state, save_state
 
 
@@ -53,8 +52,10 @@ def convert(kind: str, source: Path, target: Path, family: str, part: dict[str, 
                 f"file {source} does not fit {part['kind']}: {key} is {shapes.get(key)}, but "
                 f"should be {wanted.get(key)}"
             )
-    with on_disk(target), Replacing(target) as temporary:
+    temporary = target.with_name(f".{target.name}.tmp")
+    with on_disk(target):
         save_state(state, temporary)
+        publish(temporary, target)
 
 
 class Shell:
