@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from puriflow.config import NONE
 from puriflow.errors import UserError
+from puriflow.registry import NONE
+
+BEHIND_RESULTS = False
 
 # The roles in the path of each stage's store, in order. An attack's path holds its victim.
 STAGES = {

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from puriflow import registry
 from puriflow.datasets import folder, foolbox
 from puriflow.datasets.reading import read_image
 from puriflow.datasets.samples import chosen_indices
 from puriflow.errors import UserError
+from puriflow.registry import part_of
 from puriflow.stages.images import write_images
 
 
@@ -65,8 +65,9 @@ def test_an_unreadable_image_is_named_and_not_skipped(tmp_path, content):
     picture(tmp_path / "n01440764" / "a.png", size=(300, 300))
     broken = tmp_path / "n01440764" / "b.png"
     broken.write_bytes(content)
+    spec = {"kind": "folder", "root": str(tmp_path)}
     with pytest.raises(UserError, match=r"b\.png cannot be read"):
-        write_images(tmp_path / "out", "mine", {"kind": "folder", "root": str(tmp_path)})
+        write_images(tmp_path / "out", part_of("dataset", "mine", spec))
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
@@ -77,7 +78,7 @@ def test_images_of_several_sizes_are_refused(tmp_path):
     with pytest.raises(
         UserError, match=r"image 1 is \(3, 40, 50\), but the first is \(3, 40, 40\)"
     ):
-        write_images(tmp_path / "out", "mine", spec)
+        write_images(tmp_path / "out", part_of("dataset", "mine", spec))
 
 
 def test_reading_resizes_the_short_side_and_crops_the_centre(tmp_path):
@@ -94,7 +95,7 @@ def test_reading_resizes_the_short_side_and_crops_the_centre(tmp_path):
 
 def test_cifar10_says_where_it_looked(tmp_path):
     with pytest.raises(UserError, match=f"CIFAR-10 in {tmp_path}"):
-        registry.build("datasets", "cifar10", {"kind": "cifar10", "root": str(tmp_path)})
+        part_of("dataset", "cifar10", {"kind": "cifar10", "root": str(tmp_path)}).build()
 
 
 def test_cifar10_reads_torchvisions_files(tmp_path, monkeypatch):
@@ -111,7 +112,7 @@ def test_cifar10_reads_torchvisions_files(tmp_path, monkeypatch):
     (base / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
     monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
-    samples = registry.build("datasets", "cifar10", {"kind": "cifar10", "root": str(tmp_path)})
+    samples = part_of("dataset", "cifar10", {"kind": "cifar10", "root": str(tmp_path)}).build()
     assert list(samples.labels) == [6, 1]
     np.testing.assert_array_equal(samples.read(1), rows[1].reshape(3, 32, 32))
 
