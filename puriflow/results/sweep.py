@@ -154,8 +154,8 @@ class Sweep(Result):
         """The lines of the CSV: each number of each combination.
 
         Accuracies are in percent with Wilson intervals, cross-entropies in nats with Student's,
-        both of 95 %; mean squared errors are on [0, 1], of the images that are classified to the clean
-        ones. A combination that the track cannot serve has one line, with the reason.
+        both of 95 %; mean squared errors are on [0, 1], of the images that are classified to the
+        clean ones. A combination that the track cannot serve has one line, with the reason.
         """
         table, along = self.table, self.along.partition(".")[0]
         for point, row in zip(self.points(), table.rows, strict=True):

@@ -32,7 +32,7 @@ Measure = Callable[[str, float, "Tensor"], Point]  # of a state's name, t, and i
 
 
 class Transition(Computed):
-    """Means and quartiles of distances and cross-entropies; a row for each line, state and layer."""
+    """Means and quartiles over images; a row for each line, state and layer."""
 
     asks: ClassVar[tuple[str, ...]] = ("features", "classifier", "purifier")
     own_columns: ClassVar[tuple[str, ...]] = (
