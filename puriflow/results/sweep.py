@@ -25,7 +25,9 @@ from puriflow.results.rows import Row, Threat, Threats
 from puriflow.results.table import Table
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
+    from matplotlib.figure import Figure as Drawing
 
 ROLES = ("dataset", "attack", "restorer", "purifier", "classifier", "evaluation")
 COLUMNS = (*ROLES, "along", "metric", "value", "low", "high", "n", "note")
@@ -139,16 +141,20 @@ class Sweep(Result):
         self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
     ) -> None:
         """See `Result`."""
-        from puriflow.plots import sweep
         from puriflow.plots.style import save, styled
 
         frame = write_csv(self.lines(track, Stores(track, results)), COLUMNS, files["csv"])
+        with styled():
+            save(self.draw(frame), [files["png"], files["svg"]])
+
+    def draw(self, frame: "pd.DataFrame") -> "Drawing":
+        """Draw the lines of the CSV: a line for each combination of what does not lie along it."""
+        from puriflow.plots import sweep
+
         along = self.along.partition(".")[0]
         others = [role for role in ROLES if role != along and len(getattr(self, role)) > 1]
         panels = {name: column(name).axis for name in PANELS}
-        with styled():
-            drawing = sweep.draw(frame.dropna(subset="metric"), panels, self.along, others)
-            save(drawing, [files["png"], files["svg"]])
+        return sweep.draw(frame.dropna(subset="metric"), panels, self.along, others)
 
     def lines(self, track: Config, stores: Stores) -> Iterator[dict[str, Any]]:
         """The lines of the CSV: each number of each combination.
