@@ -35,5 +35,8 @@ OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {
     },
 }
 
+# By their place in what is validated, such as the recipe of a training: keys of YAML files.
+KEYS_RENAMED: dict[str, str] = {"adversary.step": "step_size", "adversary.steps": "n_iter"}
+
 # Commands.
 COMMANDS_RENAMED: dict[str, str] = {}
