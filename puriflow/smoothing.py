@@ -18,7 +18,7 @@ from puriflow import registry
 from puriflow.defence import Defence
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.errors import UserError
-from puriflow.randomness import CERTIFY, ImageNoise
+from puriflow.randomness import ImageNoise
 
 BLOCK = 32  # draws computed at once
 Part = dict[str, Any]
@@ -92,7 +92,7 @@ class _Repeated(ImageNoise):
         self.generators = [
             generator
             for draw in draws
-            for generator in ImageNoise(seed, CERTIFY, [index], draw).generators
+            for generator in ImageNoise(seed, "certify", [index], draw).generators
         ]
 
 
