@@ -111,4 +111,14 @@ class Defence(nn.Module):
             indices: data-set index of each image, which selects its noise; default 0, 1, 2, ...
             draw: number of the repetition; another one gives other noise.
         """
-        return self.classifier(self.purify(images, indices, draw))
+        return self.classify(self.purify(images, indices, draw))
+
+    def classify(self, purified: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, 3, H, W) as they come from the purifier.
+
+        Raises:
+            ValueError: the defence has no classifier.
+        """
+        if self.classifier is None:
+            raise ValueError("a defence without a classifier has no logits")
+        return self.classifier(purified)

@@ -5,7 +5,7 @@ CPU and moved, so that a GPU sees the same numbers.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -109,7 +109,11 @@ class ImageNoise:
         pairs = zip(empty, self.generators, strict=True)
         return torch.stack([x.uniform_(low, high, generator=g) for x, g in pairs])
 
-    def _stack(self, images, fill):
+    def _stack(
+        self,
+        images: "torch.Tensor",
+        fill: "Callable[[torch.Tensor, torch.Generator], torch.Tensor]",
+    ) -> "torch.Tensor":
         import torch
 
         if len(images) != len(self.generators):

@@ -5,6 +5,7 @@ attack leaves out.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +18,9 @@ def straight_through(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 class _StraightThrough(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, function):
+    def forward(ctx: Any, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         return function(x).view_as(x)
 
     @staticmethod
-    def backward(ctx, grad):
-        return grad, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None

@@ -106,7 +106,7 @@ class APGD(Attack):
     gradient: Gradient = "full"
     fixed: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise unknown("loss", self.loss, LOSSES)
         check_gradient(self.gradient)

@@ -50,7 +50,7 @@ class AutoAttack(Attack):
     gradient: Gradient = "full"
     fixed: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_gradient(self.gradient)
         self.n_steps = sum(attack.n_steps for attack in self.attacks)
 

@@ -27,7 +27,7 @@ class Ball:
     eps: float
     norm: Norm = "Linf"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.norm not in get_args(Norm):
             raise unknown("norm", self.norm, get_args(Norm))
         if self.norm == "Linf" and self.eps > 1:

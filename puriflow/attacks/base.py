@@ -57,7 +57,7 @@ class Batch:
             gradient: see `Defence.purified`.
         """
         noise = self.noise.victim(step, draw)
-        return self.victim.classifier(self.victim.purified(x, noise, gradient))
+        return self.victim.classify(self.victim.purified(x, noise, gradient))
 
 
 class Attack(ABC):
@@ -127,12 +127,14 @@ def eot_gradient(
     Returns:
         The loss (N,) of the last draw, the mean gradient (N, 3, H, W), the logits of the last draw.
     """
-    total = torch.zeros_like(x)
+    total, evaluated = torch.zeros_like(x), []
     for draw in range(eot_iter):
         y = x.detach().requires_grad_()
         loss, logits = loss_and_logits(y, draw)
         total += torch.autograd.grad(loss.sum(), y)[0]
-    return loss.detach(), total / eot_iter, logits.detach()
+        evaluated.append((loss.detach(), logits.detach()))
+    loss, logits = evaluated[-1]
+    return loss, total / eot_iter, logits
 
 
 def advance_rest(batch: Batch, state: State, step: Callable[[Batch, State], State]) -> State:

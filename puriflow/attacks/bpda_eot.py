@@ -41,7 +41,7 @@ class BPDAEOT(Attack):
     n_draws: int
     gradient: Through = "identity"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.gradient not in get_args(Through):
             raise unknown("gradient of bpda-eot", self.gradient, get_args(Through))
         self.n_steps = self.n_iter + 1
@@ -64,7 +64,7 @@ class BPDAEOT(Attack):
                 batch.victim.purified(x, batch.noise.victim(f"{number}", draw))
                 for draw in range(self.eot_iter)
             ]
-            mean = torch.stack([batch.victim.classifier(copy) for copy in copies]).mean(0)
+            mean = torch.stack([batch.victim.classify(copy) for copy in copies]).mean(0)
         queries = state["queries"] + self.eot_iter
         confirmed = torch.zeros_like(success)
         doubtful = torch.nonzero(~success & (mean.argmax(1) != batch.labels)).flatten()
@@ -89,7 +89,7 @@ class BPDAEOT(Attack):
         total = torch.zeros_like(copies[0])
         for copy in copies:
             copy = copy.detach().requires_grad_()
-            logits = batch.victim.classifier(copy)
+            logits = batch.victim.classify(copy)
             total += torch.autograd.grad(logits, copy, of_mean / len(copies))[0]
         return total / len(copies)
 

@@ -86,9 +86,10 @@ def logits_and_deviation(batch: Batch, x: Tensor, noise: ImageNoise) -> tuple[Te
     def callback(_: float, x_t: Tensor, reverse_x_t: Tensor) -> None:
         distances.append(((x_t - reverse_x_t) ** 2).flatten(1).mean(1))
 
-    victim = batch.victim
-    restored = x if victim.restorer is None else victim.restorer(x)
-    logits = victim.classifier(victim.purifier(restored, noise, callback))
+    restorer, purifier = batch.victim.restorer, batch.victim.purifier
+    assert purifier is not None  # see DiffAttack.begin
+    restored = x if restorer is None else restorer(x)
+    logits = batch.victim.classify(purifier(restored, noise, callback))
     return logits, torch.stack(distances).mean(0)
 
 

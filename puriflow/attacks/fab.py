@@ -8,6 +8,7 @@ misclassified in a pass of its own.
 import contextlib
 import io
 from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,7 @@ class FABT(Attack):
     gradient: Gradient = "full"
     fixed: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_gradient(self.gradient)
         self.n_steps = self.n_target_classes
 
@@ -103,7 +104,7 @@ class FABT(Attack):
         _, success, queries = judge(batch, x, f"{step} {AGAIN}", self.votes, self.gradient)
         return x, bool(success), model.calls + int(queries)
 
-    def _library(self, model: CountedModel):
+    def _library(self, model: CountedModel) -> Any:
         import torchattacks
 
         # It prints that it finds no parameters, and takes the device of the images then.

@@ -38,7 +38,7 @@ class PGD(Attack):
     gradient: Gradient = "full"
     fixed: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_gradient(self.gradient)
         if self.random_start and self.ball.norm != "Linf":
             raise UserError(f"pgd has no random start in {self.ball.norm}: say random_start: false")

@@ -59,7 +59,7 @@ class Square(Attack):
     gradient: Gradient = "full"
     fixed: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_gradient(self.gradient)
         if self.ball.norm != "Linf":
             raise UserError(f"square is for the norm Linf, not {self.ball.norm}")
