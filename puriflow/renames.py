@@ -3,10 +3,40 @@
 BEHIND_RESULTS = False
 
 # By section of the configuration: kinds.
-KINDS_RENAMED: dict[str, dict[str, str]] = {}
+KINDS_RENAMED: dict[str, dict[str, str]] = {
+    "attacks": {"pgd-eot": "pgd"},
+}
 
 # By section and kind: options.
-OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {}
+OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {
+    "attacks": {
+        "pgd": {"step": "step_size", "steps": "n_iter", "draws": "eot_iter"},
+        "bpda-eot": {
+            "step": "step_size",
+            "steps": "n_iter",
+            "attack_draws": "eot_iter",
+            "defence_draws": "n_draws",
+        },
+        "apgd": {
+            "steps": "n_iter",
+            "restarts": "n_restarts",
+            "draws": "eot_iter",
+            "targets": "n_target_classes",
+        },
+        "square": {"queries": "n_queries"},
+        "autoattack": {
+            "draws": "eot_iter",
+            "steps": "n_iter",
+            "queries": "n_queries",
+            "targets": "n_target_classes",
+            "restarts": "n_restarts",
+        },
+        "diffattack": {"steps": "n_iter", "draws": "eot_iter"},
+    },
+}
+
+# By their place in what is validated, such as the recipe of a training: keys of YAML files.
+KEYS_RENAMED: dict[str, str] = {"adversary.step": "step_size", "adversary.steps": "n_iter"}
 
 # Commands.
 COMMANDS_RENAMED: dict[str, str] = {

@@ -21,7 +21,7 @@ from puriflow.errors import UserError
 from puriflow.image_files.chain import Specs, chain_specs
 from puriflow.image_files.layouts import Layout, layout_of
 from puriflow.image_files.tiling import Tiling, tiling_of
-from puriflow.randomness import ImageNoise, derive
+from puriflow.randomness import PURIFY, TILE, ImageNoise, derive
 
 Images = TypeVar("Images", np.ndarray, Tensor)
 GPU_BATCH = 16  # images of one size computed at once; on a CPU one is as fast
@@ -137,8 +137,8 @@ def purified(
     for number, (top, left) in enumerate(tiling):
         piece = images[:, :, rows.source(top)][..., columns.source(left)]
         # One piece has the noise of the purify stage; two tiles never have the same.
-        stage = "purify" if tiling.count == 1 else f"purify, tile {number}"
-        piece = defence.purified(piece, ImageNoise(defence.seed, stage, indices))
+        word = PURIFY if tiling.count == 1 else TILE.format(number)
+        piece = defence.purified(piece, ImageNoise(defence.seed, word, indices))
         (in_y, y), (in_x, x) = rows.inside(top), columns.inside(left)
         total[..., y, x] += (piece * weight)[..., in_y, in_x]
         weights[y, x] += weight[in_y, in_x]

@@ -8,7 +8,7 @@ from torch import Tensor
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import alpha_bar, diffuse
 from puriflow.metrics.psnr import psnr
-from puriflow.randomness import ImageNoise
+from puriflow.randomness import MEASURE_DENOISER, ImageNoise
 from puriflow.training.fitting import Recipe, Run, fit
 from puriflow.training.photos import Photos
 
@@ -49,7 +49,7 @@ def measure_denoising(denoiser: Denoiser, photos: Photos) -> dict[int, float]:
     for index, image in enumerate(photos.measured()):
         x = image.to(device) * 2 - 1
         for level in LEVELS:
-            noise = ImageNoise(0, f"measure-{level}", [index]).normal_like(x)
+            noise = ImageNoise(0, MEASURE_DENOISER.format(level), [index]).normal_like(x)
             noisy = diffuse(x, level, noise).contiguous(memory_format=torch.channels_last)
             t = torch.tensor([level / 1000], device=device)
             kept = alpha_bar(t)

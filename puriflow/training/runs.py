@@ -125,7 +125,7 @@ def _classifying(part: Any, data: Labelled, recipe: ClassifierRecipe) -> list[st
     rows = [f"| {k} | {n} | {100 * hit / n:.2f} % |" for k, (hit, n) in measured.items()]
     head = (
         f"Right answers on test images; attacked by PGD-20 within {adversary.eps:g}/255, "
-        f"step {adversary.step:g}/255:"
+        f"step {adversary.step_size:g}/255:"
     )
     return [head, "", "| images | n | accuracy |", "|---|---|---|", *rows]
 

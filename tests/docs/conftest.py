@@ -35,7 +35,7 @@ NETWORKS = {
 }
 OPTIONS = {
     "datasets": {"imagenet": {"subset": 2}, "cifar10": {"subset": 2}},
-    "attacks": {"pgd-linf4": {"steps": 1}, "pgd-eot-linf8": {"steps": 1, "draws": 1}},
+    "attacks": {"pgd-linf4": {"n_iter": 1}, "pgd-eot-linf8": {"n_iter": 1, "eot_iter": 1}},
     "purifiers": {
         "vpsde-t10": {"step": 1000},
         "vpsde-t90": {"step": 1000},

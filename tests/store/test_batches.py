@@ -12,7 +12,7 @@ from puriflow.stages.attack import write_attack
 from puriflow.stages.purify import write_purified
 from puriflow.store import open_stage
 
-PGD = {"kind": "pgd", "eps": "4/255", "step": "1/255", "steps": 3, "random_start": True}
+PGD = {"kind": "pgd", "eps": "4/255", "step_size": "1/255", "n_iter": 3, "random_start": True}
 VICTIM = {"restorer": None, "purifier": None, "classifier": {"kind": "efficientnet-lite0"}}
 
 
@@ -41,8 +41,8 @@ def test_batches_of_1_3_and_4_give_the_same_bytes(run, stage, four_images, tmp_p
 
 
 def test_an_attack_that_leaves_its_ball_is_refused(run, four_images, tmp_path, monkeypatch):
-    def too_far(self, target, state, number):
-        return state | {"found": (target.images + 5 / 255).clamp(0, 1)}
+    def too_far(self, batch, state, number):
+        return state | {"x_adv": (batch.images + 5 / 255).clamp(0, 1)}
 
     monkeypatch.setattr(pgd.PGD, "step", too_far)
     with pytest.raises(UserError, match=r"exceeds eps 0\.015686"):

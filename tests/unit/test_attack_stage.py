@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from puriflow import registry
-from puriflow.attacks.pgd_eot import PGDEOT
+from puriflow.attacks.pgd import PGD
 from puriflow.cli import app
 from puriflow.defence import Defence
 from puriflow.errors import UserError
@@ -22,13 +22,12 @@ from puriflow.store import open_stage
 EPS = 8 / 255
 CPU = torch.device("cpu")
 ATTACKS = {
-    "pgd": {"step": "2/255", "steps": 2, "random_start": True},
-    "bpda-eot": {"steps": 2, "attack_draws": 2, "defence_draws": 2},
-    "pgd-eot": {"steps": 2, "draws": 2},
-    "apgd": {"steps": 3, "draws": 2},
-    "square": {"queries": 4},
-    "autoattack": {"steps": 2, "queries": 3, "targets": 2},
-    "diffattack": {"steps": 2, "draws": 1},
+    "pgd": {"step_size": 0.007, "n_iter": 2, "random_start": False, "eot_iter": 2},
+    "bpda-eot": {"n_iter": 2, "eot_iter": 2, "n_draws": 2},
+    "apgd": {"n_iter": 3, "eot_iter": 2},
+    "square": {"n_queries": 4},
+    "autoattack": {"n_iter": 2, "n_queries": 3, "n_target_classes": 2},
+    "diffattack": {"n_iter": 2, "eot_iter": 1},
 }
 PURIFIERS = {
     "vpsde": {"t": 20, "step": 10},
@@ -128,7 +127,7 @@ def test_an_attack_on_a_defence(images, specs, tmp_path, kind):
 
 @pytest.mark.parametrize("version", ["rand", "standard"])
 def test_both_versions_of_autoattack(images, specs, tmp_path, version):
-    options = {"version": version, "draws": 1}
+    options = {"version": version, "eot_iter": 1}
     found = attack(images, tmp_path / "attack", specs, "autoattack", **options)
     assert found.read("success").shape == (2,)
 
@@ -142,13 +141,13 @@ def test_bpda_may_go_through_the_restorer(images, specs, tmp_path):
 
 
 def test_an_unrecorded_default_is_recorded(images, specs, tmp_path):
-    found = attack(images, tmp_path / "attack", specs, "pgd-eot")
+    found = attack(images, tmp_path / "attack", specs, "pgd")
     assert found.manifest["parameters"]["attack"]["gradient"] == "full"
 
 
 @pytest.mark.parametrize("gradient", ["full", "restorer", "identity", "blind"])
 def test_what_an_attack_differentiates_is_in_the_manifest(images, specs, tmp_path, gradient):
-    found = attack(images, tmp_path / "attack", specs, "pgd-eot", gradient=gradient)
+    found = attack(images, tmp_path / "attack", specs, "pgd", gradient=gradient)
     assert found.manifest["parameters"]["attack"]["gradient"] == gradient
 
 
@@ -167,33 +166,33 @@ class Killed(Exception):
 
 
 def test_a_killed_attack_goes_on_inside_an_image(images, specs, tmp_path, monkeypatch):
-    whole = attack(images, tmp_path / "whole", specs, "pgd-eot", steps=4)
-    step, done = PGDEOT.step, []
+    whole = attack(images, tmp_path / "whole", specs, "pgd", n_iter=4)
+    step, done = PGD.step, []
 
-    def counted(self, target, state, number):
+    def counted(self, batch, state, number):
         if len(done) == 6:  # in the middle of the second image
             done.append(None)
             raise Killed
         done.append(number)
-        return step(self, target, state, number)
+        return step(self, batch, state, number)
 
-    monkeypatch.setattr(PGDEOT, "step", counted)
+    monkeypatch.setattr(PGD, "step", counted)
     with pytest.raises(Killed):
-        attack(images, tmp_path / "killed", specs, "pgd-eot", kept_every=0, steps=4)
-    again = attack(images, tmp_path / "killed", specs, "pgd-eot", kept_every=0, steps=4)
+        attack(images, tmp_path / "killed", specs, "pgd", kept_every=0, n_iter=4)
+    again = attack(images, tmp_path / "killed", specs, "pgd", kept_every=0, n_iter=4)
     assert done == [0, 1, 2, 3, 0, 1, None, 2, 3]
     for array in ("images", "success", "loss", "queries"):
         np.testing.assert_array_equal(again.read(array), whole.read(array))
 
 
 def test_the_progress_of_another_attack_is_not_gone_on_from(images, specs, tmp_path, monkeypatch):
-    monkeypatch.setattr(PGDEOT, "mean_gradient", stop := failing(PGDEOT.mean_gradient, 3))
+    monkeypatch.setattr(PGD, "mean_gradient", stop := failing(PGD.mean_gradient, 3))
     with pytest.raises(Killed):
-        attack(images, tmp_path / "a", specs, "pgd-eot", kept_every=0, steps=4)
+        attack(images, tmp_path / "a", specs, "pgd", kept_every=0, n_iter=4)
     assert (tmp_path / ".a.work" / "under-way.pt").is_file()
     stop.after = 10**9
-    other = attack(images, tmp_path / "a", specs, "pgd-eot", steps=4, step="1/255")
-    fresh = attack(images, tmp_path / "b", specs, "pgd-eot", steps=4, step="1/255")
+    other = attack(images, tmp_path / "a", specs, "pgd", n_iter=4, step_size="1/255")
+    fresh = attack(images, tmp_path / "b", specs, "pgd", n_iter=4, step_size="1/255")
     np.testing.assert_array_equal(other.read("images"), fresh.read("images"))
 
 
@@ -210,13 +209,13 @@ def failing(function, after):
 
 def test_an_attack_that_leaves_its_ball_is_refused(images, specs, tmp_path, monkeypatch):
     monkeypatch.setattr("puriflow.attacks.ball.Ball.project", lambda _, x, clean: x.clamp(0, 1))
-    with pytest.raises(UserError, match=r"pgd-eot: distance \d\.\d+ exceeds eps 0\.0313"):
-        attack(images, tmp_path / "a", specs, "pgd-eot", step=0.5)
+    with pytest.raises(UserError, match=r"pgd: distance \d\.\d+ exceeds eps 0\.0313"):
+        attack(images, tmp_path / "a", specs, "pgd", step_size=0.5)
 
 
 def test_an_attack_that_knows_the_seed_sees_the_purifier_s_draw(images, specs, tmp_path):
     """Its one gradient is that of the defence with the noise of the purify stage."""
-    found = attack(images, tmp_path / "a", specs, "pgd-eot", steps=1, draws=1, fixed=True)
+    found = attack(images, tmp_path / "a", specs, "pgd", n_iter=1, eot_iter=1, fixed=True)
     roles = {"restorer": "r", "purifier": "p", "classifier": "c"}
     defence = Defence.from_specs(roles, specs, seed=0).eval().requires_grad_(False)
     for i, index in enumerate(images.read("index").tolist()):
@@ -248,5 +247,5 @@ def test_several_answers_of_a_defence(images, specs, tmp_path):
 
 
 def test_the_manifest_is_json_of_the_whole_chain(images, specs, tmp_path):
-    found = attack(images, tmp_path / "a", specs, "pgd-eot")
+    found = attack(images, tmp_path / "a", specs, "pgd")
     assert json.loads((found.folder / "manifest.json").read_text())["stage"] == "attack"

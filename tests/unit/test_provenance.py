@@ -43,7 +43,7 @@ def hashes():
         ("restorers/esrgan.py", '"""Leaky ReLU', '"""A leaky ReLU', set()),
         ("restorers/esrgan.py", "\nclass RRDB(", "\n# a comment\nclass RRDB(", set()),
         ("store.py", "CHUNK_BYTES = 4", "CHUNK_BYTES = 8", set()),
-        ("attacks/pgd.py", "steps < 1", "steps < 2", set()),
+        ("attacks/pgd.py", "eot_iter) < 1", "eot_iter) < 2", set()),
     ],
 )
 def test_only_what_a_stage_runs_changes_its_hash(copied, file, old, new, affected):

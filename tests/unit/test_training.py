@@ -130,9 +130,9 @@ def test_a_classifier_learns_and_its_card_says_how_well(classes, tmp_path):
 
 
 def test_adversarial_training_runs_and_names_its_adversary(classes, tmp_path):
-    changes = {"steps": 2, "batch": 4, "crop": 32, "adversary": {"steps": 2}}
+    changes = {"steps": 2, "batch": 4, "crop": 32, "adversary": {"n_iter": 2}}
     train(classes, tmp_path, "classifiers", WRN, **changes)
-    assert '"adversary":{"eps":8.0,"step":2.0,"steps":2}' in (tmp_path / "net.md").read_text()
+    assert '"adversary":{"eps":8.0,"step_size":2.0,"n_iter":2}' in (tmp_path / "net.md").read_text()
     with pytest.raises(UserError, match="adversary"):
         train(classes, tmp_path, "classifiers", WRN, **{**changes, "adversary": {"epsilon": 8}})
 
@@ -142,7 +142,7 @@ def test_the_training_attack_stays_in_the_ball_and_raises_the_loss():
     classifier = registry.build("classifiers", "c", WRN)
     images, labels = torch.rand(8, 3, 32, 32), torch.randint(2, (8,))
     draw = torch.empty_like(images).uniform_(-1, 1)
-    attacked_images = attacked(classifier, images, labels, Adversary(steps=5), draw)
+    attacked_images = attacked(classifier, images, labels, Adversary(n_iter=5), draw)
     assert (attacked_images - images).abs().max() <= 8 / 255 + 1e-6
     assert attacked_images.min() >= 0
     assert attacked_images.max() <= 1
