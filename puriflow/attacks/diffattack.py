@@ -17,7 +17,7 @@ from puriflow.attacks.apgd import APGD, LOSSES
 from puriflow.attacks.attack import State, Target
 from puriflow.attacks.ball import Ball, Norm, fraction
 from puriflow.errors import UserError, unknown
-from puriflow.purifiers.diffused import Diffused
+from puriflow.purifiers.base import DiffusionPurifier
 from puriflow.randomness import ImageNoise
 
 KNOWN = ("ce", "dlr")
@@ -57,7 +57,7 @@ class DiffAttack(APGD):
             UserError: also where the victim's purifier has no forward process to stray from.
         """
         purifier = target.defence.purifier
-        if not isinstance(purifier, Diffused):
+        if not isinstance(purifier, DiffusionPurifier):
             own = "none" if purifier is None else type(purifier).__name__
             raise UserError(
                 "diffattack compares the way back of a diffusion with its forward process: it "

@@ -67,6 +67,6 @@ def test_vgg_19_s_features_are_named_and_stop_at_the_last(track):
 def test_diffpure_s_own_steps(track):
     spec = track.spec("purifiers", "vpsde-t90")
     assert (spec["t"], spec["resize"]) == (90, 256)
-    assert "step" not in spec
-    assert registry.kinds("purifiers")["vpsde"][0]["step"] is False
+    assert "step_size" not in spec
+    assert registry.kinds("purifiers")["vpsde"][0]["step_size"] is False
     assert len(time_grid(90, 1)) == 91
