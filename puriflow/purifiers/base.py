@@ -19,11 +19,11 @@ from puriflow.diffusion.vp import STEPS, diffuse, diffuse_to_time
 from puriflow.errors import UserError
 from puriflow.randomness import ImageNoise
 
-# Called after every step back from a diffusion, of every round: with t in [0, 1], x_t (what the
-# forward process made of the round's x0) and x'_t (the state of the way back). Both (N, 3, H, W),
-# on the VP scale.
+# Called after every step of the reverse process, of every round: with t in [0, 1], x_t (what the
+# forward process made of the round's x0) and x'_t (the state of the reverse process). Both are
+# (N, 3, H, W), on the VP scale.
 Callback = Callable[[float, Tensor, Tensor], None]
-Trace = Callable[[float | Tensor, Tensor], None]  # t and x'_t of the trajectory
+Trace = Callable[[float | Tensor, Tensor], None]  # of t and x'_t
 
 
 class Purifier(nn.Module, ABC):
@@ -79,7 +79,7 @@ class DiffusionPurifier(Purifier):
         denoiser: the network.
         t: the level t' to which the image is diffused, 1 to 1000.
         t_delta: the forward level of each image and round is drawn from [t - t_delta, t + t_delta)
-            (DiffPure's `rand_t`); the way back starts at t all the same.
+            (DiffPure's `rand_t`); the reverse process starts at t all the same.
         options: of `Purifier`.
 
     Raises:
@@ -94,17 +94,20 @@ class DiffusionPurifier(Purifier):
         self.t_delta = t_delta
 
     def diffuse(
-        self, x0: Tensor, noise: ImageNoise, callback: Callback | None, level: int | None = None
+        self,
+        x0: Tensor,
+        noise: ImageNoise,
+        callback: Callback | None,
+        level: int | Tensor | None = None,
     ) -> tuple[Tensor, Trace]:
-        """The state of x0 at t', or at another level, and what tells the callback of a step back.
+        """The state of x0 at t', or at another level, and what tells the callback of a later x'_t.
 
-        Draws t' where it is random, then the noise.
+        Draws t' where it is random, then eps.
         """
-        forward_level: int | Tensor = self.t if level is None else level
-        if self.t_delta:
-            forward_level = self.t + noise.integers(-self.t_delta, self.t_delta)
+        if level is None:
+            level = self.t + noise.integers(-self.t_delta, self.t_delta) if self.t_delta else self.t
         eps = noise.normal_like(x0)
-        x = self.add_noise(x0, forward_level, eps)
+        x = self.add_noise(x0, level, eps)
 
         def trace(t: float | Tensor, x: Tensor) -> None:
             if callback is not None:

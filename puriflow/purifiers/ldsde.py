@@ -48,7 +48,7 @@ class LDSDE(Purifier):
         self.t, self.sigma2, self.lambda_ld, self.eta = t, sigma2, lambda_ld, eta
 
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
-        """One draw z for every step. There is no way back, so no callback is called."""
+        """One draw z for every step. There is no reverse process, so no callback is called."""
         x0, left = x, self.t / STEPS - T_END
         while left > 1e-9:
             ds = min(STEP_SIZE, left)

@@ -1,7 +1,7 @@
 """Purification by the probability-flow ODE of the VP-SDE (Song et al. 2021; DiffPure's variant).
 
-The same way back as the VP-SDE's in distribution, without noise: dx/dt = -beta/2 (x + score). Only
-the forward diffusion is random.
+The same marginals as the reverse VP-SDE's, without noise: dx/dt = -beta/2 (x + score). Only the
+forward diffusion is random.
 """
 
 from itertools import pairwise

@@ -62,7 +62,7 @@ class ScoreOpt(Purifier):
     def forward(
         self, images: Tensor, noise: ImageNoise, callback: Callback | None = None
     ) -> Tensor:
-        """See `Purifier.forward`. There is no way back, so no callback is called."""
+        """See `Purifier.forward`. There is no reverse process, so no callback is called."""
         purify = super().forward
         return straight_through(lambda x: purify(x, noise).clamp(0, 1), images)
 
