@@ -33,6 +33,14 @@ OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {
         },
         "diffattack": {"steps": "n_iter", "draws": "eot_iter"},
     },
+    "purifiers": {
+        "vpsde": {"step": "step_size"},
+        "vesde": {"step": "step_size"},
+        "ode": {"step": "step_size"},
+        "gdmp": {"scale": "guidance_scale"},
+        "ldsde": {"rate": "lambda_ld"},
+        "scoreopt": {"iterations": "n_iter"},
+    },
 }
 
 # By their place in what is validated, such as the recipe of a training: keys of YAML files.

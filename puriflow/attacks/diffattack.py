@@ -17,7 +17,7 @@ from puriflow.attacks.apgd import APGD, LOSSES
 from puriflow.attacks.ball import Ball, Norm, fraction
 from puriflow.attacks.base import Batch, State, eot_gradient
 from puriflow.errors import UserError, unknown
-from puriflow.purifiers.diffused import Diffused
+from puriflow.purifiers.base import DiffusionPurifier
 from puriflow.randomness import DIFFATTACK, ImageNoise
 
 UNTARGETED = ("ce", "dlr")
@@ -57,7 +57,7 @@ class DiffAttack(APGD):
             UserError: also where the victim's purifier has no forward process to stray from.
         """
         purifier = batch.victim.purifier
-        if not isinstance(purifier, Diffused):
+        if not isinstance(purifier, DiffusionPurifier):
             own = "none" if purifier is None else type(purifier).__name__
             raise UserError(
                 "diffattack compares the reverse process of a diffusion with the forward one: it "

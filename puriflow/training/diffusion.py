@@ -53,6 +53,6 @@ def measure_denoising(denoiser: Denoiser, photos: Photos) -> dict[int, float]:
             noisy = diffuse(x, level, noise).contiguous(memory_format=torch.channels_last)
             t = torch.tensor([level / 1000], device=device)
             kept = alpha_bar(t)
-            clean = (noisy - (1 - kept).sqrt() * denoiser.noise(noisy, t)) / kept.sqrt()
+            clean = (noisy - (1 - kept).sqrt() * denoiser.eps(noisy, t)) / kept.sqrt()
             scores[level].append(psnr((clean / 2 + 0.5).clamp(0, 1), x / 2 + 0.5))
     return {level: sum(values) / len(values) for level, values in scores.items()}

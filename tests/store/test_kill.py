@@ -19,7 +19,7 @@ def purify(four_images, tiny_adm, tmp_path):
     weights = tmp_path / "weights.safetensors"
     save_weights(registry.build("networks", "tiny", tiny_adm).network, weights)
     network = {**tiny_adm, "weights": str(weights)}
-    spec = json.dumps({"kind": "vpsde", "t": 20, "step": 1, "network": network})
+    spec = json.dumps({"kind": "vpsde", "t": 20, "step_size": 1, "network": network})
 
     def start(out):
         command = ["puriflow", "purify", four_images.folder, "--out", out, "--purifier", "test"]

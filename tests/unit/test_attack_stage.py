@@ -30,15 +30,15 @@ ATTACKS = {
     "diffattack": {"n_iter": 2, "eot_iter": 1},
 }
 PURIFIERS = {
-    "vpsde": {"t": 20, "step": 10},
-    "ode": {"t": 20, "step": 10},
+    "vpsde": {"t": 20, "step_size": 10},
+    "ode": {"t": 20, "step_size": 10},
     "ddpm": {"t": 20, "respacing": 100},
     "ddim": {"stages": [[10, 2, 1], [20, 2, 1]]},
     "gdmp": {"t": 20, "respacing": 100, "rounds": 1},
-    "vesde": {"t": 20, "step": 10},
+    "vesde": {"t": 20, "step_size": 10},
     "ldsde": {"t": 20},
     "osd": {"t": 20},
-    "scoreopt": {"iterations": 2},
+    "scoreopt": {"n_iter": 2},
 }
 
 
@@ -72,7 +72,7 @@ def specs(tiny_adm):
     """A defence of random weights."""
     return {
         "restorer": {"kind": "bicubic", "scale": 2},
-        "purifier": {"kind": "vpsde", "t": 20, "step": 10, "network": tiny_adm},
+        "purifier": {"kind": "vpsde", "t": 20, "step_size": 10, "network": tiny_adm},
         "classifier": CLASSIFIER,
     }
 

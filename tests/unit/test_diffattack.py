@@ -10,11 +10,11 @@ from puriflow.attacks.base import Batch
 from puriflow.attacks.diffattack import logits_and_deviation
 from puriflow.defence import Defence
 from puriflow.diffusion.denoisers import VPDenoiser
-from puriflow.diffusion.vp import alpha_bar
+from puriflow.diffusion.recomputation import _Recomputed
+from puriflow.diffusion.vp import alpha_bar, beta, diffuse
 from puriflow.errors import UserError
 from puriflow.purifiers.ddpm import DDPM
 from puriflow.purifiers.ldsde import LDSDE
-from puriflow.purifiers.purifier import Purifier
 from puriflow.purifiers.scoreopt import ScoreOpt
 from puriflow.purifiers.vesde import VESDE
 from puriflow.purifiers.vpsde import VPSDE
@@ -67,12 +67,14 @@ def by_hand(defence, x):
     state = defence.restorer(x) * 2 - 1
     for _ in range(purifier.rounds):
         clean, e = state, draws.normal_like(x)
-        state = purifier.diffuse(clean, purifier.t, e)
-        for t, after in purifier.reverse(state, draws):
-            kept = alpha_bar(torch.tensor(t, dtype=torch.float64))
+        state = diffuse(clean, purifier.t, e)
+        for t, t_next in pairwise(purifier.times):
+            drift = 0.5 * beta(t) * state + beta(t) * purifier.denoiser.score(state, t)
+            spread = (beta(t) * (t - t_next)).sqrt()
+            state = state + drift * (t - t_next) + spread * draws.normal_like(state)
+            kept = alpha_bar(t_next.double())
             out = kept.sqrt() * clean + (1 - kept).sqrt() * e
-            errors.append(((out - after) ** 2).mean((1, 2, 3)))
-            state = after
+            errors.append(((out - state) ** 2).mean((1, 2, 3)))
     return defence.classifier((state + 1) / 2), sum(errors) / len(errors)
 
 
@@ -101,7 +103,7 @@ def test_the_loss_and_its_gradient(number, name, monkeypatch):
 
     loss, grad, _ = a.loss_and_grad(b, b.images, number)
     torch.testing.assert_close(loss, loss_of(b.images))
-    monkeypatch.setattr(Purifier, "stepwise", lambda self, step, *x: step(*x))
+    monkeypatch.setattr(_Recomputed, "apply", lambda step, n, *x: step(*x[:n]))
     x = b.images.clone().requires_grad_()
     plain = torch.autograd.grad(loss_of(x).sum(), x)[0]
     torch.testing.assert_close(grad, plain, rtol=1e-8, atol=1e-10)
@@ -162,7 +164,7 @@ def test_no_image_is_ever_dropped():
 
 
 def test_the_deviation_is_driven_up():
-    b = batch(victim(lambda d: VPSDE(d, t=100, step=20)))
+    b = batch(victim(lambda d: VPSDE(d, t=100, step_size=20)))
     b = Batch(b.victim, b.images, b.labels, AttackNoise(0, INDICES, fixed=True))
     end = attack(weight=1e4, losses=["ce"], n_iter=15, eot_iter=1)(b)
     with torch.no_grad():
@@ -192,11 +194,11 @@ def test_an_images_attack_does_not_depend_on_its_batch():
     ("make", "own"),
     [
         (None, "none"),
-        (lambda d: LDSDE(d, t=10, sigma2=1e-3, rate=1e-2, eta=5.0), "LDSDE"),
+        (lambda d: LDSDE(d, t=10, sigma2=1e-3, lambda_ld=1e-2, eta=5.0), "LDSDE"),
         (
             lambda d: ScoreOpt(
                 d,
-                **{"method": "O", "sigma": 0.3, "iterations": 1, "learning_rate": 0.1},
+                **{"method": "O", "sigma": 0.3, "n_iter": 1, "learning_rate": 0.1},
                 shared=False,
                 resize=None,
             ),

@@ -107,7 +107,7 @@ class Tiny:
         self.specs = {
             "classifier resnet50": {**CLASSIFIER, "weights": str(files["classifier"])},
             "features vgg19": FEATURES,
-            "purifier vpsde-t90": {"kind": "vpsde", "network": network, "t": 20, "step": 10},
+            "purifier vpsde-t90": {"kind": "vpsde", "network": network, "t": 20, "step_size": 10},
         }
 
     def part(self, key):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from puriflow import registry
 from puriflow.errors import UserError
+from puriflow.registry import part_of
 
 KINDS = {
     "bicubic": {},
@@ -17,7 +17,7 @@ KINDS = {
 
 def build(kind, **options):
     torch.manual_seed(0)
-    return registry.build("restorers", kind, {"kind": kind, **KINDS[kind], **options})
+    return part_of("restorer", kind, {"kind": kind, **KINDS[kind], **options}).build()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -40,4 +40,4 @@ def test_no_round_is_refused():
 
 def test_a_classical_denoiser_has_no_rounds():
     with pytest.raises(UserError, match="option of tvm"):
-        registry.build("restorers", "tvm", {"kind": "tvm", "rounds": 2})
+        part_of("restorer", "tvm", {"kind": "tvm", "rounds": 2})

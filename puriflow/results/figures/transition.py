@@ -25,7 +25,7 @@ from puriflow.metrics.accuracy import cross_entropy
 from puriflow.metrics.content import content_distance
 from puriflow.plots.style import AIDE
 from puriflow.progress import Progress
-from puriflow.purifiers.purifier import Purifier
+from puriflow.purifiers.base import Purifier
 from puriflow.randomness import ImageNoise
 from puriflow.results.figures.base import Line, Transition
 from puriflow.results.figures.built import Built, values_of
