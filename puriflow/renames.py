@@ -6,7 +6,22 @@ BEHIND_RESULTS = False
 KINDS_RENAMED: dict[str, dict[str, str]] = {}
 
 # By section and kind: options.
-OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {}
+OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {
+    "restorers": {
+        "drln": {"features": "n_feats", "value_range": "rgb_range"},
+        "edsr": {"features": "n_feats", "blocks": "n_resblocks"},
+        "esrgan": {"features": "num_feat", "blocks": "num_block", "growth": "num_grow_ch"},
+        "mdsr": {"features": "n_feats", "blocks": "n_resblocks"},
+    },
+    "classifiers": {
+        "dm-wide-resnet": {"classes": "num_classes"},
+        "wide-resnet": {
+            "width": "widen_factor",
+            "classes": "num_classes",
+            "dropout": "dropRate",
+        },
+    },
+}
 
 # Commands.
 COMMANDS_RENAMED: dict[str, str] = {

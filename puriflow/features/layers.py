@@ -1,4 +1,4 @@
-"""A feature network: named layers in a row, and what comes out of those that are asked for."""
+"""A feature network: named layers in a row, and the feature maps of some of them."""
 
 from collections.abc import Sequence
 
@@ -13,39 +13,39 @@ class Features(nn.Module):
 
     Args:
         layers: name and module of every layer, in the order in which they are applied.
-        wanted: names of those whose output is returned.
+        return_layers: names of those whose feature maps are returned.
         classifier: whose normalisation the images get.
 
     Raises:
-        UserError: a layer is unknown, or none is wanted.
+        UserError: a layer is unknown, or none is named.
     """
 
     def __init__(
         self,
         layers: Sequence[tuple[str, nn.Module]],
-        wanted: Sequence[str],
+        return_layers: Sequence[str],
         classifier: Normalised,
     ):
         super().__init__()
         names = [name for name, _ in layers]
-        if not wanted:
-            raise UserError(f"no layer is wanted; known are {', '.join(names)}")
-        for name in wanted:
+        if not return_layers:
+            raise UserError(f"no layer is named; known are {', '.join(names)}")
+        for name in return_layers:
             if name not in names:
                 raise unknown("layer", name, names)
-        last = max(names.index(name) for name in wanted)
-        self.wanted = tuple(wanted)
+        last = max(names.index(name) for name in return_layers)
+        self.return_layers = tuple(return_layers)
         self.layers = nn.ModuleDict(dict(layers[: last + 1]))
         self.register_buffer("mean", classifier.mean, persistent=False)
         self.register_buffer("std", classifier.std, persistent=False)
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images (N, 3, H, W) in [0, 1] to a feature map (N, C, h, w) for each wanted layer."""
+        """Images (N, 3, H, W) in [0, 1] to feature maps (N, C, h, w) by the layers' names."""
         x = (images - self.mean) / self.std
-        found = {}
+        feature_maps = {}
         for name, layer in self.layers.items():
             x = layer(x)
-            if name in self.wanted:
-                found[name] = x
-        return found
+            if name in self.return_layers:
+                feature_maps[name] = x
+        return feature_maps
