@@ -1,7 +1,7 @@
 """Wide residual networks (Zagoruyko and Komodakis 2016) in RobustBench's `WideResNet` layout.
 
-WRN-28-10 "Standard" of RobustBench, the paper's CIFAR-10 victim, is `depth` 28 and `widen_factor` 10.
-It takes [0, 1] images as they are; WRN-70-16-dropout normalises them, which `mean` and `std` say.
+WRN-28-10 "Standard" of RobustBench, the paper's CIFAR-10 victim, has `depth` 28 and `widen_factor`
+10 and takes [0, 1] images as they are. WRN-70-16-dropout normalises them: `mean` and `std`.
 """
 
 from collections.abc import Sequence

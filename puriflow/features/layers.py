@@ -13,28 +13,28 @@ class Features(nn.Module):
 
     Args:
         layers: name and module of every layer, in the order in which they are applied.
-        return_layers: names of those whose feature maps are returned.
+        wanted: names of those whose feature maps are returned.
         classifier: whose normalisation the images get.
 
     Raises:
-        UserError: a layer is unknown, or none is named.
+        UserError: a layer is unknown, or none is wanted.
     """
 
     def __init__(
         self,
         layers: Sequence[tuple[str, nn.Module]],
-        return_layers: Sequence[str],
+        wanted: Sequence[str],
         classifier: Normalised,
     ):
         super().__init__()
         names = [name for name, _ in layers]
-        if not return_layers:
-            raise UserError(f"no layer is named; known are {', '.join(names)}")
-        for name in return_layers:
+        if not wanted:
+            raise UserError(f"no layer is wanted; known are {', '.join(names)}")
+        for name in wanted:
             if name not in names:
                 raise unknown("layer", name, names)
-        last = max(names.index(name) for name in return_layers)
-        self.return_layers = tuple(return_layers)
+        last = max(names.index(name) for name in wanted)
+        self.wanted = tuple(wanted)
         self.layers = nn.ModuleDict(dict(layers[: last + 1]))
         self.register_buffer("mean", classifier.mean, persistent=False)
         self.register_buffer("std", classifier.std, persistent=False)
@@ -46,6 +46,6 @@ class Features(nn.Module):
         feature_maps = {}
         for name, layer in self.layers.items():
             x = layer(x)
-            if name in self.return_layers:
+            if name in self.wanted:
                 feature_maps[name] = x
         return feature_maps

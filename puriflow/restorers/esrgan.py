@@ -1,8 +1,8 @@
 """ESRGAN's RRDBNet (Wang et al. 2018) in the form of Real-ESRGAN x2, x4 and x8, and its restorer.
 
 The paper's FLOPs (Table 10) match the x2/x4/x8 networks of ai-forever/Real-ESRGAN, whose keys are
-used here: x2 folds pixels into channels first, x8 has a third upsampling convolution. Options have the
-names of the official constructor.
+used here: x2 folds pixels into channels first, x8 has a third upsampling convolution. So are the
+names of its options.
 """
 
 import torch
