@@ -2,8 +2,8 @@
 
 Keys and quirks are the official code's: input in 0 to 255 with an unscaled mean shift, ReLU before
 the pixel shuffle, attention whose dilated kernels see a 1x1 map, and a fifth block that is fed the
-first long skip instead of its neighbour. The official class takes the scale alone: other options have
-the names of EDSR-PyTorch, on which it is built.
+first long skip instead of its neighbour. The official class takes the scale alone; other options
+have the names of EDSR-PyTorch, on which its code is built.
 """
 
 from collections.abc import Sequence
