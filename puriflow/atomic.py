@@ -56,9 +56,10 @@ def lock(path: Path, *, wait: bool) -> IO[str] | None:
     """Hold the lock file `path` until the returned file is closed, or this process dies.
 
     Returns:
-        The open file; None if another process holds it and `wait` is false.
+        The open file, to be read and added to: what was in it stays. None if another process holds
+        it and `wait` is false.
     """
-    file = path.open("w")
+    file = path.open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
