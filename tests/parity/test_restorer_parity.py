@@ -47,6 +47,7 @@ def test_drln(fixture):
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_rrdbnet(fixture, scale):
     f = fixture(f"rrdbnet-x{scale}")
-    net = RRDBNet(**{n: f.config[n] for n in ("num_feat", "num_block", "num_grow_ch", "scale")})
+    sizes = {name: f.config[name] for name in ("num_feat", "num_block", "num_grow_ch")}
+    net = RRDBNet(**sizes, scale=scale)
     net.load_state_dict(f.weights(), strict=True)
     f.check("out.y", net(f["in.x"]))
