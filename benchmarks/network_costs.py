@@ -6,14 +6,15 @@ For a 224x224 image, 256 for the paper's diffusion network, 32 for CIFAR-10's.
 """
 
 import sys
+from dataclasses import replace
 
 import torch
 
-from puriflow import registry
 from puriflow.config import load_config
 from puriflow.metrics.cost import cost_of
+from puriflow.registry import family_named
 
-FAMILIES = ("restorers", "networks", "classifiers")
+SECTIONS = ("restorers", "networks", "classifiers")
 CIFAR = ("ddpmpp", "edm", "wide-resnet", "dm-wide-resnet")
 
 
@@ -21,24 +22,23 @@ def main(file: str) -> None:
     """Print one line for each network."""
     config = load_config(file)
     print(f"{'role':28} {'parameters':>14} {'GMACs':>9}  image")
-    for family in FAMILIES:
-        for name, role in getattr(config, family).items():
-            if role.unavailable or role.spec["kind"] in ("bai2021", "robustbench"):
+    for section in SECTIONS:
+        role = family_named(section).roles[0]
+        for name in getattr(config, section):
+            if config.why_unavailable(role, name) is not None:
                 continue
-            spec = config.spec(family, name)
-            if "weights" in spec:
-                spec["weights"] = None
+            part = config.part(role, name)
+            if part.kind in ("bai2021", "robustbench"):
+                continue
             # older timm asks for numbers while it builds, which the meta device has not
-            with torch.device(
-                "meta" if "weights" in spec and spec.get("library") != "timm" else "cpu"
-            ):
-                part = registry.build(family, name, spec)
-            if not hasattr(part, "network"):
+            with torch.device("meta" if part.weights and "library" not in part.options else "cpu"):
+                built = replace(part, weights=None).build()
+            if not hasattr(built, "network"):
                 continue
-            side = 32 if spec["kind"] in CIFAR else 224
-            if spec["kind"] == "adm" and config.track == "paper":
+            side = 32 if part.kind in CIFAR else 224
+            if part.kind == "adm" and config.track == "paper":
                 side = 256
-            cost = cost_of(part.network, side, *([0.5] if family == "networks" else []))
+            cost = cost_of(built.network, side, *([0.5] if section == "networks" else []))
             print(f"{name:28} {cost.parameters:14,} {cost.macs / 1e9:9.2f}  {side}")
 
 

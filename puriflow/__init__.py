@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from puriflow.defence import Defence
     from puriflow.image_files.purify import purify
 
+BEHIND_RESULTS = False
 __version__ = version("puriflow")
 __all__ = ["Defence", "__version__", "purify"]
 MODULES = {"Defence": "puriflow.defence", "purify": "puriflow.image_files.purify"}

@@ -30,6 +30,12 @@ class Replacing:
             self.temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a small file, in place of one that may be there."""
+    with Replacing(path) as temporary:
+        temporary.write_text(text)
+
+
 def publish(temporary: Path, path: Path) -> None:
     """Give a file or a folder its name, once all of it is on the disk."""
     sync_tree(temporary)
@@ -55,17 +61,34 @@ def sync_tree(path: Path) -> None:
 def lock(path: Path, *, wait: bool) -> IO[str] | None:
     """Hold the lock file `path` until the returned file is closed, or this process dies.
 
+    Args:
+        path: of the lock file, which is made, with its folder.
+        wait: until another process lets it go.
+
     Returns:
         The open file, to be read and added to: what was in it stays. None if another process holds
         it and `wait` is false.
     """
-    file = path.open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.close()
+            return None
+        # Who held it may have removed it meanwhile: then it keeps nobody out any more.
+        if _is(path, file):
+            return file
         file.close()
-        return None
-    return file
+
+
+def _is(path: Path, file: IO[str]) -> bool:
+    """Whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
 
 
 def sha256(path: str | Path) -> str:

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from puriflow.config import NONE
 from puriflow.errors import UserError
+from puriflow.registry import NONE
+
+BEHIND_RESULTS = False
 
 # The roles in the path of each stage's store, in order. An attack's path holds its victim.
 STAGES = {
@@ -23,7 +25,7 @@ STAGES = {
     "restore": ("dataset", "attack", "victim", "restorer"),
     "purify": ("dataset", "attack", "victim", "restorer", "purifier"),
     "classify": ("dataset", "attack", "victim", "restorer", "purifier", "classifier"),
-    "evaluate": ("dataset", "attack", "victim", "restorer", "purifier", "classifier", "draws"),
+    "evaluate": ("dataset", "attack", "victim", "restorer", "purifier", "classifier", "n_draws"),
 }
 DEFENCE = ("restorer", "purifier", "classifier")
 
@@ -60,11 +62,11 @@ class Chain:
     restorer: str = NONE
     purifier: str = NONE
     classifier: str = NONE
-    draws: int = 1  # how often the purifier is asked
+    n_draws: int = 1  # how often the purifier is asked
 
     def has(self, stage: str) -> bool:
         """Whether the stage has a store in this chain."""
-        if stage in (("purify", "classify") if self.draws > 1 else ("evaluate",)):
+        if stage in (("purify", "classify") if self.n_draws > 1 else ("evaluate",)):
             return False
         own = {"restore": "restorer", "purify": "purifier", "classify": "classifier"}
         return getattr(self, own.get(stage, stage), self.dataset) != NONE
@@ -77,7 +79,7 @@ class Chain:
     @property
     def last(self) -> str:
         """The stage whose store has the logits."""
-        return "evaluate" if self.draws > 1 else "classify"
+        return "evaluate" if self.n_draws > 1 else "classify"
 
     def folder(self, stage: str, shard: str) -> str:
         """Path of a stage's store below the results: stage, roles, shard."""

@@ -1,91 +1,107 @@
-"""Which device a job computes on: decided, and leased, before torch is imported.
+"""Where and how torch computes: the device, full float32, and how many images at once."""
 
-Snakemake never sets CUDA_VISIBLE_DEVICES, so two local GPU jobs would share device 0. A job takes a
-lock file for each device that it was granted; the kernel frees the lock when the job dies. Devices
-are taken from within an existing mask, and Slurm masks devices itself.
-"""
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import fcntl
-import glob
-import os
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
+import numpy as np
+
+from puriflow.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
-
-def installed_gpus() -> int:
-    """How many NVIDIA devices this machine has."""
-    return len(glob.glob("/dev/nvidia[0-9]*"))
-
-
-def visible_gpus() -> list[str]:
-    """The devices that this process may use: those of an existing mask, else all."""
-    mask = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if mask is None:
-        return [str(i) for i in range(installed_gpus())]
-    return [device for device in mask.split(",") if device]
+CPU_BATCH, GPU_BATCH = 4, 32
 
 
 @contextmanager
-def lease(count: int, *, poll: float = 1.0) -> Iterator[list[str]]:
-    """Hold `count` of the visible GPUs, waiting until they are free, and mask all others.
+def device(gpu: bool, threads: int | None = None) -> Iterator["torch.device"]:
+    """Import torch and make it ready; the process is as before when this ends.
 
-    Yields the devices held; none on a machine without GPUs, or under Slurm. More than are visible
-    are cut to what there is.
+    Args:
+        gpu: compute on the first visible GPU, if there is one.
+        threads: of the CPU; None leaves their number to torch.
+
+    Yields:
+        The device, on which all is computed in full float32.
     """
-    count = 0 if "SLURM_JOB_ID" in os.environ else min(count, len(visible_gpus()))
-    if count == 0:
-        yield []
-        return
-    folder = Path(tempfile.gettempdir()) / f"puriflow-gpus-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    mask = os.environ.get("CUDA_VISIBLE_DEVICES")
-    with ExitStack() as held:
-        while (devices := _take(count, folder, held)) is None:
-            time.sleep(poll)
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
-        try:
-            yield devices
-        finally:
-            if mask is None:
-                del os.environ["CUDA_VISIBLE_DEVICES"]
-            else:
-                os.environ["CUDA_VISIBLE_DEVICES"] = mask
-
-
-def _take(count: int, folder: Path, held: ExitStack) -> list[str] | None:
-    """Lock `count` devices, or none at all if fewer are free."""
-    locks: dict[str, IO[str]] = {}
-    for device in visible_gpus():
-        file = (folder / f"{device}.lock").open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            continue
-        locks[device] = file
-        if len(locks) == count:
-            for lock in locks.values():
-                held.enter_context(lock)
-            return list(locks)
-    for file in locks.values():
-        file.close()
-    return None
-
-
-def start(*, gpu: bool, threads: int | None = None) -> "torch.device":
-    """Import torch and make it ready: the leased GPU if `gpu`, else the CPU with `threads`."""
     import torch
 
+    before = torch.get_num_threads()
     if threads:
         torch.set_num_threads(threads)
-    # Full float32 on every device, so that a GPU's numbers are comparable with the CPU's.
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    return torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+    try:
+        with _full_float32():
+            yield torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    """No TF32 and no bfloat16 in place of float32: a GPU's numbers are comparable with a CPU's.
+
+    torch says it twice, of all matrix products and convolutions and then of each backend's own, and
+    where the two disagree the first cannot be read, and is not restored.
+    """
+    import torch
+    from torch.backends import cuda, cudnn, mkldnn
+
+    backends = (cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
+    before = [backend.fp32_precision for backend in backends]
+    products = _read(torch.get_float32_matmul_precision)
+    convolutions = _read(lambda: cudnn.allow_tf32)
+    torch.set_float32_matmul_precision("highest")
+    cudnn.allow_tf32 = False
+    for backend in backends:
+        backend.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        if products is not None:
+            torch.set_float32_matmul_precision(products)
+        if convolutions is not None:
+            cudnn.allow_tf32 = convolutions
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
+
+
+def _read(setting: Callable[[], "str | bool"]) -> "str | bool | None":
+    try:
+        return setting()
+    except RuntimeError:
+        return None
+
+
+def batch_size(device: "torch.device", wanted: int | None, gpu: int = GPU_BATCH) -> int:
+    """Images computed between two saves: `wanted`, or what suits the device.
+
+    Raises:
+        UserError: fewer than one are wanted.
+    """
+    if wanted is not None and wanted < 1:
+        raise UserError(f"batch is {wanted}, but must be 1 or more")
+    return wanted or (CPU_BATCH if device.type == "cpu" else gpu)
+
+
+def in_batches(
+    compute: Callable[..., "torch.Tensor"], device: "torch.device", *arrays: np.ndarray
+) -> "torch.Tensor":
+    """Run `compute` on a batch: at once on a GPU, image by image on a CPU.
+
+    A CPU computes single images as fast, and only so are its results the same to the last bit for
+    every batch size: its kernels sum in another order for another number of images.
+
+    Args:
+        compute: of tensors on the device, one for each array, a tensor.
+        device: to compute on.
+        arrays: (n, ...) each.
+    """
+    import torch
+
+    size = 1 if device.type == "cpu" else len(arrays[0])
+    parts = []
+    for i in range(0, len(arrays[0]), size):
+        tensors = (torch.from_numpy(a[i : i + size]).to(device) for a in arrays)
+        parts.append(compute(*tensors))
+    return torch.cat(parts)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+BEHIND_RESULTS = False
+
 
 class UserError(Exception):
     """Bad input. The command line prints it as one line and exits with status 2."""

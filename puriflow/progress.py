@@ -5,6 +5,15 @@ import time
 from types import TracebackType
 from typing import Self
 
+import psutil
+
+BEHIND_RESULTS = False
+
+
+def startup() -> float:
+    """Seconds since this process began: what importing and building took, before a stage runs."""
+    return time.time() - psutil.Process().create_time()
+
 
 class Progress:
     """Counts what is done and shows it: a bar on a terminal, else one line every ten seconds.

@@ -1,100 +1,122 @@
-"""What made a result: hashes of files and of the code behind a stage.
+"""What made a result: hashes of the code and the weights behind it, versions, and the machine.
 
-The code of a stage is its own module, the module of the part it runs, and whatever those import
-from this package; comments and docstrings do not count. The style file of the pictures counts with
-the module that reads it. A change elsewhere reruns nothing.
+The code behind a result is that of its own module, of the parts that it runs, and of whatever those
+import from this package. It is read as text, and comments and docstrings do not count. Nor does a
+module that says `BEHIND_RESULTS = False`: how results are kept, shown and started, not what they
+are. The style file of the plots counts with the module that reads it. A change elsewhere reruns
+nothing.
 """
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from puriflow.zoo.catalogue import PREFIX, entry, ready_file
+from puriflow.atomic import sha256
 
+if TYPE_CHECKING:
+    import torch
+
+    from puriflow.registry import Part, Weights
+
+BEHIND_RESULTS = False
 ROOT = Path(__file__).parent
-# How results are kept, shown and started, not what they are.
-NOT_RESULTS = frozenset(
-    f"puriflow.{name}"
-    for name in (
-        *("chain", "cli", "config", "device", "errors", "parts", "progress", "provenance", "store"),
-        *("zoo", "zoo.catalogue", "zoo.commands", "zoo.download", "zoo.fetching"),
-        "pictures.curve",  # of a training run
-    )
-) | {"puriflow"}
-
-
-def file_hash(path: str | Path) -> str:
-    """sha256 of a file, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+ALWAYS = ("puriflow", "numpy", "zarr")  # of whatever is stored
 
 
 def code_hash(*modules: str) -> str:
-    """sha256 over the source of modules and of all that they import from puriflow."""
-    seen: set[str] = set()
-    waiting = list(modules)
-    while waiting:
-        module = waiting.pop()
-        if module not in seen and module not in NOT_RESULTS:
-            seen.add(module)
-            waiting.extend(_imports(module))
+    """sha256 over the code of modules and of all that they import from puriflow."""
     digest = hashlib.sha256()
-    for module in sorted(seen):
-        digest.update(f"{module}\n{_meaning(module)}\n".encode())
+    for module, source in sorted(_behind(modules).items()):
+        digest.update(f"{module}\n{source.code}\n".encode())
     return digest.hexdigest()
 
 
-def weights_in(spec: dict[str, Any]) -> Iterator[str]:
-    """The weights files that an entry of the configuration names, at any depth."""
-    for key, value in spec.items():
-        if key == "weights" and isinstance(value, str):
-            yield value
-        elif isinstance(value, dict):
-            yield from weights_in(value)
+def versions(*modules: str) -> dict[str, str]:
+    """Versions of the distributions that modules, and all that they import from puriflow, use.
+
+    These are what they import, and what a module names as its `PACKAGE` because it reads files of
+    it, or needs it in another way that no import shows.
+    """
+    sources = _behind(modules).values()
+    installed = packages_distributions()
+    used = {p for source in sources for name in source.others for p in installed.get(name, ())}
+    named = {source.constants["PACKAGE"] for source in sources if "PACKAGE" in source.constants}
+    return {package: version(package) for package in sorted({*ALWAYS, *used, *named})}
 
 
-def weights_hashes(spec: dict[str, Any]) -> dict[str, str]:
-    """sha256 of every weights file of an entry that is here, by path or `zoo:NAME`."""
-    files = {
-        weights: ready_file(weights.removeprefix(PREFIX))
-        if weights.startswith(PREFIX)
-        else Path(weights)
-        for weights in weights_in(spec)
-    }
-    return {weights: _weights_hash(str(f)) for weights, f in files.items() if f.is_file()}
+def weights_hashes(parts: Iterable["Part"]) -> dict[str, str]:
+    """sha256 of every file of weights that is here, by path or `zoo:NAME`."""
+    return {w.name: _hash_file(w.file) for w in _weights(parts) if w.file.is_file()}
 
 
-def weights_identities(spec: dict[str, Any]) -> dict[str, str]:
-    """What tells the weights of an entry from others, before and after they are fetched.
+def weights_identities(parts: Iterable["Part"]) -> dict[str, str]:
+    """What tells the weights of parts from others, before and after they are fetched.
 
     For a zoo entry that is its published hash, for a file its sha256.
     """
-    found = {}
-    for weights in weights_in(spec):
-        if weights.startswith(PREFIX):
-            found[weights] = entry(weights.removeprefix(PREFIX)).identity
-        else:
-            found |= weights_hashes({"weights": weights})
+    known = (w for w in _weights(parts) if w.published is not None or w.file.is_file())
+    return {w.name: w.published or _hash_file(w.file) for w in known}
+
+
+def machine(device: "torch.device | None" = None) -> dict[str, Any]:
+    """What may change the last bits of a result, though the result is the same.
+
+    Args:
+        device: that torch computes on; None if it computes nothing, and need not be imported.
+    """
+    found = {"architecture": platform.machine(), "device": "cpu"}
+    if device is None:
+        return found
+    import torch
+
+    if device.type == "cuda":
+        found["device"] = torch.cuda.get_device_name(device)
+    return found | {
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,  # with the build: 2.13.0+cpu
+    }
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module of this package, read as text.
+
+    Attributes:
+        code: hash of what it does.
+        ours: modules of this package that are run when it is, or called.
+        others: what it imports from elsewhere, by the first part of its name.
+        constants: values that are given to names at its top.
+    """
+
+    code: str
+    ours: frozenset[str]
+    others: frozenset[str]
+    constants: Mapping[str, Any]
+
+
+def _behind(modules: Iterable[str]) -> dict[str, Source]:
+    """Modules and all that they import from this package, but for what is not behind results."""
+    found: dict[str, Source] = {}
+    waiting = [name for module in modules for name in _with_packages(module)]
+    while waiting:
+        module = waiting.pop()
+        if module not in found and (source := _read(module)).constants.get("BEHIND_RESULTS", True):
+            found[module] = source
+            waiting.extend(source.ours)
     return found
 
 
-def _weights_hash(path: str) -> str:
-    state = Path(path).stat()
-    return _hash_once(path, state.st_size, state.st_mtime_ns)
-
-
-@cache
-def _hash_once(path: str, size: int, modified: int) -> str:
-    """Hash a file once for a process: checkpoints have gigabytes, and many jobs share one."""
-    return file_hash(path)
-
-
-@cache
-def _tree(module: str) -> ast.Module:
-    return ast.parse(_file(module).read_text())
+def _with_packages(module: str) -> list[str]:
+    """A module and the packages that it is in, whose code is run before its own."""
+    names = module.split(".")
+    return [".".join(names[: i + 1]) for i in range(len(names))]
 
 
 def _file(module: str) -> Path:
@@ -102,31 +124,90 @@ def _file(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def _imports(module: str) -> Iterable[str]:
-    for node in ast.walk(_tree(module)):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
-            if name.startswith("puriflow") and _file(name).is_file():
-                yield name
+@cache
+def _read(module: str) -> Source:
+    file = _file(module)
+    tree, style = ast.parse(file.read_text()), file.with_suffix(".mplstyle")
+    text = meaning(tree) + (style.read_text() if style.is_file() else "")
+    names = set(_imports(tree))
+    inner = {m for name in names if name.startswith("puriflow.") for m in _with_packages(name)}
+    return Source(
+        code=hashlib.sha256(text.encode()).hexdigest(),
+        ours=frozenset(module for module in inner if _file(module).is_file()),
+        others=frozenset(name.partition(".")[0] for name in names),
+        constants=_constants(tree),
+    )
+
+
+def meaning(node: object) -> str:
+    """A syntax tree as text that is the same in every version of Python; without docstrings.
+
+    `ast.dump` is not: 3.12 gave functions and classes a field `type_params`, 3.13 leaves empty
+    fields out. Here a field that is empty, or a flag that is not set, never counts.
+    """
+    match node:
+        case ast.Constant(value=value):  # without its `kind`: u"" is ""
+            return ascii(value)  # `repr` goes by the version's Unicode
+        case ast.JoinedStr(values=values):  # 3.12 ends some of them with an empty string
+            pieces = [piece for piece in values if getattr(piece, "value", None) != ""]
+            return f"JoinedStr({meaning(pieces)})"
+        case ast.AST():
+            fields = (f"{n}={meaning(v)}" for n, v in ast.iter_fields(node) if not _is_empty(v))
+            return f"{type(node).__name__}({', '.join(sorted(fields))})"
+        case list():
+            return f"[{', '.join(meaning(item) for item in node if not _is_text(item))}]"
+    return ascii(node)
+
+
+def _is_empty(field: object) -> bool:
+    return field is None or field == [] or (type(field) is int and field == 0)
+
+
+def _is_text(statement: object) -> bool:
+    """Whether a statement is a string and nothing else: a docstring, in most cases."""
+    match statement:
+        case ast.Expr(value=ast.Constant(value=str())):
+            return True
+    return False
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Names that are imported, also inside functions, but not for type checkers alone."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        match node:
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                waiting.extend(node.orelse)
+                continue
+            case ast.Import():
+                yield from (alias.name for alias in node.names)
+            case ast.ImportFrom(module=str(module)):
+                yield module
+                yield from (f"{module}.{alias.name}" for alias in node.names)
+        waiting.extend(ast.iter_child_nodes(node))
+
+
+def _constants(tree: ast.Module) -> dict[str, Any]:
+    found = {}
+    for statement in tree.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=value)):
+                found[name] = value
+    return found
+
+
+def _weights(parts: Iterable["Part"]) -> "Iterator[Weights]":
+    for part in parts:
+        yield from part.files()
+
+
+def _hash_file(file: Path) -> str:
+    state = file.stat()
+    return _hash_once(file, state.st_size, state.st_mtime_ns)
 
 
 @cache
-def _meaning(module: str) -> str:
-    """The module as a syntax tree, without docstrings; and its style file, if it has one."""
-    style = _file(module).with_suffix(".mplstyle")
-    tree = ast.parse(_file(module).read_text())
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-            and isinstance(body[0].value.value, str)
-        ):
-            del body[0]
-    return ast.dump(tree) + (style.read_text() if style.is_file() else "")
+def _hash_once(file: Path, size: int, modified: int) -> str:
+    """Hash a file once for a process: checkpoints have gigabytes, and many jobs share one."""
+    return sha256(file)

@@ -7,47 +7,59 @@ smoothing's own noise takes the place of a purifier's. Or the base classifier is
 purifier, which adds noise of its own on top: a random base classifier may be smoothed like any.
 """
 
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, InstanceOf, model_validator
 from torch import Tensor, nn
 
-from puriflow import registry
+from puriflow.config import Certification, validated
 from puriflow.defence import Defence
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.errors import UserError
-from puriflow.randomness import ImageNoise
+from puriflow.randomness import CERTIFY, ImageNoise
+from puriflow.registry import Part, Parts
 
 BLOCK = 32  # draws computed at once
-Part = dict[str, Any]
 
 
-class Smoothing(BaseModel):
+class Smoothing(Certification):
     """What is smoothed, and by how many draws an image is certified."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     sigma: float = Field(gt=0, description="standard deviation of the noise, on [0, 1]")
-    n0: int = Field(ge=1, description="draws that choose the class")
-    n: int = Field(ge=1, description="draws that bound its chance")
-    alpha: float = Field(gt=0, lt=1, description="chance that a certificate is wrong")
-    restorer: Part | None = Field(None, description="sees the noisy image first")
-    denoiser: Part | None = Field(None, description="network that takes the noise away")
-    purifier: Part | None = Field(None, description="in place of a denoiser; adds its own noise")
-    classifier: Part
+    parts: Mapping[str, InstanceOf[Part]] = Field(
+        description="restorer, which sees the noisy image first; denoiser, a network that takes "
+        "the noise away, or purifier in its place, which adds noise of its own; classifier"
+    )
 
     @model_validator(mode="after")
     def _one_diffusion(self) -> Self:
-        if self.denoiser and self.purifier:
+        if {"denoiser", "purifier"} <= self.parts.keys():
             raise ValueError("give a denoiser or a purifier, not both")
+        if "classifier" not in self.parts:
+            raise ValueError("give a classifier")
         return self
+
+    @classmethod
+    def of(cls, numbers: Certification, parts: Parts, sigma: float) -> Self:
+        """The smoothing of parts at a sigma, by a track's numbers of draws.
+
+        Raises:
+            UserError: there is no classifier, or both a denoiser and a purifier, or sigma is not
+                above 0.
+        """
+        given = {**numbers.model_dump(), "sigma": sigma, "parts": parts}
+        return validated(cls, given, "smoothing")
 
     def modules(self) -> list[str]:
         """Names of the modules that build the base classifier."""
-        network = [] if self.denoiser is None else registry.modules_of("networks", self.denoiser)
-        return [*registry.modules_of_defence(self._defence()), *network]
+        return [module for part in self.parts.values() for module in part.modules()]
+
+    def numbers(self) -> dict[str, float]:
+        """All but the parts, for the record."""
+        return self.model_dump(exclude={"parts"})
 
     def base(self) -> Defence:
         """The base classifier.
@@ -55,16 +67,12 @@ class Smoothing(BaseModel):
         Raises:
             UserError: a part cannot be built.
         """
-        specs = self._defence()
-        defence = Defence.from_specs({role: role for role in specs}, specs, seed=0)
-        if self.denoiser is not None:
-            network = registry.build("networks", "denoiser", self.denoiser)
-            defence.purifier = OneShot(network, self.sigma)
+        parts = dict(self.parts)
+        denoiser = parts.pop("denoiser", None)
+        defence = Defence.from_parts(parts, seed=0)
+        if denoiser is not None:
+            defence.purifier = OneShot(denoiser.build(), self.sigma)
         return defence.eval().requires_grad_(False)
-
-    def _defence(self) -> dict[str, Part | None]:
-        roles = ("restorer", "purifier", "classifier")
-        return {role: getattr(self, role) for role in roles}
 
 
 class OneShot(nn.Module):
@@ -92,7 +100,7 @@ class _Repeated(ImageNoise):
         self.generators = [
             generator
             for draw in draws
-            for generator in ImageNoise(seed, "certify", [index], draw).generators
+            for generator in ImageNoise(seed, CERTIFY, [index], draw).generators
         ]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from puriflow.registry import part_of
 from puriflow.stages.images import write_images
 
 REPOSITORY = Path(__file__).parents[1]
@@ -38,7 +39,7 @@ def four_images(tmp_path_factory):
     """A finished store of four real ImageNet images, 224 pixels."""
     spec = {"kind": "foolbox", "sample": "imagenet", "resize": 256, "crop": 224}
     out = tmp_path_factory.mktemp("stores") / "images" / "imagenet" / "0-of-1"
-    return write_images(out, "imagenet", spec, subset=4)
+    return write_images(out, part_of("dataset", "imagenet", spec), subset=4)
 
 
 @pytest.fixture

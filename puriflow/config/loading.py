@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from puriflow.atomic import Replacing
+from puriflow.atomic import write_text
 from puriflow.config.track import TRAINABLE, Config
 from puriflow.errors import UserError, unknown
 from puriflow.registry import FAMILIES, NONE
@@ -107,8 +107,7 @@ def write_config(raw: Mapping[str, Any], folder: Path) -> Path:
     file = folder / f"{whole['track']}-{digest}.yaml"
     if not file.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        with Replacing(file) as temporary:
-            temporary.write_text(text)
+        write_text(file, text)
     return file
 
 

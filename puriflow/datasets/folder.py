@@ -11,10 +11,12 @@ from puriflow.datasets.reading import Interpolation, read_image
 from puriflow.datasets.samples import Samples, fingerprint_of
 from puriflow.errors import UserError, unknown
 
+PACKAGE = "timm"
+
 
 def wnids() -> list[str]:
     """The 1000 wnids of ImageNet-1k in the order of the labels (read without importing timm)."""
-    spec = importlib.util.find_spec("timm")
+    spec = importlib.util.find_spec(PACKAGE)
     root = Path(spec.submodule_search_locations[0])
     return (root / "data" / "_info" / "imagenet_synsets.txt").read_text().split()
 

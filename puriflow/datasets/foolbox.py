@@ -12,6 +12,8 @@ from puriflow.datasets.reading import Interpolation, read_image
 from puriflow.datasets.samples import Samples, fingerprint_of
 from puriflow.errors import UserError
 
+PACKAGE = "foolbox"
+
 
 def build(
     *,
@@ -23,7 +25,7 @@ def build(
     """The samples of `imagenet` or `cifar10`, resized and cropped as `read_image` does."""
     pattern = re.compile(rf"^foolbox/data/{re.escape(sample)}_\d+_(\d+)\.(?:jpg|png)$")
     found = [
-        (match, file) for file in files("foolbox") or () if (match := pattern.match(str(file)))
+        (match, file) for file in files(PACKAGE) or () if (match := pattern.match(str(file)))
     ]
     if not found:
         raise UserError(

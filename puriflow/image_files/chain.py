@@ -1,15 +1,13 @@
 """What purifies image files: the parts of the chain, and what is recorded of them."""
 
-from importlib.metadata import version
 from typing import Any
 
 from puriflow.config import NONE, Config
 from puriflow.errors import UserError
-from puriflow.provenance import code_hash, weights_hashes
+from puriflow.provenance import code_hash, versions, weights_hashes
 from puriflow.registry import Parts
 
 BEHIND_RESULTS = False
-LIBRARIES = ("puriflow", "numpy", "pillow", "torch", "scikit-image", "PyWavelets")
 MODULES = ("puriflow.image_files.purify", "puriflow.image_files.formats")
 
 
@@ -26,11 +24,11 @@ def chain_parts(config: Config, restorer: str, purifier: str) -> Parts:
 
 def provenance(chain: Parts, seed: int) -> dict[str, Any]:
     """What makes the images of a run: parts, seed, code, weights and versions of libraries."""
-    modules = [module for part in chain.values() for module in part.modules()]
+    modules = [*MODULES, *(module for part in chain.values() for module in part.modules())]
     return {
         **{role: part.entry() for role, part in chain.items()},
         "seed": seed,
-        "code": code_hash(*MODULES, *modules),
+        "code": code_hash(*modules),
         "weights": weights_hashes(chain.values()),
-        "versions": {library: version(library) for library in LIBRARIES},
+        "versions": versions(*modules),
     }

@@ -7,6 +7,8 @@ from matplotlib import pyplot as plt
 
 from puriflow.plots.style import save, styled
 
+BEHIND_RESULTS = False
+
 
 def plot_curve(log: Path, title: str, out: Path) -> None:
     """Draw the loss of a training run by step.

@@ -10,6 +10,8 @@ from skimage.restoration import denoise_wavelet
 
 from puriflow.restorers.classical import Classical
 
+PACKAGE = "PyWavelets"  # by which scikit-image transforms
+
 
 def build(*, sigma: float | None = 0.04, wavelet: str = "db1") -> Classical:
     """BayesShrink; `sigma` is the noise's standard deviation on [0, 1], None to estimate it."""

@@ -1,26 +1,25 @@
 """Beside the chain: certificates of a smoothed classifier on clean images (Cohen et al. 2019)."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from puriflow.config import validated
+from puriflow.compute import batch_size
 from puriflow.metrics.certified import certify, predict
 from puriflow.smoothing import Smoothed, Smoothing
-from puriflow.stages.base import batch_size, check_images, provenance, run
+from puriflow.stages.base import Arrays, Inputs, check_images, run
 from puriflow.store import Stage
 
 
 def write_certified(
     source: Stage,
     out: Path,
-    spec: dict[str, Any],
+    smoothing: Smoothing,
     *,
     seed: int,
     device: torch.device,
-    batch: int = 1,
+    batch: int | None = 1,
 ) -> Stage:
     """Certify every image of `source`.
 
@@ -30,18 +29,16 @@ def write_certified(
     Args:
         source: clean images.
         out: folder of the store.
-        spec: see `Smoothing`.
+        smoothing: what is smoothed, and by how many draws.
         seed: of the noise.
         device: of the parts.
         batch: images between two saves; one is hundreds of draws or more.
 
     Raises:
-        UserError: the specification is not sound, or a part cannot be built.
+        UserError: a part cannot be built, or images do not lie in [0, 1].
     """
-    smoothing = validated(Smoothing, spec, "smoothing")
     smoothed = Smoothed(smoothing.base().to(device), smoothing.sigma, seed)
     choosing, bounding = range(smoothing.n0), range(smoothing.n0, smoothing.n0 + smoothing.n)
-    indices = source.read("index")
 
     def certified(image: np.ndarray, index: int) -> dict[str, int | float]:
         x = torch.from_numpy(image).to(device)
@@ -50,27 +47,21 @@ def write_certified(
         found = certify(selection, counts, smoothing.sigma, smoothing.alpha)
         return {**found._asdict(), "answer": predict(counts, smoothing.alpha)}
 
-    def compute(start: int, stop: int) -> dict[str, np.ndarray]:
-        images = source.read("images", start, stop)
-        check_images(images, f"store {source.folder}")
-        rows = [
-            certified(image, int(i)) for image, i in zip(images, indices[start:stop], strict=True)
-        ]
+    def compute(inputs: Inputs) -> Arrays:
+        check_images(inputs.images, f"store {source.folder}")
+        pairs = zip(inputs.images, inputs.indices.tolist(), strict=True)
+        rows = [certified(image, index) for image, index in pairs]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
     return run(
+        "certify",
+        source,
         out,
-        "certified",
-        labels=source.read("label"),
-        indices=indices,
-        made_by=provenance(
-            "certify",
-            smoothing.model_dump(exclude_none=True),
-            modules=smoothing.modules(),
-            upstream=[source],
-            seed=seed,
-        ),
-        compute=compute,
+        smoothing.parts,
+        compute,
+        array="certified",
+        numbers=smoothing.numbers(),
+        seed=seed,
+        device=device,
         batch=batch_size(device, batch),
-        device=str(device),
     )

@@ -1,46 +1,43 @@
 """The fifth stage: logits."""
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from puriflow import registry
-from puriflow.stages.base import batch_size, check_images, each, provenance, run
+from puriflow.compute import batch_size, in_batches
+from puriflow.registry import Part
+from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
 
 
 @torch.no_grad()
 def write_logits(
-    source: Stage,
-    out: Path,
-    name: str,
-    spec: dict[str, Any],
-    *,
-    device: torch.device,
-    batch: int | None = None,
+    source: Stage, out: Path, classifier: Part, *, device: torch.device, batch: int | None = None
 ) -> Stage:
-    """Classify every image of `source`, as it is (purified images may leave [0, 1] a little)."""
-    classifier = registry.build("classifiers", name, spec).to(device)
+    """Classify every image of `source`, as it is (purified images may leave [0, 1] a little).
 
-    def compute(start: int, stop: int) -> dict[str, np.ndarray]:
-        images = source.read("images", start, stop)
-        check_images(images, f"store {source.folder}", bounded=False)
-        return {"logits": each(classifier, device, images).cpu().numpy()}
+    Args:
+        source: a store of images.
+        out: folder of the new one; its array is `logits` (n, classes).
+        classifier: what classifies.
+        device: to compute on.
+        batch: images between two saves.
+
+    Raises:
+        UserError: the classifier cannot be built, or its logits are not finite.
+    """
+    network = classifier.build().to(device)
+
+    def classified(inputs: Inputs) -> Arrays:
+        return {"logits": in_batches(network, device, inputs.images).cpu().numpy()}
 
     return run(
+        "classify",
+        source,
         out,
-        "logits",
-        labels=source.read("label"),
-        indices=source.read("index"),
-        made_by=provenance(
-            "classify",
-            {"classifier": spec},
-            modules=[registry.module_of("classifiers", spec)],
-            upstream=[source],
-        ),
-        compute=compute,
+        {"classifier": classifier},
+        classified,
+        array="logits",
+        device=device,
         batch=batch_size(device, batch),
-        device=str(device),
     )

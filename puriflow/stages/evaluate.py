@@ -4,70 +4,64 @@ Draw 0 is the one of the purify stage, so its logits equal those of the classify
 """
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from puriflow import registry
-from puriflow.randomness import ImageNoise
-from puriflow.stages.base import batch_size, check_images, each, provenance, run
+from puriflow.compute import batch_size, in_batches
+from puriflow.randomness import PURIFY, ImageNoise
+from puriflow.registry import Part
+from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
 
 
 @torch.no_grad()
-def write_answers(
+def write_evaluated(
     source: Stage,
     out: Path,
-    roles: dict[str, str],
-    specs: dict[str, dict[str, Any]],
+    purifier: Part,
+    classifier: Part,
     *,
-    draws: int,
+    n_draws: int,
     seed: int,
     device: torch.device,
     batch: int | None = None,
 ) -> Stage:
-    """Store logits (draws, classes) of every image of `source`, which is restored already.
+    """Ask a purifier and a classifier several times about every image of `source`.
 
     Args:
-        source: a store of images.
-        out: folder of the new one.
-        roles: names of `purifier` and `classifier`.
-        specs: their specifications.
-        draws: how often each image is purified.
+        source: a store of images, which are restored already.
+        out: folder of the new one; its array is `answers`, the logits (n, n_draws, classes).
+        purifier: what purifies.
+        classifier: what classifies.
+        n_draws: how often each image is purified.
         seed: of the purifier's noise.
         device: to compute on.
         batch: images between two saves.
+
+    Raises:
+        UserError: a part cannot be built, or logits are not finite.
     """
-    purifier = registry.build("purifiers", roles["purifier"], specs["purifier"]).to(device)
-    classifier = registry.build("classifiers", roles["classifier"], specs["classifier"]).to(device)
-    indices = source.read("index")
+    purify, classify = purifier.build().to(device), classifier.build().to(device)
 
-    def answers(images: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
-        answered = []
-        for draw in range(draws):
-            noise = ImageNoise(seed, "purify", i.tolist(), draw)
-            answered.append(classifier(purifier(images, noise)))
-        return torch.stack(answered, dim=1)
+    def answers(images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        logits = []
+        for draw in range(n_draws):
+            noise = ImageNoise(seed, PURIFY, indices.tolist(), draw)
+            logits.append(classify(purify(images, noise)))
+        return torch.stack(logits, dim=1)
 
-    def compute(start: int, stop: int) -> dict[str, np.ndarray]:
-        images = source.read("images", start, stop)
-        check_images(images, f"store {source.folder}", bounded=False)
-        return {"answers": each(answers, device, images, indices[start:stop]).cpu().numpy()}
+    def compute(inputs: Inputs) -> Arrays:
+        return {"answers": in_batches(answers, device, inputs.images, inputs.indices).cpu().numpy()}
 
     return run(
+        "evaluate",
+        source,
         out,
-        "answers",
-        labels=source.read("label"),
-        indices=indices,
-        made_by=provenance(
-            "evaluate",
-            {**registry.complete_defence(specs), "draws": draws},
-            modules=registry.modules_of_defence(specs),
-            upstream=[source],
-            seed=seed,
-        ),
-        compute=compute,
+        {"purifier": purifier, "classifier": classifier},
+        compute,
+        array="answers",
+        numbers={"n_draws": n_draws},
+        seed=seed,
+        device=device,
         batch=batch_size(device, batch),
-        device=str(device),
     )

@@ -1,14 +1,13 @@
 """The fourth stage: diffusion and denoising."""
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from puriflow import registry
-from puriflow.randomness import ImageNoise
-from puriflow.stages.base import batch_size, check_images, each, provenance, run
+from puriflow.compute import batch_size, in_batches
+from puriflow.randomness import PURIFY, ImageNoise
+from puriflow.registry import Part
+from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
 
 
@@ -16,39 +15,41 @@ from puriflow.store import Stage
 def write_purified(
     source: Stage,
     out: Path,
-    name: str,
-    spec: dict[str, Any],
+    purifier: Part,
     *,
     seed: int,
     device: torch.device,
     batch: int | None = None,
 ) -> Stage:
-    """Purify every image of `source`; like DiffPure's, the result is not clamped to [0, 1]."""
-    purifier = registry.build("purifiers", name, spec).to(device)
-    indices = source.read("index")
+    """Purify every image of `source`; like DiffPure's, the result is not clamped to [0, 1].
 
-    def purified(images: torch.Tensor, i: torch.Tensor) -> torch.Tensor:
-        return purifier(images, ImageNoise(seed, "purify", i.tolist()))
+    Args:
+        source: a store of images.
+        out: folder of the new one.
+        purifier: what purifies.
+        seed: of its noise.
+        device: to compute on.
+        batch: images between two saves.
 
-    def compute(start: int, stop: int) -> dict[str, np.ndarray]:
-        images = source.read("images", start, stop)
-        result = each(purified, device, images, indices[start:stop]).cpu().numpy()
-        check_images(result, f"purifier {name}", bounded=False)
-        return {"images": result}
+    Raises:
+        UserError: the purifier cannot be built, or an image is not finite.
+    """
+    purify = purifier.build().to(device)
+
+    def purified(images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        return purify(images, ImageNoise(seed, PURIFY, indices.tolist()))
+
+    def compute(inputs: Inputs) -> Arrays:
+        return {"images": in_batches(purified, device, inputs.images, inputs.indices).cpu().numpy()}
 
     return run(
+        "purify",
+        source,
         out,
-        "images",
-        labels=source.read("label"),
-        indices=indices,
-        made_by=provenance(
-            "purify",
-            {"purifier": registry.complete("purifiers", spec)},
-            modules=registry.modules_of("purifiers", spec),
-            upstream=[source],
-            seed=seed,
-        ),
-        compute=compute,
+        {"purifier": purifier},
+        compute,
+        bounded=False,
+        seed=seed,
+        device=device,
         batch=batch_size(device, batch),
-        device=str(device),
     )

@@ -1,46 +1,42 @@
 """The third stage: the initialisation of diffusion by super-resolution or another denoiser."""
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 
-from puriflow import registry
-from puriflow.stages.base import batch_size, check_images, each, provenance, run
+from puriflow.compute import batch_size, in_batches
+from puriflow.registry import Part
+from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
 
 
 @torch.no_grad()
 def write_restored(
-    source: Stage,
-    out: Path,
-    name: str,
-    spec: dict[str, Any],
-    *,
-    device: torch.device,
-    batch: int | None = None,
+    source: Stage, out: Path, restorer: Part, *, device: torch.device, batch: int | None = None
 ) -> Stage:
-    """Restore every image of `source` (size and range stay)."""
-    restorer = registry.build("restorers", name, spec).to(device)
+    """Restore every image of `source` (size and range stay).
 
-    def compute(start: int, stop: int) -> dict[str, np.ndarray]:
-        restored = each(restorer, device, source.read("images", start, stop)).cpu().numpy()
-        check_images(restored, f"restorer {name}")
-        return {"images": restored}
+    Args:
+        source: a store of images.
+        out: folder of the new one.
+        restorer: what restores.
+        device: to compute on.
+        batch: images between two saves.
+
+    Raises:
+        UserError: the restorer cannot be built, or an image leaves [0, 1].
+    """
+    network = restorer.build().to(device)
+
+    def restored(inputs: Inputs) -> Arrays:
+        return {"images": in_batches(network, device, inputs.images).cpu().numpy()}
 
     return run(
+        "restore",
+        source,
         out,
-        "images",
-        labels=source.read("label"),
-        indices=source.read("index"),
-        made_by=provenance(
-            "restore",
-            {"restorer": registry.complete("restorers", spec)},
-            modules=[registry.module_of("restorers", spec)],
-            upstream=[source],
-        ),
-        compute=compute,
+        {"restorer": restorer},
+        restored,
+        device=device,
         batch=batch_size(device, batch),
-        device=str(device),
     )

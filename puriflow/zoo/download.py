@@ -5,10 +5,7 @@ has the same file. Size and hashes are checked and the sha256 recorded before it
 lock lets one process download and the others wait.
 """
 
-import fcntl
-import hashlib
 import http.client
-import os
 import shutil
 import time
 import urllib.error
@@ -17,9 +14,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from puriflow.atomic import digest, lock, publish, sha256, write_text
 from puriflow.errors import UserError
 from puriflow.progress import Progress
 
+BEHIND_RESULTS = False
 ATTEMPTS = 4  # in a row that bring nothing
 CHUNK = 2**20
 TIMEOUT = 60
@@ -51,7 +50,7 @@ def download(
             _fetch_all(url, part, size, whole_is_known=bool(hashes))
         check_file(part, size=size, hashes=hashes, what=url, remove=True)
         with on_disk(target):
-            recorded(target).write_text(_digest(part, "sha256") + "\n")
+            write_text(recorded(target), sha256(part) + "\n")
             publish(part, target)
             _mark(part).unlink(missing_ok=True)
 
@@ -69,7 +68,7 @@ def check_file(
     if size is not None and length != size:
         differences.append(f"it has {length} bytes, but should have {size}")
     for algorithm, digits in hashes.items():
-        found = _digest(file, algorithm)
+        found = digest(file, algorithm)
         if not found.startswith(digits.lower()):
             differences.append(f"its {algorithm} is {found}, but should be {digits}")
     if differences:
@@ -82,10 +81,8 @@ def check_file(
 def locked(target: Path) -> Iterator[None]:
     """Be the only process that makes `target`, whose folder is made if need be."""
     with on_disk(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = target.with_name(f".{target.name}.lock").open("w")
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        held = lock(target.with_name(f".{target.name}.lock"), wait=True)
+    with held:
         yield
 
 
@@ -96,13 +93,6 @@ def on_disk(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{error.filename or path}: {error.strerror or error}") from None
-
-
-def publish(temporary: Path, target: Path) -> None:
-    """Give a finished file its name, once it is safe on the disk."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, target)
 
 
 def recorded(file: Path) -> Path:
@@ -201,11 +191,6 @@ def _check_room(part: Path, url: str, total: int | None, offset: int) -> None:
             f"{url} needs {(total - offset) / 1e6:.0f} MB more, but {part.parent} has "
             f"{free / 1e6:.0f} MB free; make room or set PURIFLOW_CACHE to another disk"
         )
-
-
-def _digest(file: Path, algorithm: str) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, algorithm).hexdigest()
 
 
 def _length(file: Path) -> int:

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from puriflow.atomic import write_text
 from puriflow.errors import UserError
 from puriflow.zoo.catalogue import Entry, Zoo
 from puriflow.zoo.download import check_file, download, locked, on_disk, recorded
+
+BEHIND_RESULTS = False
 
 
 def fetch(zoo: Zoo, name: str) -> Path:
@@ -86,4 +89,4 @@ def _check_once(zoo: Zoo, name: str, what: Entry, file: Path) -> None:
     check_file(file, size=what.size, hashes=published(what), what=str(file))
     with on_disk(mark):
         mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text(state)
+        write_text(mark, state)

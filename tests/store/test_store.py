@@ -97,8 +97,8 @@ def test_bytes_do_not_depend_on_batches(tmp_path, images):
 
 def test_several_shards_are_written_one_at_a_time(tmp_path, images, monkeypatch):
     whole = written(tmp_path / "a", images)
-    monkeypatch.setattr("puriflow.store.CHUNK_BYTES", 2 * images[0].nbytes)
-    monkeypatch.setattr("puriflow.store.SHARD_BYTES", 4 * images[0].nbytes)
+    monkeypatch.setattr("puriflow.store.writer.CHUNK_BYTES", 2 * images[0].nbytes)
+    monkeypatch.setattr("puriflow.store.writer.SHARD_BYTES", 4 * images[0].nbytes)
     cut = written(tmp_path / "b", images)
     group = zarr.open_group(cut.store, mode="r")
     assert group["images"].chunks[0] == 2

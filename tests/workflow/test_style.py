@@ -1,4 +1,4 @@
-"""The files are formatted and linted."""
+"""The files are formatted, linted and typed."""
 
 import subprocess
 
@@ -12,6 +12,7 @@ import pytest
         "ruff format --check .",
         "snakefmt --check Snakefile workflow",
         "snakemake --lint",
+        "pyrefly check",
     ],
 )
 def test_style(repository, command):
