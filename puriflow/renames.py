@@ -41,6 +41,20 @@ OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {
         "ldsde": {"rate": "lambda_ld"},
         "scoreopt": {"iterations": "n_iter"},
     },
+    "restorers": {
+        "drln": {"features": "n_feats", "value_range": "rgb_range"},
+        "edsr": {"features": "n_feats", "blocks": "n_resblocks"},
+        "esrgan": {"features": "num_feat", "blocks": "num_block", "growth": "num_grow_ch"},
+        "mdsr": {"features": "n_feats", "blocks": "n_resblocks"},
+    },
+    "classifiers": {
+        "dm-wide-resnet": {"classes": "num_classes"},
+        "wide-resnet": {
+            "width": "widen_factor",
+            "classes": "num_classes",
+            "dropout": "dropRate",
+        },
+    },
 }
 
 # By their place in what is validated, such as the recipe of a training: keys of YAML files.

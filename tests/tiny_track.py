@@ -9,7 +9,7 @@ import yaml
 from puriflow.registry import part_of
 from puriflow.zoo.weights import save_weights
 
-EDSR = {"kind": "edsr", "features": 8, "blocks": 1}
+EDSR = {"kind": "edsr", "n_feats": 8, "n_resblocks": 1}
 TABLE = {
     "title": "a tiny table",
     "source": "tests",

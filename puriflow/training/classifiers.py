@@ -1,7 +1,5 @@
 """Train a classifier of small images, on clean ones or on PGD's (Madry et al. 2018)."""
 
-from collections.abc import Callable
-
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
@@ -10,10 +8,8 @@ from torch.nn import functional as F
 from puriflow.attacks.ball import Ball
 from puriflow.classifiers.normalised import Normalised
 from puriflow.randomness import MEASURE_CLASSIFIER, ImageNoise
-from puriflow.training.fitting import Recipe, Run, fit
 from puriflow.training.labelled import Labelled
-
-Predict = Callable[[Tensor], Tensor]
+from puriflow.training.trainer import Predict, Recipe, Run, train
 
 
 class Adversary(BaseModel):
@@ -27,7 +23,7 @@ class Adversary(BaseModel):
 
 
 class ClassifierRecipe(Recipe):
-    """A recipe, and the adversary where the classifier is trained against one."""
+    """A recipe, and the adversary where the classifier is adversarially trained."""
 
     images: str = "cifar10"
     adversary: Adversary | None = None
@@ -51,7 +47,7 @@ def train_classifier(
             images = attacked(logits, images, labels, recipe.adversary, start)
         return F.cross_entropy(logits(images), labels)
 
-    classifier.network, seconds = fit(classifier.network, loss, recipe, run)
+    classifier.network, seconds = train(classifier.network, loss, recipe, run)
     return seconds
 
 

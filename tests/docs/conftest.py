@@ -26,8 +26,8 @@ COPIED_FOLDERS = ("benchmarks", "config", "profiles", "puriflow", "tests", "work
 NETWORKS = {
     "restorers": {
         "edsr-x2": EDSR,
-        "esrgan-x2": {"kind": "esrgan", "scale": 2, "features": 8, "blocks": 1, "growth": 4},
-        "mdsr-x2": {"kind": "mdsr", "scale": 2, "features": 8, "blocks": 1},
+        "esrgan-x2": {"kind": "esrgan", "num_feat": 8, "num_block": 1, "num_grow_ch": 4},
+        "mdsr-x2": {"kind": "mdsr", "scale": 2, "n_feats": 8, "n_resblocks": 1},
     },
     "networks": {
         "edm": {"kind": "edm", "channels": 16, "channel_mult": [1], "num_blocks": 1},

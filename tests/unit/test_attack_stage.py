@@ -42,7 +42,7 @@ PURIFIERS = {
 }
 
 
-CLASSIFIER = {"kind": "wide-resnet", "depth": 10, "width": 1, "weights": None}
+CLASSIFIER = {"kind": "wide-resnet", "depth": 10, "widen_factor": 1, "weights": None}
 
 
 @pytest.fixture(scope="module")

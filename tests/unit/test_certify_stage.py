@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 SPREAD = 2.0
 # Trained, because random weights give one class to every image; and robust to noise.
 TRAINED = Path(__file__).parents[2] / "resources" / "wrn-28-10-at.safetensors"
-WRN = {"kind": "wide-resnet", "depth": 10, "width": 2, "weights": str(TRAINED)}
+WRN = {"kind": "wide-resnet", "depth": 10, "widen_factor": 2, "weights": str(TRAINED)}
 EDM = {"kind": "edm", "channels": 8, "channel_mult": [1, 1], "num_blocks": 1, "weights": None}
 NETWORK = {**EDM, "augment_dim": 0, "dropout": 0.0, "attn_resolutions": []}
 NUMBERS = {"sigma": 0.25, "n0": 5, "n": 40, "alpha": 0.001}
