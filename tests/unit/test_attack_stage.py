@@ -149,10 +149,6 @@ def test_a_purifier(images, tiny_adm, tmp_path, kind):
     assert 0 < change.mean() < 0.5
 
 
-class Killed(Exception):
-    pass
-
-
 def test_a_killed_attack_goes_on_inside_an_image(images, victim, tmp_path, monkeypatch):
     whole = attack(images, tmp_path / "whole", victim, "pgd", n_iter=4)
     step, done = PGD.step, []
@@ -160,12 +156,12 @@ def test_a_killed_attack_goes_on_inside_an_image(images, victim, tmp_path, monke
     def counted(self, batch, state, number):
         if len(done) == 6:  # in the middle of the second image
             done.append(None)
-            raise Killed
+            raise KeyboardInterrupt
         done.append(number)
         return step(self, batch, state, number)
 
     monkeypatch.setattr(PGD, "step", counted)
-    with pytest.raises(Killed):
+    with pytest.raises(KeyboardInterrupt):
         attack(images, tmp_path / "killed", victim, "pgd", save_every=0, n_iter=4)
     again = attack(images, tmp_path / "killed", victim, "pgd", save_every=0, n_iter=4)
     assert done == [0, 1, 2, 3, 0, 1, None, 2, 3]
@@ -175,7 +171,7 @@ def test_a_killed_attack_goes_on_inside_an_image(images, victim, tmp_path, monke
 
 def test_the_progress_of_another_attack_is_not_gone_on_from(images, victim, tmp_path, monkeypatch):
     monkeypatch.setattr(PGD, "mean_gradient", stop := failing(PGD.mean_gradient, 3))
-    with pytest.raises(Killed):
+    with pytest.raises(KeyboardInterrupt):
         attack(images, tmp_path / "a", victim, "pgd", save_every=0, n_iter=4)
     assert len(list((tmp_path / ".a.work").glob("*/attack.pt"))) == 1
     stop.after = 10**9
@@ -188,7 +184,7 @@ def failing(function, after):
     def counted(*arguments):
         counted.calls += 1
         if counted.calls > counted.after:
-            raise Killed
+            raise KeyboardInterrupt
         return function(*arguments)
 
     counted.calls, counted.after = 0, after
