@@ -41,7 +41,7 @@ PURIFIERS = {
     "scoreopt": {"n_iter": 2},
 }
 CLASSIFIER = part_of(
-    "classifier", "wrn", {"kind": "wide-resnet", "depth": 10, "width": 1, "weights": None}
+    "classifier", "wrn", {"kind": "wide-resnet", "depth": 10, "widen_factor": 1, "weights": None}
 )
 
 
