@@ -5,16 +5,16 @@
 The defence is ESRGAN x2, the VP-SDE with DiffPure's steps of 1/1000, and the classifier in
 ResNet-50's role, on one 224x224 image. Each gradient is taken in a process of its own; its peak is
 the process's resident memory, or the GPU's where there is one. Recomputed step by step, the longer
-way back keeps 90 images more. The exit status is 1 where it costs more than 1.3 times the memory.
+trajectory keeps 90 images more. The exit status is 1 where it costs more than 1.3 times the memory.
 """
 
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 
 import torch
 
-from puriflow import registry
 from puriflow.config import load_config
 from puriflow.defence import Defence
 from puriflow.randomness import ImageNoise
@@ -27,12 +27,12 @@ MIB = 2**20
 def measure(file: str, level: int) -> float:
     """Peak memory of one gradient in this process, in MiB."""
     config = load_config(file)
-    roles = {"restorers": "esrgan-x2", "purifiers": "vpsde-t90", "classifiers": "resnet50"}
-    specs = {family: config.spec(family, name) for family, name in roles.items()}
-    specs["purifiers"] |= {"t": level, "step": 1}
+    roles = {"restorer": "esrgan-x2", "purifier": "vpsde-t90", "classifier": "resnet50"}
+    parts = dict(config.parts(roles))
+    options = {**parts["purifier"].options, "t": level, "step_size": 1}
+    parts["purifier"] = replace(parts["purifier"], options=options)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    built = (registry.build(family, roles[family], spec) for family, spec in specs.items())
-    defence = Defence(*built).to(device).eval().requires_grad_(False)
+    defence = Defence.from_parts(parts, seed=0).to(device).eval().requires_grad_(False)
     x = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
     x.requires_grad_()
     logits = defence.classifier(defence.purified(x, ImageNoise(0, "benchmark", [0])))

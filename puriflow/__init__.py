@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from puriflow.defence import Defence
-    from puriflow.image_files.purifying import purify
+    from puriflow.image_files.purify import purify
 
 BEHIND_RESULTS = False
 __version__ = version("puriflow")
 __all__ = ["Defence", "__version__", "purify"]
-MODULES = {"Defence": "puriflow.defence", "purify": "puriflow.image_files.purifying"}
+MODULES = {"Defence": "puriflow.defence", "purify": "puriflow.image_files.purify"}
 
 
 def __getattr__(name: str):

@@ -1,6 +1,6 @@
-"""A defence: restorer, purifier and classifier as one differentiable chain (design: the victim).
+"""A defence: restorer, purifier and classifier as one differentiable chain, the victim of attacks.
 
-The staged pipeline runs the same three parts with the same noise, so both give the same logits.
+The stages run the same three parts with the same noise, so both give the same logits.
 """
 
 from collections.abc import Sequence
@@ -10,22 +10,21 @@ from torch import Tensor, nn
 
 from puriflow.config import Config
 from puriflow.errors import unknown
-from puriflow.randomness import ImageNoise
+from puriflow.randomness import PURIFY, ImageNoise
 from puriflow.registry import Parts
 from puriflow.straight_through import straight_through
 
 Gradient = Literal["full", "restorer", "identity", "blind"]
 
 
-def check_gradient(gradient: str) -> Gradient:
-    """A way to differentiate a defence; see `Defence.purified`.
+def check_gradient(gradient: str) -> None:
+    """Check a way to differentiate a defence; see `Defence.purified`.
 
     Raises:
         UserError: there is no such way.
     """
     if gradient not in get_args(Gradient):
         raise unknown("gradient", gradient, get_args(Gradient))
-    return gradient
 
 
 class Defence(nn.Module):
@@ -78,7 +77,7 @@ class Defence(nn.Module):
         if self.restorer is not None:
             images = self.restorer(images)
         if self.purifier is not None:
-            images = self.purifier(images, ImageNoise(self.seed, "purify", indices, draw))
+            images = self.purifier(images, ImageNoise(self.seed, PURIFY, indices, draw))
         return images
 
     def purified(self, images: Tensor, noise: ImageNoise, gradient: Gradient = "full") -> Tensor:
@@ -87,9 +86,9 @@ class Defence(nn.Module):
         Args:
             images: (N, 3, H, W) in [0, 1].
             noise: of the purifier.
-            gradient: what an attack sees. `full`: the exact gradient. `restorer`: that of the
-                restorer, and identity for the purifier. `identity`: identity for both (BPDA).
-                `blind`: the classifier alone; nothing is restored or purified.
+            gradient: what the attacker differentiates. `full`: everything, exactly. `restorer`:
+                the restorer, with the identity for the purifier. `identity`: the identity for both
+                (BPDA). `blind`: the classifier alone; nothing is restored or purified.
         """
         if gradient == "blind":
             return images
@@ -112,4 +111,14 @@ class Defence(nn.Module):
             indices: data-set index of each image, which selects its noise; default 0, 1, 2, ...
             draw: number of the repetition; another one gives other noise.
         """
-        return self.classifier(self.purify(images, indices, draw))
+        return self.classify(self.purify(images, indices, draw))
+
+    def classify(self, purified: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, 3, H, W) as they come from the purifier.
+
+        Raises:
+            ValueError: the defence has no classifier.
+        """
+        if self.classifier is None:
+            raise ValueError("a defence without a classifier has no logits")
+        return self.classifier(purified)

@@ -1,15 +1,38 @@
 """Randomness that belongs to an image, never to its batch, shard, worker or order.
 
-Every draw comes from a generator seeded by (seed, stage, image index, draw). Noise is drawn on the
+Every draw comes from a generator seeded by (seed, word, image index, draw). Noise is drawn on the
 CPU and moved, so that a GPU sees the same numbers.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+# The words that seed noise. They are data, not names: another word gives an image other noise, and
+# so every result that depends on it another number. Whatever is renamed around them, they stay.
+PURIFY = "purify"  # the purifier's noise, wherever a defence is used or judged
+TILE = "purify, tile {}"  # that of a tile of a large image
+CERTIFY = "certify"  # the noise of randomised smoothing
+MEASURE_CLASSIFIER, MEASURE_DENOISER = "measure-classifier", "measure-{}"  # after a training
+# In an attack, the victim's noise is seeded by "attack" and a word for the step, which begins with
+# the attack's own where it has one (`pgd_step` has PGD's; BPDA+EOT's is the number alone).
+ATTACK, ATTACK_START = "attack", "attack start"
+APGD = {"ce": "apgd-ce", "dlr": "apgd-dlr", "dlr-targeted": "apgd-dlr-targeted"}
+FAB_T, SQUARE, DIFFATTACK, AUTOATTACK = "fab-t", "square", "diffattack", "autoattack"
+CLEAN = "clean"  # a pass over the clean images
+AGAIN, VOTES = "again", "votes"  # fresh draws that confirm what a step found
+AFTER = "after"  # the one pass over what the attack hands in
+
+
+def pgd_step(number: int, *, random_start: bool) -> str:
+    """The word of a step of PGD, counted from 0.
+
+    With a random start and without, these were two attacks once, each with a count of its own.
+    """
+    return f"pgd {number + 1}" if random_start else f"{number}"
 
 
 def derive(*parts: object) -> int:
@@ -18,13 +41,13 @@ def derive(*parts: object) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-class Draws:
-    """All the noise of an attack on a random defence, by (seed, image, step, draw).
+class AttackNoise:
+    """All the noise of an attack, the attacker's and the victim's.
 
     Args:
         seed: of the whole run.
         indices: data-set index of each image of the batch.
-        fixed: every draw of the defence is the first one of the purify stage.
+        fixed: every draw of the victim is the first one of the purify stage.
     """
 
     def __init__(self, seed: int, indices: Sequence[int], *, fixed: bool = False):
@@ -32,20 +55,19 @@ class Draws:
         self.indices = list(indices)
         self.fixed = fixed
 
-    def take(self, positions: Sequence[int]) -> "Draws":
+    def take(self, positions: Sequence[int]) -> "AttackNoise":
         """The same for some of the images, by their positions in the batch."""
-        return Draws(self.seed, [self.indices[i] for i in positions], fixed=self.fixed)
+        return AttackNoise(self.seed, [self.indices[i] for i in positions], fixed=self.fixed)
 
-    def start(self, step: int | str = "", draw: int = 0) -> "ImageNoise":
+    def attacker(self, word: str = "") -> "ImageNoise":
         """What the attack itself draws, such as its random start."""
-        stage = f"attack start {step}" if step != "" else "attack"
-        return ImageNoise(self.seed, stage, self.indices, draw)
+        return ImageNoise(self.seed, f"{ATTACK_START} {word}" if word else ATTACK, self.indices)
 
-    def defence(self, step: int | str, draw: int) -> "ImageNoise":
-        """The defence's noise at a step of the attack, for its repetition `draw`."""
+    def victim(self, step: str, draw: int = 0) -> "ImageNoise":
+        """The noise of the victim's purifier at a step of the attack, in repetition `draw`."""
         if self.fixed:
-            return ImageNoise(self.seed, "purify", self.indices)
-        return ImageNoise(self.seed, f"attack {step}", self.indices, draw)
+            return ImageNoise(self.seed, PURIFY, self.indices)
+        return ImageNoise(self.seed, f"{ATTACK} {step}", self.indices, draw)
 
 
 class ImageNoise:
@@ -53,16 +75,16 @@ class ImageNoise:
 
     Args:
         seed: of the whole run.
-        stage: a word that keeps the draws of different stages apart.
+        word: what the noise is for, one of the words above.
         indices: data-set index of each image of the batch.
         draw: number of the repetition (EOT, votes).
     """
 
-    def __init__(self, seed: int, stage: str, indices: Sequence[int], draw: int = 0):
+    def __init__(self, seed: int, word: str, indices: Sequence[int], draw: int = 0):
         import torch
 
         self.generators = [
-            torch.Generator().manual_seed(derive(seed, stage, int(i), draw)) for i in indices
+            torch.Generator().manual_seed(derive(seed, word, int(i), draw)) for i in indices
         ]
 
     def normal_like(self, images: "torch.Tensor") -> "torch.Tensor":
@@ -74,23 +96,24 @@ class ImageNoise:
         return self._stack(images, lambda x, g: x.uniform_(low, high, generator=g))
 
     def integers(self, low: int, high: int) -> "torch.Tensor":
-        """An integer in [low, high) for each image: (N,)."""
+        """An integer in [low, high) for each image: (N,) int64."""
         import torch
 
-        drawn = [torch.randint(low, high, (), generator=g) for g in self.generators]
-        return torch.stack(drawn)
+        return torch.stack([torch.randint(low, high, (), generator=g) for g in self.generators])
 
     def uniform(self, low: float, high: float) -> "torch.Tensor":
         """A number in [low, high) for each image: (N,) float64."""
         import torch
 
-        drawn = [
-            torch.empty((), dtype=torch.float64).uniform_(low, high, generator=g)
-            for g in self.generators
-        ]
-        return torch.stack(drawn)
+        empty = [torch.empty((), dtype=torch.float64) for _ in self.generators]
+        pairs = zip(empty, self.generators, strict=True)
+        return torch.stack([x.uniform_(low, high, generator=g) for x, g in pairs])
 
-    def _stack(self, images, fill):
+    def _stack(
+        self,
+        images: "torch.Tensor",
+        fill: "Callable[[torch.Tensor, torch.Generator], torch.Tensor]",
+    ) -> "torch.Tensor":
         import torch
 
         if len(images) != len(self.generators):

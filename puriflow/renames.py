@@ -3,10 +3,62 @@
 BEHIND_RESULTS = False
 
 # By section of the configuration: kinds.
-KINDS_RENAMED: dict[str, dict[str, str]] = {}
+KINDS_RENAMED: dict[str, dict[str, str]] = {
+    "attacks": {"pgd-eot": "pgd"},
+}
 
 # By section and kind: options.
-OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {}
+OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {
+    "attacks": {
+        "pgd": {"step": "step_size", "steps": "n_iter", "draws": "eot_iter"},
+        "bpda-eot": {
+            "step": "step_size",
+            "steps": "n_iter",
+            "attack_draws": "eot_iter",
+            "defence_draws": "n_draws",
+        },
+        "apgd": {
+            "steps": "n_iter",
+            "restarts": "n_restarts",
+            "draws": "eot_iter",
+            "targets": "n_target_classes",
+        },
+        "square": {"queries": "n_queries"},
+        "autoattack": {
+            "draws": "eot_iter",
+            "steps": "n_iter",
+            "queries": "n_queries",
+            "targets": "n_target_classes",
+            "restarts": "n_restarts",
+        },
+        "diffattack": {"steps": "n_iter", "draws": "eot_iter"},
+    },
+    "purifiers": {
+        "vpsde": {"step": "step_size"},
+        "vesde": {"step": "step_size"},
+        "ode": {"step": "step_size"},
+        "gdmp": {"scale": "guidance_scale"},
+        "ldsde": {"rate": "lambda_ld"},
+        "scoreopt": {"iterations": "n_iter"},
+    },
+    "restorers": {
+        "drln": {"features": "n_feats", "value_range": "rgb_range"},
+        "edsr": {"features": "n_feats", "blocks": "n_resblocks"},
+        "esrgan": {"features": "num_feat", "blocks": "num_block", "growth": "num_grow_ch"},
+        "mdsr": {"features": "n_feats", "blocks": "n_resblocks"},
+    },
+    "classifiers": {
+        "dm-wide-resnet": {"classes": "num_classes"},
+        "wide-resnet": {
+            "width": "widen_factor",
+            "classes": "num_classes",
+            "dropout": "dropRate",
+        },
+    },
+}
+
+# By their place in what is validated, such as the recipe of a training: keys of YAML files.
+KEYS_RENAMED: dict[str, str] = {"adversary.step": "step_size", "adversary.steps": "n_iter"}
 
 # Keys of evaluations.
 EVALUATIONS_RENAMED: dict[str, str] = {"draws": "n_draws"}

@@ -9,7 +9,7 @@ import yaml
 from puriflow.registry import part_of
 from puriflow.zoo.weights import save_weights
 
-EDSR = {"kind": "edsr", "features": 8, "blocks": 1}
+EDSR = {"kind": "edsr", "n_feats": 8, "n_resblocks": 1}
 TABLE = {
     "title": "a tiny table",
     "source": "tests",
@@ -85,7 +85,15 @@ TIMING = {
     "paper_device": "theirs",
     "rows": [{"method": "EDSR", "restorer": "edsr-x2", "paper": {"restore": 0.01}}],
 }
-PGD_EOT = {"kind": "pgd-eot", "eps": "4/255", "steps": 1, "draws": 2, "note": "one step"}
+PGD_EOT = {
+    "kind": "pgd",
+    "eps": "4/255",
+    "step_size": 0.007,
+    "n_iter": 1,
+    "random_start": False,
+    "eot_iter": 2,
+    "note": "one step",
+}
 
 
 class Project:
@@ -150,7 +158,7 @@ def make_project(folder: Path, repository: Path, network: dict) -> Project:
     """The tiny track in `folder`."""
     config = yaml.safe_load((repository / "config" / "config.yaml").read_text())
     config["datasets"]["imagenet"]["subset"] = 4
-    config["attacks"]["pgd-linf4"]["steps"] = 2
+    config["attacks"]["pgd-linf4"]["n_iter"] = 2
     config["attacks"]["pgd-eot-tiny"] = PGD_EOT
     config["evaluations"]["three"] = {"n_draws": 3, "rule": "average"}
     config["restorers"]["edsr-x2"] = with_weights(folder, "restorer", EDSR, "edsr")

@@ -1,1 +1,1 @@
-"""Attacks, one file a kind: each `build` returns a function of victim, images, labels and noise."""
+"""Attacks, one file a kind: each `build` returns an `Attack` (base.py) on a batch of images."""

@@ -1,21 +1,32 @@
 """APGD and APGD-T (Croce and Hein 2020, "Reliable evaluation ... parameter-free attacks").
 
-Projected gradient ascent with momentum that halves its own step size: at checkpoints, where the
-loss rose too rarely or its best value stands still, it goes back to the best point so far. As in
-auto-attack, a run goes through all its iterations on every image it started on, and what it keeps
-of an image is the last point that was misclassified.
+Projected gradient ascent with momentum that halves its own step size (Algorithm 1): at checkpoints,
+where the loss rose too rarely or its best value stands still, it goes back to the best point so
+far. As in auto-attack, a run goes through all its iterations on every image it started on, and its
+adversarial image is the last point that was misclassified.
 """
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from puriflow.attacks.attack import Attack, State, Target, cross_entropy
 from puriflow.attacks.ball import Ball, Norm, fraction
-from puriflow.attacks.votes import confirmed, judged
+from puriflow.attacks.base import (
+    Attack,
+    Batch,
+    State,
+    advance_rest,
+    choose,
+    cross_entropy,
+    eot_gradient,
+)
+from puriflow.attacks.votes import confirm, judge
 from puriflow.defence import Gradient, check_gradient
 from puriflow.errors import UserError, unknown
+from puriflow.randomness import APGD as WORDS
+from puriflow.randomness import CLEAN
 
 Loss = Literal["ce", "dlr", "dlr-targeted"]
 TINY = 1e-12
@@ -23,34 +34,35 @@ TINY = 1e-12
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     """The difference of logits ratio of each image (N,); above 0 where it is misclassified."""
-    right = logits.gather(1, labels[:, None])[:, 0]
+    z_y = logits.gather(1, labels[:, None])[:, 0]
     other = logits.scatter(1, labels[:, None], -torch.inf).amax(1)
     ordered = logits.sort(1, descending=True)[0]
-    return (other - right) / (ordered[:, 0] - ordered[:, 2] + TINY)
+    return (other - z_y) / (ordered[:, 0] - ordered[:, 2] + TINY)
 
 
-def dlr_targeted(logits: Tensor, labels: Tensor, goals: Tensor) -> Tensor:
-    """The same towards one class of each image, `goals` (N,)."""
-    right = logits.gather(1, labels[:, None])[:, 0]
-    goal = logits.gather(1, goals[:, None])[:, 0]
+def dlr_targeted(logits: Tensor, labels: Tensor, target_class: Tensor) -> Tensor:
+    """The same towards one class of each image, `target_class` (N,)."""
+    z_y = logits.gather(1, labels[:, None])[:, 0]
+    z_t = logits.gather(1, target_class[:, None])[:, 0]
     ordered = logits.sort(1, descending=True)[0]
-    return (goal - right) / (ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2 + TINY)
+    return (z_t - z_y) / (ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2 + TINY)
 
 
 # And how many classes each needs.
 LOSSES = {"ce": (cross_entropy, 2), "dlr": (dlr, 3), "dlr-targeted": (dlr_targeted, 4)}
 
 
-def checkpoints(iterations: int) -> dict[int, int]:
+def checkpoints(n_iter: int) -> dict[int, int]:
     """Where the step size is reconsidered: iteration to how many iterations it looks back."""
-    window, found, at = max(int(0.22 * iterations), 1), {}, 0
-    while (at := at + window) <= iterations:
-        found[at] = window
-        shorter = window - max(int(0.03 * iterations), 1)
-        window = max(shorter, int(0.06 * iterations), 1)
-    return found
+    window, windows, k = max(int(0.22 * n_iter), 1), {}, 0
+    while (k := k + window) <= n_iter:
+        windows[k] = window
+        shorter = window - max(int(0.03 * n_iter), 1)
+        window = max(shorter, int(0.06 * n_iter), 1)
+    return windows
 
 
+@dataclass
 class APGD(Attack):
     """The attack, on cross-entropy (`ce`), DLR (`dlr`) or targeted DLR (`dlr-targeted`, APGD-T).
 
@@ -58,53 +70,51 @@ class APGD(Attack):
     over the clean image ranks them, where auto-attack ranks them anew before every run: the same
     for a deterministic victim, and never the same class twice for a random one.
 
-    A subclass may replace `look`, and set `everyone`.
+    A subclass may replace `loss_and_grad`, and set `optimise_misclassified`.
 
     Attributes:
-        name: tells its draws from those of other attacks.
-        iterations: of a run. A step of the attack is one point of a run, the start included.
-        everyone: misclassified images are optimised as well, until the end; else the images that a
-            run finds broken, or that are misclassified from the start, are left alone from then on.
+        name: the word that seeds its noise.
+        n_iter: iterations of a run. A step of the attack is one point of a run, the start included.
+        optimise_misclassified: all images are optimised until the end; else those that are
+            misclassified from the start, or in a run before, are left alone.
 
     Args:
         ball: what it stays in.
         loss: what it raises.
-        iterations: see above.
-        restarts: runs, of each target class with `dlr-targeted`; on the images that stand.
-        draws: over which a gradient is averaged (EOT); the loss and the answer of a point are those
-            of the last draw, as in auto-attack.
-        targets: classes of `dlr-targeted`; of a victim with fewer, all but the label.
+        n_iter: see above.
+        n_restarts: runs, of each target class with `dlr-targeted`, on the images that are left.
+        eot_iter: draws over which a gradient is averaged; the loss and the answer of a point are
+            those of the last draw, as in auto-attack.
+        n_target_classes: of `dlr-targeted`; of a victim with fewer classes, all but the label.
         rho: the step size is halved where the loss rose in no more than this share of a window.
-        votes: see `confirmed`.
+        votes: see `confirm`.
         gradient: see `Defence.purified`; with `blind` the classifier alone is judged.
         fixed: see `Attack`.
     """
 
-    everyone = False
+    optimise_misclassified = False
 
-    def __init__(
-        self,
-        ball: Ball,
-        loss: Loss = "ce",
-        *,
-        iterations: int = 100,
-        restarts: int = 1,
-        draws: int = 1,
-        targets: int = 9,
-        rho: float = 0.75,
-        votes: int = 1,
-        gradient: Gradient = "full",
-        fixed: bool = False,
-    ):
-        if loss not in LOSSES:
-            raise unknown("loss", loss, LOSSES)
-        self.name, self.ball, self.fixed = f"apgd-{loss}", ball, fixed
-        self.loss, self.classes = LOSSES[loss]
-        self.targets = targets if loss == "dlr-targeted" else 0
-        self.iterations, self.restarts, self.draws = iterations, restarts, draws
-        self.rho, self.votes, self.gradient = rho, votes, check_gradient(gradient)
-        self.steps = max(self.targets, 1) * restarts * (iterations + 1)
-        self.windows = checkpoints(iterations)
+    ball: Ball
+    loss: Loss = "ce"
+    _: KW_ONLY
+    n_iter: int = 100
+    n_restarts: int = 1
+    eot_iter: int = 1
+    n_target_classes: int = 9
+    rho: float = 0.75
+    votes: int = 1
+    gradient: Gradient = "full"
+    fixed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise unknown("loss", self.loss, LOSSES)
+        check_gradient(self.gradient)
+        self.name, self.targeted = WORDS[self.loss], self.loss == "dlr-targeted"
+        self.loss_function, self.min_classes = LOSSES[self.loss]
+        n_runs = (self.n_target_classes if self.targeted else 1) * self.n_restarts
+        self.n_steps = n_runs * (self.n_iter + 1)
+        self.windows = checkpoints(self.n_iter)
 
     def check_classes(self, number: int) -> None:
         """Check how many classes the victim has.
@@ -112,162 +122,148 @@ class APGD(Attack):
         Raises:
             UserError: too few for the loss.
         """
-        if number < self.classes:
+        if number < self.min_classes:
             raise UserError(
-                f"{self.name} needs {self.classes} or more classes, but the victim has {number}"
+                f"{self.name} needs {self.min_classes} or more classes, but the victim has {number}"
             )
 
-    def begin(self, target: Target) -> State:
+    def begin(self, batch: Batch) -> State:
         """See `Attack`: one pass over the clean images.
 
-        `found` is the last point that was misclassified, or else that of the highest loss; `wrong`
-        says which, and becomes `broken` at the end of a run. Of the run: the points `x`,
-        `x_before` and `x_best` (N, 3, H, W) with `gradient` and `gradient_best`, `loss_best` (N,)
-        and `loss_trace` (N, iterations + 1), and the step size `length` (N,) with what its next
+        `x_adv` is the last point that was misclassified, or else that of the highest loss,
+        `loss_adv` (N,); `misclassified` says which, and becomes `success` at the end of a run. Of
+        the run: the points `x`, `x_prev` and `x_best` (N, 3, H, W) with `grad` and `grad_best`,
+        `loss_best` (N,) and `loss_steps` (N, n_iter + 1), and `step_size` (N,) with what its next
         checkpoint needs.
 
         Raises:
             UserError: the victim has too few classes for the loss.
         """
-        x, clean = target.images, f"{self.name} clean"
-        logits, wrong, asked = judged(target, x, clean, self.votes, self.gradient)
+        x, clean = batch.images, f"{self.name} {CLEAN}"
+        logits, wrong, queries = judge(batch, x, clean, self.votes, self.gradient)
         self.check_classes(logits.shape[1])
         lowest = x.new_full((len(x),), -torch.inf)
         state = {
-            **{"found": x, "queries": asked, "wrong": wrong, "loss_found": lowest},
-            "broken": torch.zeros_like(wrong) if self.everyone else wrong,
-            **{"x": x, "x_before": x, "gradient": torch.zeros_like(x)},
-            **{"x_best": x, "gradient_best": torch.zeros_like(x), "loss_best": lowest},
-            "loss_trace": x.new_zeros(len(x), self.iterations + 1),
-            **{"length": lowest, "reduced": wrong, "loss_checked": lowest},
+            **{"x_adv": x, "queries": queries, "misclassified": wrong, "loss_adv": lowest},
+            "success": torch.zeros_like(wrong) if self.optimise_misclassified else wrong,
+            **{"x": x, "x_prev": x, "grad": torch.zeros_like(x)},
+            **{"x_best": x, "grad_best": torch.zeros_like(x), "loss_best": lowest},
+            "loss_steps": x.new_zeros(len(x), self.n_iter + 1),
+            **{"step_size": lowest, "reduced_last_check": wrong, "loss_best_last_check": lowest},
         }
-        if self.targets:
-            others = logits.scatter(1, target.labels[:, None], -torch.inf)
+        if self.targeted:
+            others = logits.scatter(1, batch.labels[:, None], -torch.inf)
             ranked = others.argsort(1, descending=True)
-            state["goals"] = ranked[:, : min(self.targets, logits.shape[1] - 1)]
+            state["target_class"] = ranked[:, : min(self.n_target_classes, logits.shape[1] - 1)]
         return state
 
-    def step(self, target: Target, state: State, number: int) -> State:
+    def step(self, batch: Batch, state: State, number: int) -> State:
         """See `Attack`: the next point of every image that is attacked."""
-        run, i = divmod(number, self.iterations + 1)
-        goal = ()
-        if self.targets:
-            which = run // self.restarts
-            if which >= state["goals"].shape[1]:
-                return state
-            goal = (state["goals"][:, which],)
-        chosen = torch.nonzero(~state["broken"]).flatten()
-        part = {key: value[chosen] for key, value in state.items()}
-        some = target.take(chosen.tolist())
-        part |= self._start(some, part, run) if i == 0 else self._next(some, part, i)
-        found = self.look(some, part["x"], number, *(classes[chosen] for classes in goal))
-        part |= self._seen(some, part, i, number, *found)
-        if i in self.windows:
-            part |= self._checked(part, i)
-        if i == self.iterations and (not self.everyone or number + 1 == self.steps):
-            part["broken"] = part["wrong"]
-        return {key: value.index_copy(0, chosen, part[key]) for key, value in state.items()}
+        which = number // (self.n_iter + 1) // self.n_restarts
+        if self.targeted and which >= state["target_class"].shape[1]:
+            return state
+        return advance_rest(batch, state, lambda some, part: self._point(some, part, number))
 
-    def look(
-        self, target: Target, x: Tensor, number: int, *goals: Tensor
+    def _point(self, batch: Batch, state: State, number: int) -> State:
+        """Iteration k of a run: a point, its loss and gradient, and what follows from them."""
+        run, k = divmod(number, self.n_iter + 1)
+        which = run // self.n_restarts
+        target = (state["target_class"][:, which],) if self.targeted else ()
+        state |= self._begin_run(batch, state, run) if k == 0 else self._ascend(batch, state, k)
+        evaluated = self.loss_and_grad(batch, state["x"], number, *target)
+        state |= self._record(batch, state, number, *evaluated)
+        if k in self.windows:
+            state |= self._check(state, k)
+        if k == self.n_iter and (not self.optimise_misclassified or number + 1 == self.n_steps):
+            state["success"] = state["misclassified"]
+        return state
+
+    def loss_and_grad(
+        self, batch: Batch, x: Tensor, number: int, *target_class: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The loss (N,), its gradient like x, and the logits (N, classes) at a point.
 
         Args:
-            target: a victim and images.
-            x: in place of the images.
+            batch: a victim and images.
+            x: (N, 3, H, W) in place of the images.
             number: of the step.
-            goals: the class of each image (N,), only with `dlr-targeted`.
+            target_class: of each image (N,), only with `dlr-targeted`.
         """
-        total = torch.zeros_like(x)
-        for draw in range(self.draws):
-            y = x.detach().requires_grad_()
-            logits = target.logits(y, f"{self.name} {number}", draw, self.gradient)
-            loss = self.loss(logits, target.labels, *goals)
-            total += torch.autograd.grad(loss.sum(), y)[0]
-        return loss.detach(), total / self.draws, logits.detach()
 
-    def _start(self, target: Target, state: State, run: int) -> State:
+        def loss_and_logits(y: Tensor, draw: int) -> tuple[Tensor, Tensor]:
+            logits = batch.logits(y, f"{self.name} {number}", draw, self.gradient)
+            return self.loss_function(logits, batch.labels, *target_class), logits
+
+        return eot_gradient(loss_and_logits, x, self.eot_iter)
+
+    def _begin_run(self, batch: Batch, state: State, run: int) -> State:
         """A random point at the border of the ball, and a fresh memory."""
-        clean, noise = target.images, target.draws.start(f"{self.name} {run}")
+        clean, noise = batch.images, batch.noise.attacker(f"{self.name} {run}")
         if self.ball.norm == "Linf":
-            drawn = noise.uniform_like(clean, -1, 1)
+            start = noise.uniform_like(clean, -1, 1)
         else:
-            drawn = noise.normal_like(clean)
-        x = (clean + self.ball.eps * self._unit(drawn)).clamp(0, 1)
+            start = noise.normal_like(clean)
+        x = (clean + self.ball.eps * self._normalise(start)).clamp(0, 1)
         return {
-            **{"x": x, "x_before": x},
+            **{"x": x, "x_prev": x},
             "loss_best": torch.full_like(state["loss_best"], -torch.inf),
-            "length": torch.full_like(state["length"], 2 * self.ball.eps),
-            "reduced": torch.ones_like(state["reduced"]),
+            "step_size": torch.full_like(state["step_size"], 2 * self.ball.eps),
+            "reduced_last_check": torch.ones_like(state["reduced_last_check"]),
         }
 
-    def _next(self, target: Target, state: State, i: int) -> State:
-        """A step along the gradient, three quarters of it, and a quarter of the step before."""
-        x, clean = state["x"], target.images
-        gradient, length = state["gradient"], state["length"][:, None, None, None]
-        direction = gradient.sign() if self.ball.norm == "Linf" else self._unit(gradient)
-        ahead = self.ball.project(x + length * direction, clean)
-        share = 0.75 if i > 1 else 1.0
-        moved = x + share * (ahead - x) + (1 - share) * (x - state["x_before"])
-        return {"x": self.ball.project(moved, clean), "x_before": x}
+    def _ascend(self, batch: Batch, state: State, k: int) -> State:
+        """A step with momentum: alpha of the gradient's, and the rest of the step before."""
+        x, clean, grad = state["x"], batch.images, state["grad"]
+        direction = grad.sign() if self.ball.norm == "Linf" else self._normalise(grad)
+        z = self.ball.project(x + state["step_size"][:, None, None, None] * direction, clean)
+        alpha = 0.75 if k > 1 else 1.0
+        moved = x + alpha * (z - x) + (1 - alpha) * (x - state["x_prev"])
+        return {"x": self.ball.project(moved, clean), "x_prev": x}
 
-    def _unit(self, x: Tensor) -> Tensor:
+    def _normalise(self, x: Tensor) -> Tensor:
         """Each image at length 1 in the norm of the ball."""
         order = torch.inf if self.ball.norm == "Linf" else 2
         return x / (x.flatten(1).norm(order, dim=1)[:, None, None, None] + TINY)
 
-    def _seen(
-        self,
-        target: Target,
-        state: State,
-        i: int,
-        number: int,
-        loss: Tensor,
-        gradient: Tensor,
-        logits: Tensor,
+    def _record(
+        self, batch: Batch, state: State, number: int, loss: Tensor, grad: Tensor, logits: Tensor
     ) -> State:
-        """What is kept of a point: whether it breaks the image, and whether it is the best."""
+        """What is remembered of a point: if it is misclassified, and if its loss is the best."""
         x, step = state["x"], f"{self.name} {number}"
-        wrong = logits.argmax(1) != target.labels
-        wrong, asked = confirmed(target, x, wrong, step, self.votes, self.gradient)
-        highest = ~state["wrong"] & (loss > state["loss_found"])
+        wrong = logits.argmax(1) != batch.labels
+        wrong, votes = confirm(batch, x, wrong, step, self.votes, self.gradient)
+        highest = ~state["misclassified"] & (loss > state["loss_adv"])
         better = loss > state["loss_best"]
-        trace = state["loss_trace"].clone()
-        trace[:, i] = loss
+        loss_steps = state["loss_steps"].clone()
+        loss_steps[:, number % (self.n_iter + 1)] = loss
         return {
-            "queries": state["queries"] + self.draws + asked,
-            "found": _choose(wrong | highest, x, state["found"]),
-            "wrong": state["wrong"] | wrong,
-            "loss_found": torch.maximum(loss, state["loss_found"]),
-            "gradient": gradient,
-            "x_best": _choose(better, x, state["x_best"]),
-            "gradient_best": _choose(better, gradient, state["gradient_best"]),
+            "queries": state["queries"] + self.eot_iter + votes,
+            "x_adv": choose(wrong | highest, x, state["x_adv"]),
+            "misclassified": state["misclassified"] | wrong,
+            "loss_adv": torch.maximum(loss, state["loss_adv"]),
+            "grad": grad,
+            "x_best": choose(better, x, state["x_best"]),
+            "grad_best": choose(better, grad, state["grad_best"]),
             "loss_best": torch.where(better, loss, state["loss_best"]),
-            "loss_trace": trace,
+            "loss_steps": loss_steps,
         }
 
-    def _checked(self, state: State, i: int) -> State:
+    def _check(self, state: State, k: int) -> State:
         """Halve the step size and go back to the best point where the run makes no progress."""
-        window, trace = self.windows[i], state["loss_trace"]
-        newer, older = trace[:, i - window + 1 : i + 1], trace[:, i - window : i].clone()
-        if i == window:
+        window, losses = self.windows[k], state["loss_steps"]
+        newer, older = losses[:, k - window + 1 : k + 1], losses[:, k - window : k].clone()
+        if k == window:
             older[:, 0] = 0  # auto-attack compares the first loss with 0, not with the start's
         rare = (newer > older).sum(1) <= self.rho * window
-        still = ~state["reduced"] & (state["loss_checked"] >= state["loss_best"])
-        stuck = rare | still
+        no_better = state["loss_best_last_check"] >= state["loss_best"]
+        reduce = rare | (~state["reduced_last_check"] & no_better)
         return {
-            "length": torch.where(stuck, state["length"] / 2, state["length"]),
-            "reduced": stuck,
-            "loss_checked": state["loss_best"],
-            "x": _choose(stuck, state["x_best"], state["x"]),
-            "gradient": _choose(stuck, state["gradient_best"], state["gradient"]),
+            "step_size": torch.where(reduce, state["step_size"] / 2, state["step_size"]),
+            "reduced_last_check": reduce,
+            "loss_best_last_check": state["loss_best"],
+            "x": choose(reduce, state["x_best"], state["x"]),
+            "grad": choose(reduce, state["grad_best"], state["grad"]),
         }
-
-
-def _choose(where: Tensor, x: Tensor, other: Tensor) -> Tensor:
-    """Images of x where a flag of each (N,) says so, and else of another batch."""
-    return torch.where(where[:, None, None, None], x, other)
 
 
 def build(
@@ -275,27 +271,29 @@ def build(
     eps: str | float,
     norm: Norm = "Linf",
     loss: Loss = "ce",
-    steps: int = 100,
-    restarts: int = 1,
-    draws: int = 1,
-    targets: int = 9,
+    n_iter: int = 100,
+    n_restarts: int = 1,
+    eot_iter: int = 1,
+    n_target_classes: int = 9,
     rho: float = 0.75,
     votes: int = 1,
     gradient: Gradient = "full",
     fixed: bool = False,
 ) -> APGD:
     """APGD; the default numbers are auto-attack's. See `APGD` for the options."""
-    if min(steps, restarts, draws, targets, votes) < 1:
-        raise UserError("apgd needs 1 or more steps, restarts, draws, targets and votes")
+    if min(n_iter, n_restarts, eot_iter, n_target_classes, votes) < 1:
+        raise UserError(
+            "apgd needs n_iter, n_restarts, eot_iter, n_target_classes and votes of 1 or more"
+        )
     if not 0 < rho < 1:
         raise UserError(f"rho is {rho}, but must lie between 0 and 1")
     return APGD(
         Ball(fraction(eps), norm),
         loss,
-        iterations=steps,
-        restarts=restarts,
-        draws=draws,
-        targets=targets,
+        n_iter=n_iter,
+        n_restarts=n_restarts,
+        eot_iter=eot_iter,
+        n_target_classes=n_target_classes,
         rho=rho,
         votes=votes,
         gradient=gradient,

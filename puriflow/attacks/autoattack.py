@@ -1,163 +1,162 @@
 """AutoAttack (Croce and Hein 2020): several attacks, each on the images that the others left.
 
 `standard` is APGD on cross-entropy, APGD-T, FAB-T and Square; `rand`, for random victims, is APGD
-on cross-entropy and on DLR with EOT. As in auto-attack, after each of them one fresh pass over what
-it found decides; `votes` puts a wrong answer to a vote of several. DiffPure reports for each
-defence the lower robust accuracy of the two versions.
+on cross-entropy and on DLR with EOT. As in auto-attack, after each of them one fresh pass over its
+adversarial images decides; `votes` puts a misclassification to a vote of several. DiffPure reports
+for each defence the lower robust accuracy of the two versions.
 """
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from puriflow.attacks.apgd import APGD
-from puriflow.attacks.attack import Attack, State, Target, cross_entropy
 from puriflow.attacks.ball import Ball, Norm, fraction
+from puriflow.attacks.base import Attack, Batch, State, advance_rest, choose, cross_entropy
 from puriflow.attacks.fab import FABT
 from puriflow.attacks.square import Square
-from puriflow.attacks.votes import judged
+from puriflow.attacks.votes import judge
 from puriflow.defence import Gradient, check_gradient
 from puriflow.errors import UserError, unknown
+from puriflow.randomness import AUTOATTACK, CLEAN
 
-Part = APGD | FABT | Square
-VERSIONS = ("standard", "rand")
-# Before the keys of the state of the part that is under way.
-OWN = "part."
+Version = Literal["standard", "rand"]
+EOT_ITER = {"standard": 1, "rand": 20}
+# Before the keys of the state of the attack that is under way.
+INNER = "inner."
 
 
+@dataclass
 class AutoAttack(Attack):
-    """The attack. Its steps are those of its parts, one after the other.
+    """The ensemble. Its steps are those of its attacks, one after the other.
 
-    auto-attack judges the clean image where a part found nothing; here it is the part's best try.
+    auto-attack judges the clean image where an attack was no success; here it is its best try.
 
     Args:
         ball: what it stays in.
-        parts: the attacks, which share the ball.
-        votes: see `confirmed`.
+        attacks: to run, on the same ball.
+        votes: see `confirm`.
         gradient: see `Defence.purified`; with `blind` the classifier alone is judged.
         fixed: see `Attack`.
     """
 
-    def __init__(
-        self,
-        ball: Ball,
-        parts: Sequence[Part],
-        *,
-        votes: int = 1,
-        gradient: Gradient = "full",
-        fixed: bool = False,
-    ):
-        self.ball, self.parts, self.votes, self.fixed = ball, parts, votes, fixed
-        self.gradient = check_gradient(gradient)
-        self.steps = sum(part.steps for part in parts)
+    ball: Ball
+    attacks: Sequence[APGD | FABT | Square]
+    _: KW_ONLY
+    votes: int = 1
+    gradient: Gradient = "full"
+    fixed: bool = False
 
-    def begin(self, target: Target) -> State:
+    def __post_init__(self) -> None:
+        check_gradient(self.gradient)
+        self.n_steps = sum(attack.n_steps for attack in self.attacks)
+
+    def begin(self, batch: Batch) -> State:
         """See `Attack`: one pass over the clean images.
 
-        `by` (N,) int64 is the number of the part that broke an image, -1 for none, and for an image
-        that is misclassified from the start. `found` is the image that broke it, or else that of
-        the highest cross-entropy, `loss_found` (N,), among what the parts found.
+        `success_by` (N,) int64 is the number of the attack that was a success, -1 for none, and for
+        an image that is misclassified from the start. `x_adv` is that attack's, or else that of the
+        highest cross-entropy, `loss_adv` (N,), among all.
 
         Raises:
-            UserError: the victim has too few classes for a part.
+            UserError: the victim has too few classes for an attack.
         """
-        logits, wrong, asked = self._judged(target, target.images, "clean")
-        for part in self.parts:
-            if isinstance(part, APGD):
-                part.check_classes(logits.shape[1])
+        logits, wrong, queries = self._judge(batch, batch.images, CLEAN)
+        for attack in self.attacks:
+            if isinstance(attack, APGD):
+                attack.check_classes(logits.shape[1])
         return {
-            "found": target.images,
-            "queries": asked,
-            "broken": wrong,
-            "by": torch.full_like(asked, -1),
-            "loss_found": cross_entropy(logits, target.labels),
+            "x_adv": batch.images,
+            "queries": queries,
+            "success": wrong,
+            "success_by": torch.full_like(queries, -1),
+            "loss_adv": cross_entropy(logits, batch.labels),
         }
 
-    def step(self, target: Target, state: State, number: int) -> State:
-        """See `Attack`: a step of a part, on the images that stood when it began."""
-        which, inner = self._place(number)
-        part = self.parts[which]
-        standing = torch.nonzero(~state["broken"]).flatten()
-        some = target.take(standing.tolist())
-        own = {key.removeprefix(OWN): v for key, v in state.items() if key.startswith(OWN)}
-        if inner == 0:
-            own = part.begin(some)
-        if not own["broken"].all():
-            own = part.step(some, own, inner)
-        if inner + 1 < part.steps:
-            return state | {OWN + key: value for key, value in own.items()}
-        shared = {key: value for key, value in state.items() if not key.startswith(OWN)}
-        some_shared = {key: value[standing] for key, value in shared.items()}
-        ended = self._ended(some, some_shared, own, which)
-        return {key: v.index_copy(0, standing, ended[key]) for key, v in shared.items()}
+    def step(self, batch: Batch, state: State, number: int) -> State:
+        """See `Attack`: a step of an attack, on the images that were left when it began."""
+        which, inner_number = self._locate(number)
+        attack = self.attacks[which]
+        rest = batch.take(torch.nonzero(~state["success"]).flatten().tolist())
+        inner = {key.removeprefix(INNER): v for key, v in state.items() if key.startswith(INNER)}
+        if inner_number == 0:
+            inner = attack.begin(rest)
+        if not inner["success"].all():
+            inner = attack.step(rest, inner, inner_number)
+        if inner_number + 1 < attack.n_steps:
+            return state | {INNER + key: value for key, value in inner.items()}
+        own = {key: value for key, value in state.items() if not key.startswith(INNER)}
+        return advance_rest(batch, own, lambda some, part: self._end(some, part, inner, which))
 
-    def _place(self, number: int) -> tuple[int, int]:
-        """The part of a step, and the step's number in it."""
-        for which, part in enumerate(self.parts):
-            if number < part.steps:
+    def _locate(self, number: int) -> tuple[int, int]:
+        """The attack of a step, and the step's number in it."""
+        for which, attack in enumerate(self.attacks):
+            if number < attack.n_steps:
                 return which, number
-            number -= part.steps
-        raise IndexError(f"AutoAttack has {self.steps} steps")
+            number -= attack.n_steps
+        raise IndexError(f"AutoAttack has {self.n_steps} steps")
 
-    def _ended(self, target: Target, state: State, own: State, which: int) -> State:
-        """The verdict over what a part found."""
-        x = own["found"]
-        logits, broken, asked = self._judged(target, x, self.parts[which].name)
-        loss = cross_entropy(logits, target.labels)
-        better = broken | (loss > state["loss_found"])
+    def _end(self, batch: Batch, state: State, inner: State, which: int) -> State:
+        """The verdict over what an attack hands in."""
+        x = inner["x_adv"]
+        logits, success, queries = self._judge(batch, x, self.attacks[which].name)
+        loss = cross_entropy(logits, batch.labels)
+        better = success | (loss > state["loss_adv"])
         return {
-            "found": torch.where(better[:, None, None, None], x, state["found"]),
-            "queries": state["queries"] + own["queries"] + asked,
-            "broken": broken,
-            "by": state["by"].masked_fill(broken, which),
-            "loss_found": torch.where(better, loss, state["loss_found"]),
+            "x_adv": choose(better, x, state["x_adv"]),
+            "queries": state["queries"] + inner["queries"] + queries,
+            "success": success,
+            "success_by": state["success_by"].masked_fill(success, which),
+            "loss_adv": torch.where(better, loss, state["loss_adv"]),
         }
 
-    def _judged(self, target: Target, x: Tensor, what: str) -> tuple[Tensor, Tensor, Tensor]:
-        return judged(target, x, f"autoattack {what}", self.votes, self.gradient)
+    def _judge(self, batch: Batch, x: Tensor, what: str) -> tuple[Tensor, Tensor, Tensor]:
+        return judge(batch, x, f"{AUTOATTACK} {what}", self.votes, self.gradient)
 
 
 def build(
     *,
     eps: str | float,
     norm: Norm = "Linf",
-    version: Literal["standard", "rand"] = "standard",
-    draws: int | None = None,
-    steps: int = 100,
-    queries: int = 5000,
-    targets: int = 9,
-    restarts: int = 1,
+    version: Version = "standard",
+    eot_iter: int | None = None,
+    n_iter: int = 100,
+    n_queries: int = 5000,
+    n_target_classes: int = 9,
+    n_restarts: int = 1,
     votes: int = 1,
     gradient: Gradient = "full",
     fixed: bool = False,
 ) -> AutoAttack:
     """AutoAttack; the default numbers are auto-attack's.
 
-    `draws`, over which APGD's gradients are averaged, are 20 for `rand` and 1 for `standard`;
-    `restarts` are APGD's, `queries` Square's, and `targets` the classes of APGD-T and FAB-T. See
-    `APGD` for the others.
+    `eot_iter`, over which APGD's gradients are averaged, is 20 for `rand` and 1 for `standard`;
+    `n_restarts` are APGD's, `n_queries` Square's, and `n_target_classes` those of APGD-T and FAB-T.
+    See `APGD` for the others.
     """
-    if version not in VERSIONS:
-        raise unknown("version of autoattack", version, VERSIONS)
+    if version not in EOT_ITER:
+        raise unknown("version of autoattack", version, EOT_ITER)
     if version == "standard" and norm == "L2":
         raise UserError("autoattack standard is for Linf, as square is; for L2 there is rand")
-    draws = draws if draws is not None else {"standard": 1, "rand": 20}[version]
-    if min(draws, steps, queries, targets, restarts, votes) < 1:
+    eot_iter = eot_iter if eot_iter is not None else EOT_ITER[version]
+    if min(eot_iter, n_iter, n_queries, n_target_classes, n_restarts, votes) < 1:
         raise UserError(
-            "autoattack needs 1 or more draws, steps, queries, targets, restarts and votes"
+            "autoattack needs eot_iter, n_iter, n_queries, n_target_classes, n_restarts and votes "
+            "of 1 or more"
         )
     ball = Ball(fraction(eps), norm)
-    judge = {"votes": votes, "gradient": gradient, "fixed": fixed}
-    climb = {"iterations": steps, "draws": draws, "restarts": restarts, **judge}
+    judged = {"votes": votes, "gradient": gradient, "fixed": fixed}
+    apgd = {"n_iter": n_iter, "eot_iter": eot_iter, "n_restarts": n_restarts, **judged}
     if version == "rand":
-        parts = [APGD(ball, "ce", **climb), APGD(ball, "dlr", **climb)]
+        attacks = [APGD(ball, "ce", **apgd), APGD(ball, "dlr", **apgd)]
     else:
-        parts = [
-            APGD(ball, "ce", **climb),
-            APGD(ball, "dlr-targeted", targets=targets, **climb),
-            FABT(ball, iterations=steps, targets=targets, **judge),
-            Square(ball, queries=queries, **judge),
+        attacks = [
+            APGD(ball, "ce", **apgd),
+            APGD(ball, "dlr-targeted", n_target_classes=n_target_classes, **apgd),
+            FABT(ball, n_iter=n_iter, n_target_classes=n_target_classes, **judged),
+            Square(ball, n_queries=n_queries, **judged),
         ]
-    return AutoAttack(ball, parts, **judge)
+    return AutoAttack(ball, attacks, **judged)

@@ -1,4 +1,4 @@
-"""The ball of an attack: steps in the direction of a gradient, and projection."""
+"""The threat model: the ball around a clean image, PGD's step in it, and distances."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,7 +27,7 @@ class Ball:
     eps: float
     norm: Norm = "Linf"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.norm not in get_args(Norm):
             raise unknown("norm", self.norm, get_args(Norm))
         if self.norm == "Linf" and self.eps > 1:
@@ -35,23 +35,29 @@ class Ball:
 
     def project(self, x: Tensor, clean: Tensor) -> Tensor:
         """The nearest image of the ball, for L2 on the ray from the clean image; then [0, 1]."""
-        change = x - clean
+        delta = x - clean
         if self.norm == "Linf":
-            change = change.clamp(-self.eps, self.eps)
+            delta = delta.clamp(-self.eps, self.eps)
         else:
-            length = change.flatten(1).norm(dim=1).clamp(min=1e-12).reshape(-1, 1, 1, 1)
-            change = change * (self.eps / length).clamp(max=1)
-        return (clean + change).clamp(0, 1)
+            length = delta.flatten(1).norm(dim=1).clamp(min=1e-12).reshape(-1, 1, 1, 1)
+            delta = delta * (self.eps / length).clamp(max=1)
+        return (clean + delta).clamp(0, 1)
+
+    def sign_step(self, x: Tensor, grad: Tensor, step_size: float, clean: Tensor) -> Tensor:
+        """One step of PGD: up the loss by the sign of its gradient, then back into the ball.
+
+        Args:
+            x: (N, 3, H, W), where the attack is.
+            grad: of the loss there.
+            step_size: on [0, 1].
+            clean: the images that the ball is around.
+        """
+        return self.project(x + step_size * torch.sign(grad), clean)
 
     def distance(self, x: Tensor, clean: Tensor) -> Tensor:
-        """Distance of each image (N,)."""
-        change = (x - clean).double().flatten(1)
-        return change.abs().amax(1) if self.norm == "Linf" else change.norm(dim=1)
-
-
-def sign_step(x: Tensor, gradient: Tensor, step: float) -> Tensor:
-    """A step that raises the loss, of the same length in every pixel."""
-    return x + step * torch.sign(gradient)
+        """Distance of each image (N,), in float64."""
+        delta = (x - clean).double().flatten(1)
+        return delta.abs().amax(1) if self.norm == "Linf" else delta.norm(dim=1)
 
 
 def fraction(value: str | float) -> float:
@@ -65,5 +71,5 @@ def fraction(value: str | float) -> float:
     except (ValueError, ZeroDivisionError):
         raise UserError(f"{value!r} is not a number or a fraction such as 4/255") from None
     if not number > 0:
-        raise UserError(f"eps and step must be above 0, but one is {value}")
+        raise UserError(f"eps and step_size must be above 0, but one is {value}")
     return number

@@ -2,118 +2,117 @@
 
 Each step purifies several copies of the image, takes the gradient of the cross-entropy of their
 mean logits with respect to the purified copies as if purifying changed nothing, and steps by the
-sign of its mean. An image is broken at a step if the mean logits of these copies are wrong and
-those of many fresh ones are wrong too; once broken it stays so (the worst case over steps).
+sign of its mean. An image is a success at a step if the mean logits of these copies are wrong and
+those of many fresh ones are wrong too; once it is, it stays so (the worst case over steps).
 """
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-from puriflow.attacks.attack import Attack, State, Target, cross_entropy, none_asked
-from puriflow.attacks.ball import Ball, fraction, sign_step
+from puriflow.attacks.ball import Ball, fraction
+from puriflow.attacks.base import Attack, Batch, State, choose, cross_entropy, no_queries
 from puriflow.errors import UserError, unknown
+from puriflow.randomness import AGAIN
 
 Through = Literal["identity", "restorer"]
 
 
+@dataclass
 class BPDAEOT(Attack):
     """The attack.
 
     Args:
         ball: Linf.
-        step: on [0, 1].
-        iterations: steps of the gradient; one more evaluation follows the last.
-        attack_draws: copies of a gradient.
-        defence_draws: fresh copies that confirm a break.
-        through: what has the identity for its gradient: `identity` for restorer and purifier,
-            `restorer` for the purifier alone, whose gradient then goes through the restorer.
+        step_size: on [0, 1].
+        n_iter: steps of the gradient; one more evaluation follows the last.
+        eot_iter: copies of a gradient (DiffPure's `eot_attack_reps`).
+        n_draws: fresh copies that confirm a success (`eot_defense_reps`).
+        gradient: `identity` (BPDA) for restorer and purifier, or `restorer`: the identity for the
+            purifier alone, and the exact gradient of the restorer.
     """
 
-    def __init__(
-        self,
-        ball: Ball,
-        step: float,
-        iterations: int,
-        attack_draws: int,
-        defence_draws: int,
-        through: Through = "identity",
-    ):
-        if through not in get_args(Through):
-            raise unknown("gradient of bpda-eot", through, get_args(Through))
-        self.ball, self.length, self.steps = ball, step, iterations + 1
-        self.attack_draws, self.defence_draws = attack_draws, defence_draws
-        self.through = through
+    ball: Ball
+    step_size: float
+    n_iter: int
+    eot_iter: int
+    n_draws: int
+    gradient: Through = "identity"
 
-    def begin(self, target: Target) -> State:
-        """See `Attack`. `x` is where the attack is; `found` where each image broke, else `x`."""
-        none = torch.zeros(len(target.images), dtype=torch.bool, device=target.images.device)
+    def __post_init__(self) -> None:
+        if self.gradient not in get_args(Through):
+            raise unknown("gradient of bpda-eot", self.gradient, get_args(Through))
+        self.n_steps = self.n_iter + 1
+
+    def begin(self, batch: Batch) -> State:
+        """See `Attack`. `x` is where the attack is; `x_adv` where an image was a success, or x."""
+        queries = no_queries(batch.images)
         return {
-            "found": target.images,
-            "queries": none_asked(target.images),
-            "broken": none,
-            "x": target.images,
+            "x_adv": batch.images,
+            "queries": queries,
+            "success": torch.zeros_like(queries, dtype=torch.bool),
+            "x": batch.images,
         }
 
-    def step(self, target: Target, state: State, number: int) -> State:
-        """Evaluate x, confirm breaks among the images that stand, and take one step from x."""
-        x, broken = state["x"], state["broken"]
+    def step(self, batch: Batch, state: State, number: int) -> State:
+        """Evaluate x, confirm successes among the images that are none yet, and step from x."""
+        x, success = state["x"], state["success"]
         with torch.no_grad():
             copies = [
-                target.defence.purified(x, target.draws.defence(number, draw))
-                for draw in range(self.attack_draws)
+                batch.victim.purified(x, batch.noise.victim(f"{number}", draw))
+                for draw in range(self.eot_iter)
             ]
-            mean = torch.stack([target.defence.classifier(copy) for copy in copies]).mean(0)
-        queries = state["queries"] + self.attack_draws
-        confirmed = torch.zeros_like(broken)
-        doubtful = torch.nonzero(~broken & (mean.argmax(1) != target.labels)).flatten()
+            mean = torch.stack([batch.victim.classify(copy) for copy in copies]).mean(0)
+        queries = state["queries"] + self.eot_iter
+        confirmed = torch.zeros_like(success)
+        doubtful = torch.nonzero(~success & (mean.argmax(1) != batch.labels)).flatten()
         for i in doubtful.tolist():
-            confirmed[i] = self._confirmed(target.take([i]), x[i : i + 1], number)
-            queries[i] += self.defence_draws
-        gradient = self.gradient(target, copies, mean)
-        if self.through == "restorer" and target.defence.restorer is not None:
+            confirmed[i] = self._confirm(batch.take([i]), x[i : i + 1], number)
+            queries[i] += self.n_draws
+        grad = self.mean_gradient(batch, copies, mean)
+        if self.gradient == "restorer" and batch.victim.restorer is not None:
             y = x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(target.defence.restorer(y), y, gradient)
+            (grad,) = torch.autograd.grad(batch.victim.restorer(y), y, grad)
         return {
-            "found": torch.where(broken[:, None, None, None], state["found"], x),
+            "x_adv": choose(success, state["x_adv"], x),
             "queries": queries,
-            "broken": broken | confirmed,
-            "x": self.ball.project(sign_step(x, gradient, self.length), target.images),
+            "success": success | confirmed,
+            "x": self.ball.sign_step(x, grad, self.step_size, batch.images),
         }
 
-    def gradient(self, target: Target, copies: list[Tensor], mean: Tensor) -> Tensor:
+    def mean_gradient(self, batch: Batch, copies: list[Tensor], mean: Tensor) -> Tensor:
         """The mean over copies of the gradient of the loss of their mean logits, copy by copy."""
         mean = mean.requires_grad_()
-        (pull,) = torch.autograd.grad(cross_entropy(mean, target.labels).sum(), mean)
+        (of_mean,) = torch.autograd.grad(cross_entropy(mean, batch.labels).sum(), mean)
         total = torch.zeros_like(copies[0])
         for copy in copies:
             copy = copy.detach().requires_grad_()
-            logits = target.defence.classifier(copy)
-            total += torch.autograd.grad(logits, copy, pull / len(copies))[0]
+            logits = batch.victim.classify(copy)
+            total += torch.autograd.grad(logits, copy, of_mean / len(copies))[0]
         return total / len(copies)
 
     @torch.no_grad()
-    def _confirmed(self, target: Target, x: Tensor, number: int) -> bool:
-        logits = [target.logits(x, f"{number} again", draw) for draw in range(self.defence_draws)]
-        return bool(torch.stack(logits).mean(0).argmax(1)[0] != target.labels[0])
+    def _confirm(self, batch: Batch, x: Tensor, number: int) -> bool:
+        """Whether the mean logits of fresh draws of one image are wrong as well."""
+        logits = [batch.logits(x, f"{number} {AGAIN}", draw) for draw in range(self.n_draws)]
+        return bool(torch.stack(logits).mean(0).argmax(1)[0] != batch.labels[0])
 
 
 def build(
     *,
     eps: str | float,
-    step: str | float = "2/255",
-    steps: int = 50,
-    attack_draws: int = 15,
-    defence_draws: int = 150,
+    step_size: str | float = "2/255",
+    n_iter: int = 50,
+    eot_iter: int = 15,
+    n_draws: int = 150,
     gradient: Through = "identity",
 ) -> BPDAEOT:
     """BPDA+EOT in the Linf ball; the default numbers are DiffPure's.
 
     `gradient: restorer` differentiates the restorer, which DiffPure has none of.
     """
-    if min(steps, attack_draws, defence_draws) < 1:
-        raise UserError("bpda-eot needs 1 or more steps, attack_draws and defence_draws")
-    return BPDAEOT(
-        Ball(fraction(eps)), fraction(step), steps, attack_draws, defence_draws, gradient
-    )
+    if min(n_iter, eot_iter, n_draws) < 1:
+        raise UserError("bpda-eot needs an n_iter, eot_iter and n_draws of 1 or more")
+    return BPDAEOT(Ball(fraction(eps)), fraction(step_size), n_iter, eot_iter, n_draws, gradient)

@@ -1,23 +1,45 @@
 """FAB-T (Croce and Hein 2020, "Minimally distorted ... boundary attack"), for AutoAttack.
 
 It looks for the nearest image that is misclassified, going towards one class after the other;
-torchattacks computes it. An image counts as broken only if what was found lies in the ball and is
+torchattacks computes it. An image is a success only if what was found lies in the ball and is
 misclassified in a pass of its own.
 """
 
 import contextlib
 import io
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchattacks
-from puriflow.attacks.attack import Asked, Attack, State, Target
 from puriflow.attacks.ball import Ball
-from puriflow.attacks.votes import judged
+from puriflow.attacks.base import Attack, Batch, State
+from puriflow.attacks.votes import judge
 from puriflow.defence import Gradient, check_gradient
+from puriflow.randomness import AGAIN, CLEAN, FAB_T
 
 
+class CountedModel(nn.Module):
+    """The victim as a library wants it, a function of images; every call has noise of its own.
+
+    Attributes:
+        calls: how often it was called.
+    """
+
+    def __init__(self, batch: Batch, step: str, gradient: Gradient = "full"):
+        super().__init__()
+        self.batch, self.step, self.gradient = batch, step, gradient
+        self.calls = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes)."""
+        self.calls += 1
+        return self.batch.logits(images, f"{self.step} {self.calls}", gradient=self.gradient)
+
+
+@dataclass
 class FABT(Attack):
     """The attack. A step goes towards one class, the likeliest but the label first.
 
@@ -25,74 +47,72 @@ class FABT(Attack):
     all its iterations are one step. It has no random start here, and draws nothing.
 
     Attributes:
-        name: tells its draws from those of other attacks.
+        name: the word that seeds the victim's noise.
 
     Args:
         ball: what counts.
-        iterations: towards a class.
-        targets: classes; of a victim with fewer, all but the label.
-        votes: see `confirmed`.
+        n_iter: iterations towards a class.
+        n_target_classes: of a victim with fewer, all but the label.
+        votes: see `confirm`.
         gradient: see `Defence.purified`; with `blind` the classifier alone is judged.
         fixed: see `Attack`.
     """
 
-    name = "fab-t"
+    name = FAB_T
 
-    def __init__(
-        self,
-        ball: Ball,
-        *,
-        iterations: int = 100,
-        targets: int = 9,
-        votes: int = 1,
-        gradient: Gradient = "full",
-        fixed: bool = False,
-    ):
-        self.ball, self.iterations, self.steps = ball, iterations, targets
-        self.votes, self.gradient, self.fixed = votes, check_gradient(gradient), fixed
+    ball: Ball
+    _: KW_ONLY
+    n_iter: int = 100
+    n_target_classes: int = 9
+    votes: int = 1
+    gradient: Gradient = "full"
+    fixed: bool = False
 
-    def begin(self, target: Target) -> State:
+    def __post_init__(self) -> None:
+        check_gradient(self.gradient)
+        self.n_steps = self.n_target_classes
+
+    def begin(self, batch: Batch) -> State:
         """See `Attack`: one pass over the clean images, which says how many `classes` there are."""
-        logits, wrong, asked = judged(
-            target, target.images, "fab-t clean", self.votes, self.gradient
-        )
-        classes = torch.full_like(asked, logits.shape[1])
-        return {"found": target.images, "queries": asked, "broken": wrong, "classes": classes}
+        step = f"{self.name} {CLEAN}"
+        logits, wrong, queries = judge(batch, batch.images, step, self.votes, self.gradient)
+        classes = torch.full_like(queries, logits.shape[1])
+        return {"x_adv": batch.images, "queries": queries, "success": wrong, "classes": classes}
 
-    def step(self, target: Target, state: State, number: int) -> State:
+    def step(self, batch: Batch, state: State, number: int) -> State:
         """See `Attack`."""
         state = {key: value.clone() for key, value in state.items()}
-        for i in torch.nonzero(~state["broken"]).flatten().tolist():
+        for i in torch.nonzero(~state["success"]).flatten().tolist():
             if number < state["classes"][i] - 1:
-                x, broken, asked = self._towards(target.take([i]), number)
-                state["queries"][i] += asked
-                if broken:
-                    state["found"][i], state["broken"][i] = x[0], True
+                x, success, queries = self._towards(batch.take([i]), number)
+                state["queries"][i] += queries
+                if success:
+                    state["x_adv"][i], state["success"][i] = x[0], True
         return state
 
-    def _towards(self, target: Target, number: int) -> tuple[Tensor, bool, int]:
-        """The nearest image found towards a class, whether it counts, and how often was asked."""
-        victim = Asked(target, f"{self.name} {number}", self.gradient)
-        attack = self._library(victim)
-        attack.target_class = number + 2  # the library counts the likeliest class as 1
+    def _towards(self, batch: Batch, number: int) -> tuple[Tensor, bool, int]:
+        """Of one image, the nearest towards a class, whether it is a success, and the queries."""
+        step = f"{self.name} {number}"
+        model = CountedModel(batch, step, self.gradient)
+        fab = self._library(model)
+        fab.target_class = number + 2  # the library counts the likeliest class as 1
         with torch.no_grad():
-            x = attack.attack_single_run_targeted(target.images, target.labels)
-        outside = self.ball.distance(x, target.images) > self.ball.eps
-        if outside or torch.equal(x, target.images):  # it gives the clean image back for nothing
-            return x, False, victim.calls
-        step = f"{self.name} {number} again"
-        _, broken, asked = judged(target, x, step, self.votes, self.gradient)
-        return x, bool(broken), victim.calls + int(asked)
+            x = fab.attack_single_run_targeted(batch.images, batch.labels)
+        outside = self.ball.distance(x, batch.images) > self.ball.eps
+        if outside or torch.equal(x, batch.images):  # the clean image says that it found none
+            return x, False, model.calls
+        _, success, queries = judge(batch, x, f"{step} {AGAIN}", self.votes, self.gradient)
+        return x, bool(success), model.calls + int(queries)
 
-    def _library(self, victim: Asked):
+    def _library(self, model: CountedModel) -> Any:
         import torchattacks
 
         # It prints that it finds no parameters, and takes the device of the images then.
         with contextlib.redirect_stdout(io.StringIO()):
             return torchattacks.FAB(
-                victim,
+                model,
                 norm=self.ball.norm,
                 eps=self.ball.eps,
-                steps=self.iterations,
+                steps=self.n_iter,
                 multi_targeted=True,
             )

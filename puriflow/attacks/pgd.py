@@ -1,75 +1,98 @@
-"""PGD (Madry et al. 2018; paper Eq. 4), computed by torchattacks, with draws that belong to images.
+"""PGD (Madry et al. 2018; paper Eq. 4), and with several draws PGD+EOT (Lee and Kim 2023)."""
 
-torchattacks draws its random start from the global generator, for a whole batch. Here that one call
-is answered with each image's own noise, so that an image's attack does not depend on its batch.
-"""
+from dataclasses import KW_ONLY, dataclass
 
-import torch
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
-import puriflow.classifiers.torchvision_import  # noqa: F401, before torchattacks
-from puriflow.attacks.attack import Asked, Attack, State, Target, none_asked
-from puriflow.attacks.ball import Ball, fraction
+from puriflow.attacks.ball import Ball, Norm, fraction
+from puriflow.attacks.base import Attack, Batch, State, cross_entropy, eot_gradient, no_queries
+from puriflow.defence import Gradient, check_gradient
 from puriflow.errors import UserError
-from puriflow.randomness import ImageNoise
+from puriflow.randomness import pgd_step
 
 
+@dataclass
 class PGD(Attack):
-    """Projected gradient ascent on the cross-entropy, sign steps, in an Linf ball.
-
-    The library does all iterations in one `step`; a long attack on a random defence is `pgd-eot`.
+    """Projected gradient ascent on the cross-entropy, by the sign of its mean gradient.
 
     Args:
-        ball: Linf.
-        step: of one iteration, on [0, 1].
-        iterations: how many.
-        random_start: start at a uniformly random point of the ball.
+        ball: what it stays in.
+        step_size: on [0, 1]; a step of signs in either norm, as Lee and Kim published it.
+        n_iter: how many steps.
+        random_start: start at a uniformly random point of the ball (Linf alone), else at the clean
+            image, as Lee and Kim do.
+        eot_iter: draws of the victim over which a gradient is averaged.
+        gradient: see `Defence.purified`.
+        fixed: see `Attack`.
+
+    Raises:
+        UserError: a random start in L2.
     """
 
-    steps = 1
+    ball: Ball
+    step_size: float
+    n_iter: int
+    _: KW_ONLY
+    random_start: bool = True
+    eot_iter: int = 1
+    gradient: Gradient = "full"
+    fixed: bool = False
 
-    def __init__(self, ball: Ball, step: float, iterations: int, *, random_start: bool):
-        self.ball, self.length = ball, step
-        self.iterations, self.random_start = iterations, random_start
+    def __post_init__(self) -> None:
+        check_gradient(self.gradient)
+        if self.random_start and self.ball.norm != "Linf":
+            raise UserError(f"pgd has no random start in {self.ball.norm}: say random_start: false")
+        self.n_steps = self.n_iter
 
-    def begin(self, target: Target) -> State:
+    def begin(self, batch: Batch) -> State:
         """See `Attack`."""
-        return {"found": target.images, "queries": none_asked(target.images)}
+        x, eps = batch.images, self.ball.eps
+        if self.random_start:
+            x = (x + batch.noise.attacker().uniform_like(x, -eps, eps)).clamp(0, 1)
+        return {"x_adv": x, "queries": no_queries(x)}
 
-    def step(self, target: Target, state: State, number: int) -> State:
+    def step(self, batch: Batch, state: State, number: int) -> State:
         """See `Attack`."""
-        import torchattacks
+        x = state["x_adv"]
+        grad = self.mean_gradient(batch, x, number)
+        x = self.ball.sign_step(x, grad, self.step_size, batch.images)
+        return {"x_adv": x, "queries": state["queries"] + self.eot_iter}
 
-        victim = Asked(target, "pgd")
-        attack = torchattacks.PGD(
-            victim,
-            eps=self.ball.eps,
-            alpha=self.length,
-            steps=self.iterations,
-            random_start=self.random_start,
-        )
-        with _ImageDraws(target.draws.start()):
-            found = attack(target.images, target.labels)
-        return {"found": found, "queries": state["queries"] + victim.calls}
+    def mean_gradient(self, batch: Batch, x: Tensor, number: int) -> Tensor:
+        """Mean over draws of the gradient of each image's cross-entropy, (N, 3, H, W)."""
+        step = pgd_step(number, random_start=self.random_start)
 
+        def loss_and_logits(y: Tensor, draw: int) -> tuple[Tensor, Tensor]:
+            logits = batch.logits(y, step, draw, self.gradient)
+            return cross_entropy(logits, batch.labels), logits
 
-class _ImageDraws(TorchFunctionMode):
-    """Answers `Tensor.uniform_` with the noise of each image."""
-
-    def __init__(self, noise: ImageNoise):
-        super().__init__()
-        self.noise = noise
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is torch.Tensor.uniform_:
-            target, low, high = args
-            with torch._C.DisableTorchFunctionSubclass():
-                return target.copy_(self.noise.uniform_like(target, low, high))
-        return function(*args, **(kwargs or {}))
+        return eot_gradient(loss_and_logits, x, self.eot_iter)[1]
 
 
-def build(*, eps: str | float, step: str | float, steps: int, random_start: bool) -> PGD:
-    """PGD in the Linf ball; `eps` and `step` on [0, 1], as numbers or fractions such as 4/255."""
-    if steps < 1:
-        raise UserError(f"steps is {steps}, but must be 1 or more")
-    return PGD(Ball(fraction(eps)), fraction(step), steps, random_start=random_start)
+def build(
+    *,
+    eps: str | float,
+    norm: Norm = "Linf",
+    step_size: str | float,
+    n_iter: int,
+    random_start: bool = True,
+    eot_iter: int = 1,
+    gradient: Gradient = "full",
+    fixed: bool = False,
+) -> PGD:
+    """PGD; `eps` and `step_size` on [0, 1], as numbers or fractions such as 4/255.
+
+    `fixed` gives every draw the noise of the purify stage, as if the attacker knew its seed; one
+    draw is then enough. See `PGD` for the others.
+    """
+    if min(n_iter, eot_iter) < 1:
+        raise UserError("pgd needs an n_iter and an eot_iter of 1 or more")
+    return PGD(
+        Ball(fraction(eps), norm),
+        fraction(step_size),
+        n_iter,
+        random_start=random_start,
+        eot_iter=eot_iter,
+        gradient=gradient,
+        fixed=fixed,
+    )

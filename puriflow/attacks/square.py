@@ -7,38 +7,41 @@ whole batch; here each image has its own, so that its attack does not depend on 
 """
 
 import math
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
 
-from puriflow.attacks.attack import Attack, State, Target
 from puriflow.attacks.ball import Ball, Norm, fraction
-from puriflow.attacks.votes import confirmed, judged
+from puriflow.attacks.base import Attack, Batch, State, advance_rest, choose
+from puriflow.attacks.votes import confirm, judge
 from puriflow.defence import Gradient, check_gradient
 from puriflow.errors import UserError
+from puriflow.randomness import CLEAN, SQUARE
 
-# The share of pixels in a window is halved after each of these.
+# The share p of pixels in a window is halved after each of these queries.
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 def side(query: int, pixels: int, p_init: float) -> int:
     """Side of the window of a query, counted from 0, in an image of so many pixels."""
-    share = p_init / 2 ** sum(query > last for last in HALVED_AFTER)
-    return max(round(math.sqrt(share * pixels)), 1)
+    p = p_init / 2 ** sum(query > last for last in HALVED_AFTER)
+    return max(round(math.sqrt(p * pixels)), 1)
 
 
+@dataclass
 class Square(Attack):
-    """The attack. A step is one query of the images that stand; the first asks the stripes.
+    """The attack. A step is one query of the images that are left; the first is of the stripes.
 
     Attributes:
-        name: tells its draws from those of other attacks.
+        name: the word that seeds its noise.
 
     Args:
         ball: Linf.
-        queries: windows tried; the clean image and the stripes are asked as well.
+        n_queries: windows tried; the clean image and the stripes are queries as well.
         p_init: share of the pixels that the first windows have.
-        votes: see `confirmed`. A wrong answer that is voted down is no progress either: its margin
-            was luck, and no honest one would fall below it again.
+        votes: see `confirm`. A misclassification that is voted down is no progress either: its
+            margin was luck, and no honest one would fall below it again.
         gradient: `blind` asks the classifier alone; the others are one, as no gradient is taken.
         fixed: see `Attack`.
 
@@ -46,79 +49,74 @@ class Square(Attack):
         UserError: the ball is not Linf.
     """
 
-    name = "square"
+    name = SQUARE
 
-    def __init__(
-        self,
-        ball: Ball,
-        *,
-        queries: int = 5000,
-        p_init: float = 0.8,
-        votes: int = 1,
-        gradient: Gradient = "full",
-        fixed: bool = False,
-    ):
-        if ball.norm != "Linf":
-            raise UserError(f"square is for the norm Linf, not {ball.norm}")
-        self.ball, self.p_init, self.votes, self.fixed = ball, p_init, votes, fixed
-        self.gradient = check_gradient(gradient)
-        self.steps = 1 + queries
+    ball: Ball
+    _: KW_ONLY
+    n_queries: int = 5000
+    p_init: float = 0.8
+    votes: int = 1
+    gradient: Gradient = "full"
+    fixed: bool = False
 
-    def begin(self, target: Target) -> State:
+    def __post_init__(self) -> None:
+        check_gradient(self.gradient)
+        if self.ball.norm != "Linf":
+            raise UserError(f"square is for the norm Linf, not {self.ball.norm}")
+        self.n_steps = 1 + self.n_queries
+
+    def begin(self, batch: Batch) -> State:
         """See `Attack`: one pass over the clean images; `margin` (N,) is the lowest so far."""
-        clean = target.images
-        _, wrong, asked = judged(target, clean, "square clean", self.votes, self.gradient)
-        stripes = target.draws.start("square").uniform_like(clean[:, :, :1], -1, 1).sign()
+        clean, step = batch.images, f"{self.name} {CLEAN}"
+        _, wrong, queries = judge(batch, clean, step, self.votes, self.gradient)
+        stripes = batch.noise.attacker(self.name).uniform_like(clean[:, :, :1], -1, 1).sign()
         start = (clean + self.ball.eps * stripes).clamp(0, 1)
         return {
-            "found": torch.where(wrong[:, None, None, None], clean, start),
-            "queries": asked,
-            "broken": wrong,
+            "x_adv": choose(wrong, clean, start),
+            "queries": queries,
+            "success": wrong,
             "margin": clean.new_full((len(clean),), torch.inf),
         }
 
-    def step(self, target: Target, state: State, number: int) -> State:
+    def step(self, batch: Batch, state: State, number: int) -> State:
         """See `Attack`."""
-        chosen = torch.nonzero(~state["broken"]).flatten()
-        part = {key: value[chosen] for key, value in state.items()}
-        part = self._asked(target.take(chosen.tolist()), part, number)
-        return {key: value.index_copy(0, chosen, part[key]) for key, value in state.items()}
+        return advance_rest(batch, state, lambda some, part: self._query(some, part, number))
 
     @torch.no_grad()
-    def _asked(self, target: Target, state: State, number: int) -> State:
+    def _query(self, batch: Batch, state: State, number: int) -> State:
         """Try one change of each image."""
-        old, step = state["found"], f"square {number}"
-        x = old if number == 0 else self._changed(target, old, number)
-        logits = target.logits(x, step, 0, self.gradient)
-        wrong = logits.argmax(1) != target.labels
-        broken, asked = confirmed(target, x, wrong, step, self.votes, self.gradient)
-        right = logits.gather(1, target.labels[:, None])[:, 0]
-        margin = right - logits.scatter(1, target.labels[:, None], -torch.inf).amax(1)
-        better = broken | (~wrong & (margin < state["margin"]))
+        best, step = state["x_adv"], f"{self.name} {number}"
+        x = best if number == 0 else self._shift_window(batch, best, number)
+        logits = batch.logits(x, step, gradient=self.gradient)
+        wrong = logits.argmax(1) != batch.labels
+        success, votes = confirm(batch, x, wrong, step, self.votes, self.gradient)
+        z_y = logits.gather(1, batch.labels[:, None])[:, 0]
+        margin = z_y - logits.scatter(1, batch.labels[:, None], -torch.inf).amax(1)
+        better = success | (~wrong & (margin < state["margin"]))
         return {
-            "found": torch.where(better[:, None, None, None], x, old),
-            "queries": state["queries"] + 1 + asked,
-            "broken": broken,
+            "x_adv": choose(better, x, best),
+            "queries": state["queries"] + 1 + votes,
+            "success": success,
             "margin": torch.where(better, margin, state["margin"]),
         }
 
-    def _changed(self, target: Target, x: Tensor, number: int) -> Tensor:
+    def _shift_window(self, batch: Batch, x: Tensor, number: int) -> Tensor:
         """Each image with a window of its own shifted, back in the ball."""
         height, width = x.shape[2:]
-        size = side(number - 1, height * width, self.p_init)
-        noise = target.draws.start(f"square {number}")
+        s = side(number - 1, height * width, self.p_init)
+        noise = batch.noise.attacker(f"{self.name} {number}")
         # as in auto-attack, the last place is never drawn
-        down, across = (
-            _stretch(noise.integers(0, max(length - size, 1)), size, length).to(x.device)
+        rows, columns = (
+            _interval(noise.integers(0, max(length - s, 1)), s, length).to(x.device)
             for length in (height, width)
         )
         signs = noise.uniform_like(x[:, :, 0, 0], -1, 1).sign()[:, :, None, None]
-        window = (down[:, :, None] & across[:, None, :])[:, None]
-        return self.ball.project(x + 2 * self.ball.eps * signs * window, target.images)
+        window = (rows[:, :, None] & columns[:, None, :])[:, None]
+        return self.ball.project(x + 2 * self.ball.eps * signs * window, batch.images)
 
 
-def _stretch(first: Tensor, size: int, length: int) -> Tensor:
-    """Which of `length` places lie in a stretch from `first` (N,): (N, length) bool."""
+def _interval(first: Tensor, size: int, length: int) -> Tensor:
+    """Which of `length` places are among the `size` from `first` (N,) on: (N, length) bool."""
     place = torch.arange(length)
     return (place >= first[:, None]) & (place < first[:, None] + size)
 
@@ -127,16 +125,16 @@ def build(
     *,
     eps: str | float,
     norm: Norm = "Linf",
-    queries: int = 5000,
+    n_queries: int = 5000,
     p_init: float = 0.8,
     votes: int = 1,
     gradient: Gradient = "full",
     fixed: bool = False,
 ) -> Square:
     """Square; the default numbers are auto-attack's. See `Square` for the options."""
-    if min(queries, votes) < 1:
-        raise UserError("square needs 1 or more queries and votes")
+    if min(n_queries, votes) < 1:
+        raise UserError("square needs n_queries and votes of 1 or more")
     if not 0 < p_init <= 1:
         raise UserError(f"p_init is {p_init}, but must lie in (0, 1]")
-    ball = Ball(fraction(eps), norm)
-    return Square(ball, queries=queries, p_init=p_init, votes=votes, gradient=gradient, fixed=fixed)
+    ball, judged = Ball(fraction(eps), norm), {"votes": votes, "gradient": gradient, "fixed": fixed}
+    return Square(ball, n_queries=n_queries, p_init=p_init, **judged)

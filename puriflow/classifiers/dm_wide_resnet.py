@@ -56,9 +56,15 @@ class BlockGroup(nn.Module):
 
 
 class DMWideResNet(nn.Module):
-    """The network: normalised images (N, 3, 32, 32) to logits (N, classes)."""
+    """The network: normalised images (N, 3, 32, 32) to logits (N, num_classes).
 
-    def __init__(self, *, depth: int, width: int, classes: int = 10):
+    Args:
+        depth: convolutions from end to end, 6 n + 4.
+        width: channels over those of a plain residual network.
+        num_classes: of the logits.
+    """
+
+    def __init__(self, *, depth: int, width: int, num_classes: int = 10):
         super().__init__()
         blocks = blocks_of(depth)
         widths = [16, 16 * width, 32 * width, 64 * width]
@@ -69,10 +75,10 @@ class DMWideResNet(nn.Module):
             BlockGroup(blocks, widths[2], widths[3], 2),
         )
         self.batchnorm = nn.BatchNorm2d(widths[3], momentum=0.01)
-        self.logits = nn.Linear(widths[3], classes)
+        self.logits = nn.Linear(widths[3], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, classes) of normalised images."""
+        """Logits (N, num_classes) of normalised images."""
         h = F.silu(self.batchnorm(self.layer(self.init_conv(x))))
         return self.logits(F.avg_pool2d(h, 8).flatten(1))
 
@@ -82,10 +88,10 @@ def build(
     weights: str | None,
     depth: int = 70,
     width: int = 16,
-    classes: int = 10,
+    num_classes: int = 10,
     mean: Sequence[float] = CIFAR10_MEAN,
     std: Sequence[float] = CIFAR10_STD,
 ) -> Normalised:
     """A wide residual network with Swish; the default numbers are WRN-70-16's."""
-    network = DMWideResNet(depth=depth, width=width, classes=classes)
+    network = DMWideResNet(depth=depth, width=width, num_classes=num_classes)
     return Normalised(load_network(network, weights), mean=mean, std=std)

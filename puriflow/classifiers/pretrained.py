@@ -4,6 +4,8 @@
 are the paper's; any other name of the two libraries works as well.
 """
 
+from typing import Literal
+
 from torch import nn
 
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision and timm
@@ -17,7 +19,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 def build(
     *,
-    library: str,
+    library: Literal["timm", "torchvision"],
     name: str,
     weights: str | None,
     mean: tuple[float, float, float] = IMAGENET_MEAN,
@@ -27,17 +29,15 @@ def build(
     return Normalised(load_network(_create(library, name), weights), mean=mean, std=std)
 
 
-def _create(library: str, name: str) -> nn.Module:
+def _create(library: Literal["timm", "torchvision"], name: str) -> nn.Module:
     if library == "torchvision":
         from torchvision import models
 
-        if name not in models.list_models():
-            raise unknown("torchvision model", name, models.list_models())
-        return models.get_model(name, weights=None)
-    if library == "timm":
+        known, create = models.list_models(), models.get_model
+    else:
         import timm
 
-        if name not in timm.list_models():
-            raise unknown("timm model", name, timm.list_models())
-        return timm.create_model(name, pretrained=False)
-    raise unknown("library", library, ("timm", "torchvision"))
+        known, create = timm.list_models(), timm.create_model
+    if name not in known:
+        raise unknown(f"{library} model", name, known)
+    return create(name)  # neither loads weights unless it is told to

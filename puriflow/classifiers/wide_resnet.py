@@ -1,7 +1,7 @@
 """Wide residual networks (Zagoruyko and Komodakis 2016) in RobustBench's `WideResNet` layout.
 
-WRN-28-10 "Standard" of RobustBench, the paper's CIFAR-10 victim, is `depth` 28 and `width` 10. It
-takes [0, 1] images as they are; WRN-70-16-dropout normalises them, which `mean` and `std` say.
+WRN-28-10 "Standard" of RobustBench, the paper's CIFAR-10 victim, has `depth` 28 and `widen_factor`
+10 and takes [0, 1] images as they are. WRN-70-16-dropout normalises them: `mean` and `std`.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from puriflow.zoo.weights import load_network
 class BasicBlock(nn.Module):
     """Two normalised convolutions added to the input, which a 1x1 convolution fits if need be."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, dropout: float):
+    def __init__(self, inputs: int, outputs: int, stride: int, drop_rate: float):
         super().__init__()
-        self.dropout = dropout
+        self.drop_rate = drop_rate
         self.bn1 = nn.BatchNorm2d(inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
@@ -34,18 +34,18 @@ class BasicBlock(nn.Module):
         # Where the width changes, the shortcut starts behind the first normalisation.
         shortcut = x if self.convShortcut is None else self.convShortcut(h)
         h = F.relu(self.bn2(self.conv1(h)))
-        h = F.dropout(h, self.dropout, self.training)
+        h = F.dropout(h, self.drop_rate, self.training)
         return shortcut + self.conv2(h)
 
 
 class BlockGroup(nn.Module):
     """Blocks of one width, under the official key `layer`."""
 
-    def __init__(self, blocks: int, inputs: int, outputs: int, stride: int, dropout: float):
+    def __init__(self, blocks: int, inputs: int, outputs: int, stride: int, drop_rate: float):
         super().__init__()
         self.layer = nn.Sequential(
-            BasicBlock(inputs, outputs, stride, dropout),
-            *(BasicBlock(outputs, outputs, 1, dropout) for _ in range(blocks - 1)),
+            BasicBlock(inputs, outputs, stride, drop_rate),
+            *(BasicBlock(outputs, outputs, 1, drop_rate) for _ in range(blocks - 1)),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,21 +65,35 @@ def blocks_of(depth: int) -> int:
 
 
 class WideResNet(nn.Module):
-    """The network: images (N, 3, 32, 32) to logits (N, classes)."""
+    """The network: images (N, 3, 32, 32) to logits (N, num_classes).
 
-    def __init__(self, *, depth: int, width: int, classes: int = 10, dropout: float = 0.0):
+    Args:
+        depth: convolutions from end to end, 6 n + 4.
+        widen_factor: channels over those of a plain residual network.
+        num_classes: of the logits.
+        dropRate: chance of a feature to be dropped in training.
+    """
+
+    def __init__(
+        self,
+        *,
+        depth: int,
+        widen_factor: int,
+        num_classes: int = 10,
+        dropRate: float = 0.0,  # noqa: N803, RobustBench's name
+    ):
         super().__init__()
         blocks = blocks_of(depth)
-        widths = [16, 16 * width, 32 * width, 64 * width]
+        widths = [16, 16 * widen_factor, 32 * widen_factor, 64 * widen_factor]
         self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
-        self.block1 = BlockGroup(blocks, widths[0], widths[1], 1, dropout)
-        self.block2 = BlockGroup(blocks, widths[1], widths[2], 2, dropout)
-        self.block3 = BlockGroup(blocks, widths[2], widths[3], 2, dropout)
+        self.block1 = BlockGroup(blocks, widths[0], widths[1], 1, dropRate)
+        self.block2 = BlockGroup(blocks, widths[1], widths[2], 2, dropRate)
+        self.block3 = BlockGroup(blocks, widths[2], widths[3], 2, dropRate)
         self.bn1 = nn.BatchNorm2d(widths[3])
-        self.fc = nn.Linear(widths[3], classes)
+        self.fc = nn.Linear(widths[3], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, classes) of normalised images."""
+        """Logits (N, num_classes) of normalised images."""
         h = self.block3(self.block2(self.block1(self.conv1(x))))
         return self.fc(F.avg_pool2d(F.relu(self.bn1(h)), 8).flatten(1))
 
@@ -88,12 +102,14 @@ def build(
     *,
     weights: str | None,
     depth: int = 28,
-    width: int = 10,
-    classes: int = 10,
-    dropout: float = 0.0,
+    widen_factor: int = 10,
+    num_classes: int = 10,
+    dropRate: float = 0.0,  # noqa: N803, RobustBench's name
     mean: Sequence[float] = (0.0, 0.0, 0.0),
     std: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> Normalised:
     """A wide residual network; the default numbers are WRN-28-10 "Standard" of RobustBench."""
-    network = WideResNet(depth=depth, width=width, classes=classes, dropout=dropout)
+    network = WideResNet(
+        depth=depth, widen_factor=widen_factor, num_classes=num_classes, dropRate=dropRate
+    )
     return Normalised(load_network(network, weights), mean=mean, std=std)

@@ -29,14 +29,14 @@ def purify(
 ) -> None:
     """Purify your own images; they keep their names, formats and sizes (JPEG becomes PNG)."""
     from puriflow.config import load_config
-    from puriflow.image_files.running import Names, purify_files
+    from puriflow.image_files.command import purify_files
 
     track = load_config(config)
     purify_files(
         inputs,
         out,
         track,
-        Names(restorer, purifier, classifier),
+        {"restorer": restorer, "purifier": purifier, "classifier": classifier},
         compare=compare,
         seed=track.seed if seed is None else seed,
         device=leased(gpus, threads),

@@ -12,6 +12,7 @@ from puriflow.atomic import write_text
 from puriflow.config.track import TRAINABLE, Config
 from puriflow.errors import UserError, unknown
 from puriflow.registry import FAMILIES, NONE
+from puriflow.renames import KEYS_RENAMED
 
 BEHIND_RESULTS = False
 Model = TypeVar("Model", bound=BaseModel)
@@ -122,6 +123,8 @@ def validated(model: type[Model], raw: object, where: str) -> Model:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden" and place in KEYS_RENAMED:
+            raise UserError(f"{where}: {place} is now {KEYS_RENAMED[place]}") from None
         if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
             raise unknown(f"key (in {where})", place, model.model_fields) from None
         raise UserError(f"{where}: {place or 'the file'}: {first['msg']}") from None

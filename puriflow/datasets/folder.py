@@ -7,7 +7,7 @@ may hold any of the classes. The list of wnids is timm's.
 import importlib.util
 from pathlib import Path
 
-from puriflow.datasets.reading import read_image
+from puriflow.datasets.reading import Interpolation, read_image
 from puriflow.datasets.samples import Samples, fingerprint_of
 from puriflow.errors import UserError, unknown
 
@@ -26,7 +26,7 @@ def build(
     root: str,
     resize: int | None = 256,
     crop: int | None = 224,
-    interpolation: str = "bicubic",
+    interpolation: Interpolation = "bicubic",
 ) -> Samples:
     """All images below `root`, sorted by folder and name; resized and cropped as `read_image` does.
 

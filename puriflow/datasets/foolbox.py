@@ -8,7 +8,7 @@ import re
 from importlib.metadata import files
 from pathlib import Path
 
-from puriflow.datasets.reading import read_image
+from puriflow.datasets.reading import Interpolation, read_image
 from puriflow.datasets.samples import Samples, fingerprint_of
 from puriflow.errors import UserError
 
@@ -20,13 +20,11 @@ def build(
     sample: str,
     resize: int | None = None,
     crop: int | None = None,
-    interpolation: str = "bicubic",
+    interpolation: Interpolation = "bicubic",
 ) -> Samples:
     """The samples of `imagenet` or `cifar10`, resized and cropped as `read_image` does."""
     pattern = re.compile(rf"^foolbox/data/{re.escape(sample)}_\d+_(\d+)\.(?:jpg|png)$")
-    found = [
-        (match, file) for file in files(PACKAGE) or () if (match := pattern.match(str(file)))
-    ]
+    found = [(match, file) for file in files(PACKAGE) or () if (match := pattern.match(str(file)))]
     if not found:
         raise UserError(
             f"foolbox has no samples of {sample!r}; it has imagenet and cifar10, for two"

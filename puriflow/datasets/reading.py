@@ -1,12 +1,14 @@
 """One image file to pixels: the resize and centre crop that ImageNet classifiers expect."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from puriflow.errors import UserError, unknown
+from puriflow.errors import UserError
 
+Interpolation = Literal["bicubic", "bilinear"]
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
@@ -15,21 +17,19 @@ def read_image(
     *,
     resize: int | None = None,
     crop: int | None = None,
-    interpolation: str = "bicubic",
+    interpolation: Interpolation = "bicubic",
 ) -> np.ndarray:
     """Read an image as RGB bytes (3, H, W).
 
     Args:
         file: anything that Pillow reads.
         resize: length of the short side, aspect kept (rounding as torchvision's Resize).
-        crop: side of the centred square that is kept.
+        crop: side of the centre crop.
         interpolation: `bicubic` or `bilinear`, Pillow's antialiased filters.
 
     Raises:
         UserError: the file cannot be read, or is smaller than the crop.
     """
-    if interpolation not in FILTERS:
-        raise unknown("interpolation", interpolation, FILTERS)
     try:
         with Image.open(file) as opened:
             image = opened.convert("RGB")

@@ -65,9 +65,9 @@ def chosen_indices(
     elif subset > total:
         raise UserError(f"a subset of {subset} images was asked for, but the data set has {total}")
     else:
-        drawn = [np.random.RandomState(s).choice(total, subset, replace=False) for s in seeds]
-        everything = np.concatenate(drawn)
-        indices = everything[np.sort(np.unique(everything, return_index=True)[1])]
+        draws = [np.random.RandomState(s).choice(total, subset, replace=False) for s in seeds]
+        joined = np.concatenate(draws)
+        indices = joined[np.sort(np.unique(joined, return_index=True)[1])]
     if shards > len(indices):
         raise UserError(f"{shards} shards were asked for, but there are {len(indices)} images")
     return np.array_split(indices, shards)[shard].astype(np.int64)

@@ -1,4 +1,4 @@
-"""One interface to every diffusion network: its noise, its score and its denoised image.
+"""One interface to every diffusion network: its eps, its score and its denoised image.
 
 Networks differ in what they predict (the noise, the score, the clean image), in how they count the
 noise level (integer or continuous timesteps of the VP-SDE, a sigma) and in how their input is
@@ -23,45 +23,45 @@ class Denoiser(nn.Module, ABC):
     network: nn.Module
 
     @abstractmethod
-    def noise(self, x: Tensor, t: Tensor) -> Tensor:
+    def eps(self, x: Tensor, t: Tensor) -> Tensor:
         """The standard normal noise expected in the VP state x (N, 3, H, W) at time t in (0, 1]."""
 
     @abstractmethod
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """D(x; sigma): the clean image expected behind the VE state x = x0 + sigma noise."""
+        """D(x; sigma): the clean image expected behind the VE state x = x0 + sigma eps."""
 
-    def noise_and_variance(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The noise in the VP state x whose VE sigma is given, and learned variance values.
+    def eps_and_variance(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The eps in the VP state x whose VE sigma is given, and the learned variance's values v.
 
-        The values are on [-1, 1], or None for a network that has none.
+        v is on [-1, 1], or None for a network that has none.
         """
-        sigma = like(x, sigma)
+        sigma = append_dims(sigma, x)
         scale = (1 + sigma**2).sqrt()
         return (scale * x - self.denoise(scale * x, sigma)) / sigma, None
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """`noise`: what training fits."""
-        return self.noise(x, t)
+        """`eps`: what training fits."""
+        return self.eps(x, t)
 
     def score(self, x: Tensor, t: Tensor) -> Tensor:
-        """The score of the VP-SDE at time t: -noise / sqrt(1 - alpha_bar(t))."""
-        return -self.noise(x, t) / like(x, 1 - alpha_bar(torch.as_tensor(t))).sqrt()
+        """The score of the VP-SDE at time t: -eps / sqrt(1 - alpha_bar(t))."""
+        return -self.eps(x, t) / append_dims(1 - alpha_bar(torch.as_tensor(t)), x).sqrt()
 
     def score_ve(self, x: Tensor, sigma: Tensor) -> Tensor:
         """The score of the VE state x at sigma: (D(x; sigma) - x) / sigma^2."""
-        return (self.denoise(x, sigma) - x) / like(x, sigma) ** 2
+        return (self.denoise(x, sigma) - x) / append_dims(sigma, x) ** 2
 
 
 class VPDenoiser(Denoiser):
-    """A network of the VP-SDE: (x_t, timesteps (N,)) to the noise or the score.
+    """A network of the VP-SDE: (x_t, timesteps (N,)) to eps or the score.
 
     Args:
         network: may return variance channels behind the first three, which are dropped.
         timesteps: the timestep that t = 1 is: 1000 for ADM, 999 for score_sde.
-        integer_steps: the network knows integer timesteps only, as ADM does. `noise` then feeds
+        integer_steps: the network knows integer timesteps only, as ADM does. `eps` then feeds
             trunc(1000 t), which is DiffPure's rule, and `denoise` the timestep whose own sigma is
             nearest.
-        predicts: `noise`, or `score` for a network that returns the score itself.
+        predicts: `eps`, or `score` for a network that returns the score itself.
     """
 
     def __init__(
@@ -70,17 +70,17 @@ class VPDenoiser(Denoiser):
         *,
         timesteps: float = 1000,
         integer_steps: bool = False,
-        predicts: Literal["noise", "score"] = "noise",
+        predicts: Literal["eps", "score"] = "eps",
     ):
         super().__init__()
-        if predicts not in ("noise", "score"):
-            raise unknown("prediction", predicts, ("noise", "score"))
+        if predicts not in ("eps", "score"):
+            raise unknown("prediction", predicts, ("eps", "score"))
         self.network = network
         self.timesteps = timesteps
         self.integer_steps = integer_steps
         self.predicts = predicts
-        levels = torch.from_numpy((1 / DISCRETE_ALPHA_BAR - 1) ** 0.5)
-        self.register_buffer("levels", levels, persistent=False)  # sigma of each integer timestep
+        sigmas = torch.from_numpy((1 / DISCRETE_ALPHA_BAR - 1) ** 0.5)
+        self.register_buffer("sigmas", sigmas, persistent=False)  # of each integer timestep
 
     def label(self, t: Tensor) -> Tensor:
         """What the network is told at time t: its timestep.
@@ -90,31 +90,31 @@ class VPDenoiser(Denoiser):
         label = t.float() * self.timesteps
         return label.long() if self.integer_steps else label
 
-    def noise(self, x: Tensor, t: Tensor) -> Tensor:
-        """See `Denoiser.noise`."""
+    def eps(self, x: Tensor, t: Tensor) -> Tensor:
+        """See `Denoiser.eps`."""
         t = torch.as_tensor(t, device=x.device)
-        return self._output(x, self.label(t), like(x, 1 - alpha_bar(t)).sqrt())[0]
+        return self._eps_and_v(x, self.label(t), append_dims(1 - alpha_bar(t), x).sqrt())[0]
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """See `Denoiser.denoise`."""
-        scale = 1 / (1 + like(x, sigma) ** 2).sqrt()
-        return x - like(x, sigma) * self.noise_and_variance(scale * x, sigma)[0]
+        scale = 1 / (1 + append_dims(sigma, x) ** 2).sqrt()
+        return x - append_dims(sigma, x) * self.eps_and_variance(scale * x, sigma)[0]
 
-    def noise_and_variance(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor | None]:
-        """See `Denoiser.noise_and_variance`."""
+    def eps_and_variance(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor | None]:
+        """See `Denoiser.eps_and_variance`."""
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
         if self.integer_steps:
-            label = (self.levels - sigma.reshape(-1, 1)).abs().argmin(1).reshape(sigma.shape)
+            label = (self.sigmas - sigma.reshape(-1, 1)).abs().argmin(1).reshape(sigma.shape)
         else:
             label = self.label(time_of_sigma(sigma))
-        sigma = like(x, sigma)
-        return self._output(x, label, sigma / (1 + sigma**2).sqrt())
+        sigma = append_dims(sigma, x)
+        return self._eps_and_v(x, label, sigma / (1 + sigma**2).sqrt())
 
-    def _output(self, x: Tensor, label: Tensor, std: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _eps_and_v(self, x: Tensor, label: Tensor, std: Tensor) -> tuple[Tensor, Tensor | None]:
         output = self.network(x, label.expand(len(x)))
-        first, values = output[:, : x.shape[1]], output[:, x.shape[1] :]
-        noise = first if self.predicts == "noise" else -std * first
-        return noise, values if values.shape[1] else None
+        predicted, v = output[:, : x.shape[1]], output[:, x.shape[1] :]
+        eps = predicted if self.predicts == "eps" else -std * predicted
+        return eps, v if v.shape[1] else None
 
 
 class SigmaDenoiser(Denoiser):
@@ -124,18 +124,19 @@ class SigmaDenoiser(Denoiser):
         super().__init__()
         self.network = network
 
-    def noise(self, x: Tensor, t: Tensor) -> Tensor:
-        """See `Denoiser.noise`."""
-        kept = alpha_bar(torch.as_tensor(t, device=x.device))
-        sigma = ((1 - kept) / kept).sqrt()
-        scale = like(x, kept.sqrt())
-        return (x - scale * self.network(x / scale, sigma)) / like(x, 1 - kept).sqrt()
+    def eps(self, x: Tensor, t: Tensor) -> Tensor:
+        """See `Denoiser.eps`."""
+        alpha_bar_t = alpha_bar(torch.as_tensor(t, device=x.device))
+        sigma = ((1 - alpha_bar_t) / alpha_bar_t).sqrt()
+        scale = append_dims(alpha_bar_t.sqrt(), x)
+        x0 = self.network(x / scale, sigma)
+        return (x - scale * x0) / append_dims(1 - alpha_bar_t, x).sqrt()
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         """See `Denoiser.denoise`."""
         return self.network(x, torch.as_tensor(sigma, dtype=x.dtype, device=x.device))
 
 
-def like(x: Tensor, values: Tensor) -> Tensor:
+def append_dims(values: Tensor, x: Tensor) -> Tensor:
     """A scalar or (N,) values in the type of x, shaped to multiply it (N, C, H, W)."""
     return torch.as_tensor(values, dtype=x.dtype, device=x.device).reshape(-1, 1, 1, 1)

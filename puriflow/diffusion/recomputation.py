@@ -6,44 +6,51 @@ that are freed, they fragment the memory of a CPU: 20 MB a step, for an image of
 """
 
 from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 
-def recomputed(step: Callable[..., Tensor], network: nn.Module, *inputs: Tensor) -> Tensor:
-    """step(*inputs), with the exact gradient of its inputs and of a network's parameters.
+def recomputed(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Decorate a step, a method of a module, so that its exact gradient computes it once more.
 
-    Args:
-        step: deterministic: noise must be among the inputs. It is called once more in a gradient.
-        network: whose parameters the step uses.
-        inputs: all that is differentiated or large; they are kept.
+    The step must be deterministic: noise is drawn outside it. Its positional arguments are tensors,
+    all that is differentiated or large, and are kept; its keyword arguments are constants. The
+    module's parameters have their gradient too.
     """
-    parameters = [p for p in network.parameters() if p.requires_grad]
-    return _Recomputed.apply(step, len(inputs), *inputs, *parameters)
+
+    @wraps(step)
+    def wrapped(module: nn.Module, *inputs: Tensor, **constants: Any) -> Tensor:
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        function = partial(step, module, **constants)
+        return _Recomputed.apply(function, len(inputs), *inputs, *parameters)
+
+    return wrapped
 
 
 class _Recomputed(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, step: Callable[..., Tensor], count: int, *given: Tensor
+        ctx: FunctionCtx, step: Callable[..., Tensor], n_inputs: int, *tensors: Tensor
     ) -> Tensor:
-        ctx.step, ctx.count = step, count
-        ctx.save_for_backward(*given)
-        return step(*given[:count])
+        ctx.step, ctx.n_inputs = step, n_inputs
+        ctx.save_for_backward(*tensors)
+        return step(*tensors[:n_inputs])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        given, wanted = ctx.saved_tensors, ctx.needs_input_grad[2:]
+    def backward(ctx: FunctionCtx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[2:]
         inputs = [
-            x.detach().requires_grad_(want)
-            for x, want in zip(given[: ctx.count], wanted, strict=False)
+            x.detach().requires_grad_(need)
+            for x, need in zip(tensors[: ctx.n_inputs], needed, strict=False)
         ]
         with torch.enable_grad():
-            out = ctx.step(*inputs)
-        leaves = [*inputs, *given[ctx.count :]]
-        chosen = [x for x, want in zip(leaves, wanted, strict=True) if want]
-        found = iter(torch.autograd.grad(out, chosen, gradient, allow_unused=True))
-        return None, None, *(next(found) if want else None for want in wanted)
+            output = ctx.step(*inputs)
+        leaves = [*inputs, *tensors[ctx.n_inputs :]]
+        wanted = [x for x, need in zip(leaves, needed, strict=True) if need]
+        grads = iter(torch.autograd.grad(output, wanted, grad_output, allow_unused=True))
+        return None, None, *(next(grads) if need else None for need in needed)

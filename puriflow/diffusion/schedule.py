@@ -14,16 +14,20 @@ from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, STEPS
 from puriflow.errors import UserError
 
 
-def spaced(count: int) -> list[int]:
-    """`count` timesteps from 0 to 999, evenly spaced and rounded as guided-diffusion does."""
-    if not 1 <= count <= STEPS:
-        raise UserError(f"respacing is {count}, but must lie between 1 and {STEPS}")
-    stride = (STEPS - 1) / (count - 1) if count > 1 else 1.0
-    return [round(i * stride) for i in range(count)]
+def space_timesteps(respacing: int) -> list[int]:
+    """`respacing` timesteps from 0 to 999, evenly spaced and rounded as guided-diffusion does.
+
+    Raises:
+        UserError: there are not so many.
+    """
+    if not 1 <= respacing <= STEPS:
+        raise UserError(f"respacing is {respacing}, but must lie between 1 and {STEPS}")
+    stride = (STEPS - 1) / (respacing - 1) if respacing > 1 else 1.0
+    return [round(i * stride) for i in range(respacing)]
 
 
 class Schedule:
-    """What a step of the process needs, for the timesteps that are kept.
+    """What a step of the process needs, for the timesteps that it has.
 
     Attributes:
         timesteps: of the whole process.
@@ -39,37 +43,36 @@ class Schedule:
         self.alpha_bar_prev = np.append(1.0, self.alpha_bar[:-1])
         self.betas = 1 - self.alpha_bar / self.alpha_bar_prev
         self.sigma = (1 / self.alpha_bar - 1) ** 0.5
-        rest, rest_prev = 1 - self.alpha_bar, 1 - self.alpha_bar_prev
-        self.posterior_variance = self.betas * rest_prev / rest
+        beta_bar, beta_bar_prev = 1 - self.alpha_bar, 1 - self.alpha_bar_prev
+        self.posterior_variance = self.betas * beta_bar_prev / beta_bar
         second = self.posterior_variance[min(1, len(self.betas) - 1)]
         clipped = np.append(second, self.posterior_variance[1:])
         self.posterior_log_variance = np.log(np.maximum(clipped, 1e-20))
-        self.posterior_mean_coef1 = self.betas * self.alpha_bar_prev**0.5 / rest
-        self.posterior_mean_coef2 = rest_prev * (1 - self.betas) ** 0.5 / rest
+        self.posterior_mean_coef1 = self.betas * self.alpha_bar_prev**0.5 / beta_bar
+        self.posterior_mean_coef2 = beta_bar_prev * (1 - self.betas) ** 0.5 / beta_bar
 
-    def __len__(self) -> int:
-        """How many steps there are."""
-        return len(self.timesteps)
+    def predict_x0(self, x: Tensor, eps: Tensor, i: Tensor | int) -> Tensor:
+        """The x0 that x at step i (one, or one for each image) and its noise imply (Eq. 15)."""
+        return extract(1 / self.alpha_bar**0.5, i, x) * x - extract(self.sigma, i, x) * eps
 
-    def clean(self, x: Tensor, noise: Tensor, i: Tensor) -> Tensor:
-        """The x0 that x at step i (one, or one for each image) and its noise imply."""
-        return pick(1 / self.alpha_bar**0.5, i, x) * x - pick(self.sigma, i, x) * noise
+    def posterior_mean(self, x0: Tensor, x: Tensor, i: Tensor | int) -> Tensor:
+        """The mean of the state before step i, given x0 and x at i (Eq. 7)."""
+        coef1, coef2 = self.posterior_mean_coef1, self.posterior_mean_coef2
+        return extract(coef1, i, x) * x0 + extract(coef2, i, x) * x
 
-    def mean(self, x0: Tensor, x: Tensor, i: Tensor) -> Tensor:
-        """The mean of the step before i, given x0 and x at i."""
-        first = pick(self.posterior_mean_coef1, i, x) * x0
-        return first + pick(self.posterior_mean_coef2, i, x) * x
+    def log_variance(self, v: Tensor | None, x: Tensor, i: Tensor | int) -> Tensor:
+        """Of the state before step i: that of the posterior, or between it and beta.
 
-    def log_variance(self, values: Tensor | None, x: Tensor, i: Tensor) -> Tensor:
-        """Of the step before i: learned `values` in [-1, 1] choose between its two bounds."""
-        low = pick(self.posterior_log_variance, i, x)
-        if values is None:
+        Learned values v on [-1, 1] interpolate (Nichol and Dhariwal, Eq. 15).
+        """
+        low = extract(self.posterior_log_variance, i, x)
+        if v is None:
             return low.expand_as(x)
-        share = (values + 1) / 2
-        return share * pick(np.log(self.betas), i, x) + (1 - share) * low
+        fraction = (v + 1) / 2
+        return fraction * extract(np.log(self.betas), i, x) + (1 - fraction) * low
 
 
-def pick(array: np.ndarray, i: Tensor | int, x: Tensor) -> Tensor:
+def extract(array: np.ndarray, i: Tensor | int, x: Tensor) -> Tensor:
     """Elements of an array, shaped to multiply x (N, C, H, W); rounded once, from float64."""
-    chosen = torch.from_numpy(array)[torch.as_tensor(i).cpu()].reshape(-1, 1, 1, 1)
-    return chosen.to(x.device, x.dtype)
+    elements = torch.from_numpy(array)[torch.as_tensor(i).cpu()].reshape(-1, 1, 1, 1)
+    return elements.to(x.device, x.dtype)

@@ -1,4 +1,4 @@
-"""The variance-preserving SDE and its constants (paper, section 4.1; Song et al. 2021).
+"""The variance-preserving SDE and its constants (paper, section 4.1; Song et al. 2021, Eq. 11).
 
 dx = -beta(t)/2 x dt + sqrt(beta(t)) dw with beta(t) = 0.1 + 19.9 t for t in [0, 1]. (The paper
 prints 1/t where this formula has t.) t' of the paper counts in thousandths: t = t'/1000.
@@ -8,9 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from puriflow.errors import UserError
+
 BETA_MIN = 0.1
 BETA_MAX = 20.0
 STEPS = 1000
+T_END = 1e-5  # DiffPure solves to t = 1e-5, not to 0
 
 # The product of (1 - beta) over the discrete schedule: the forward noise of DiffPure and of DDPM.
 DISCRETE_ALPHA_BAR = np.cumprod(1 - np.linspace(BETA_MIN / STEPS, BETA_MAX / STEPS, STEPS))
@@ -38,9 +41,56 @@ def time_of_sigma(sigma: Tensor) -> Tensor:
     return (((BETA_MIN**2 + 2 * slope * integral).sqrt() - BETA_MIN) / slope).to(sigma.dtype)
 
 
-def diffuse(x: Tensor, level: int | Tensor, noise: Tensor) -> Tensor:
-    """Add the noise of discrete level t' (1 to 1000; one, or one for each image) to x: Eq. 5."""
-    kept = torch.as_tensor(DISCRETE_ALPHA_BAR[torch.as_tensor(level).cpu().numpy() - 1])
-    kept = kept.reshape(-1, 1, 1, 1)
-    signal, spread = (values.to(x.device, x.dtype) for values in (kept.sqrt(), (1 - kept).sqrt()))
-    return signal * x + spread * noise
+def discrete_alpha_bar(level: int | Tensor) -> Tensor:
+    """Alpha_bar at discrete level t', 1 to 1000 (one, or one for each image): float64, on the CPU.
+
+    Returns:
+        (1, 1, 1, 1) or (N, 1, 1, 1), to multiply images.
+    """
+    index = torch.as_tensor(level).cpu().numpy() - 1
+    return torch.as_tensor(DISCRETE_ALPHA_BAR[index]).reshape(-1, 1, 1, 1)
+
+
+def diffuse(x0: Tensor, level: int | Tensor, eps: Tensor) -> Tensor:
+    """The state at discrete level t', sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps (Eq. 5)."""
+    alpha_bar_t = discrete_alpha_bar(level)
+    signal, sigma = (
+        s.to(x0.device, x0.dtype) for s in (alpha_bar_t.sqrt(), (1 - alpha_bar_t).sqrt())
+    )
+    return signal * x0 + sigma * eps
+
+
+def diffuse_to_time(x0: Tensor, t: float, eps: Tensor) -> Tensor:
+    """The state at time t in [0, 1] of the continuous process, with the same noise eps."""
+    alpha_bar_t = alpha_bar(torch.tensor(t, dtype=torch.float64)).item()
+    return alpha_bar_t**0.5 * x0 + (1 - alpha_bar_t) ** 0.5 * eps
+
+
+def time_grid(level: int, step_size: int) -> Tensor:
+    """The times t at which a solver evaluates the reverse SDE, from t'/1000 down, and the end.
+
+    Args:
+        level: t', 1 to 1000.
+        step_size: longest step, in thousandths; 1 is DiffPure's own rule, with exactly t'
+            evaluations. A longer step is halved towards the end, never to be longer than half of
+            the time left (and never shorter than 1), so that Euler-Maruyama stays stable: the share
+            of the noise that a step removes is beta dt / (1 - alpha_bar).
+
+    Returns:
+        float32 (evaluations + 1,). The sums run over s = 1 - t in float32 like torchsde's, since
+        the truncated labels of the network depend on the last bit.
+
+    Raises:
+        UserError: the step size is not positive.
+    """
+    if step_size < 1:
+        raise UserError(f"step_size is {step_size} thousandths, but must be 1 or more")
+    end = torch.tensor(1 - T_END)
+    s = torch.tensor(1 - level / STEPS)
+    times = [s]
+    while s < end:
+        left = (1 - float(s)) * STEPS
+        dt = max(1.0, min(step_size, left / 2)) / STEPS
+        s = torch.minimum(s + dt, end)
+        times.append(s)
+    return 1 - torch.stack(times)

@@ -1,4 +1,4 @@
-"""A feature network: named layers in a row, and what comes out of those that are asked for."""
+"""A feature network: named layers in a row, and the feature maps of some of them."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ class Features(nn.Module):
 
     Args:
         layers: name and module of every layer, in the order in which they are applied.
-        wanted: names of those whose output is returned.
+        wanted: names of those whose feature maps are returned.
         classifier: whose normalisation the images get.
 
     Raises:
@@ -41,11 +41,11 @@ class Features(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Images (N, 3, H, W) in [0, 1] to a feature map (N, C, h, w) for each wanted layer."""
+        """Images (N, 3, H, W) in [0, 1] to feature maps (N, C, h, w) by the layers' names."""
         x = (images - self.mean) / self.std
-        found = {}
+        feature_maps = {}
         for name, layer in self.layers.items():
             x = layer(x)
             if name in self.wanted:
-                found[name] = x
-        return found
+                feature_maps[name] = x
+        return feature_maps

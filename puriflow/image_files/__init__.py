@@ -1,1 +1,1 @@
-"""Purifying images of one's own: files of several formats, any size, outside the workflow."""
+"""Purifying image files: files and arrays of several formats and any size, without the workflow."""

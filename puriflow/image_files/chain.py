@@ -1,36 +1,34 @@
-"""What purifies images of one's own: the parts behind the names, and what is said of them."""
+"""What purifies image files: the parts of the chain, and what is recorded of them."""
 
-from importlib.metadata import version
 from typing import Any
 
 from puriflow.config import NONE, Config
 from puriflow.errors import UserError
-from puriflow.provenance import code_hash, weights_hashes
-from puriflow.registry import modules_of_defence
+from puriflow.provenance import code_hash, versions, weights_hashes
+from puriflow.registry import Parts
 
-LIBRARIES = ("puriflow", "numpy", "pillow", "torch", "scikit-image", "PyWavelets")
-MODULES = ("puriflow.image_files.purifying", "puriflow.image_files.formats")
-
-Specs = dict[str, dict[str, Any] | None]
+BEHIND_RESULTS = False
+MODULES = ("puriflow.image_files.purify", "puriflow.image_files.formats")
 
 
-def chain_specs(config: Config, restorer: str, purifier: str) -> Specs:
-    """The specifications of restorer and purifier; see `Config.defence`.
+def chain_parts(config: Config, restorer: str, purifier: str) -> Parts:
+    """The parts of restorer and purifier; one of the two may be `none`.
 
     Raises:
         UserError: a name is unknown or unavailable, or both are `none`.
     """
     if restorer == purifier == NONE:
         raise UserError("nothing to do: name a restorer, a purifier or both")
-    return config.defence({"restorer": restorer, "purifier": purifier})
+    return config.parts({"restorer": restorer, "purifier": purifier})
 
 
-def provenance(specs: Specs, seed: int) -> dict[str, Any]:
-    """What makes the images of a run."""
+def provenance(chain: Parts, seed: int) -> dict[str, Any]:
+    """What makes the images of a run: parts, seed, code, weights and versions of libraries."""
+    modules = [*MODULES, *(module for part in chain.values() for module in part.modules())]
     return {
-        **specs,
+        **{role: part.entry() for role, part in chain.items()},
         "seed": seed,
-        "code": code_hash(*MODULES, *modules_of_defence(specs)),
-        "weights": weights_hashes(specs),
-        "versions": {library: version(library) for library in LIBRARIES},
+        "code": code_hash(*modules),
+        "weights": weights_hashes(chain.values()),
+        "versions": versions(*modules),
     }

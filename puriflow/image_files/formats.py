@@ -1,4 +1,4 @@
-"""Reading and writing images of one's own: PNG, JPEG, npy, npz and Zarr.
+"""Reading and writing image files: PNG, JPEG, npy, npz and Zarr.
 
 A file is opened as an array of images, and knows how to save its purified images as a file of the
 same kind. Nothing of a file is kept but what only it can tell, such as its alpha channel.
@@ -15,7 +15,7 @@ import zarr
 from PIL import Image, ImageOps
 
 from puriflow.errors import UserError, unknown
-from puriflow.image_files.layouts import Layout
+from puriflow.image_files.layout import Layout
 
 IMAGES = "images"  # the array that counts where a file has several
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
@@ -23,13 +23,13 @@ GREY, COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
 @dataclass(frozen=True)
-class Opened:
-    """The images of a file.
+class OpenFile:
+    """An open file of images.
 
     Attributes:
         array: what numpy can slice; see `Layout` for its shapes.
         save: writes purified images to a path, given the layout and blocks (n, ...) in order.
-        notes: what the reader should know about how the file is read and written.
+        notes: what the user should know about how the file is read and written.
     """
 
     array: Any
@@ -37,7 +37,7 @@ class Opened:
     notes: tuple[str, ...] = ()
 
 
-def open_images(path: Path) -> Opened:
+def open_images(path: Path) -> OpenFile:
     """Open a file or a Zarr store.
 
     Raises:
@@ -62,8 +62,8 @@ def reading(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} cannot be read: {said}") from None
+        message = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} cannot be read: {message}") from None
 
 
 def is_zarr(path: Path) -> bool:
@@ -71,7 +71,7 @@ def is_zarr(path: Path) -> bool:
     return any((path / name).is_file() for name in ZARR_FILES)
 
 
-def picture(path: Path) -> Opened:
+def png_or_jpeg(path: Path) -> OpenFile:
     """A PNG or JPEG file of 8 bits: one image (H, W, 3), the right way up; saved as PNG."""
     with path.open("rb") as file:
         header = file.read(25)
@@ -103,42 +103,42 @@ def picture(path: Path) -> Opened:
             result.putalpha(alpha)
         result.save(to, format="PNG", icc_profile=profile)
 
-    return Opened(np.asarray(image.convert("RGB")), save, tuple(notes))
+    return OpenFile(np.asarray(image.convert("RGB")), save, tuple(notes))
 
 
-def npy(path: Path) -> Opened:
+def npy(path: Path) -> OpenFile:
     """An .npy file, of which only what is read comes into memory."""
 
     def save(to: Path, layout: Layout, blocks: Iterable[np.ndarray]) -> None:
         file = np.lib.format.open_memmap(to, mode="w+", dtype=layout.dtype, shape=layout.shape)
-        fill(file, layout, blocks)
+        write_blocks(file, layout, blocks)
         file.flush()
 
-    return Opened(np.load(path, mmap_mode="r", allow_pickle=False), save)
+    return OpenFile(np.load(path, mmap_mode="r", allow_pickle=False), save)
 
 
-def npz(path: Path) -> Opened:
+def npz(path: Path) -> OpenFile:
     """An .npz file with one array, or with one called `images`; others are kept as they are."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise UserError(f"{path} is no npz: {name} in it is no array")
-    name = chosen(path, arrays)
+    name = images_array(path, arrays)
 
     def save(to: Path, layout: Layout, blocks: Iterable[np.ndarray]) -> None:
         with to.open("wb") as out:
-            np.savez(out, **{**arrays, name: layout.gathered(list(blocks))})
+            np.savez(out, **{**arrays, name: layout.concatenate(list(blocks))})
 
-    return Opened(arrays[name], save, kept(arrays, name))
+    return OpenFile(arrays[name], save, note_on_others(arrays, name))
 
 
-def zarr_store(path: Path) -> Opened:
+def zarr_store(path: Path) -> OpenFile:
     """A Zarr array, or a group with one array or with one called `images`, such as a stage's."""
     source = zarr.open(path, mode="r")
     single = isinstance(source, zarr.Array)
     arrays = {"": source} if single else dict(source.arrays())
-    name = chosen(path, arrays)
+    name = images_array(path, arrays)
     groups = "" if single else ", ".join(sorted(source.group_keys()))
     left_out = (f"{groups} left out, being no array",) if groups else ()
 
@@ -151,13 +151,13 @@ def zarr_store(path: Path) -> Opened:
             place = {} if single else {"name": other}
             copy = zarr.from_array(to, data=array, write_data=other != name, **place)
             if other == name:
-                fill(copy, layout, blocks)
+                write_blocks(copy, layout, blocks)
 
-    return Opened(arrays[name], save, kept(arrays, name) + left_out)
+    return OpenFile(arrays[name], save, note_on_others(arrays, name) + left_out)
 
 
-def chosen(path: Path, arrays: dict[str, Any]) -> str:
-    """Which of a file's arrays holds its images."""
+def images_array(path: Path, arrays: dict[str, Any]) -> str:
+    """Name of the array, of those of a file, that holds its images."""
     if len(arrays) == 1:
         return next(iter(arrays))
     if IMAGES not in arrays:
@@ -165,13 +165,13 @@ def chosen(path: Path, arrays: dict[str, Any]) -> str:
     return IMAGES
 
 
-def kept(arrays: dict[str, Any], name: str) -> tuple[str, ...]:
-    """The note about the arrays beside the images."""
+def note_on_others(arrays: dict[str, Any], name: str) -> tuple[str, ...]:
+    """What is to be known of the arrays beside the images."""
     others = ", ".join(sorted(set(arrays) - {name}))
     return (f"{others} copied as they are",) if others else ()
 
 
-def fill(array: Any, layout: Layout, blocks: Iterable[np.ndarray]) -> None:
+def write_blocks(array: Any, layout: Layout, blocks: Iterable[np.ndarray]) -> None:
     """Write blocks (n, ...) one after another."""
     begin = 0
     for block in blocks:
@@ -182,10 +182,10 @@ def fill(array: Any, layout: Layout, blocks: Iterable[np.ndarray]) -> None:
         begin += len(block)
 
 
-OPENERS: dict[str, Callable[[Path], Opened]] = {
-    ".png": picture,
-    ".jpg": picture,
-    ".jpeg": picture,
+OPENERS: dict[str, Callable[[Path], OpenFile]] = {
+    ".png": png_or_jpeg,
+    ".jpg": png_or_jpeg,
+    ".jpeg": png_or_jpeg,
     ".npy": npy,
     ".npz": npz,
 }

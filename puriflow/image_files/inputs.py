@@ -1,4 +1,4 @@
-"""Finding images of one's own, and checking all of them before anything is computed."""
+"""Finding image files, and checking all of them before anything is computed."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -7,29 +7,30 @@ from pathlib import Path
 
 from puriflow.errors import UserError
 from puriflow.image_files.formats import OPENERS, is_zarr, open_images, reading
-from puriflow.image_files.layouts import Layout, layout_of
+from puriflow.image_files.layout import Layout, layout_of
 
+BEHIND_RESULTS = False
 JPEG = (".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
-class Input:
-    """A file, or a Zarr store, of images that were all looked at.
+class ImageFile:
+    """A file, or a Zarr store, of images that were all checked.
 
     Attributes:
         path: where it is.
-        name: of what comes out, relative to its folder.
+        output: name of what comes out, relative to the folder of results.
         layout: of its array.
         notes: what to know about how it is read and written.
     """
 
     path: Path
-    name: Path
+    output: Path
     layout: Layout
     notes: tuple[str, ...]
 
 
-def find_inputs(paths: Sequence[Path], out: Path) -> list[Input]:
+def find_images(paths: Sequence[Path], out: Path) -> list[ImageFile]:
     """All images of files, Zarr stores and folders, in the order given; folders by sorted name.
 
     Args:
@@ -39,35 +40,33 @@ def find_inputs(paths: Sequence[Path], out: Path) -> list[Input]:
     Raises:
         UserError: something is missing, unreadable or no image, or two results had the same name.
     """
-    inputs: list[Input] = []
-    sources: dict[Path, Path] = {}
-    for path, name in _found(paths, out):
-        if name.suffix.lower() in JPEG and path.is_file():
-            name = name.with_suffix(".png")
-        if name in sources:
+    images: dict[Path, ImageFile] = {}
+    for path, output in _found(paths, out):
+        if output.suffix.lower() in JPEG and path.is_file():
+            output = output.with_suffix(".png")
+        if output in images:
             raise UserError(
-                f"{sources[name]} and {path} would both become {name}: give one of them alone, "
-                "and another folder for the other"
+                f"{images[output].path} and {path} would both become {output}: give one of them "
+                "alone, and another folder for the other"
             )
-        sources[name] = path
-        inputs.append(check(path, name))
-    return inputs
+        images[output] = check(path, output)
+    return list(images.values())
 
 
-def check(path: Path, name: Path) -> Input:
+def check(path: Path, output: Path) -> ImageFile:
     """Read a file from end to end.
 
     Raises:
         UserError: it cannot be read, or holds no images in [0, 1].
     """
-    opened = open_images(path)
-    layout = layout_of(opened.array.shape, opened.array.dtype, str(path))
+    file = open_images(path)
+    layout = layout_of(file.array.shape, file.array.dtype, str(path))
     with reading(path):
-        layout.check(opened.array, str(path))
-    notes = opened.notes
-    if name.suffix != path.suffix:
+        layout.check(file.array, str(path))
+    notes = file.notes
+    if output.suffix != path.suffix:
         notes = ("PNG, since JPEG would change the result", *notes)
-    return Input(path, name, layout, notes)
+    return ImageFile(path, output, layout, notes)
 
 
 def _found(paths: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
@@ -77,10 +76,10 @@ def _found(paths: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
             real, real_out = os.path.realpath(path), os.path.realpath(out)
             if real == real_out:
                 raise UserError(f"folder {path} cannot be read from and written to: name another")
-            found = sorted(_below(path, frozenset((real, real_out))))
-            if not found:
+            files = sorted(_below(path, frozenset((real, real_out))))
+            if not files:
                 raise UserError(f"folder {path} has no {', '.join(OPENERS)} or Zarr store in it")
-            yield from ((file, file.relative_to(path)) for file in found)
+            yield from ((file, file.relative_to(path)) for file in files)
         elif path.exists():
             yield path, Path(path.absolute().name)
         else:

@@ -4,7 +4,6 @@ By it a run that was killed goes on after its last finished file, files that are
 no file is ever replaced but those that the same command made and nobody has changed.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from puriflow.atomic import lock, publish, sha256
 from puriflow.errors import UserError
-from puriflow.provenance import file_hash
-from puriflow.store import sync_tree
 
+BEHIND_RESULTS = False
 NAME = "purified.jsonl"
 
 
@@ -35,13 +34,12 @@ class Record:
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.file = (folder / NAME).open("a+")
+            held = lock(folder / NAME, wait=False)
         except OSError as error:
             raise UserError(f"folder {folder} cannot be written: {error.strerror}") from None
-        try:
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"folder {folder} is being written by another process") from None
+        if held is None:
+            raise UserError(f"folder {folder} is being written by another process")
+        self.file = held
         # What made a file, by its name and its sha256.
         self.entries: dict[tuple[str, str], dict[str, Any]] = {}
         try:
@@ -80,23 +78,24 @@ class Record:
         """
         if not os.path.lexists(self.folder / name):
             return False
-        found = self._made_by(name)
-        if found == made_by:
+        recorded = self._made_by(name)
+        if recorded == made_by:
             return True
-        if found is None:
-            said = "was not made here, or has been changed"
+        if recorded is None:
+            why = "was not made here, or has been changed"
         else:
-            other = [key for key in found | made_by if found.get(key) != made_by.get(key)]
-            said = f"was made differently ({', '.join(other)})"
+            keys = recorded | made_by
+            others = [key for key in keys if recorded.get(key) != made_by.get(key)]
+            why = f"was made differently ({', '.join(others)})"
         raise UserError(
-            f"{self.folder / name} exists and {said}: name another folder, or move it away"
+            f"{self.folder / name} exists and {why}: name another folder, or move it away"
         )
 
     def may_replace(self, name: Path) -> bool:
         """Whether a file is not there, or was made here and nobody has changed it since."""
         return not os.path.lexists(self.folder / name) or self._made_by(name) is not None
 
-    def make_room(self, name: Path) -> None:
+    def make_folder(self, name: Path) -> None:
         """Make the folder of a file.
 
         Raises:
@@ -116,18 +115,18 @@ class Record:
             UserError: it cannot be written; the disk may be full.
         """
         final = self.folder / name
-        temporary = final.with_name(".purifying")  # short, whatever the length of the name
+        # Not by `Replacing`: its name is longer than that of the file, which may be the longest.
+        temporary = final.with_name(".purifying")
         _remove(temporary)  # of a run that was killed
         try:
             yield temporary
-            sync_tree(temporary)
             # Before the file appears: what is there must always be known.
             entry = {"file": str(name), "sha256": tree_hash(temporary), "made_by": made_by}
             self.file.write(json.dumps(entry) + "\n")
             self.file.flush()
             os.fsync(self.file.fileno())
             self.entries[entry["file"], entry["sha256"]] = made_by
-            os.rename(temporary, final)
+            publish(temporary, final)
         except OSError as error:
             raise UserError(f"{final} cannot be written: {error}") from None
         finally:
@@ -141,10 +140,10 @@ class Record:
 def tree_hash(path: Path) -> str:
     """sha256 of a file, or of all names and files of a folder."""
     if path.is_file():
-        return file_hash(path)
+        return sha256(path)
     digest = hashlib.sha256()
     for file in sorted(f for f in path.rglob("*") if f.is_file()):
-        digest.update(f"{file.relative_to(path)} {file_hash(file)}\n".encode())
+        digest.update(f"{file.relative_to(path)} {sha256(file)}\n".encode())
     return digest.hexdigest()
 
 

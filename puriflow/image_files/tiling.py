@@ -12,49 +12,49 @@ from functools import cached_property
 import numpy as np
 
 MULTIPLE = 32
-SIDE = 256
+LONGEST = 256  # side of a tile
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of an image in equal pieces, each (`size`) a multiple of 32.
+    """One axis of an image in tiles of equal size, a multiple of 32.
 
     Attributes:
         length: pixels of the image.
-        side: the longest piece.
+        longest: pixels that a tile has at most.
     """
 
     length: int
-    side: int
+    longest: int
 
     @property
     def overlap(self) -> int:
         """The pixels, at least, that two neighbours share."""
-        return self.side // 8
+        return self.longest // 8
 
     @cached_property
     def count(self) -> int:
-        """How many pieces."""
-        if self.length <= self.side:
+        """How many tiles."""
+        if self.length <= self.longest:
             return 1
-        return -(-(self.length - self.overlap) // (self.side - self.overlap))
+        return -(-(self.length - self.overlap) // (self.longest - self.overlap))
 
     @cached_property
     def size(self) -> int:
-        """Pixels of every piece."""
+        """Pixels of every tile."""
         least = -(-(self.length + (self.count - 1) * self.overlap) // self.count)
         return -(-least // MULTIPLE) * MULTIPLE
 
     @cached_property
     def starts(self) -> list[int]:
-        """Where the pieces start; below 0 for the one piece of an axis that is padded."""
+        """Where the tiles start; below 0 for the one tile of an axis that is padded."""
         room = self.length - self.size
         if self.count == 1:
             return [-(-room // 2)]
         return [room * i // (self.count - 1) for i in range(self.count)]
 
-    def source(self, start: int) -> np.ndarray:
-        """The pixels (size,) of a piece; beyond the border, those that a mirror would show."""
+    def pixels(self, start: int) -> np.ndarray:
+        """The pixels (size,) of a tile; beyond the border, those that a mirror would show."""
         if self.length == 1:
             return np.zeros(self.size, dtype=np.int64)
         period = 2 * self.length - 2
@@ -62,12 +62,12 @@ class Axis:
         return np.minimum(places, period - places)
 
     def inside(self, start: int) -> tuple[slice, slice]:
-        """What of a piece lies in the image: where in the piece, and where in the image."""
+        """What of a tile lies in the image: where in the tile, and where in the image."""
         first, last = max(start, 0), min(start + self.size, self.length)
         return slice(first - start, last - start), slice(first, last)
 
-    def weight(self) -> np.ndarray:
-        """How much each pixel of a piece counts: float32 (size,), falling towards neighbours."""
+    def window(self) -> np.ndarray:
+        """Weight of each pixel of a tile: float32 (size,), falling towards the neighbours."""
         if self.count == 1:
             return np.ones(self.size, dtype=np.float32)
         place = np.arange(self.size, dtype=np.float32)
@@ -77,21 +77,21 @@ class Axis:
 
 @dataclass(frozen=True)
 class Tiling:
-    """The pieces in which an image is computed; one piece if it is not large."""
+    """The tiles in which an image is computed; one tile if it is not large."""
 
     rows: Axis
     columns: Axis
 
     @property
     def count(self) -> int:
-        """How many pieces."""
+        """How many tiles."""
         return self.rows.count * self.columns.count
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Row and column at which each piece starts."""
+        """Row and column at which each tile starts."""
         return ((top, left) for top in self.rows.starts for left in self.columns.starts)
 
-    def said(self) -> str:
+    def describe(self) -> str:
         """What is done to the size, in words; empty where nothing is."""
         size = f"{self.columns.size}x{self.rows.size}"
         padded = any(axis.size > axis.length for axis in (self.rows, self.columns))
@@ -102,12 +102,12 @@ class Tiling:
 
 
 def tiling_of(size: tuple[int, int], resize: int | None) -> Tiling:
-    """The pieces of an image.
+    """The tiles of an image.
 
     Args:
         size: height and width of the image.
-        resize: side that the purifier gives every piece (`Purifier.resize`), which is then the
-            longest side of a piece, so that nothing loses resolution; None for 256.
+        resize: side that the purifier gives every tile (`Purifier.resize`), which is then the
+            longest side of a tile, so that nothing loses resolution; None for 256.
     """
-    side = -(-(resize or SIDE) // MULTIPLE) * MULTIPLE
-    return Tiling(Axis(size[0], side), Axis(size[1], side))
+    longest = -(-(resize or LONGEST) // MULTIPLE) * MULTIPLE
+    return Tiling(Axis(size[0], longest), Axis(size[1], longest))

@@ -128,11 +128,11 @@ class AttentionBlock(nn.Module):
         return x + self.proj_out(out.reshape(n, c, h * w)).reshape(n, c, h, w)
 
 
-class Stage(nn.ModuleList):
+class TimestepEmbedSequential(nn.ModuleList):
     """Layers run one after another, of which residual blocks also take the timestep embedding."""
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        """Run every layer of the stage."""
+        """Run every layer."""
         for layer in self:
             x = layer(x, emb) if isinstance(layer, ResBlock | AttentionBlock) else layer(x)
         return x
@@ -209,12 +209,14 @@ class ADM(nn.Module):
         widths = [int(mult * model_channels) for mult in channel_mult]
         channels = widths[0]
         self.input_blocks = nn.ModuleList(
-            [Stage([nn.Conv2d(in_channels, channels, 3, padding=1)])],
+            [TimestepEmbedSequential([nn.Conv2d(in_channels, channels, 3, padding=1)])],
         )
         skips = [channels]
         for level, width in enumerate(widths):
             for _ in range(num_res_blocks):
-                self.input_blocks.append(Stage(level_block(channels, width, 2**level)))
+                self.input_blocks.append(
+                    TimestepEmbedSequential(level_block(channels, width, 2**level))
+                )
                 channels = width
                 skips.append(channels)
             if level < len(widths) - 1:
@@ -223,10 +225,10 @@ class ADM(nn.Module):
                     if resblock_updown
                     else Downsample(channels, conv_resample)
                 )
-                self.input_blocks.append(Stage([down]))
+                self.input_blocks.append(TimestepEmbedSequential([down]))
                 skips.append(channels)
 
-        self.middle_block = Stage(
+        self.middle_block = TimestepEmbedSequential(
             [block(channels, channels), attention(channels), block(channels, channels)],
         )
 
@@ -242,7 +244,7 @@ class ADM(nn.Module):
                         else Upsample(channels, conv_resample)
                     )
                     layers.append(up)
-                self.output_blocks.append(Stage(layers))
+                self.output_blocks.append(TimestepEmbedSequential(layers))
 
         self.out = nn.Sequential(
             nn.GroupNorm(norm_groups, channels),
@@ -264,12 +266,12 @@ class ADM(nn.Module):
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))
         skips = []
         h = x
-        for stage in self.input_blocks:
-            h = stage(h, emb)
+        for module in self.input_blocks:
+            h = module(h, emb)
             skips.append(h)
         h = self.middle_block(h, emb)
-        for stage in self.output_blocks:
-            h = stage(torch.cat([h, skips.pop()], dim=1), emb)
+        for module in self.output_blocks:
+            h = module(torch.cat([h, skips.pop()], dim=1), emb)
         return self.out(h)
 
 

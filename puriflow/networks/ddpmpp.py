@@ -53,7 +53,7 @@ class ResidualBlock(nn.Module):
         return (x + self.Conv_1(h)) / math.sqrt(2)
 
 
-class Dense(nn.Module):
+class NIN(nn.Module):
     """The official 1x1 "network in network", whose weight is [in, out]."""
 
     def __init__(self, channels: int):
@@ -74,7 +74,7 @@ class Attention(nn.Module):
         super().__init__()
         self.GroupNorm_0 = norm(channels)
         for i in range(4):
-            self.add_module(f"NIN_{i}", Dense(channels))
+            self.add_module(f"NIN_{i}", NIN(channels))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape; the time embedding is not used."""
@@ -128,32 +128,36 @@ class DDPMpp(nn.Module):
         def block(inputs: int, outputs: int, resample: str = "none") -> ResidualBlock:
             return ResidualBlock(inputs, outputs, width, resample=resample, dropout=dropout)
 
-        now, skips = channels, [channels]
+        in_ch, skips = channels, [channels]
         for level, mult in enumerate(channel_mult):
-            attended = image_size >> level in attn_resolutions
+            out_ch, attended = channels * mult, image_size >> level in attn_resolutions
             for _ in range(num_res_blocks):
-                made: list[nn.Module] = [block(now, channels * mult)]
-                now = channels * mult
-                self.down.append(step(*made, *([Attention(now)] if attended else [])))
-                skips.append(now)
+                modules: list[nn.Module] = [block(in_ch, out_ch)]
+                if attended:
+                    modules.append(Attention(out_ch))
+                self.down.append(step(*modules))
+                in_ch = out_ch
+                skips.append(in_ch)
             if level < len(channel_mult) - 1:
-                self.down.append(step(block(now, now, "down")))
-                skips.append(now)
-        self.up.append((False, step(block(now, now), Attention(now), block(now, now))))
+                self.down.append(step(block(in_ch, in_ch, "down")))
+                skips.append(in_ch)
+        self.up.append((False, step(block(in_ch, in_ch), Attention(in_ch), block(in_ch, in_ch))))
         for level, mult in reversed(list(enumerate(channel_mult))):
+            out_ch = channels * mult
             for _ in range(num_res_blocks + 1):
-                self.up.append((True, step(block(now + skips.pop(), channels * mult))))
-                now = channels * mult
+                self.up.append((True, step(block(in_ch + skips.pop(), out_ch))))
+                in_ch = out_ch
             if image_size >> level in attn_resolutions:
-                self.up.append((False, step(Attention(now))))
+                self.up.append((False, step(Attention(in_ch))))
             if level:
-                self.up.append((False, step(block(now, now, "up"))))
-        self.all_modules.extend([norm(now), nn.Conv2d(now, 3, 3, padding=1)])
+                self.up.append((False, step(block(in_ch, in_ch, "up"))))
+        self.all_modules.extend([norm(in_ch), nn.Conv2d(in_ch, 3, 3, padding=1)])
 
     def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
         """Predict the noise in x (N, 3, H, W) on [-1, 1] at timesteps (N,), 0 to 999."""
         modules = self.all_modules
-        embedding = modules[1](F.silu(modules[0](position(timesteps, self.channels))))
+        embedding = positional_embedding(timesteps, self.channels)
+        embedding = modules[1](F.silu(modules[0](embedding)))
         h = modules[2](x)
         skips = [h]
         for step in self.down:
@@ -168,11 +172,11 @@ class DDPMpp(nn.Module):
         return modules[-1](F.silu(modules[-2](h)))
 
 
-def position(timesteps: Tensor, channels: int) -> Tensor:
+def positional_embedding(timesteps: Tensor, channels: int) -> Tensor:
     """Sines, then cosines, of the timesteps (N,) at frequencies 1 to 1/10000."""
     half = channels // 2
-    rates = torch.arange(half, dtype=torch.float32, device=timesteps.device) / (half - 1)
-    angles = timesteps.float()[:, None] * (1 / 10000) ** rates[None]
+    exponents = torch.arange(half, dtype=torch.float32, device=timesteps.device) / (half - 1)
+    angles = timesteps.float()[:, None] * (1 / 10000) ** exponents[None]
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from puriflow.diffusion.denoisers import SigmaDenoiser, like
+from puriflow.diffusion.denoisers import SigmaDenoiser, append_dims
 from puriflow.diffusion.vp import time_of_sigma
 from puriflow.errors import unknown
-from puriflow.networks.ddpmpp import norm, position
+from puriflow.networks.ddpmpp import norm, positional_embedding
 from puriflow.zoo.weights import load_network
 
 SKIP_SCALE = math.sqrt(0.5)
@@ -125,39 +125,39 @@ class SongUNet(nn.Module):
             )
 
         self.enc = nn.ModuleDict()
-        now, skips = channels, [channels]
+        cin, skips = channels, [channels]
         for level, mult in enumerate(channel_mult):
             side = image_size >> level
             if level == 0:
                 self.enc[f"{side}x{side}_conv"] = nn.Conv2d(3, channels, 3, padding=1)
             else:
-                self.enc[f"{side}x{side}_down"] = block(now, now, "down")
-                skips.append(now)
+                self.enc[f"{side}x{side}_down"] = block(cin, cin, "down")
+                skips.append(cin)
+            cout, attention = channels * mult, side in attn_resolutions
             for i in range(num_blocks):
-                attended = side in attn_resolutions
-                made = block(now, channels * mult, attention=attended)
-                self.enc[f"{side}x{side}_block{i}"] = made
-                now = channels * mult
-                skips.append(now)
+                self.enc[f"{side}x{side}_block{i}"] = block(cin, cout, attention=attention)
+                cin = cout
+                skips.append(cin)
         self.dec = nn.ModuleDict()
         for level, mult in reversed(list(enumerate(channel_mult))):
             side = image_size >> level
             if level == len(channel_mult) - 1:
-                self.dec[f"{side}x{side}_in0"] = block(now, now, attention=True)
-                self.dec[f"{side}x{side}_in1"] = block(now, now)
+                self.dec[f"{side}x{side}_in0"] = block(cin, cin, attention=True)
+                self.dec[f"{side}x{side}_in1"] = block(cin, cin)
             else:
-                self.dec[f"{side}x{side}_up"] = block(now, now, "up")
+                self.dec[f"{side}x{side}_up"] = block(cin, cin, "up")
+            cout = channels * mult
             for i in range(num_blocks + 1):
-                attended = i == num_blocks and side in attn_resolutions
-                made = block(now + skips.pop(), channels * mult, attention=attended)
+                attention = i == num_blocks and side in attn_resolutions
+                made = block(cin + skips.pop(), cout, attention=attention)
                 self.dec[f"{side}x{side}_block{i}"] = made
-                now = channels * mult
-        self.dec[f"{image_size}x{image_size}_aux_norm"] = norm(now)
-        self.dec[f"{image_size}x{image_size}_aux_conv"] = nn.Conv2d(now, 3, 3, padding=1)
+                cin = cout
+        self.dec[f"{image_size}x{image_size}_aux_norm"] = norm(cin)
+        self.dec[f"{image_size}x{image_size}_aux_conv"] = nn.Conv2d(cin, 3, 3, padding=1)
 
     def forward(self, x: Tensor, labels: Tensor, augment: Tensor | None = None) -> Tensor:
         """(N, 3, H, W), noise labels (N,) and maybe augmentation labels to (N, 3, H, W)."""
-        embedding = position(labels, self.channels)
+        embedding = positional_embedding(labels, self.channels)
         if augment is not None and self.map_augment is not None:
             embedding = embedding + self.map_augment(augment)
         embedding = F.silu(self.map_layer1(F.silu(self.map_layer0(embedding))))
@@ -174,7 +174,7 @@ class SongUNet(nn.Module):
 
 
 class Precond(nn.Module, ABC):
-    """A denoiser D(x; sigma) = skip x + out F(scale x, label) around a network F."""
+    """A denoiser D(x; sigma) = c_skip x + c_out F(c_in x, c_noise) around a network F."""
 
     def __init__(self, model: SongUNet):
         super().__init__()
@@ -182,14 +182,13 @@ class Precond(nn.Module, ABC):
 
     @abstractmethod
     def scalings(self, sigma: Tensor) -> tuple[Tensor | float, Tensor, Tensor, Tensor]:
-        """Skip, out, scale and label at sigma (Karras et al. 2022, Table 1)."""
+        """c_skip, c_out, c_in and c_noise at sigma (Karras et al. 2022, Eq. 7 and Table 1)."""
 
     def forward(self, x: Tensor, sigma: Tensor, augment: Tensor | None = None) -> Tensor:
-        """The clean image behind x = x0 + sigma noise, (N, 3, H, W); sigma scalar or (N,)."""
-        skip, out, scale, label = self.scalings(like(x, sigma))
-        return (
-            skip * x + out * self.model(scale * x, label.flatten().expand(len(x)), augment).float()
-        )
+        """The clean image behind x = x0 + sigma eps, (N, 3, H, W); sigma scalar or (N,)."""
+        c_skip, c_out, c_in, c_noise = self.scalings(append_dims(sigma, x))
+        labels = c_noise.flatten().expand(len(x))
+        return c_skip * x + c_out * self.model(c_in * x, labels, augment).float()
 
 
 class EDMPrecond(Precond):
@@ -199,9 +198,9 @@ class EDMPrecond(Precond):
 
     def scalings(self, sigma: Tensor) -> tuple[Tensor | float, Tensor, Tensor, Tensor]:
         """See `Precond.scalings`."""
-        total = sigma**2 + self.sigma_data**2
-        out = sigma * self.sigma_data / total.sqrt()
-        return self.sigma_data**2 / total, out, 1 / total.sqrt(), sigma.log() / 4
+        variance = sigma**2 + self.sigma_data**2
+        c_out = sigma * self.sigma_data / variance.sqrt()
+        return self.sigma_data**2 / variance, c_out, 1 / variance.sqrt(), sigma.log() / 4
 
 
 class VPPrecond(Precond):

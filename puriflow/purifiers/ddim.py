@@ -2,46 +2,45 @@
 
 A stage is a level, how many steps lead back from it, and how often it is done; the published
 defence goes from low levels to high ones. With eta 1 the steps are DDPM's, with eta 0 they draw
-nothing (Song et al. 2021, Eq. 12). x0 is not clamped.
+nothing (Song, Meng and Ermon 2021, Eq. 12). x0 is not clamped.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from puriflow.diffusion.denoisers import Denoiser
+from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, time_of_sigma
 from puriflow.errors import UserError
-from puriflow.purifiers.diffused import Diffused, WayBack
-from puriflow.purifiers.purifier import Watch
+from puriflow.purifiers.base import Callback, DiffusionPurifier
 from puriflow.randomness import ImageNoise
 
 Stage = tuple[int, int, int]  # level t', steps, times
 
 
-def steps_of(level: int, count: int) -> list[int]:
+def stage_timesteps(level: int, n_steps: int) -> list[int]:
     """The timesteps of a stage, from the first above 0 to level - 1.
 
     Raises:
         UserError: there are more steps than the level has.
     """
-    if not 1 <= count <= level:
-        raise UserError(f"a stage to t' = {level} has 1 to {level} steps, not {count}")
-    stride = level // count
-    return [(i + 1) * stride - 1 for i in range(count)]
+    if not 1 <= n_steps <= level:
+        raise UserError(f"a stage to t' = {level} has 1 to {level} steps, not {n_steps}")
+    stride = level // n_steps
+    return [(i + 1) * stride - 1 for i in range(n_steps)]
 
 
-class DDIM(Diffused):
-    """The purifier; see `Diffused`.
+class DDIM(DiffusionPurifier):
+    """The purifier; see `DiffusionPurifier`.
 
     Args:
         denoiser: the network.
         stages: level, steps and times of each.
         eta: 1 for DDPM's noise, 0 for none.
-        options: of `Diffused`, without t.
+        options: of `DiffusionPurifier`, without t.
     """
 
     def __init__(
@@ -56,36 +55,37 @@ class DDIM(Diffused):
             raise UserError("ddim needs at least one stage: [level, steps, times]")
         super().__init__(denoiser, t=max(level for level, *_ in stages), **options)
         self.stages = [
-            (level, steps_of(level, n)) for level, n, times in stages for _ in range(times)
+            (level, stage_timesteps(level, n_steps))
+            for level, n_steps, times in stages
+            for _ in range(times)
         ]
         self.eta = eta
 
-    def round(self, x: Tensor, noise: ImageNoise, watch: Watch | None) -> Tensor:
-        """All stages; a forward draw each, then one for every step."""
-        for level, steps in self.stages:
-            x = self.there_and_back(x, level, partial(self.reverse, steps=steps), noise, watch)
+    def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
+        """All stages; a forward draw each, then one draw z for every step."""
+        for level, timesteps in self.stages:
+            x, trace = self.diffuse(x, noise, callback, level)
+            alpha_bars = [*DISCRETE_ALPHA_BAR[timesteps[::-1]].tolist(), 1.0]
+            for alpha_bar, alpha_bar_next in pairwise(alpha_bars):
+                variance = (1 - alpha_bar / alpha_bar_next) * (1 - alpha_bar_next) / (1 - alpha_bar)
+                sigma = self.eta * variance**0.5  # Eq. 16
+                mean = self.mean(x, alpha_bar=alpha_bar, alpha_bar_next=alpha_bar_next, sigma=sigma)
+                x = mean + sigma * noise.normal_like(x)  # Eq. 12
+                trace(time_of_sigma(ve_sigma(alpha_bar_next)), x)
         return x
 
-    def reverse(self, x: Tensor, noise: ImageNoise, steps: Sequence[int]) -> WayBack:
-        """See `Diffused.reverse`; down the timesteps of a stage."""
-        kept = DISCRETE_ALPHA_BAR[list(steps)[::-1]].tolist()
-        for now, after in pairwise([*kept, 1.0]):
-            fresh = self.eta * ((1 - now / after) * (1 - after) / (1 - now)) ** 0.5
-            step = partial(self._mean, now=now, after=after, fresh=fresh)
-            x = self.stepwise(step, x) + fresh * noise.normal_like(x)
-            yield time_of_sigma(sigma_of(after)).item(), x
-
-    def _mean(self, x: Tensor, now: float, after: float, fresh: float) -> Tensor:
-        """From one alpha_bar to a greater one, where `fresh` is the spread of new noise."""
-        predicted, _ = self.denoiser.noise_and_variance(x, sigma_of(now))
-        x0 = (x - (1 - now) ** 0.5 * predicted) / now**0.5
-        old = max(1 - after - fresh**2, 0.0) ** 0.5
-        return after**0.5 * x0 + old * predicted
+    @recomputed
+    def mean(self, x: Tensor, *, alpha_bar: float, alpha_bar_next: float, sigma: float) -> Tensor:
+        """Eq. 12 without its noise, which will have this sigma."""
+        eps, _ = self.denoiser.eps_and_variance(x, ve_sigma(alpha_bar))
+        x0 = (x - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
+        direction = max(1 - alpha_bar_next - sigma**2, 0.0) ** 0.5 * eps  # pointing to x_t
+        return alpha_bar_next**0.5 * x0 + direction
 
 
-def sigma_of(kept: float) -> Tensor:
+def ve_sigma(alpha_bar: float) -> Tensor:
     """The VE sigma of an alpha_bar, in float64."""
-    return torch.tensor((1 / kept - 1) ** 0.5, dtype=torch.float64)
+    return torch.tensor((1 / alpha_bar - 1) ** 0.5, dtype=torch.float64)
 
 
 def build(

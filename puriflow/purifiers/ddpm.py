@@ -4,28 +4,26 @@ From level t' every step draws the state before it from its distribution given t
 which is clamped to [-1, 1], with the learned variance where the network has one.
 """
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
 from puriflow.diffusion.denoisers import Denoiser
-from puriflow.diffusion.schedule import Schedule, spaced
+from puriflow.diffusion.recomputation import recomputed
+from puriflow.diffusion.schedule import Schedule, space_timesteps
 from puriflow.diffusion.vp import STEPS, time_of_sigma
-from puriflow.errors import UserError
-from puriflow.purifiers.diffused import Diffused, WayBack
+from puriflow.purifiers.base import Callback, DiffusionPurifier
 from puriflow.randomness import ImageNoise
 
 
-class DDPM(Diffused):
-    """The purifier; see `Diffused`.
+class DDPM(DiffusionPurifier):
+    """The purifier; see `DiffusionPurifier`.
 
     Args:
         denoiser: the network.
         respacing: how many of the 1000 steps the process has; those below t' are taken. The image
             is diffused to t' all the same, and the first step is the last one at or below it.
         clip: whether x0 is clamped, as DiffPure does.
-        options: of `Diffused`.
+        options: of `DiffusionPurifier`.
     """
 
     def __init__(
@@ -37,46 +35,36 @@ class DDPM(Diffused):
         **options: int | None,
     ):
         super().__init__(denoiser, **options)
-        self.schedule = Schedule(spaced(respacing))
         self.clip = clip
-        self.steps = int((self.schedule.timesteps < self.t).sum())
-        if self.schedule.timesteps[self.steps - 1] != self.t - 1:
+        timesteps = space_timesteps(respacing)
+        self.n_steps = sum(step < self.t for step in timesteps)
+        if timesteps[self.n_steps - 1] != self.t - 1:
             # The respaced process must know the level that the image is diffused to.
-            kept = [*spaced(respacing)[: self.steps - 1], self.t - 1]
-            self.schedule = Schedule(kept)
-        if not self.steps:
-            raise UserError(f"respacing {respacing} leaves no step below t' = {self.t}")
-        # Of the state before each step, the first of which is the clean image.
+            timesteps = [*timesteps[: self.n_steps - 1], self.t - 1]
+        self.schedule = Schedule(timesteps)
+        # Of the state that each step leads to: that of step 0 is the clean image.
         self.times = [0.0, *time_of_sigma(torch.from_numpy(self.schedule.sigma)).tolist()]
 
-    def reverse(self, x: Tensor, noise: ImageNoise) -> WayBack:
-        """See `Diffused.reverse`; one draw for every step, the last one's unused."""
-        for i in reversed(range(self.steps)):
-            x = self.stepwise(partial(self._step, i=torch.tensor(i)), x, noise.normal_like(x))
-            yield self.times[i], x
+    def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
+        """Algorithm 2 from t' down; one draw z for every step, the last one's unused."""
+        x, trace = self.diffuse(x, noise, callback)
+        for i in reversed(range(self.n_steps)):
+            x = self.step(x, noise.normal_like(x), i=i)
+            trace(self.times[i], x)
+        return x
 
-    def _step(self, x: Tensor, z: Tensor, i: Tensor) -> Tensor:
-        """Ancestral sampling of the step before i."""
-        return sample(self.schedule, self.denoiser, x, z, i, clip=self.clip)
+    @recomputed
+    def step(self, x: Tensor, z: Tensor, *, i: int) -> Tensor:
+        """Algorithm 2, line 4: the state before step i is its mean + sigma_i z."""
+        mean, log_variance = self.mean_and_log_variance(x, i)
+        return mean if i == 0 else mean + (0.5 * log_variance).exp() * z
 
-
-def sample(
-    schedule: Schedule, denoiser: Denoiser, x: Tensor, z: Tensor, i: Tensor, *, clip: bool
-) -> Tensor:
-    """The step before i, by Ho et al.'s Algorithm 2 with noise z; the last one is the mean."""
-    mean, log_variance = before(schedule, denoiser, x, i, clip=clip)
-    return mean if int(i) == 0 else mean + (0.5 * log_variance).exp() * z
-
-
-def before(
-    schedule: Schedule, denoiser: Denoiser, x: Tensor, i: Tensor, *, clip: bool
-) -> tuple[Tensor, Tensor]:
-    """Mean and log variance of the step before i."""
-    sigma = torch.from_numpy(schedule.sigma)[i]
-    predicted, values = denoiser.noise_and_variance(x, sigma)
-    x0 = schedule.clean(x, predicted, i)
-    mean = schedule.mean(x0.clamp(-1, 1) if clip else x0, x, i)
-    return mean, schedule.log_variance(values, x, i)
+    def mean_and_log_variance(self, x: Tensor, i: int) -> tuple[Tensor, Tensor]:
+        """Of the state before step i, given x at i (Eq. 7 with the network's x0)."""
+        eps, v = self.denoiser.eps_and_variance(x, torch.tensor(self.schedule.sigma[i]))
+        x0 = self.schedule.predict_x0(x, eps, i)
+        x0 = x0.clamp(-1, 1) if self.clip else x0
+        return self.schedule.posterior_mean(x0, x, i), self.schedule.log_variance(v, x, i)
 
 
 def build(
@@ -89,13 +77,7 @@ def build(
     rounds: int = 1,
     t_delta: int = 0,
 ) -> DDPM:
-    """DDPM purification to level `t` with `network` (an entry of `networks`)."""
+    """DDPM purification to level `t` with `network`."""
     return DDPM(
-        network,
-        t=t,
-        respacing=respacing,
-        clip=clip,
-        resize=resize,
-        rounds=rounds,
-        t_delta=t_delta,
+        network, t=t, respacing=respacing, clip=clip, resize=resize, rounds=rounds, t_delta=t_delta
     )

@@ -1,9 +1,9 @@
 """Purification as optimisation of the image under a diffusion prior (ScoreOpt, Zhang et al. 2023).
 
 ScoreOpt-O is the paper's iterative one-shot denoising (iOSD): Adam pulls the image x towards what
-the network makes of x with fresh noise, loss mean((D(x + sigma e; sigma) - x)^2). ScoreOpt-N moves
-a noisy image instead, until the noise that the network sees in it is the one that was added. Sigma
-is EDM's, on [-1, 1] images; 0.25 is t' = 73 of the VP-SDE, 0.5 is t' = 145.
+the network makes of x with fresh noise, loss mean((D(x + sigma eps; sigma) - x)^2). ScoreOpt-N
+moves a noisy image instead, until the noise that the network sees in it is the one that was added.
+Sigma is EDM's, on [-1, 1] images; 0.25 is t' = 73 of the VP-SDE, 0.5 is t' = 145.
 """
 
 from typing import Literal
@@ -11,13 +11,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from puriflow.diffusion.denoisers import Denoiser, like
+from puriflow.diffusion.denoisers import Denoiser, append_dims
 from puriflow.errors import UserError, unknown
-from puriflow.purifiers.purifier import Purifier, Watch
+from puriflow.purifiers.base import Callback, Purifier
 from puriflow.randomness import ImageNoise
 from puriflow.straight_through import straight_through
 
-WIDTH = 0.1  # ScoreOpt-O draws sigma from sigma +- this
+SIGMA_DELTA = 0.1  # ScoreOpt-O draws sigma from sigma +- this
 
 
 class ScoreOpt(Purifier):
@@ -29,7 +29,7 @@ class ScoreOpt(Purifier):
         denoiser: the network.
         method: `O` or `N`.
         sigma: EDM's noise level.
-        iterations: of Adam.
+        n_iter: iterations of Adam.
         learning_rate: of Adam.
         shared: as published, one sigma and one mean loss for the whole batch, so that the result of
             an image depends on its batch mates; else each image has its own.
@@ -42,7 +42,7 @@ class ScoreOpt(Purifier):
         *,
         method: str,
         sigma: float,
-        iterations: int,
+        n_iter: int,
         learning_rate: float,
         shared: bool,
         resize: int | None,
@@ -50,49 +50,54 @@ class ScoreOpt(Purifier):
         if method not in ("O", "N"):
             raise unknown("method of ScoreOpt", method, ("O", "N"))
         super().__init__(denoiser, resize=resize)
-        if sigma <= (WIDTH if method == "O" else 0):
-            raise UserError(f"sigma is {sigma}, but must be above {WIDTH if method == 'O' else 0}")
+        lowest = SIGMA_DELTA if method == "O" else 0
+        if sigma <= lowest:
+            raise UserError(f"sigma is {sigma}, but must be above {lowest}")
         self.method = method
         self.sigma = sigma
-        self.iterations = iterations
+        self.n_iter = n_iter
         self.learning_rate = learning_rate
         self.shared = shared
 
-    def forward(self, images: Tensor, noise: ImageNoise, watch: Watch | None = None) -> Tensor:
-        """See `Purifier.forward`; nothing is diffused and taken back, so nothing is watched."""
+    def forward(
+        self, images: Tensor, noise: ImageNoise, callback: Callback | None = None
+    ) -> Tensor:
+        """See `Purifier.forward`. There is no reverse process, so no callback is called."""
         purify = super().forward
         return straight_through(lambda x: purify(x, noise).clamp(0, 1), images)
 
     @torch.enable_grad()
-    def round(self, x: Tensor, noise: ImageNoise, watch: Watch | None) -> Tensor:
-        """See `Purifier.round`."""
-        return self._image(x, noise) if self.method == "O" else self._noisy(x, noise)
+    def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
+        """See `Purifier.purify`."""
+        return self.scoreopt_o(x, noise) if self.method == "O" else self.scoreopt_n(x, noise)
 
-    def _image(self, x: Tensor, noise: ImageNoise) -> Tensor:
+    def scoreopt_o(self, x: Tensor, noise: ImageNoise) -> Tensor:
+        """Minimise |D(x + sigma eps; sigma) - x|^2 over the image x; sigma and eps are fresh."""
         x = x.requires_grad_()
         adam = torch.optim.Adam([x], lr=self.learning_rate)
-        for _ in range(self.iterations):
-            sigma = noise.uniform(self.sigma - WIDTH, self.sigma + WIDTH)
-            sigma = like(x, sigma[:1] if self.shared else sigma)
+        for _ in range(self.n_iter):
+            sigma = noise.uniform(self.sigma - SIGMA_DELTA, self.sigma + SIGMA_DELTA)
+            sigma = append_dims(sigma[:1] if self.shared else sigma, x)
             noisy = x + sigma * noise.normal_like(x)
-            self._descend(adam, (self.denoiser.denoise(noisy, sigma.flatten()) - x) ** 2)
+            self._minimise(adam, (self.denoiser.denoise(noisy, sigma.flatten()) - x) ** 2)
         return x.detach()
 
-    def _noisy(self, x: Tensor, noise: ImageNoise) -> Tensor:
-        added = noise.normal_like(x)
-        x = (x + self.sigma * added).requires_grad_()
+    def scoreopt_n(self, x: Tensor, noise: ImageNoise) -> Tensor:
+        """Minimise |(x - D(x; sigma)) / sigma - eps|^2 over the noisy image x, and denoise it."""
+        eps = noise.normal_like(x)
+        x = (x + self.sigma * eps).requires_grad_()
         sigma = torch.tensor(self.sigma)
         adam = torch.optim.Adam([x], lr=self.learning_rate)
-        for _ in range(self.iterations):
-            seen = (x - self.denoiser.denoise(x, sigma)) / self.sigma
-            self._descend(adam, (seen - added) ** 2)
+        for _ in range(self.n_iter):
+            predicted = (x - self.denoiser.denoise(x, sigma)) / self.sigma
+            self._minimise(adam, (predicted - eps) ** 2)
         with torch.no_grad():
             return self.denoiser.denoise(x, sigma)
 
-    def _descend(self, adam: torch.optim.Adam, error: Tensor) -> None:
-        images = error.flatten(1).mean(1)
+    def _minimise(self, adam: torch.optim.Adam, squares: Tensor) -> None:
+        losses = squares.flatten(1).mean(1)
         adam.zero_grad()
-        (images.mean() if self.shared else images.sum()).backward()
+        (losses.mean() if self.shared else losses.sum()).backward()
         adam.step()
 
 
@@ -101,7 +106,7 @@ def build(
     network: Denoiser,
     method: Literal["O", "N"] = "O",
     sigma: float = 0.5,
-    iterations: int = 5,
+    n_iter: int = 5,
     learning_rate: float = 0.1,
     shared: bool = False,
     resize: int | None = None,
@@ -111,7 +116,7 @@ def build(
         network,
         method=method,
         sigma=sigma,
-        iterations=iterations,
+        n_iter=n_iter,
         learning_rate=learning_rate,
         shared=shared,
         resize=resize,

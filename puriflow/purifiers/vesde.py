@@ -6,57 +6,56 @@ that of the VP-SDE, so both diffuse to the same ratio of signal to noise, and th
 step removes is the difference of sigma^2.
 """
 
-from functools import partial
+from itertools import pairwise
 
-import torch
 from torch import Tensor
 
 from puriflow.diffusion.denoisers import Denoiser
-from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, alpha_bar
-from puriflow.errors import UserError
-from puriflow.purifiers.diffused import Diffused, WayBack
-from puriflow.purifiers.vpsde import time_grid
+from puriflow.diffusion.recomputation import recomputed
+from puriflow.diffusion.vp import alpha_bar, discrete_alpha_bar, time_grid
+from puriflow.purifiers.base import Callback, DiffusionPurifier
 from puriflow.randomness import ImageNoise
 
 
-class VESDE(Diffused):
-    """The purifier by Euler-Maruyama; see `Diffused`, and `time_grid` for `step`."""
+class VESDE(DiffusionPurifier):
+    """The purifier by the reverse diffusion sampler; see `DiffusionPurifier` and `time_grid`."""
 
-    def __init__(self, denoiser: Denoiser, *, step: int = 1, **options: int | None):
+    def __init__(self, denoiser: Denoiser, *, step_size: int = 1, **options: int | None):
         super().__init__(denoiser, **options)
-        if step < 1:
-            raise UserError(f"step is {step} thousandths, but must be 1 or more")
-        self.register_buffer("times", time_grid(self.t, step), persistent=False)
-        kept = alpha_bar(self.times.double())
-        self.register_buffer("sigmas", ((1 - kept) / kept).sqrt(), persistent=False)
+        self.register_buffer("times", time_grid(self.t, step_size), persistent=False)
+        alpha_bars = alpha_bar(self.times.double())
+        self.register_buffer("sigmas", ((1 - alpha_bars) / alpha_bars).sqrt(), persistent=False)
 
-    def diffuse(self, x: Tensor, level: int | Tensor, e: Tensor) -> Tensor:
-        """Add noise of the level's sigma."""
-        kept = torch.as_tensor(DISCRETE_ALPHA_BAR[torch.as_tensor(level).cpu().numpy() - 1])
-        sigma = ((1 - kept) / kept).sqrt().reshape(-1, 1, 1, 1)
-        return x + sigma.to(x.device, x.dtype) * e
+    def add_noise(self, x0: Tensor, level: int | Tensor, eps: Tensor) -> Tensor:
+        """The forward process of the VE-SDE, x0 + sigma eps."""
+        alpha_bar_t = discrete_alpha_bar(level)
+        return x0 + ((1 - alpha_bar_t) / alpha_bar_t).sqrt().to(x0.device, x0.dtype) * eps
 
-    def reverse(self, x: Tensor, noise: ImageNoise) -> WayBack:
-        """See `Diffused.reverse`; one draw for every step."""
-        steps = zip(self.sigmas[:-1], self.sigmas[1:], self.times[1:], strict=True)
-        for sigma, after, t in steps:
-            removed = (sigma**2 - after**2).to(x.dtype)
-            mean = self.stepwise(partial(self._mean, sigma=sigma, removed=removed), x)
-            x = mean + removed.sqrt() * noise.normal_like(x)
-            yield float(t), x / (1 + float(after) ** 2) ** 0.5
+    def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
+        """Song et al.'s Algorithm 2 without its corrector; one draw z for every step."""
+        x, trace = self.diffuse(x, noise, callback)
+        for (sigma, sigma_next), t_next in zip(pairwise(self.sigmas), self.times[1:], strict=True):
+            variance = (sigma**2 - sigma_next**2).to(x.dtype)
+            mean = self.mean(x, sigma=sigma, variance=variance)
+            x = mean + variance.sqrt() * noise.normal_like(x)
+            x_vp = x / (1 + float(sigma_next) ** 2) ** 0.5
+            trace(t_next, x_vp)
+        return x_vp
 
-    def _mean(self, x: Tensor, sigma: Tensor, removed: Tensor) -> Tensor:
-        return x + removed * self.denoiser.score_ve(x, sigma)
+    @recomputed
+    def mean(self, x: Tensor, *, sigma: Tensor, variance: Tensor) -> Tensor:
+        """Of a step that removes this variance: x + (sigma^2 - sigma_next^2) score."""
+        return x + variance * self.denoiser.score_ve(x, sigma)
 
 
 def build(
     *,
     network: Denoiser,
     t: int,
-    step: int = 1,
+    step_size: int = 1,
     resize: int | None = None,
     rounds: int = 1,
     t_delta: int = 0,
 ) -> VESDE:
-    """VE-SDE purification to level `t` with the score of `network` (an entry of `networks`)."""
-    return VESDE(network, t=t, step=step, resize=resize, rounds=rounds, t_delta=t_delta)
+    """VE-SDE purification to level `t` with the score of `network`."""
+    return VESDE(network, t=t, step_size=step_size, resize=resize, rounds=rounds, t_delta=t_delta)

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from puriflow.restorers.rescaling import UpDown
+from puriflow.restorers.rescaling import Downsampler, UpDown
 
 
 class Bicubic(nn.Module):
@@ -18,6 +18,6 @@ class Bicubic(nn.Module):
         return F.interpolate(x, scale_factor=self.scale, mode="bicubic", align_corners=False)
 
 
-def build(*, scale: int = 2, downsample: str = "bicubic", rounds: int = 1) -> UpDown:
+def build(*, scale: int = 2, downsample: Downsampler = "bicubic", rounds: int = 1) -> UpDown:
     """Bicubic up, linear downsampler back."""
     return UpDown(Bicubic(scale), scale=scale, downsample=downsample, rounds=rounds)

@@ -2,7 +2,8 @@
 
 Keys and quirks are the official code's: input in 0 to 255 with an unscaled mean shift, ReLU before
 the pixel shuffle, attention whose dilated kernels see a 1x1 map, and a fifth block that is fed the
-first long skip instead of its neighbour.
+first long skip instead of its neighbour. The official class takes the scale alone; other options
+have the names of EDSR-PyTorch, on which its code is built.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puriflow.restorers.edsr import MeanShift
-from puriflow.restorers.rescaling import UpDown
+from puriflow.restorers.rescaling import Downsampler, UpDown
 from puriflow.zoo.weights import load_network
 
 
@@ -45,12 +46,12 @@ class Conv(nn.Module):
 class ResidualBlock(nn.Module):
     """Two convolutions added to the input, then ReLU."""
 
-    def __init__(self, features: int):
+    def __init__(self, n_feats: int):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(features, features, 3, padding=1),
+            nn.Conv2d(n_feats, n_feats, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(features, features, 3, padding=1),
+            nn.Conv2d(n_feats, n_feats, 3, padding=1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,13 +62,13 @@ class ResidualBlock(nn.Module):
 class LaplacianAttention(nn.Module):
     """Channel attention from three dilated convolutions of the pooled features."""
 
-    def __init__(self, features: int, reduction: int):
+    def __init__(self, n_feats: int, reduction: int):
         super().__init__()
-        hidden = max(features // reduction, 1)
-        self.c1 = Conv(features, hidden, 3, nn.ReLU(), dilation=3)
-        self.c2 = Conv(features, hidden, 3, nn.ReLU(), dilation=5)
-        self.c3 = Conv(features, hidden, 3, nn.ReLU(), dilation=7)
-        self.c4 = Conv(3 * hidden, features, 3, nn.Sigmoid())
+        hidden = max(n_feats // reduction, 1)
+        self.c1 = Conv(n_feats, hidden, 3, nn.ReLU(), dilation=3)
+        self.c2 = Conv(n_feats, hidden, 3, nn.ReLU(), dilation=5)
+        self.c3 = Conv(n_feats, hidden, 3, nn.ReLU(), dilation=7)
+        self.c4 = Conv(3 * hidden, n_feats, 3, nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
@@ -79,13 +80,13 @@ class LaplacianAttention(nn.Module):
 class Block(nn.Module):
     """Three residual blocks on densely concatenated features, fused and attended."""
 
-    def __init__(self, features: int, reduction: int):
+    def __init__(self, n_feats: int, reduction: int):
         super().__init__()
-        self.r1 = ResidualBlock(features)
-        self.r2 = ResidualBlock(2 * features)
-        self.r3 = ResidualBlock(4 * features)
-        self.g = Conv(8 * features, features, 1, nn.ReLU())
-        self.ca = LaplacianAttention(features, reduction)
+        self.r1 = ResidualBlock(n_feats)
+        self.r2 = ResidualBlock(2 * n_feats)
+        self.r3 = ResidualBlock(4 * n_feats)
+        self.g = Conv(8 * n_feats, n_feats, 1, nn.ReLU())
+        self.ca = LaplacianAttention(n_feats, reduction)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
@@ -97,9 +98,9 @@ class Block(nn.Module):
 class Upsampler(nn.Module):
     """Enlarge by `scale`, with the official ReLU before the pixel shuffle."""
 
-    def __init__(self, features: int, scale: int):
+    def __init__(self, n_feats: int, scale: int):
         super().__init__()
-        self.up = Conv(features, features * scale**2, 3, nn.ReLU(), nn.PixelShuffle(scale))
+        self.up = Conv(n_feats, n_feats * scale**2, 3, nn.ReLU(), nn.PixelShuffle(scale))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, scale H, scale W)."""
@@ -110,7 +111,7 @@ class DRLN(nn.Module):
     """The network: RGB in 0 to 255 in and out, no clamp.
 
     Args:
-        features: channels of the trunk (64 officially).
+        n_feats: channels of the trunk (64 officially).
         groups: blocks of each group; a long skip spans a group (official: 3, 3, 3, 3, 4, 4).
         scale: 2 or 3 (the official x4 stacks two upsamplers; no table of the paper uses it).
         reduction: of the channel attention.
@@ -119,7 +120,7 @@ class DRLN(nn.Module):
     def __init__(
         self,
         *,
-        features: int = 64,
+        n_feats: int = 64,
         groups: Sequence[int] = (3, 3, 3, 3, 4, 4),
         scale: int = 2,
         reduction: int = 16,
@@ -128,16 +129,16 @@ class DRLN(nn.Module):
         self.groups = tuple(groups)
         self.sub_mean = Shift(-1)
         self.add_mean = Shift(1)
-        self.head = nn.Conv2d(3, features, 3, padding=1)
+        self.head = nn.Conv2d(3, n_feats, 3, padding=1)
         number = 0
         for size in self.groups:
             for place in range(size):
                 number += 1
-                fusion = Conv((place + 2) * features, features, 3, nn.ReLU())
-                self.add_module(f"b{number}", Block(features, reduction))
+                fusion = Conv((place + 2) * n_feats, n_feats, 3, nn.ReLU())
+                self.add_module(f"b{number}", Block(n_feats, reduction))
                 self.add_module(f"c{number}", fusion)
-        self.upsample = Upsampler(features, scale)
-        self.tail = nn.Conv2d(features, 3, 3, padding=1)
+        self.upsample = Upsampler(n_feats, scale)
+        self.tail = nn.Conv2d(n_feats, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, 3, scale H, scale W)."""
@@ -160,24 +161,24 @@ class DRLN(nn.Module):
 def build(
     *,
     weights: str | None,
-    features: int = 64,
+    n_feats: int = 64,
     groups: Sequence[int] = (3, 3, 3, 3, 4, 4),
     scale: int = 2,
     reduction: int = 16,
-    value_range: float = 255,
-    downsample: str = "bicubic",
+    rgb_range: float = 255,
+    downsample: Downsampler = "bicubic",
     rounds: int = 1,
 ) -> UpDown:
     """DRLN up, linear downsampler back; the default numbers are the official ones.
 
-    `value_range` is the official code's `--rgb_range`. Its mean shift is of [0, 1] whatever the
-    range, so at 255 the network sees colours that are not centred.
+    The mean shift of the official code is of [0, 1] whatever `rgb_range` is, so at 255 the network
+    sees colours that are not centred.
     """
-    network = DRLN(features=features, groups=groups, scale=scale, reduction=reduction)
+    network = DRLN(n_feats=n_feats, groups=groups, scale=scale, reduction=reduction)
     return UpDown(
         load_network(network, weights),
         scale=scale,
         downsample=downsample,
         rounds=rounds,
-        value_range=value_range,
+        rgb_range=rgb_range,
     )

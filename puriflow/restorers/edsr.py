@@ -1,17 +1,19 @@
 """EDSR ("Enhanced Deep Residual Networks for Single Image Super-Resolution", Lim et al. 2017).
 
-The network of EDSR-PyTorch with its state-dict keys, and the restorer that scales its output back
-down. MDSR, of the same paper, shares the residual block and the mean shift found here.
+The network of EDSR-PyTorch with its state-dict keys and the names of its options, and the restorer
+that scales its output back down. MDSR, of the same paper, shares the residual block and the mean
+shift found here.
 """
 
 import torch
 from torch import Tensor, nn
 
 from puriflow.errors import UserError
-from puriflow.restorers.rescaling import UpDown
+from puriflow.restorers.rescaling import Downsampler, UpDown
 from puriflow.zoo.weights import load_network
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, the official constant
+RGB_RANGE = 255  # of the official weights
 UPSAMPLING = {2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}  # the shuffles behind each scale
 
 
@@ -28,13 +30,13 @@ class MeanShift(nn.Conv2d):
 class ResBlock(nn.Module):
     """Convolution, ReLU, convolution, scaled by `res_scale` and added to the input."""
 
-    def __init__(self, features: int, kernel: int, res_scale: float = 1.0):
+    def __init__(self, n_feats: int, kernel_size: int, res_scale: float = 1.0):
         super().__init__()
         self.res_scale = res_scale
         self.body = nn.Sequential(
-            nn.Conv2d(features, features, kernel, padding=kernel // 2),
+            nn.Conv2d(n_feats, n_feats, kernel_size, padding=kernel_size // 2),
             nn.ReLU(),
-            nn.Conv2d(features, features, kernel, padding=kernel // 2),
+            nn.Conv2d(n_feats, n_feats, kernel_size, padding=kernel_size // 2),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,7 +44,7 @@ class ResBlock(nn.Module):
         return x + self.res_scale * self.body(x)
 
 
-def upsampler(scale: int, features: int) -> nn.Sequential:
+def upsampler(scale: int, n_feats: int) -> nn.Sequential:
     """Convolutions and pixel shuffles that enlarge by 2, 3, 4 or 8."""
     if scale not in UPSAMPLING:
         raise UserError(
@@ -50,24 +52,31 @@ def upsampler(scale: int, features: int) -> nn.Sequential:
         )
     layers: list[nn.Module] = []
     for factor in UPSAMPLING[scale]:
-        layers.append(nn.Conv2d(features, features * factor**2, 3, padding=1))
+        layers.append(nn.Conv2d(n_feats, n_feats * factor**2, 3, padding=1))
         layers.append(nn.PixelShuffle(factor))
     return nn.Sequential(*layers)
 
 
 class EDSR(nn.Module):
-    """The network: RGB in 0 to 255 in and out, no clamp."""
+    """The network: RGB in 0 to 255 in and out, no clamp.
 
-    def __init__(self, *, features: int, blocks: int, scale: int, res_scale: float = 1.0):
+    Args:
+        n_resblocks: residual blocks of the trunk.
+        n_feats: channels of the trunk.
+        scale: 2, 3, 4 or 8.
+        res_scale: factor of every residual branch.
+    """
+
+    def __init__(self, *, n_resblocks: int, n_feats: int, scale: int, res_scale: float = 1.0):
         super().__init__()
-        self.sub_mean = MeanShift(255, -1)
-        self.add_mean = MeanShift(255, 1)
-        self.head = nn.Sequential(nn.Conv2d(3, features, 3, padding=1))
+        self.sub_mean = MeanShift(RGB_RANGE, -1)
+        self.add_mean = MeanShift(RGB_RANGE, 1)
+        self.head = nn.Sequential(nn.Conv2d(3, n_feats, 3, padding=1))
         self.body = nn.Sequential(
-            *(ResBlock(features, 3, res_scale) for _ in range(blocks)),
-            nn.Conv2d(features, features, 3, padding=1),
+            *(ResBlock(n_feats, 3, res_scale) for _ in range(n_resblocks)),
+            nn.Conv2d(n_feats, n_feats, 3, padding=1),
         )
-        self.tail = nn.Sequential(upsampler(scale, features), nn.Conv2d(features, 3, 3, padding=1))
+        self.tail = nn.Sequential(upsampler(scale, n_feats), nn.Conv2d(n_feats, 3, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, 3, scale H, scale W)."""
@@ -78,19 +87,19 @@ class EDSR(nn.Module):
 def build(
     *,
     weights: str | None,
-    features: int = 64,
-    blocks: int = 16,
+    n_resblocks: int = 16,
+    n_feats: int = 64,
     scale: int = 2,
     res_scale: float = 1.0,
-    downsample: str = "bicubic",
+    downsample: Downsampler = "bicubic",
     rounds: int = 1,
 ) -> UpDown:
     """EDSR up, linear downsampler back; the default numbers are the official baseline's."""
-    network = EDSR(features=features, blocks=blocks, scale=scale, res_scale=res_scale)
+    network = EDSR(n_resblocks=n_resblocks, n_feats=n_feats, scale=scale, res_scale=res_scale)
     return UpDown(
         load_network(network, weights),
         scale=scale,
         downsample=downsample,
         rounds=rounds,
-        value_range=255,
+        rgb_range=RGB_RANGE,
     )

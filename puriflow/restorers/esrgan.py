@@ -1,7 +1,8 @@
 """ESRGAN's RRDBNet (Wang et al. 2018) in the form of Real-ESRGAN x2, x4 and x8, and its restorer.
 
 The paper's FLOPs (Table 10) match the x2/x4/x8 networks of ai-forever/Real-ESRGAN, whose keys are
-used here: x2 folds pixels into channels first, x8 has a third upsampling convolution.
+used here: x2 folds pixels into channels first, x8 has a third upsampling convolution. So are the
+names of its options.
 """
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puriflow.errors import UserError
-from puriflow.restorers.rescaling import UpDown
+from puriflow.restorers.rescaling import Downsampler, UpDown
 from puriflow.zoo.weights import load_network
 
 
@@ -21,11 +22,11 @@ def activation(x: Tensor) -> Tensor:
 class DenseBlock(nn.Module):
     """Five densely connected convolutions, scaled by 0.2 and added to the input."""
 
-    def __init__(self, features: int, growth: int):
+    def __init__(self, num_feat: int, num_grow_ch: int):
         super().__init__()
         for i in range(5):
-            outputs = features if i == 4 else growth
-            conv = nn.Conv2d(features + i * growth, outputs, 3, padding=1)
+            outputs = num_feat if i == 4 else num_grow_ch
+            conv = nn.Conv2d(num_feat + i * num_grow_ch, outputs, 3, padding=1)
             # ESRGAN starts its residual branches small (paper of ESRGAN, section 3.1).
             nn.init.kaiming_normal_(conv.weight).data.mul_(0.1)
             nn.init.zeros_(conv.bias)
@@ -42,11 +43,11 @@ class DenseBlock(nn.Module):
 class RRDB(nn.Module):
     """Three dense blocks, scaled by 0.2 and added to the input."""
 
-    def __init__(self, features: int, growth: int):
+    def __init__(self, num_feat: int, num_grow_ch: int):
         super().__init__()
-        self.rdb1 = DenseBlock(features, growth)
-        self.rdb2 = DenseBlock(features, growth)
-        self.rdb3 = DenseBlock(features, growth)
+        self.rdb1 = DenseBlock(num_feat, num_grow_ch)
+        self.rdb2 = DenseBlock(num_feat, num_grow_ch)
+        self.rdb3 = DenseBlock(num_feat, num_grow_ch)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
@@ -54,21 +55,28 @@ class RRDB(nn.Module):
 
 
 class RRDBNet(nn.Module):
-    """The network: RGB in [0, 1] in and out, no clamp; x2 needs even height and width."""
+    """The network: RGB in [0, 1] in and out, no clamp; x2 needs even height and width.
 
-    def __init__(self, *, features: int, blocks: int, growth: int, scale: int):
+    Args:
+        num_feat: channels of the trunk.
+        num_block: residual-in-residual dense blocks of the trunk.
+        num_grow_ch: channels that each convolution of a dense block adds.
+        scale: 2, 4 or 8.
+    """
+
+    def __init__(self, *, num_feat: int, num_block: int, num_grow_ch: int, scale: int):
         super().__init__()
         self.scale = scale
         inputs = 12 if scale == 2 else 3
-        self.conv_first = nn.Conv2d(inputs, features, 3, padding=1)
-        self.body = nn.Sequential(*(RRDB(features, growth) for _ in range(blocks)))
-        self.conv_body = nn.Conv2d(features, features, 3, padding=1)
-        self.conv_up1 = nn.Conv2d(features, features, 3, padding=1)
-        self.conv_up2 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv_first = nn.Conv2d(inputs, num_feat, 3, padding=1)
+        self.body = nn.Sequential(*(RRDB(num_feat, num_grow_ch) for _ in range(num_block)))
+        self.conv_body = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.conv_up1 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.conv_up2 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
         if scale == 8:
-            self.conv_up3 = nn.Conv2d(features, features, 3, padding=1)
-        self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
-        self.conv_last = nn.Conv2d(features, 3, 3, padding=1)
+            self.conv_up3 = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.conv_hr = nn.Conv2d(num_feat, num_feat, 3, padding=1)
+        self.conv_last = nn.Conv2d(num_feat, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, 3, scale H, scale W)."""
@@ -89,15 +97,15 @@ class RRDBNet(nn.Module):
 def build(
     *,
     weights: str | None,
-    features: int = 64,
-    blocks: int = 23,
-    growth: int = 32,
+    num_feat: int = 64,
+    num_block: int = 23,
+    num_grow_ch: int = 32,
     scale: int = 2,
-    downsample: str = "bicubic",
+    downsample: Downsampler = "bicubic",
     rounds: int = 1,
 ) -> UpDown:
     """RRDBNet up, linear downsampler back; the default numbers are the official ones."""
     if scale not in (2, 4, 8):
         raise UserError(f"scale {scale}: Real-ESRGAN has 2, 4 and 8")
-    network = RRDBNet(features=features, blocks=blocks, growth=growth, scale=scale)
+    network = RRDBNet(num_feat=num_feat, num_block=num_block, num_grow_ch=num_grow_ch, scale=scale)
     return UpDown(load_network(network, weights), scale=scale, downsample=downsample, rounds=rounds)

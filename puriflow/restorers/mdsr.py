@@ -9,30 +9,36 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from puriflow.errors import UserError
-from puriflow.restorers.edsr import MeanShift, ResBlock, upsampler
-from puriflow.restorers.rescaling import UpDown
+from puriflow.restorers.edsr import RGB_RANGE, MeanShift, ResBlock, upsampler
+from puriflow.restorers.rescaling import Downsampler, UpDown
 from puriflow.zoo.weights import load_network
 
 
 class MDSR(nn.Module):
-    """The network: RGB in 0 to 255 in and out, no clamp; `scale` may be changed at any time."""
+    """The network: RGB in 0 to 255 in and out, no clamp; `scale` may be changed at any time.
 
-    def __init__(self, *, features: int, blocks: int, scales: Sequence[int] = (2, 3, 4)):
+    Args:
+        n_resblocks: residual blocks of the trunk.
+        n_feats: channels of the trunk.
+        scales: what it can enlarge by.
+    """
+
+    def __init__(self, *, n_resblocks: int, n_feats: int, scales: Sequence[int] = (2, 3, 4)):
         super().__init__()
         self.scales = tuple(scales)
         self.scale = self.scales[0]
-        self.sub_mean = MeanShift(255, -1)
-        self.add_mean = MeanShift(255, 1)
-        self.head = nn.Sequential(nn.Conv2d(3, features, 3, padding=1))
+        self.sub_mean = MeanShift(RGB_RANGE, -1)
+        self.add_mean = MeanShift(RGB_RANGE, 1)
+        self.head = nn.Sequential(nn.Conv2d(3, n_feats, 3, padding=1))
         self.pre_process = nn.ModuleList(
-            nn.Sequential(ResBlock(features, 5), ResBlock(features, 5)) for _ in self.scales
+            nn.Sequential(ResBlock(n_feats, 5), ResBlock(n_feats, 5)) for _ in self.scales
         )
         self.body = nn.Sequential(
-            *(ResBlock(features, 3) for _ in range(blocks)),
-            nn.Conv2d(features, features, 3, padding=1),
+            *(ResBlock(n_feats, 3) for _ in range(n_resblocks)),
+            nn.Conv2d(n_feats, n_feats, 3, padding=1),
         )
-        self.upsample = nn.ModuleList(upsampler(scale, features) for scale in self.scales)
-        self.tail = nn.Sequential(nn.Conv2d(features, 3, 3, padding=1))
+        self.upsample = nn.ModuleList(upsampler(scale, n_feats) for scale in self.scales)
+        self.tail = nn.Sequential(nn.Conv2d(n_feats, 3, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, 3, scale H, scale W)."""
@@ -45,22 +51,25 @@ class MDSR(nn.Module):
 def build(
     *,
     weights: str | None,
-    features: int = 64,
-    blocks: int = 16,
+    n_resblocks: int = 16,
+    n_feats: int = 64,
     scale: int = 2,
     scales: Sequence[int] = (2, 3, 4),
-    downsample: str = "bicubic",
+    downsample: Downsampler = "bicubic",
     rounds: int = 1,
 ) -> UpDown:
-    """MDSR up, linear downsampler back; the default numbers are the official baseline's."""
+    """MDSR up, linear downsampler back; the default numbers are the official baseline's.
+
+    `scales` are those that the network has, `scale` is the one that is used.
+    """
     if scale not in scales:
         raise UserError(f"mdsr has scales {', '.join(map(str, scales))}; {scale} is not among them")
-    network = MDSR(features=features, blocks=blocks, scales=scales)
+    network = MDSR(n_resblocks=n_resblocks, n_feats=n_feats, scales=scales)
     network.scale = scale
     return UpDown(
         load_network(network, weights),
         scale=scale,
         downsample=downsample,
         rounds=rounds,
-        value_range=255,
+        rgb_range=RGB_RANGE,
     )

@@ -4,20 +4,20 @@ A network H enlarges the image and a linear downsampler R (Proposition 1) brings
 size. The paper names R only as linear, so it is an option: bicubic (default), bilinear or area.
 """
 
+from typing import Literal, get_args
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puriflow.errors import UserError, unknown
 
-DOWNSAMPLERS = ("area", "bicubic", "bilinear")
+Downsampler = Literal["area", "bicubic", "bilinear"]
 
 
-def downsample_to(images: Tensor, size: tuple[int, int], method: str) -> Tensor:
+def downsample_to(images: Tensor, size: tuple[int, int], method: Downsampler) -> Tensor:
     """Shrink images (N, C, H, W) to `size` by a linear filter, antialiased; no clamp."""
     if method == "area":
         return F.interpolate(images, size=size, mode="area")
-    if method not in DOWNSAMPLERS:
-        raise unknown("downsampler", method, DOWNSAMPLERS)
     return F.interpolate(images, size=size, mode=method, align_corners=False, antialias=True)
 
 
@@ -27,11 +27,11 @@ class UpDown(nn.Module):
     All of it may be done several times over (paper, Figure 6).
 
     Args:
-        network: (N, 3, H, W) to (N, 3, scale H, scale W) on the scale 0 to `value_range`.
+        network: (N, 3, H, W) to (N, 3, scale H, scale W) on the scale 0 to `rgb_range`.
         scale: of the network.
         downsample: `bicubic`, `bilinear` or `area`.
         rounds: how often; each begins with the image of the one before.
-        value_range: 1 or 255, what the network was trained on.
+        rgb_range: largest value of a colour, 1 or 255, that the network was trained on.
 
     Raises:
         UserError: an unknown downsampler, or no round.
@@ -42,24 +42,24 @@ class UpDown(nn.Module):
         network: nn.Module,
         *,
         scale: int,
-        downsample: str,
+        downsample: Downsampler,
         rounds: int = 1,
-        value_range: float = 1,
+        rgb_range: float = 1,
     ):
         super().__init__()
-        if downsample not in DOWNSAMPLERS:
-            raise unknown("downsampler", downsample, DOWNSAMPLERS)
+        if downsample not in get_args(Downsampler):
+            raise unknown("downsampler", downsample, get_args(Downsampler))
         if rounds < 1:
             raise UserError(f"rounds is {rounds}, but must be 1 or more")
         self.network = network
         self.scale = scale
         self.downsample = downsample
         self.rounds = rounds
-        self.value_range = value_range
+        self.rgb_range = rgb_range
 
     def upscale(self, images: Tensor) -> Tensor:
         """The high-resolution image (N, 3, scale H, scale W), about [0, 1], not clamped."""
-        return self.network(images * self.value_range) / self.value_range
+        return self.network(images * self.rgb_range) / self.rgb_range
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] to the same shape and range."""

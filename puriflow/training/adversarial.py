@@ -1,8 +1,9 @@
 """Train a super-resolution net against a discriminator, as ESRGAN and Real-ESRGAN were.
 
-The loss of the net is L1, plus a distance of feature maps, plus what it takes to pass for a
-photograph (Ledig et al. 2017; Wang et al. 2018, 2021). Both players move at every step, by one
-optimiser: the net's loss sees the discriminator's parameters as constants, and the other way round.
+The generator's loss is L1, plus a feature loss, plus the adversarial loss: what it takes to pass
+for a photograph (Ledig et al. 2017; Wang et al. 2018, 2021). Generator and discriminator move at
+every step, by one optimiser: the generator's loss sees the discriminator's parameters as constants,
+and the other way round.
 """
 
 from typing import Any
@@ -14,14 +15,18 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from puriflow import registry
 from puriflow.features.layers import Features
+from puriflow.registry import part_of
 
 
 class Adversarial(BaseModel):
-    """The second and third term of the loss.
+    """The second and third term of the generator's loss.
 
-    `features` is a part of the family `features`; `width` of the discriminator's first layer.
+    Attributes:
+        features: kind and options of a feature network, and the layers that the loss compares.
+        feature_weight: of the feature loss.
+        weight: of the adversarial loss.
+        width: channels of the discriminator's first layer.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,44 +67,49 @@ def _resized(x: Tensor, to: Tensor) -> Tensor:
     return F.interpolate(x, size=to.shape[-2:], mode="bilinear")
 
 
-class Game(nn.Module):
-    """A network and its discriminator; called with a pair of images, it returns the loss of both.
+class GAN(nn.Module):
+    """A generator and its discriminator; called with pairs of images, it returns the loss of both.
 
     Args:
-        network: from low to high resolution, images in [0, 1].
-        terms: weights and kinds of the terms.
+        generator: from low to high resolution, images in [0, 1].
+        terms: of the generator's loss.
     """
 
-    def __init__(self, network: nn.Module, terms: Adversarial):
+    def __init__(self, generator: nn.Module, terms: Adversarial):
         super().__init__()
-        self.network = network
+        self.generator = generator
         self.discriminator = Discriminator(terms.width)
         self.terms = terms
-        features: Features = registry.build("features", "features", terms.features)
+        features: Features = part_of("features", "features", terms.features).build()
         self._features = [features]  # in a list: not part of what is trained, averaged and saved
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        """The sum of the network's loss and the discriminator's, on a batch of pairs."""
-        made = self.network(low).float()
+        """The sum of the generator's loss and the discriminator's.
+
+        Args:
+            low: photographs of low resolution (N, 3, H, W).
+            high: the same of high resolution (N, 3, scale H, scale W).
+        """
+        sr = self.generator(low).float()
         frozen = {k: v.detach() for k, v in self.discriminator.named_parameters()}
-        passes = functional_call(self.discriminator, frozen, (made,)).float()
-        network = (
-            F.l1_loss(made, high)
-            + self.terms.feature_weight * self._distance(made, high)
-            + self.terms.weight * F.softplus(-passes).mean()
+        seen = functional_call(self.discriminator, frozen, (sr,)).float()
+        generator_loss = (
+            F.l1_loss(sr, high)
+            + self.terms.feature_weight * self._feature_loss(sr, high)
+            + self.terms.weight * F.softplus(-seen).mean()
         )
         real = self.discriminator(high).float()
-        fake = self.discriminator(made.detach()).float()
-        return network + F.softplus(-real).mean() + F.softplus(fake).mean()
+        fake = self.discriminator(sr.detach()).float()
+        return generator_loss + F.softplus(-real).mean() + F.softplus(fake).mean()
 
-    def _distance(self, made: Tensor, high: Tensor) -> Tensor:
+    def _feature_loss(self, sr: Tensor, high: Tensor) -> Tensor:
         """Mean over layers of the L1 distance of feature maps, in units of the maps' own size."""
         features = self._features[0].to(high.device)
         with torch.autocast(high.device.type, enabled=False):
-            found = features(made)
+            ours = features(sr)
             with torch.no_grad():
-                right = features(high)
+                theirs = features(high)
             distances = [
-                F.l1_loss(found[name], right[name]) / right[name].abs().mean() for name in right
+                F.l1_loss(ours[name], theirs[name]) / theirs[name].abs().mean() for name in theirs
             ]
         return torch.stack(distances).mean()

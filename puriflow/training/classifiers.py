@@ -1,32 +1,29 @@
 """Train a classifier of small images, on clean ones or on PGD's (Madry et al. 2018)."""
 
-from collections.abc import Callable
-
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torch.nn import functional as F
 
+from puriflow.attacks.ball import Ball
 from puriflow.classifiers.normalised import Normalised
-from puriflow.randomness import ImageNoise
-from puriflow.training.fitting import Recipe, Run, fit
+from puriflow.randomness import MEASURE_CLASSIFIER, ImageNoise
 from puriflow.training.labelled import Labelled
-
-Predict = Callable[[Tensor], Tensor]
+from puriflow.training.trainer import Predict, Recipe, Run, train
 
 
 class Adversary(BaseModel):
-    """The PGD of adversarial training; eps and step are fractions of 255."""
+    """The PGD of adversarial training; `eps` and `step_size` are in 255ths."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     eps: float = 8
-    step: float = 2
-    steps: int = 7
+    step_size: float = 2
+    n_iter: int = 7
 
 
 class ClassifierRecipe(Recipe):
-    """A recipe, and the adversary where the classifier is trained against one."""
+    """A recipe, and the adversary where the classifier is adversarially trained."""
 
     images: str = "cifar10"
     adversary: Adversary | None = None
@@ -46,28 +43,28 @@ def train_classifier(
         images = images.to(device, memory_format=torch.channels_last)
         labels = labels.to(device)
         if recipe.adversary is not None:
-            draw = torch.empty(images.shape).uniform_(-1, 1, generator=generator).to(device)
-            images = attacked(logits, images, labels, recipe.adversary, draw)
+            start = torch.empty(images.shape).uniform_(-1, 1, generator=generator).to(device)
+            images = attacked(logits, images, labels, recipe.adversary, start)
         return F.cross_entropy(logits(images), labels)
 
-    classifier.network, seconds = fit(classifier.network, loss, recipe, run)
+    classifier.network, seconds = train(classifier.network, loss, recipe, run)
     return seconds
 
 
 def attacked(
-    logits: Predict, images: Tensor, labels: Tensor, adversary: Adversary, draw: Tensor
+    logits: Predict, images: Tensor, labels: Tensor, adversary: Adversary, start: Tensor
 ) -> Tensor:
-    """PGD within Linf eps and [0, 1] on a whole batch; `draw` in [-1, 1] is where it starts.
+    """PGD in an Linf ball on a whole batch, begun at `start` in [-1, 1] of its eps.
 
-    This is what a classifier is trained on. Evaluation uses puriflow.attacks.
+    This is what a classifier is trained on, in the training's precision; attacks/pgd.py is for
+    evaluation, and takes the same steps.
     """
-    eps, step = adversary.eps / 255, adversary.step / 255
-    x = (images + eps * draw).clamp(0, 1)
-    for _ in range(adversary.steps):
+    ball, step_size = Ball(adversary.eps / 255), adversary.step_size / 255
+    x = (images + ball.eps * start).clamp(0, 1)
+    for _ in range(adversary.n_iter):
         x.requires_grad_()
-        (gradient,) = torch.autograd.grad(F.cross_entropy(logits(x), labels), x)
-        x = x.detach() + step * gradient.sign()
-        x = (images + (x - images).clamp(-eps, eps)).clamp(0, 1)
+        (grad,) = torch.autograd.grad(F.cross_entropy(logits(x), labels), x)
+        x = ball.sign_step(x.detach(), grad, step_size, images)
     return x
 
 
@@ -76,17 +73,17 @@ def measure_classifier(
 ) -> dict[str, tuple[int, int]]:
     """Right answers and images asked: on all test images, and on `count` of them attacked.
 
-    The attacked ones are evenly spaced; the attack is the adversary's PGD with 20 steps.
+    The attacked ones are evenly spaced; the attack is the adversary's PGD with 20 iterations.
     """
     device = next(classifier.parameters()).device
     images, labels = data.test
-    longer = adversary.model_copy(update={"steps": 20})
+    longer = adversary.model_copy(update={"n_iter": 20})
     chosen = torch.arange(0, len(images), max(len(images) // count, 1))[:count]
     right = {"clean": 0, "attacked": 0}
     for part in chosen.split(250):
         x, y = images[part].to(device).float() / 255, labels[part].to(device)
-        draw = ImageNoise(0, "measure-classifier", part.tolist()).uniform_like(x, -1, 1)
-        x = attacked(classifier, x, y, longer, draw)
+        start = ImageNoise(0, MEASURE_CLASSIFIER, part.tolist()).uniform_like(x, -1, 1)
+        x = attacked(classifier, x, y, longer, start)
         right["attacked"] += int((classifier(x).argmax(1) == y).sum())
     for x, y in zip(images.split(250), labels.split(250), strict=True):
         answer = classifier(x.to(device).float() / 255).argmax(1).cpu()

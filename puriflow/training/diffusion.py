@@ -1,18 +1,16 @@
 """Train a noise predictor for the low noise levels that purification uses: t in (0, 0.3]."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import alpha_bar, diffuse
 from puriflow.metrics.psnr import psnr
-from puriflow.randomness import ImageNoise
-from puriflow.training.fitting import Recipe, Run, fit
+from puriflow.randomness import MEASURE_DENOISER, ImageNoise
 from puriflow.training.photos import Photos
+from puriflow.training.trainer import Predict, Recipe, Run, train
 
-HIGHEST = 0.3  # purification never goes above: t' = 250 is the highest of the paper
+T_MAX = 0.3  # purification never goes above: t' = 250 is the highest of the paper
 LEVELS = (10, 50, 90, 150)
 
 
@@ -26,17 +24,17 @@ def train_diffusion(denoiser: Denoiser, photos: Photos, recipe: Recipe, run: Run
     """
     device = next(denoiser.parameters()).device
 
-    def loss(predict: Callable[..., Tensor], generator: torch.Generator) -> Tensor:
+    def loss(predict: Predict, generator: torch.Generator) -> Tensor:
         x = photos.crops(recipe.batch, recipe.crop, generator) * 2 - 1
-        t = HIGHEST * torch.rand(recipe.batch, generator=generator).clamp(min=0.02) ** 2
+        t = T_MAX * torch.rand(recipe.batch, generator=generator).clamp(min=0.02) ** 2
         noise = torch.randn(x.shape, generator=generator)
-        kept = alpha_bar(t)[:, None, None, None]
-        noisy = kept.sqrt() * x + (1 - kept).sqrt() * noise
-        noisy = noisy.to(device, memory_format=torch.channels_last)
-        predicted = predict(noisy, t.to(device))
+        a = alpha_bar(t)[:, None, None, None]
+        x_t = a.sqrt() * x + (1 - a).sqrt() * noise
+        x_t = x_t.to(device, memory_format=torch.channels_last)
+        predicted = predict(x_t, t.to(device))
         return (predicted.float() - noise.to(device)).square().mean()
 
-    trained, seconds = fit(denoiser, loss, recipe, run)
+    trained, seconds = train(denoiser, loss, recipe, run)
     denoiser.network = trained.network
     return seconds
 
@@ -46,13 +44,13 @@ def measure_denoising(denoiser: Denoiser, photos: Photos) -> dict[int, float]:
     """Mean PSNR in dB of the one-call estimate of x0 (clamped), by level t', on held-out photos."""
     device = next(denoiser.parameters()).device
     scores: dict[int, list[float]] = {level: [] for level in LEVELS}
-    for index, image in enumerate(photos.measured()):
+    for index, image in enumerate(photos.held_out_images()):
         x = image.to(device) * 2 - 1
         for level in LEVELS:
-            noise = ImageNoise(0, f"measure-{level}", [index]).normal_like(x)
-            noisy = diffuse(x, level, noise).contiguous(memory_format=torch.channels_last)
+            noise = ImageNoise(0, MEASURE_DENOISER.format(level), [index]).normal_like(x)
+            x_t = diffuse(x, level, noise).contiguous(memory_format=torch.channels_last)
             t = torch.tensor([level / 1000], device=device)
-            kept = alpha_bar(t)
-            clean = (noisy - (1 - kept).sqrt() * denoiser.noise(noisy, t)) / kept.sqrt()
-            scores[level].append(psnr((clean / 2 + 0.5).clamp(0, 1), x / 2 + 0.5))
+            a = alpha_bar(t)
+            x0 = (x_t - (1 - a).sqrt() * denoiser.eps(x_t, t)) / a.sqrt()
+            scores[level].append(psnr((x0 / 2 + 0.5).clamp(0, 1), x / 2 + 0.5))
     return {level: sum(values) / len(values) for level, values in scores.items()}

@@ -26,16 +26,16 @@ class Labelled:
         self.classes = _classes(self.folder / "train")
         if _classes(self.folder / "test") != self.classes:
             raise UserError(f"training images: {folder}/train and {folder}/test have other classes")
-        files = {part: self._files(part) for part in ("train", "test")}
-        self.fingerprint = fingerprint_of([file for part in files.values() for file, _ in part])
+        files = {split: self._files(split) for split in ("train", "test")}
+        self.fingerprint = fingerprint_of([file for split in files.values() for file, _ in split])
         self.train = _load(files["train"])
         self.test = _load(files["test"])
 
-    def _files(self, part: str) -> list[tuple[Path, int]]:
+    def _files(self, split: str) -> list[tuple[Path, int]]:
         return [
             (file, label)
             for label, name in enumerate(self.classes)
-            for file in sorted((self.folder / part / name).iterdir())
+            for file in sorted((self.folder / split / name).iterdir())
             if file.suffix.lower() in SUFFIXES
         ]
 
@@ -63,7 +63,7 @@ class Labelled:
 def _classes(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise UserError(f"training images: folder {folder} does not exist")
-    return sorted(part.name for part in folder.iterdir() if part.is_dir())
+    return sorted(inner.name for inner in folder.iterdir() if inner.is_dir())
 
 
 def _load(files: list[tuple[Path, int]]) -> tuple[Tensor, Tensor]:

@@ -75,7 +75,7 @@ class Photos:
             self._by_size[size] = [i for i in self.train if min(i.shape[-2:]) >= size]
         return self._by_size[size]
 
-    def measured(self) -> Iterator[Tensor]:
+    def held_out_images(self) -> Iterator[Tensor]:
         """The held-out images (1, 3, H, W) in [0, 1].
 
         Photographs are resized to 256 and cropped to 224; icons, like CIFAR-10's, stay as they are.

@@ -1,6 +1,6 @@
 """Train a super-resolution network on pairs made from photographs, with L1 or adversarially."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -10,17 +10,20 @@ from torch.nn import functional as F
 from puriflow.errors import UserError
 from puriflow.metrics.psnr import psnr
 from puriflow.restorers.rescaling import UpDown
-from puriflow.training.adversarial import Adversarial, Game
+from puriflow.training.adversarial import GAN, Adversarial
 from puriflow.training.degradations import Round, bicubic, real
-from puriflow.training.fitting import Recipe, Run, fit
 from puriflow.training.photos import Photos
+from puriflow.training.trainer import Predict, Recipe, Run, train
 
 
 class RestorerRecipe(Recipe):
-    """A recipe and the kind of low-resolution images; `crop` is the side of these.
+    """A recipe, and what low-resolution images are; `crop` is the side of these.
 
-    `start` names the restorer of the same track whose trained weights are the start; `adversarial`
-    adds its terms to the L1 loss.
+    Attributes:
+        degradation: `bicubic` for clean pairs, `real` for Real-ESRGAN's degradations.
+        rounds: of the `real` degradation.
+        start: the restorer of the same track whose trained weights are the start.
+        adversarial: what is added to the L1 loss; None for nothing.
     """
 
     degradation: Literal["bicubic", "real"] = "bicubic"
@@ -37,31 +40,31 @@ def train_restorer(restorer: UpDown, photos: Photos, recipe: RestorerRecipe, run
     device = next(restorer.parameters()).device
     scales: Sequence[int] = getattr(restorer.network, "scales", (restorer.scale,))
 
-    def loss(predict: Callable[..., Tensor], generator: torch.Generator) -> Tensor:
+    def l1_loss(predict: Predict, generator: torch.Generator) -> Tensor:
         scale = scales[int(torch.randint(len(scales), (1,), generator=generator))]
         if len(scales) > 1:
             restorer.network.scale = scale
         high = photos.crops(recipe.batch, recipe.crop * scale, generator)
-        low = degrade(high, scale, recipe, generator) * restorer.value_range
+        low = degrade(high, scale, recipe, generator) * restorer.rgb_range
         low = low.to(device, memory_format=torch.channels_last)
-        return F.l1_loss(predict(low).float() / restorer.value_range, high.to(device))
+        return F.l1_loss(predict(low).float() / restorer.rgb_range, high.to(device))
 
-    def loss_of_both(predict: Callable[..., Tensor], generator: torch.Generator) -> Tensor:
+    def gan_loss(predict: Predict, generator: torch.Generator) -> Tensor:
         high = photos.crops(recipe.batch, recipe.crop * restorer.scale, generator)
         low = degrade(high, restorer.scale, recipe, generator)
         low = low.to(device, memory_format=torch.channels_last)
         return predict(low, high.to(device, memory_format=torch.channels_last))
 
     if recipe.adversarial is None:
-        restorer.network, seconds = fit(restorer.network, loss, recipe, run)
+        restorer.network, seconds = train(restorer.network, l1_loss, recipe, run)
     else:
-        if restorer.value_range != 1 or len(scales) > 1:
+        if restorer.rgb_range != 1 or len(scales) > 1:
             raise UserError(
                 f"{run.name}: adversarial training is for one scale and values in [0, 1]"
             )
-        game = Game(restorer.network, recipe.adversarial).to(device)
-        trained, seconds = fit(game, loss_of_both, recipe, run)
-        restorer.network = trained.network
+        gan = GAN(restorer.network, recipe.adversarial).to(device)
+        trained, seconds = train(gan, gan_loss, recipe, run)
+        restorer.network = trained.generator
     if len(scales) > 1:
         restorer.network.scale = restorer.scale
     return seconds
@@ -75,21 +78,21 @@ def degrade(high: Tensor, scale: int, recipe: RestorerRecipe, generator: torch.G
 
 
 @torch.no_grad()
-def measure_enlarging(
+def measure_super_resolution(
     restorer: UpDown, photos: Photos, recipe: RestorerRecipe
 ) -> dict[str, dict[str, float]]:
-    """Mean PSNR in dB of the network and of bicubic enlargement, on both degradations."""
+    """Mean PSNR in dB of the network and of bicubic enlargement, by degradation."""
     device = next(restorer.parameters()).device
-    result: dict[str, dict[str, float]] = {}
-    for kind in ("bicubic", "real"):
+    means: dict[str, dict[str, float]] = {}
+    for degradation in ("bicubic", "real"):
+        degraded = recipe.model_copy(update={"degradation": degradation})
         scores: dict[str, list[float]] = {"network": [], "bicubic": []}
-        for index, high in enumerate(photos.measured()):
+        for index, high in enumerate(photos.held_out_images()):
             generator = torch.Generator().manual_seed(index)
-            kinds = recipe.model_copy(update={"degradation": kind})
-            low = degrade(high, restorer.scale, kinds, generator).to(device)
-            plain = F.interpolate(low, size=high.shape[-2:], mode="bicubic")
+            low = degrade(high, restorer.scale, degraded, generator).to(device)
+            bicubic_sr = F.interpolate(low, size=high.shape[-2:], mode="bicubic")
             high = high.to(device)
             scores["network"].append(psnr(restorer.upscale(low).clamp(0, 1), high))
-            scores["bicubic"].append(psnr(plain.clamp(0, 1), high))
-        result[kind] = {name: sum(v) / len(v) for name, v in scores.items()}
-    return result
+            scores["bicubic"].append(psnr(bicubic_sr.clamp(0, 1), high))
+        means[degradation] = {name: sum(v) / len(v) for name, v in scores.items()}
+    return means

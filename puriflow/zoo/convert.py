@@ -19,43 +19,44 @@ from torch import Tensor, nn
 
 from puriflow.errors import UserError, unknown
 from puriflow.registry import family_named, part_of
-from puriflow.zoo.download import on_disk, publish
+from puriflow.zoo.download import on_disk
 from puriflow.zoo.weights import read_checkpoint, read_state, save_state
 
 
-def convert(kind: str, source: Path, target: Path, family: str, part: dict[str, Any]) -> None:
+def convert(
+    converter: str, source: Path, target: Path, section: str, entry: Mapping[str, Any]
+) -> None:
     """Convert an official file to safetensors; the caller sees to it that one process does.
 
     Args:
-        kind: `edm`, `score-sde` or `esrgan`.
+        converter: `edm`, `score-sde` or `esrgan`.
         source: the official file.
         target: the new file; gets its name when it is whole.
-        family: of the part.
-        part: kind and options of the network that the weights must fit.
+        section: family of the part that loads it, as the configuration names it.
+        entry: kind and options of that part, whose network the weights must fit.
 
     Raises:
-        UserError: the file is not what its kind says, would run code, or fits another network.
+        UserError: the file is not what its converter reads, would run code, or fits another
+            network.
     """
-    if kind not in CONVERTERS:
-        raise unknown("converter", kind, CONVERTERS)
+    if converter not in CONVERTERS:
+        raise unknown("converter", converter, CONVERTERS)
     if not source.is_file():
         raise UserError(f"file {source} does not exist")
     with torch.device("meta"):
-        role = family_named(family).roles[0]
-        network = part_of(role, "network", {**part, "weights": None}).build().network
-    state = CONVERTERS[kind](source, network)
+        role = family_named(section).roles[0]
+        network = part_of(role, entry["kind"], {**entry, "weights": None}).build().network
+    state = CONVERTERS[converter](source, network)
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     for key in sorted(shapes.keys() | wanted.keys()):
         if shapes.get(key) != wanted.get(key):
             raise UserError(
-                f"file {source} does not fit {part['kind']}: {key} is {shapes.get(key)}, but "
+                f"file {source} does not fit {entry['kind']}: {key} is {shapes.get(key)}, but "
                 f"should be {wanted.get(key)}"
             )
-    temporary = target.with_name(f".{target.name}.tmp")
     with on_disk(target):
-        save_state(state, temporary)
-        publish(temporary, target)
+        save_state(state, target)
 
 
 class Shell:
@@ -141,8 +142,8 @@ def _edm(source: Path, network: nn.Module) -> dict[str, Tensor]:
         with source.open("rb") as file:
             found = Unpickler(file).load()
         return _state_of(found["ema"])
-    except UserError as problem:
-        raise UserError(f"pickle {source} is refused: {problem}") from None
+    except UserError as error:
+        raise UserError(f"pickle {source} is refused: {error}") from None
     except Exception as error:  # a pickle can be broken in any way
         first = " ".join(str(error).split())[:200]
         raise UserError(
@@ -152,35 +153,33 @@ def _edm(source: Path, network: nn.Module) -> dict[str, Tensor]:
 
 def _state_of(module: Shell, prefix: str = "") -> dict[str, Tensor]:
     """The state dict of a pickled module, from the three tables that every nn.Module has."""
-    state = module.state
-    hidden = state.get("_non_persistent_buffers_set", ())
-    own = {**state["_parameters"], **state["_buffers"]}
-    found = {
+    tables = module.state
+    non_persistent = tables.get("_non_persistent_buffers_set", ())
+    own = {**tables["_parameters"], **tables["_buffers"]}
+    state = {
         prefix + name: value.detach()
         for name, value in own.items()
-        if isinstance(value, Tensor) and name not in hidden
+        if isinstance(value, Tensor) and name not in non_persistent
     }
-    for name, child in state["_modules"].items():
+    for name, child in tables["_modules"].items():
         if child is not None:
-            found |= _state_of(child, f"{prefix}{name}.")
-    return found
+            state |= _state_of(child, f"{prefix}{name}.")
+    return state
 
 
 def _score_sde(source: Path, network: nn.Module) -> dict[str, Tensor]:
     """The moving average, a list in the order of the parameters, under the parameters' names."""
     checkpoint = read_checkpoint(source)
     try:
-        average, model = checkpoint["ema"]["shadow_params"], checkpoint["model"]
+        ema, model = checkpoint["ema"]["shadow_params"], checkpoint["model"]
     except (KeyError, TypeError):
         raise UserError(f"file {source} has no ema.shadow_params and model: no score_sde") from None
     names = [name for name, _ in network.named_parameters()]
-    if len(names) != len(average):
-        raise UserError(
-            f"file {source} averages {len(average)} tensors, the network has {len(names)}"
-        )
-    buffers = {key.removeprefix("module."): value for key, value in model.items()}
-    kept = {name: buffers[name] for name, _ in network.named_buffers() if name in buffers}
-    return kept | dict(zip(names, average, strict=True))
+    if len(names) != len(ema):
+        raise UserError(f"file {source} averages {len(ema)} tensors, the network has {len(names)}")
+    model = {key.removeprefix("module."): value for key, value in model.items()}
+    buffers = {name: model[name] for name, _ in network.named_buffers() if name in model}
+    return buffers | dict(zip(names, ema, strict=True))
 
 
 RENAMED = (

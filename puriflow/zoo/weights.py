@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from puriflow.atomic import Replacing
 from puriflow.errors import UserError
 
 # Under which key of a checkpoint the weights lie, the averaged ones before the last ones.
@@ -50,17 +51,18 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         UserError: the file is broken, is no mapping, or would run code.
     """
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file can be broken in any way
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        if asked:
-            why = f"it asks for {asked[1]}, which is no tensor and no container"
+        refused = re.search(r"GLOBAL (\S+)", str(error))
+        if refused:
+            why = f"it asks for {refused[1]}, which is no tensor and no container"
         else:
             why = " ".join(str(error).split())[:150] or type(error).__name__
         raise UserError(f"weights file {path} cannot be read safely: {why}") from None
-    if not isinstance(found, Mapping):
-        raise UserError(f"weights file {path} holds a {type(found).__name__}, not a state dict")
-    return found
+    if not isinstance(checkpoint, Mapping):
+        kind = type(checkpoint).__name__
+        raise UserError(f"weights file {path} holds a {kind}, not a state dict")
+    return checkpoint
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
@@ -102,13 +104,19 @@ def save_weights(network: nn.Module, path: str | Path, *, half: bool = False) ->
 
 
 def save_state(state: Mapping[str, Tensor], path: str | Path, *, half: bool = False) -> None:
-    """Write a state dict as safetensors; with `half`, floating-point values as float16."""
+    """Write a state dict as safetensors; with `half`, floating-point values as float16.
+
+    Raises:
+        UserError: it cannot be written; what was there before is left alone.
+    """
     tensors = {}
     for key, value in state.items():
         value = value.detach().cpu()
         tensors[key] = (value.half() if half and value.is_floating_point() else value).contiguous()
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        save_file(tensors, path)
+        with Replacing(path) as temporary:
+            save_file(tensors, temporary)
     except SafetensorError as error:
         raise UserError(f"{path} cannot be written: {error}") from None

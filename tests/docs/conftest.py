@@ -26,8 +26,8 @@ COPIED_FOLDERS = ("benchmarks", "config", "profiles", "puriflow", "tests", "work
 NETWORKS = {
     "restorers": {
         "edsr-x2": EDSR,
-        "esrgan-x2": {"kind": "esrgan", "scale": 2, "features": 8, "blocks": 1, "growth": 4},
-        "mdsr-x2": {"kind": "mdsr", "scale": 2, "features": 8, "blocks": 1},
+        "esrgan-x2": {"kind": "esrgan", "num_feat": 8, "num_block": 1, "num_grow_ch": 4},
+        "mdsr-x2": {"kind": "mdsr", "scale": 2, "n_feats": 8, "n_resblocks": 1},
     },
     "networks": {
         "edm": {"kind": "edm", "channels": 16, "channel_mult": [1], "num_blocks": 1},
@@ -35,11 +35,11 @@ NETWORKS = {
 }
 OPTIONS = {
     "datasets": {"imagenet": {"subset": 2}, "cifar10": {"subset": 2}},
-    "attacks": {"pgd-linf4": {"steps": 1}, "pgd-eot-linf8": {"steps": 1, "draws": 1}},
+    "attacks": {"pgd-linf4": {"n_iter": 1}, "pgd-eot-linf8": {"n_iter": 1, "eot_iter": 1}},
     "purifiers": {
-        "vpsde-t10": {"step": 1000},
-        "vpsde-t90": {"step": 1000},
-        "vpsde-t100": {"step": 1000},
+        "vpsde-t10": {"step_size": 1000},
+        "vpsde-t90": {"step_size": 1000},
+        "vpsde-t100": {"step_size": 1000},
     },
 }
 # Files of config/ that are smaller than the project's own: results that are really built.

@@ -54,6 +54,10 @@ def ddpmpp() -> nn.Module:
     )
 
 
+def rrdbnet(scale: int) -> nn.Module:
+    return RRDBNet(num_feat=8, num_block=1, num_grow_ch=4, scale=scale)
+
+
 T, SIGMA = torch.tensor([10.0, 150.0]), torch.tensor([0.05, 0.8])
 # name: constructor, side of the images, largest value, what else it takes
 NETWORKS = {
@@ -61,14 +65,14 @@ NETWORKS = {
     "ddpmpp": (ddpmpp, 16, 1, (T,)),
     "edm": (lambda: EDMPrecond(song()), 16, 1, (SIGMA,)),
     "edm-vp": (lambda: VPPrecond(song()), 16, 1, (SIGMA,)),
-    "edsr": (lambda: EDSR(features=8, blocks=2, scale=2), 12, 255, ()),
-    "edsr-x4": (lambda: EDSR(features=8, blocks=1, scale=4, res_scale=0.1), 8, 255, ()),
-    "mdsr": (lambda: MDSR(features=8, blocks=2), 12, 255, ()),
-    "drln": (lambda: DRLN(features=8, groups=(2, 3), reduction=4), 12, 255, ()),
-    "rrdbnet-x2": (lambda: RRDBNet(features=8, blocks=1, growth=4, scale=2), 12, 1, ()),
-    "rrdbnet-x4": (lambda: RRDBNet(features=8, blocks=1, growth=4, scale=4), 8, 1, ()),
-    "rrdbnet-x8": (lambda: RRDBNet(features=8, blocks=1, growth=4, scale=8), 6, 1, ()),
-    "wrn": (lambda: WideResNet(depth=10, width=2), 32, 1, ()),
+    "edsr": (lambda: EDSR(n_feats=8, n_resblocks=2, scale=2), 12, 255, ()),
+    "edsr-x4": (lambda: EDSR(n_feats=8, n_resblocks=1, scale=4, res_scale=0.1), 8, 255, ()),
+    "mdsr": (lambda: MDSR(n_feats=8, n_resblocks=2), 12, 255, ()),
+    "drln": (lambda: DRLN(n_feats=8, groups=(2, 3), reduction=4), 12, 255, ()),
+    "rrdbnet-x2": (lambda: rrdbnet(2), 12, 1, ()),
+    "rrdbnet-x4": (lambda: rrdbnet(4), 8, 1, ()),
+    "rrdbnet-x8": (lambda: rrdbnet(8), 6, 1, ()),
+    "wrn": (lambda: WideResNet(depth=10, widen_factor=2), 32, 1, ()),
     "dmwrn": (lambda: DMWideResNet(depth=10, width=2), 32, 1, ()),
 }
 

@@ -3,10 +3,10 @@ import torch
 from official import TinyClassifier
 from torch import nn
 
-from puriflow.attacks.attack import Target
 from puriflow.attacks.ball import Ball
+from puriflow.attacks.base import Batch
 from puriflow.attacks.bpda_eot import BPDAEOT
-from puriflow.attacks.pgd_eot import PGDEOT
+from puriflow.attacks.pgd import PGD
 from puriflow.defence import Defence
 
 
@@ -42,14 +42,14 @@ def defence(f):
     return Defence(None, purifier, classifier)
 
 
-class EOTDraws:
+class EOTNoise:
     """Of robust-eval: [step, draw]."""
 
     def __init__(self, noise):
         self.noise = noise
 
-    def defence(self, step, draw):
-        return Given(self.noise[step, draw])
+    def victim(self, step, draw):
+        return Given(self.noise[int(step), draw])
 
 
 @pytest.mark.parametrize(
@@ -59,31 +59,31 @@ class EOTDraws:
 def test_pgd_eot(fixture, tag, gradient, norm):
     f = fixture("pgd-eot")
     c = f.config
-    draws = EOTDraws(f["in.noise"])
     ball = Ball(c["eps_l2"] if norm == "L2" else c["eps"], norm)
-    for steps in (1, c["attack_steps"]):
-        attack = PGDEOT(ball, c["step_size"], steps, c["eot"], gradient)
-        target = Target(defence(f), f["in.x"], f["in.y"], draws)
-        f.check(f"out.{tag}.x_adv_{steps}", attack(target)["found"])
+    options = {"random_start": False, "eot_iter": c["eot"], "gradient": gradient}
+    batch = Batch(defence(f), f["in.x"], f["in.y"], EOTNoise(f["in.noise"]))
+    for n_iter in (1, c["attack_steps"]):
+        attack = PGD(ball, c["step_size"], n_iter, **options)
+        f.check(f"out.{tag}.x_adv_{n_iter}", attack(batch)["x_adv"])
     if norm == "Linf":
-        mean = attack.mean_gradient(target, f["in.x"], 0)
+        mean = attack.mean_gradient(batch, f["in.x"], 0)
         f.check(f"out.{tag}.grad_0", mean)
         f.check(f"out.{tag}.sign_0", mean.sign().to(torch.int8))
 
 
-class BPDADraws:
+class BPDANoise:
     """Of DiffPure: copy-major at every step, and by step, image and draw for the confirmation."""
 
     def __init__(self, f, images=None):
         self.f, self.images = f, images
 
     def take(self, positions):
-        return BPDADraws(self.f, positions)
+        return BPDANoise(self.f, positions)
 
-    def defence(self, step, draw):
+    def victim(self, step, draw):
         if self.images is None:
-            batch = len(self.f["in.x"])
-            return Given(self.f["in.noise"][step, draw * batch : (draw + 1) * batch])
+            n = len(self.f["in.x"])
+            return Given(self.f["in.noise"][int(step), draw * n : (draw + 1) * n])
         return Given(self.f["in.verify_noise"][int(step.split()[0]), self.images[0], draw][None])
 
 
@@ -95,18 +95,18 @@ def test_bpda_eot(fixture, monkeypatch):
     )
     seen = {}
 
-    def gradient(target, copies, mean):
-        seen.update(gradient=BPDAEOT.gradient(attack, target, copies, mean), mean=mean)
-        return seen["gradient"]
+    def mean_gradient(batch, copies, mean):
+        seen.update(grad=BPDAEOT.mean_gradient(attack, batch, copies, mean), mean=mean)
+        return seen["grad"]
 
-    monkeypatch.setattr(attack, "gradient", gradient)
-    target = Target(defence(f), f["in.x"], f["in.y"], BPDADraws(f))
-    state = attack.begin(target)
+    monkeypatch.setattr(attack, "mean_gradient", mean_gradient)
+    batch = Batch(defence(f), f["in.x"], f["in.y"], BPDANoise(f))
+    state = attack.begin(batch)
     for k in range(c["steps"]):
-        state = attack.step(target, state, k)
+        state = attack.step(batch, state, k)
         # the official loss is a mean over the batch
-        f.check(f"out.step{k}.grad", seen["gradient"] / len(f["in.x"]))
-        f.check(f"out.step{k}.sign", seen["gradient"].sign().to(torch.int8))
+        f.check(f"out.step{k}.grad", seen["grad"] / len(f["in.x"]))
+        f.check(f"out.step{k}.sign", seen["grad"].sign().to(torch.int8))
         f.check(f"out.step{k}.correct", seen["mean"].argmax(1) == f["in.y"])
-        f.check(f"out.step{k}.defended", ~state["broken"])
+        f.check(f"out.step{k}.defended", ~state["success"])
         f.check(f"out.step{k}.x_adv", state["x"])

@@ -3,8 +3,8 @@ import torch
 from official import TinyClassifier
 
 from puriflow.attacks.apgd import APGD
-from puriflow.attacks.attack import Target
 from puriflow.attacks.ball import Ball
+from puriflow.attacks.base import Batch
 from puriflow.attacks.square import Square
 from puriflow.defence import Defence
 
@@ -18,11 +18,11 @@ class Starts:
     def take(self, positions):
         return self
 
-    def defence(self, step, draw):
+    def victim(self, step, draw):
         return None
 
-    def start(self, step):
-        self.drawn = self.starts[int(step.split()[1])]
+    def attacker(self, word):
+        self.drawn = self.starts[int(word.split()[1])]
         return self
 
     def uniform_like(self, images, low, high):
@@ -31,12 +31,11 @@ class Starts:
         return self.drawn
 
 
-def target(f, draws):
+def batch_of(f, noise):
     classifier = TinyClassifier()
     classifier.load_state_dict(f.weights())
-    return Target(
-        Defence(None, None, classifier.requires_grad_(False)), f["in.x"], f["in.y"], draws
-    )
+    victim = Defence(None, None, classifier.requires_grad_(False))
+    return Batch(victim, f["in.x"], f["in.y"], noise)
 
 
 def close(f, name, got):
@@ -47,15 +46,16 @@ def close(f, name, got):
     assert outside.double().mean() <= described["max_fraction_outside"]
 
 
-def check_adversarial(f, name, victim, state):
-    """auto-attack returns the clean image where it found nothing."""
-    found = torch.where(state["broken"][:, None, None, None], state["found"], f["in.x"])
+def check_adversarial(f, name, batch, state):
+    """auto-attack returns the clean image where it was no success."""
+    success = state["success"]
+    x_adv = torch.where(success[:, None, None, None], state["x_adv"], f["in.x"])
     if "max_fraction_outside" in f.meta["tensors"][f"out.{name}.adv"]:
-        close(f, f"out.{name}.adv", found)
+        close(f, f"out.{name}.adv", x_adv)
     else:
-        f.check(f"out.{name}.adv", found)
-    f.check(f"out.{name}.robust", ~state["broken"])
-    f.check(f"out.{name}.robust", victim.logits(found, "", 0).argmax(1) == f["in.y"])
+        f.check(f"out.{name}.adv", x_adv)
+    f.check(f"out.{name}.robust", ~success)
+    f.check(f"out.{name}.robust", batch.logits(x_adv, "").argmax(1) == f["in.y"])
 
 
 def apgd(f, loss, starts):
@@ -63,27 +63,27 @@ def apgd(f, loss, starts):
     attack = APGD(
         Ball(f.config["eps"]),
         loss,
-        iterations=c["n_iter"],
-        restarts=c["n_restarts"],
-        targets=f.config["target_classes"],
+        n_iter=c["n_iter"],
+        n_restarts=c["n_restarts"],
+        n_target_classes=f.config["target_classes"],
         rho=c["rho"],
-        draws=c["eot_iter"],
+        eot_iter=c["eot_iter"],
     )
-    victim = target(f, Starts(starts))
-    return victim, attack(victim)
+    batch = batch_of(f, Starts(starts))
+    return batch, attack(batch)
 
 
 @pytest.mark.parametrize("loss", ["ce", "dlr"])
 def test_apgd(fixture, loss):
     f, name = fixture("autoattack"), f"apgd_{loss}"
-    victim, state = apgd(f, loss, [f[f"rec.{name}.t"]])
-    f.check("out.logits_clean", victim.logits(f["in.x"], "", 0))
-    check_adversarial(f, name, victim, state)
+    batch, state = apgd(f, loss, [f[f"rec.{name}.t"]])
+    f.check("out.logits_clean", batch.logits(f["in.x"], ""))
+    check_adversarial(f, name, batch, state)
     attacked = f["out.logits_clean"].argmax(1) == f["in.y"]
     close(f, f"out.{name}.x_best", state["x_best"][attacked])
-    f.check(f"out.{name}.acc", ~state["wrong"][attacked])
+    f.check(f"out.{name}.acc", ~state["misclassified"][attacked])
     f.check(f"out.{name}.loss_best", state["loss_best"][attacked])
-    f.check(f"out.{name}.loss_trace", state["loss_trace"][attacked].T)
+    f.check(f"out.{name}.loss_trace", state["loss_steps"][attacked].T)
     # one pass over the clean image, one over the start, and one for each iteration
     expected = torch.where(attacked, 2 + f.config["apgd"]["n_iter"], 1)
     assert torch.equal(state["queries"], expected)
@@ -107,11 +107,11 @@ class Windows:
     def take(self, positions):
         return self
 
-    def defence(self, step, draw):
+    def victim(self, step, draw):
         return None
 
-    def start(self, step):
-        return self if step == "square" else Windows(self.f, int(step.split()[1]) - 1)
+    def attacker(self, word):
+        return self if word == "square" else Windows(self.f, int(word.split()[1]) - 1)
 
     def integers(self, low, high):
         place = self.places.pop(0)
@@ -129,10 +129,10 @@ class Windows:
 def test_square(fixture):
     f = fixture("autoattack")
     c = f.config["square"]
-    attack = Square(Ball(f.config["eps"]), queries=c["n_queries"], p_init=c["p_init"])
-    victim = target(f, Windows(f))
-    state = attack(victim)
-    check_adversarial(f, "square", victim, state)
+    attack = Square(Ball(f.config["eps"]), n_queries=c["n_queries"], p_init=c["p_init"])
+    batch = batch_of(f, Windows(f))
+    state = attack(batch)
+    check_adversarial(f, "square", batch, state)
     attacked = f["out.logits_clean"].argmax(1) == f["in.y"]
     # auto-attack does not count the pass over the clean image
     f.check("out.square.n_queries", (state["queries"][attacked] - 1).float())

@@ -9,8 +9,8 @@ from puriflow.classifiers.wide_resnet import WideResNet
 @pytest.mark.parametrize(("item", "kind"), [("wrn", WideResNet), ("dmwrn", DMWideResNet)])
 def test_wide_residual_networks(fixture, item, kind):
     f = fixture(item)
-    width = f.config.get("width", f.config.get("widen_factor"))
-    network = kind(depth=f.config["depth"], width=width)
+    sizes = ("depth", "width", "widen_factor", "num_classes", "dropRate")
+    network = kind(**{name: f.config[name] for name in sizes if name in f.config})
     network.load_state_dict(f.weights(), strict=True)
     mean, std = f.config.get("mean", [0.0] * 3), f.config.get("std", [1.0] * 3)
     classifier = Normalised(network, mean=mean, std=std)

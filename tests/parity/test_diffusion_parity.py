@@ -6,12 +6,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from puriflow.diffusion.denoisers import VPDenoiser
-from puriflow.diffusion.vp import alpha_bar, beta, diffuse
+from puriflow.diffusion.vp import alpha_bar, beta, diffuse, time_grid
 from puriflow.networks.adm import ADM
 from puriflow.networks.ddpmpp import DDPMpp
 from puriflow.networks.edm import EDMPrecond, SongUNet, VPPrecond
 from puriflow.purifiers.ddim import DDIM
-from puriflow.purifiers.vpsde import VPSDE, time_grid
+from puriflow.purifiers.vpsde import VPSDE
 
 
 def test_adm(fixture):
@@ -71,7 +71,7 @@ def diffpure(f, level, kind="guided"):
     net.load_state_dict(
         {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     )
-    return VPSDE(VPDenoiser(net, **conventions), t=level, step=1, resize=None), net
+    return VPSDE(VPDenoiser(net, **conventions), t=level, step_size=1, resize=None), net
 
 
 @pytest.mark.parametrize("kind", KINDS)

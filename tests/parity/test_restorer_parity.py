@@ -15,7 +15,8 @@ def _no_gradients():
 
 def test_edsr(fixture):
     f = fixture("edsr")
-    net = EDSR(features=f.config["n_feats"], blocks=f.config["n_resblocks"], scale=2)
+    sizes = {name: f.config[name] for name in ("n_feats", "n_resblocks", "res_scale")}
+    net = EDSR(**sizes, scale=f.config["scale"][0])
     net.load_state_dict(f.weights(), strict=True)
     f.check("out.y", net(f["in.x"]))
     f.check("out.y_round", net(f["in.x_round"]))
@@ -23,7 +24,11 @@ def test_edsr(fixture):
 
 def test_mdsr(fixture):
     f = fixture("mdsr")
-    net = MDSR(features=f.config["n_feats"], blocks=f.config["n_resblocks"])
+    net = MDSR(
+        n_feats=f.config["n_feats"],
+        n_resblocks=f.config["n_resblocks"],
+        scales=f.config["scale"],
+    )
     net.load_state_dict(f.weights(), strict=True)
     for index, scale in enumerate(f.config["scale"]):
         net.scale = scale
@@ -42,11 +47,7 @@ def test_drln(fixture):
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_rrdbnet(fixture, scale):
     f = fixture(f"rrdbnet-x{scale}")
-    net = RRDBNet(
-        features=f.config["num_feat"],
-        blocks=f.config["num_block"],
-        growth=f.config["num_grow_ch"],
-        scale=scale,
-    )
+    sizes = {name: f.config[name] for name in ("num_feat", "num_block", "num_grow_ch")}
+    net = RRDBNet(**sizes, scale=scale)
     net.load_state_dict(f.weights(), strict=True)
     f.check("out.y", net(f["in.x"]))

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from puriflow.diffusion.schedule import Schedule, spaced
-from puriflow.purifiers.ddpm import sample
+from puriflow.diffusion.schedule import Schedule, space_timesteps
+from puriflow.purifiers.ddpm import DDPM
 
 GROUPS = {"full": 1000, "r250": 250}
 
@@ -10,7 +10,7 @@ GROUPS = {"full": 1000, "r250": 250}
 @pytest.mark.parametrize("tag", GROUPS)
 def test_schedules(fixture, tag):
     f = fixture("adm-diffusion")
-    schedule = Schedule(spaced(GROUPS[tag]))
+    schedule = Schedule(space_timesteps(GROUPS[tag]))
     for name, array in {
         "betas": schedule.betas,
         "alphas_cumprod": schedule.alpha_bar,
@@ -32,27 +32,27 @@ class Fixed:
     def __init__(self, output):
         self.output = output
 
-    def noise_and_variance(self, x, sigma):
+    def eps_and_variance(self, x, sigma):
         return self.output[:, :3], self.output[:, 3:]
 
 
 @pytest.mark.parametrize("tag", GROUPS)
 def test_one_step(fixture, tag):
     f = fixture("adm-diffusion")
-    schedule = Schedule(spaced(GROUPS[tag]))
+    schedule = Schedule(space_timesteps(GROUPS[tag]))
     x, output, t = f["in.x_t"], f["in.model_output"], f[f"in.{tag}.t"]
-    noise, values = output[:, :3], output[:, 3:]
-    x0 = schedule.clean(x, noise, t)
+    eps, v = output[:, :3], output[:, 3:]
+    x0 = schedule.predict_x0(x, eps, t)
     f.check(f"out.{tag}.noclip.pred_xstart", x0)
     f.check(f"out.{tag}.pred_xstart", x0.clamp(-1, 1))
-    f.check(f"out.{tag}.noclip.mean", schedule.mean(x0, x, t))
-    f.check(f"out.{tag}.mean", schedule.mean(x0.clamp(-1, 1), x, t))
-    log_variance = schedule.log_variance(values, x, t)
+    f.check(f"out.{tag}.noclip.mean", schedule.posterior_mean(x0, x, t))
+    f.check(f"out.{tag}.mean", schedule.posterior_mean(x0.clamp(-1, 1), x, t))
+    log_variance = schedule.log_variance(v, x, t)
     f.check(f"out.{tag}.log_variance", log_variance)
     f.check(f"out.{tag}.variance", log_variance.exp())
     f.check(f"out.{tag}.t_fed", torch.from_numpy(schedule.timesteps)[t])
-    stepped = [
-        sample(schedule, Fixed(output[n : n + 1]), x[n : n + 1], z[None], t[n], clip=True)
-        for n, z in enumerate(f["in.noise"])
-    ]
+    stepped = []
+    for n, z in enumerate(f["in.noise"]):
+        purifier = DDPM(Fixed(output[n : n + 1]), t=1000, respacing=GROUPS[tag])
+        stepped.append(purifier.step(x[n : n + 1], z[None], i=int(t[n])))
     f.check(f"out.{tag}.p_sample", torch.cat(stepped))

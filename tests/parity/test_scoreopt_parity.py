@@ -51,7 +51,7 @@ def test_scoreopt(fixture, tag):
         denoiser(f),
         method={"x0": "O", "xt": "N"}[run["method"]],
         sigma=run["t0"],
-        iterations=run["M"],
+        n_iter=run["M"],
         learning_rate=run["lr"],
         shared=True,
         resize=None,

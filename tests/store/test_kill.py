@@ -2,14 +2,29 @@
 
 import json
 import subprocess
+import sys
 import time
 
 import pytest
 import torch
 from test_store import contents
 
-from puriflow import registry
+from puriflow.registry import part_of
 from puriflow.zoo.weights import save_weights
+
+JOB = """
+import json, sys
+from pathlib import Path
+from puriflow.compute import device
+from puriflow.registry import part_of
+from puriflow.stages.purify import write_purified
+from puriflow.store import open_stage
+
+source, out, entry = sys.argv[1:]
+with device(gpu=False, threads=1) as cpu:
+    purifier = part_of("purifier", "test", json.loads(entry))
+    write_purified(open_stage(source), Path(out), purifier, seed=0, device=cpu, batch=1)
+"""
 
 
 @pytest.fixture
@@ -17,14 +32,13 @@ def purify(four_images, tiny_adm, tmp_path):
     """Starts a purification of four images whose batches take about half a second each."""
     torch.manual_seed(0)
     weights = tmp_path / "weights.safetensors"
-    save_weights(registry.build("networks", "tiny", tiny_adm).network, weights)
+    save_weights(part_of("network", "tiny", tiny_adm).build().network, weights)
     network = {**tiny_adm, "weights": str(weights)}
-    spec = json.dumps({"kind": "vpsde", "t": 20, "step": 1, "network": network})
+    entry = json.dumps({"kind": "vpsde", "t": 20, "network": network})
 
     def start(out):
-        command = ["puriflow", "purify", four_images.folder, "--out", out, "--purifier", "test"]
-        options = ["--spec", spec, "--batch", "1", "--threads", "1"]
-        return subprocess.Popen([*map(str, command), *options], stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-c", JOB, str(four_images.folder), str(out), entry]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     return start
 

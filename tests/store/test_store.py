@@ -1,5 +1,7 @@
+import hashlib
 import json
 import shutil
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 import xarray as xr
 import zarr
 
+from puriflow import atomic
 from puriflow.errors import UserError
 from puriflow.store import Writer, batches, open_stage
 
@@ -27,7 +30,7 @@ def images():
     return np.random.default_rng(0).random((11, 3, 24, 24), dtype=np.float32)
 
 
-def writer(folder, images, **changes):
+def writer(folder, images, machine=None, **changes):
     count = len(images)
     return Writer(
         folder,
@@ -35,11 +38,12 @@ def writer(folder, images, **changes):
         labels=np.arange(count, dtype=np.int64),
         indices=100 + np.arange(count, dtype=np.int64),
         provenance={**PROVENANCE, **changes},
+        machine=machine,
     )
 
 
-def written(folder, images, runs=((0, 4), (4, 8), (8, 11))):
-    made = writer(folder, images)
+def written(folder, images, runs=((0, 4), (4, 8), (8, 11)), **changes):
+    made = writer(folder, images, **changes)
     for start, stop in runs:
         loss = np.arange(start, stop, dtype=np.float32)
         made.write(start, {"images": images[start:stop], "loss": loss}, seconds=0.5)
@@ -149,6 +153,40 @@ def test_an_unfinished_store_is_not_opened(tmp_path, images):
     (stage.folder / "manifest.json").write_text(json.dumps({"schema": 99}))
     with pytest.raises(UserError, match="schema 99"):
         open_stage(stage.folder)
+    for text, message in (("[]", "schema None"), ('{"schema": 1, "store": "s"}', "not say 'n'")):
+        (stage.folder / "manifest.json").write_text(text)
+        with pytest.raises(UserError, match=message):
+            open_stage(stage.folder)
+
+
+def test_the_machine_is_in_the_manifest_and_not_in_what_the_next_stage_records(tmp_path, images):
+    plain = written(tmp_path / "plain", images)
+    here, there = (
+        written(tmp_path / name, images, machine={"device": name, "threads": 1})
+        for name in ("here", "there")
+    )
+    assert open_stage(here.folder).manifest["machine"] == {"device": "here", "threads": 1}
+    assert here.manifest["files"] == there.manifest["files"]
+    assert here.manifest != there.manifest
+    assert here.identity == there.identity == plain.identity
+    assert written(tmp_path / "else", images, seed=1).identity != here.identity
+    assert written(tmp_path / "dark", images / 2).identity != here.identity
+
+
+def test_a_store_of_before_there_were_machines_has_the_identity_it_had(tmp_path, images):
+    stage = written(tmp_path / "s", images)
+    file = stage.folder / "manifest.json"
+    old = {key: value for key, value in stage.manifest.items() if key != "machine"}
+    file.write_text(json.dumps(old, indent=1, sort_keys=True) + "\n")
+    assert open_stage(stage.folder).identity == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_work_goes_on_on_another_machine(tmp_path, images):
+    first = writer(tmp_path / "s", images, machine={"device": "here"})
+    first.write(0, {"images": images[:4]}, seconds=1)
+    first.close()
+    second = writer(tmp_path / "s", images, machine={"device": "there"})
+    assert second.todo(4) == [(4, 8), (8, 11)]
 
 
 def test_work_goes_on_where_it_stopped(tmp_path, images):
@@ -209,3 +247,32 @@ def test_nan_never_gets_into_a_store(tmp_path, images):
 def test_positions_are_cut_into_runs_of_neighbours():
     assert list(batches([0, 1, 2, 5, 6, 9], 2)) == [[0, 1], [2], [5, 6], [9]]
     assert list(batches([], 4)) == []
+
+
+def test_a_lock_that_its_holder_removed_is_taken_anew(tmp_path):
+    """Who waited for it would hold a file that nobody sees any more."""
+    path = tmp_path / "work" / "lock"
+    first = atomic.lock(path, wait=False)
+    assert atomic.lock(path, wait=False) is None
+    taken = []
+    waiting = threading.Thread(target=lambda: taken.append(atomic.lock(path, wait=True)))
+    waiting.start()
+    shutil.rmtree(path.parent)
+    first.close()
+    waiting.join(timeout=30)
+    assert atomic.lock(path, wait=False) is None
+    taken[0].close()
+    atomic.lock(path, wait=False).close()
+
+
+def test_a_replaced_file_is_there_whole_or_as_it_was(tmp_path):
+    def interrupted():
+        with atomic.Replacing(tmp_path / "f") as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    atomic.write_text(tmp_path / "f", "old")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [file.name for file in tmp_path.iterdir()] == ["f"]
+    assert (tmp_path / "f").read_text() == "old"

@@ -1,4 +1,4 @@
-"""Every attack on a whole defence, and every purifier, by the commands that rules call."""
+"""Every attack on a whole defence, and every purifier, as the stages that rules call."""
 
 import json
 
@@ -7,73 +7,72 @@ import pytest
 import torch
 import yaml
 
-from puriflow import registry
-from puriflow.attacks.pgd_eot import PGDEOT
-from puriflow.cli import app
+from puriflow.attacks.pgd import PGD
 from puriflow.defence import Defence
 from puriflow.errors import UserError
 from puriflow.randomness import ImageNoise
+from puriflow.registry import Part, kinds, part_of
 from puriflow.stages.attack import write_attack
-from puriflow.stages.base import run
-from puriflow.stages.evaluate import write_answers
+from puriflow.stages.evaluate import write_evaluated
 from puriflow.stages.images import write_images
-from puriflow.store import open_stage
+from puriflow.stages.purify import write_purified
+from puriflow.store import Writer, open_stage
 
 EPS = 8 / 255
 CPU = torch.device("cpu")
+# What makes a kind quick. A new one is tried as well, by its defaults.
 ATTACKS = {
-    "pgd": {"step": "2/255", "steps": 2, "random_start": True},
-    "bpda-eot": {"steps": 2, "attack_draws": 2, "defence_draws": 2},
-    "pgd-eot": {"steps": 2, "draws": 2},
-    "apgd": {"steps": 3, "draws": 2},
-    "square": {"queries": 4},
-    "autoattack": {"steps": 2, "queries": 3, "targets": 2},
-    "diffattack": {"steps": 2, "draws": 1},
+    "pgd": {"step_size": 0.007, "n_iter": 2, "random_start": False, "eot_iter": 2},
+    "bpda-eot": {"n_iter": 2, "eot_iter": 2, "n_draws": 2},
+    "apgd": {"n_iter": 3, "eot_iter": 2},
+    "square": {"n_queries": 4},
+    "autoattack": {"n_iter": 2, "n_queries": 3, "n_target_classes": 2},
+    "diffattack": {"n_iter": 2, "eot_iter": 1},
 }
 PURIFIERS = {
-    "vpsde": {"t": 20, "step": 10},
-    "ode": {"t": 20, "step": 10},
+    "vpsde": {"t": 20, "step_size": 10},
+    "ode": {"t": 20, "step_size": 10},
     "ddpm": {"t": 20, "respacing": 100},
     "ddim": {"stages": [[10, 2, 1], [20, 2, 1]]},
     "gdmp": {"t": 20, "respacing": 100, "rounds": 1},
-    "vesde": {"t": 20, "step": 10},
+    "vesde": {"t": 20, "step_size": 10},
     "ldsde": {"t": 20},
     "osd": {"t": 20},
-    "scoreopt": {"iterations": 2},
+    "scoreopt": {"n_iter": 2},
 }
-
-
-CLASSIFIER = {"kind": "wide-resnet", "depth": 10, "width": 1, "weights": None}
+CLASSIFIER = part_of(
+    "classifier", "wrn", {"kind": "wide-resnet", "depth": 10, "widen_factor": 1, "weights": None}
+)
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Two images, which the classifier of random weights is right about."""
     folder = tmp_path_factory.mktemp("stores")
-    source = write_images(
-        folder / "source", "cifar10", {"kind": "foolbox", "sample": "cifar10"}, subset=2
-    )
+    dataset = part_of("dataset", "cifar10", {"kind": "foolbox", "sample": "cifar10"})
+    source = write_images(folder / "source", dataset, subset=2)
     torch.manual_seed(0)
-    classifier = registry.build("classifiers", "c", CLASSIFIER)
+    classifier = CLASSIFIER.build()
     with torch.no_grad():
         answers = classifier(torch.from_numpy(source.read("images"))).argmax(1).numpy()
-    return run(
+    writer = Writer(
         folder / "images",
         "images",
         labels=answers,
         indices=source.read("index"),
-        made_by={"stage": "images"},
-        compute=lambda start, stop: {"images": source.read("images", start, stop)},
-        batch=2,
+        provenance={"stage": "images"},
     )
+    writer.write(0, {"images": source.read("images")}, seconds=1)
+    return writer.finish()
 
 
 @pytest.fixture(scope="module")
-def specs(tiny_adm):
+def victim(tiny_adm):
     """A defence of random weights."""
+    purifier = {"kind": "vpsde", "t": 20, "step_size": 10, "network": tiny_adm}
     return {
-        "restorer": {"kind": "bicubic", "scale": 2},
-        "purifier": {"kind": "vpsde", "t": 20, "step": 10, "network": tiny_adm},
+        "restorer": part_of("restorer", "bicubic-x2", {"kind": "bicubic", "scale": 2}),
+        "purifier": part_of("purifier", "vpsde", purifier),
         "classifier": CLASSIFIER,
     }
 
@@ -81,119 +80,103 @@ def specs(tiny_adm):
 @pytest.fixture(autouse=True)
 def seeded(monkeypatch):
     """Networks without a weights file are random: the same ones each time that they are built."""
-    build = registry.build
-    monkeypatch.setattr(parts, "build", lambda *a: (torch.manual_seed(0), build(*a))[1])
+    build = Part.build
+    monkeypatch.setattr(Part, "build", lambda part: (torch.manual_seed(0), build(part))[1])
 
 
-def attack(images, out, specs, kind, *, kept_every=60.0, **options):
-    spec = {"kind": kind, "eps": "8/255", **ATTACKS[kind], **options}
-    victim = ("bicubic-x2.vpsde.wrn", specs)
-    return write_attack(images, out, kind, spec, *victim, seed=0, device=CPU, kept_every=kept_every)
+def attack(images, out, victim, kind, *, save_every=60.0, **options):
+    entry = {"kind": kind, "eps": "8/255", **ATTACKS.get(kind, {}), **options}
+    part = part_of("attack", kind, entry)
+    return write_attack(images, out, part, victim, seed=0, device=CPU, save_every=save_every)
 
 
-def test_every_kind_is_tried_here_and_has_an_entry_in_both_tracks(repository):
-    assert set(ATTACKS) == set(registry.kinds("attacks"))
-    assert set(PURIFIERS) == set(registry.kinds("purifiers"))
+def test_every_kind_has_an_entry_in_both_tracks(repository):
     for track in ("config.yaml", "paper.yaml"):
         config = yaml.safe_load((repository / "config" / track).read_text())
-        for family, tried in (("attacks", ATTACKS), ("purifiers", PURIFIERS)):
-            kinds = {entry.get("kind") for entry in config[family].values()}
-            assert kinds >= set(tried) - {"apgd"}, track  # apgd is what autoattack is made of
+        for section in ("attacks", "purifiers"):
+            served = {entry.get("kind") for entry in config[section].values()}
+            # apgd is what autoattack is made of
+            assert served >= set(kinds(section)) - {"apgd"}, track
 
 
-def puriflow(*arguments):
-    """The command, in this process."""
-    app([*map(str, arguments), "--threads", "1"], standalone_mode=False)
-
-
-@pytest.mark.parametrize("kind", ATTACKS)
-def test_an_attack_on_a_defence(images, specs, tmp_path, kind):
-    spec, out = {"kind": kind, "eps": "8/255", **ATTACKS[kind]}, tmp_path / "attack"
-    victim = ("--victim", "bicubic-x2.vpsde.wrn", "--victim-spec", json.dumps(specs))
-    attack = ("--attack", kind, "--spec", json.dumps(spec))
-    puriflow("attack", images.folder, "--out", out, *attack, *victim)
-    found = open_stage(out)
-    clean, adversarial = images.read("images"), found.read("images")
+@pytest.mark.parametrize("kind", kinds("attacks"))
+def test_an_attack_on_a_defence(images, victim, tmp_path, kind):
+    attack(images, tmp_path / "attack", victim, kind)
+    made = open_stage(tmp_path / "attack")
+    clean, adversarial = images.read("images"), made.read("images")
     assert 0 < np.abs(adversarial - clean).max() <= EPS + 1e-6
     assert adversarial.min() >= 0
     assert adversarial.max() <= 1
-    assert np.isfinite(found.read("loss")).all()
-    assert found.read("success").dtype == bool
-    assert (found.read("queries") >= 1).all()
-    recorded = found.manifest["parameters"]
-    assert recorded["victim"]["classifier"].items() >= specs["classifier"].items()
-    assert recorded["victim"]["purifier"]["t_delta"] == 0  # a default
+    assert np.isfinite(made.read("loss")).all()
+    assert made.read("success").dtype == bool
+    assert (made.read("queries") >= 1).all()
+    recorded = made.manifest["parameters"]
+    assert recorded["classifier"].items() >= CLASSIFIER.entry().items()
+    assert recorded["purifier"]["t_delta"] == 0  # a default
     assert recorded["attack"]["eps"] == "8/255"
 
 
 @pytest.mark.parametrize("version", ["rand", "standard"])
-def test_both_versions_of_autoattack(images, specs, tmp_path, version):
-    options = {"version": version, "draws": 1}
-    found = attack(images, tmp_path / "attack", specs, "autoattack", **options)
-    assert found.read("success").shape == (2,)
+def test_both_versions_of_autoattack(images, victim, tmp_path, version):
+    made = attack(images, tmp_path / "a", victim, "autoattack", version=version, eot_iter=1)
+    assert made.read("success").shape == (2,)
 
 
-def test_bpda_may_go_through_the_restorer(images, specs, tmp_path):
+def test_bpda_may_go_through_the_restorer(images, victim, tmp_path):
     there, around = (
-        attack(images, tmp_path / g, specs, "bpda-eot", gradient=g).read("images")
+        attack(images, tmp_path / g, victim, "bpda-eot", gradient=g).read("images")
         for g in ("restorer", "identity")
     )
     assert not np.array_equal(there, around)
 
 
-def test_an_unrecorded_default_is_recorded(images, specs, tmp_path):
-    found = attack(images, tmp_path / "attack", specs, "pgd-eot")
-    assert found.manifest["parameters"]["attack"]["gradient"] == "full"
+def test_an_unrecorded_default_is_recorded(images, victim, tmp_path):
+    made = attack(images, tmp_path / "attack", victim, "pgd")
+    assert made.manifest["parameters"]["attack"]["gradient"] == "full"
 
 
 @pytest.mark.parametrize("gradient", ["full", "restorer", "identity", "blind"])
-def test_what_an_attack_differentiates_is_in_the_manifest(images, specs, tmp_path, gradient):
-    found = attack(images, tmp_path / "attack", specs, "pgd-eot", gradient=gradient)
-    assert found.manifest["parameters"]["attack"]["gradient"] == gradient
+def test_what_an_attack_differentiates_is_in_the_manifest(images, victim, tmp_path, gradient):
+    made = attack(images, tmp_path / "attack", victim, "pgd", gradient=gradient)
+    assert made.manifest["parameters"]["attack"]["gradient"] == gradient
 
 
-@pytest.mark.parametrize("kind", PURIFIERS)
+@pytest.mark.parametrize("kind", kinds("purifiers"))
 def test_a_purifier(images, tiny_adm, tmp_path, kind):
-    spec = {"kind": kind, **PURIFIERS[kind], "network": tiny_adm}
-    out, purifier = tmp_path / "p", ("--purifier", kind, "--spec", json.dumps(spec))
-    puriflow("purify", images.folder, "--out", out, *purifier)
-    purified = open_stage(out)
-    change = np.abs(purified.read("images") - images.read("images"))
+    entry = {"kind": kind, **PURIFIERS.get(kind, {}), "network": tiny_adm}
+    write_purified(images, tmp_path / "p", part_of("purifier", kind, entry), seed=0, device=CPU)
+    change = np.abs(open_stage(tmp_path / "p").read("images") - images.read("images"))
     assert 0 < change.mean() < 0.5
 
 
-class Killed(Exception):
-    pass
+def test_a_killed_attack_goes_on_inside_an_image(images, victim, tmp_path, monkeypatch):
+    whole = attack(images, tmp_path / "whole", victim, "pgd", n_iter=4)
+    step, done = PGD.step, []
 
-
-def test_a_killed_attack_goes_on_inside_an_image(images, specs, tmp_path, monkeypatch):
-    whole = attack(images, tmp_path / "whole", specs, "pgd-eot", steps=4)
-    step, done = PGDEOT.step, []
-
-    def counted(self, target, state, number):
+    def counted(self, batch, state, number):
         if len(done) == 6:  # in the middle of the second image
             done.append(None)
-            raise Killed
+            raise KeyboardInterrupt
         done.append(number)
-        return step(self, target, state, number)
+        return step(self, batch, state, number)
 
-    monkeypatch.setattr(PGDEOT, "step", counted)
-    with pytest.raises(Killed):
-        attack(images, tmp_path / "killed", specs, "pgd-eot", kept_every=0, steps=4)
-    again = attack(images, tmp_path / "killed", specs, "pgd-eot", kept_every=0, steps=4)
+    monkeypatch.setattr(PGD, "step", counted)
+    with pytest.raises(KeyboardInterrupt):
+        attack(images, tmp_path / "killed", victim, "pgd", save_every=0, n_iter=4)
+    again = attack(images, tmp_path / "killed", victim, "pgd", save_every=0, n_iter=4)
     assert done == [0, 1, 2, 3, 0, 1, None, 2, 3]
     for array in ("images", "success", "loss", "queries"):
         np.testing.assert_array_equal(again.read(array), whole.read(array))
 
 
-def test_the_progress_of_another_attack_is_not_gone_on_from(images, specs, tmp_path, monkeypatch):
-    monkeypatch.setattr(PGDEOT, "mean_gradient", stop := failing(PGDEOT.mean_gradient, 3))
-    with pytest.raises(Killed):
-        attack(images, tmp_path / "a", specs, "pgd-eot", kept_every=0, steps=4)
-    assert (tmp_path / ".a.work" / "under-way.pt").is_file()
+def test_the_progress_of_another_attack_is_not_gone_on_from(images, victim, tmp_path, monkeypatch):
+    monkeypatch.setattr(PGD, "mean_gradient", stop := failing(PGD.mean_gradient, 3))
+    with pytest.raises(KeyboardInterrupt):
+        attack(images, tmp_path / "a", victim, "pgd", save_every=0, n_iter=4)
+    assert len(list((tmp_path / ".a.work").glob("*/attack.pt"))) == 1
     stop.after = 10**9
-    other = attack(images, tmp_path / "a", specs, "pgd-eot", steps=4, step="1/255")
-    fresh = attack(images, tmp_path / "b", specs, "pgd-eot", steps=4, step="1/255")
+    other = attack(images, tmp_path / "a", victim, "pgd", n_iter=4, step_size="1/255")
+    fresh = attack(images, tmp_path / "b", victim, "pgd", n_iter=4, step_size="1/255")
     np.testing.assert_array_equal(other.read("images"), fresh.read("images"))
 
 
@@ -201,24 +184,29 @@ def failing(function, after):
     def counted(*arguments):
         counted.calls += 1
         if counted.calls > counted.after:
-            raise Killed
+            raise KeyboardInterrupt
         return function(*arguments)
 
     counted.calls, counted.after = 0, after
     return counted
 
 
-def test_an_attack_that_leaves_its_ball_is_refused(images, specs, tmp_path, monkeypatch):
+def test_an_attack_that_leaves_its_ball_is_refused(images, victim, tmp_path, monkeypatch):
     monkeypatch.setattr("puriflow.attacks.ball.Ball.project", lambda _, x, clean: x.clamp(0, 1))
-    with pytest.raises(UserError, match=r"pgd-eot: distance \d\.\d+ exceeds eps 0\.0313"):
-        attack(images, tmp_path / "a", specs, "pgd-eot", step=0.5)
+    with pytest.raises(UserError, match=r"pgd: distance \d\.\d+ exceeds eps 0\.0313"):
+        attack(images, tmp_path / "a", victim, "pgd", step_size=0.5)
 
 
-def test_an_attack_that_knows_the_seed_sees_the_purifier_s_draw(images, specs, tmp_path):
+def test_an_attack_that_leaves_the_unit_range_is_refused(images, victim, tmp_path, monkeypatch):
+    monkeypatch.setattr("puriflow.attacks.ball.Ball.project", lambda _, x, clean: clean - EPS)
+    with pytest.raises(UserError, match=r"attack pgd: images must lie in \[0, 1\], but span -0\."):
+        attack(images, tmp_path / "a", victim, "pgd")
+
+
+def test_an_attack_that_knows_the_seed_sees_the_purifier_s_draw(images, victim, tmp_path):
     """Its one gradient is that of the defence with the noise of the purify stage."""
-    found = attack(images, tmp_path / "a", specs, "pgd-eot", steps=1, draws=1, fixed=True)
-    roles = {"restorer": "r", "purifier": "p", "classifier": "c"}
-    defence = Defence.from_specs(roles, specs, seed=0).eval().requires_grad_(False)
+    made = attack(images, tmp_path / "a", victim, "pgd", n_iter=1, eot_iter=1, fixed=True)
+    defence = Defence.from_parts(victim, seed=0).eval().requires_grad_(False)
     for i, index in enumerate(images.read("index").tolist()):
         x = torch.from_numpy(images.read("images", i, i + 1)).requires_grad_()
         label = torch.from_numpy(images.read("label", i, i + 1))
@@ -226,19 +214,16 @@ def test_an_attack_that_knows_the_seed_sees_the_purifier_s_draw(images, specs, t
         loss = torch.nn.functional.cross_entropy(defence.classifier(purified), label)
         (gradient,) = torch.autograd.grad(loss, x)
         expected = (x + 0.007 * gradient.sign()).clamp(0, 1).detach().numpy()
-        np.testing.assert_allclose(found.read("images", i, i + 1), expected, atol=1e-7)
+        np.testing.assert_allclose(made.read("images", i, i + 1), expected, atol=1e-7)
 
 
-def test_several_answers_of_a_defence(images, specs, tmp_path):
-    chosen = {role: specs[role] for role in ("purifier", "classifier")}
-    roles = {"purifier": "p", "classifier": "c"}
-    answers = write_answers(
-        images, tmp_path / "e", roles, chosen, draws=3, seed=0, device=CPU
-    ).read("answers")
+def test_several_answers_of_a_defence(images, victim, tmp_path):
+    parts = {role: victim[role] for role in ("purifier", "classifier")}
+    made = write_evaluated(images, tmp_path / "e", *parts.values(), n_draws=3, seed=0, device=CPU)
+    answers = made.read("answers")
     assert answers.shape[:2] == (2, 3)
-    defence = Defence.from_specs(
-        {"restorer": "none", **roles}, {"restorer": None, **chosen}, seed=0
-    )
+    assert made.manifest["parameters"]["n_draws"] == 3
+    defence = Defence.from_parts(parts, seed=0)
     for i, index in enumerate(images.read("index").tolist()):
         x = torch.from_numpy(images.read("images", i, i + 1))
         for draw in range(3):
@@ -247,6 +232,10 @@ def test_several_answers_of_a_defence(images, specs, tmp_path):
             np.testing.assert_array_equal(answers[i, draw], logits[0])
 
 
-def test_the_manifest_is_json_of_the_whole_chain(images, specs, tmp_path):
-    found = attack(images, tmp_path / "a", specs, "pgd-eot")
-    assert json.loads((found.folder / "manifest.json").read_text())["stage"] == "attack"
+def test_the_manifest_is_json_of_the_whole_chain(images, victim, tmp_path):
+    made = attack(images, tmp_path / "a", victim, "pgd")
+    written = json.loads((made.folder / "manifest.json").read_text())
+    assert written == made.manifest
+    assert written["stage"] == "attack"
+    assert written["parameters"].keys() == {"attack", *victim}
+    assert written["upstream"] == {str(images.folder): images.identity}

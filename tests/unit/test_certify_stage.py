@@ -10,23 +10,32 @@ from scipy.stats import norm
 from torch import nn
 
 from puriflow import Defence, smoothing
+from puriflow.config import Certification, validated
 from puriflow.diffusion.denoisers import SigmaDenoiser
 from puriflow.errors import UserError
 from puriflow.metrics.certified import certify
 from puriflow.purifiers.osd import OSD
 from puriflow.randomness import ImageNoise
+from puriflow.registry import part_of
 from puriflow.smoothing import OneShot, Smoothed, Smoothing
 from puriflow.stages.certify import write_certified
 from puriflow.stages.images import write_images
+from puriflow.store import Writer
 
 CPU = torch.device("cpu")
 SPREAD = 2.0
 # Trained, because random weights give one class to every image; and robust to noise.
 TRAINED = Path(__file__).parents[2] / "resources" / "wrn-28-10-at.safetensors"
-WRN = {"kind": "wide-resnet", "depth": 10, "width": 2, "weights": str(TRAINED)}
+WRN = {"kind": "wide-resnet", "depth": 10, "widen_factor": 2, "weights": str(TRAINED)}
 EDM = {"kind": "edm", "channels": 8, "channel_mult": [1, 1], "num_blocks": 1, "weights": None}
 NETWORK = {**EDM, "augment_dim": 0, "dropout": 0.0, "attn_resolutions": []}
-NUMBERS = {"sigma": 0.25, "n0": 5, "n": 40, "alpha": 0.001}
+NUMBERS = {"n0": 5, "n": 40, "alpha": 0.001}
+
+
+def smoothed_by(sigma=0.25, **entries):
+    """The smoothing of parts by their entries."""
+    parts = {role: part_of(role, f"the-{role}", entry) for role, entry in entries.items()}
+    return Smoothing.of(Certification(**NUMBERS), parts, sigma)
 
 
 class Linear(nn.Module):
@@ -167,20 +176,21 @@ def test_a_purifier_adds_noise_of_its_own_to_every_draw():
 def four_small(tmp_path_factory):
     """A finished store of four CIFAR-10 images."""
     out = tmp_path_factory.mktemp("stores") / "0-of-1"
-    return write_images(out, "cifar10", {"kind": "foolbox", "sample": "cifar10"}, subset=4)
+    dataset = part_of("dataset", "cifar10", {"kind": "foolbox", "sample": "cifar10"})
+    return write_images(out, dataset, subset=4)
 
 
 def certified(source, out, batch=1, **changes):
     torch.manual_seed(0)  # of the networks' random weights
-    spec = {**NUMBERS, "classifier": WRN, "denoiser": NETWORK, **changes}
-    return write_certified(source, out, spec, seed=0, device=CPU, batch=batch)
+    smoothing = smoothed_by(**{"classifier": WRN, "denoiser": NETWORK, **changes})
+    return write_certified(source, out, smoothing, seed=0, device=CPU, batch=batch)
 
 
 def test_the_stage_stores_certificates_of_its_own_counts(four_small, tmp_path):
     made = certified(four_small, tmp_path / "c")
     torch.manual_seed(0)
-    spec = Smoothing(**NUMBERS, classifier=WRN, denoiser=NETWORK)
-    smoothed = Smoothed(spec.base(), 0.25, seed=0)
+    smoothing = smoothed_by(classifier=WRN, denoiser=NETWORK)
+    smoothed = Smoothed(smoothing.base(), 0.25, seed=0)
     for position, index in enumerate(four_small.read("index")):
         x = torch.from_numpy(four_small.read("images", position, position + 1)[0])
         selection = smoothed.counts(x, int(index), range(5))
@@ -188,7 +198,10 @@ def test_the_stage_stores_certificates_of_its_own_counts(four_small, tmp_path):
         for name, value in found._asdict().items():
             assert made.read(name)[position] == value
     assert any(0 < hits < 40 for hits in made.read("hits"))  # the images are not all easy
-    assert made.manifest["parameters"] == {**NUMBERS, "classifier": WRN, "denoiser": NETWORK}
+    parts = {role: part.complete() for role, part in smoothing.parts.items()}
+    assert made.manifest["parameters"] == json.loads(
+        json.dumps({"sigma": 0.25, **NUMBERS, **parts})
+    )
     np.testing.assert_array_equal(made.read("label"), four_small.read("label"))
 
 
@@ -247,11 +260,6 @@ def test_other_numbers_are_other_work(four_small, tmp_path):
     [
         ({"sigma": 0}, "smoothing: sigma: Input should be greater than 0"),
         ({"sigma": -0.25}, "sigma: Input should be greater than 0"),
-        ({"n0": 0}, "n0: Input should be greater than or equal to 1"),
-        ({"n": 0}, "n: Input should be greater than or equal to 1"),
-        ({"alpha": 0}, "alpha: Input should be greater than 0"),
-        ({"alpha": 1}, "alpha: Input should be less than 1"),
-        ({"alhpa": 0.1}, "'alhpa': did you mean 'alpha'"),
         ({"purifier": {"kind": "osd", "t": 9, "network": EDM}}, "a denoiser or a purifier, not"),
         ({"classifier": {"kind": "wide-resnt", "weights": None}}, "did you mean 'wide-resnet'"),
         ({"denoiser": {**NETWORK, "chanels": 8}}, "did you mean 'channels'"),
@@ -265,15 +273,48 @@ def test_what_is_impossible_is_said_in_one_line(four_small, tmp_path, changes, m
     assert not (tmp_path / "bad").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n0": 0}, "n0: Input should be greater than or equal to 1"),
+        ({"n": 0}, "n: Input should be greater than or equal to 1"),
+        ({"alpha": 0}, "alpha: Input should be greater than 0"),
+        ({"alpha": 1}, "alpha: Input should be less than 1"),
+        ({"alhpa": 0.1}, "'alhpa': did you mean 'alpha'"),
+    ],
+)
+def test_impossible_numbers_of_draws_are_said_in_one_line(changes, message):
+    with pytest.raises(UserError, match=message):
+        validated(Certification, {**NUMBERS, **changes}, "certification")
+
+
+def test_there_is_a_classifier():
+    with pytest.raises(UserError, match="smoothing: the file: Value error, give a classifier"):
+        smoothed_by(denoiser=NETWORK)
+
+
+def test_images_that_leave_the_unit_range_are_not_clean(four_small, tmp_path):
+    writer = Writer(
+        tmp_path / "s",
+        "images",
+        labels=four_small.read("label"),
+        indices=four_small.read("index"),
+        provenance={"stage": "purify"},
+    )
+    writer.write(0, {"images": four_small.read("images") + 0.5}, seconds=1)
+    with pytest.raises(UserError, match=r"store .*: images must lie in \[0, 1\], but span"):
+        certified(writer.finish(), tmp_path / "c")
+
+
 def test_a_classifier_that_answers_nan_is_stopped():
     base = Linear(torch.full((48,), torch.nan), 0.0)
     with pytest.raises(UserError, match="image 4: logits under noise have NaN"):
         Smoothed(Defence(None, None, base), 0.25, seed=0).counts(image(), 4, range(2))
 
 
-def test_a_specification_is_json():
-    spec = {**NUMBERS, "classifier": WRN, "purifier": {"kind": "osd", "t": 9, "network": NETWORK}}
-    assert Smoothing(**json.loads(json.dumps(spec))).modules() == [
+def test_the_modules_of_a_smoothing_are_those_of_its_parts():
+    purifier = {"kind": "osd", "t": 9, "network": NETWORK}
+    assert smoothed_by(purifier=purifier, classifier=WRN).modules() == [
         "puriflow.purifiers.osd",
         "puriflow.networks.edm",
         "puriflow.classifiers.wide_resnet",

@@ -1,19 +1,56 @@
+"""Classifiers: what every kind must do, official layouts, and files that are not what they say."""
+
 import importlib.util
 
 import numpy as np
 import pytest
 import torch
+from tiny_parts import build_tiny, tiny
 
-from puriflow import registry
 from puriflow.classifiers import bai2021
 from puriflow.datasets import foolbox
 from puriflow.errors import UserError
-from puriflow.zoo.catalogue import entries, entry
+from puriflow.registry import kinds, part_of
+from puriflow.zoo.catalogue import Zoo
+
+RESNET18 = {"library": "torchvision", "name": "resnet18"}
+
+
+def build(kind, **options):
+    return build_tiny("classifiers", kind, **options)
+
+
+def build_of_zoo(name, **options):
+    """The classifier of a zoo entry, with other options or weights."""
+    entry = {"weights": None, **Zoo().entry(name).part, **options}
+    return part_of("classifier", name, entry).build()
+
+
+@pytest.mark.parametrize("kind", kinds("classifiers"))
+def test_every_classifier_gives_logits_and_their_gradient(kind):
+    classifier = build(kind)
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    logits = classifier(images)
+    assert logits.shape in ((3, 10), (3, 1000))
+    logits.logsumexp(1).sum().backward()
+    assert logits.isfinite().all()
+    assert images.grad.isfinite().all()
+    assert images.grad.abs().sum() > 0
+    assert not any(parameter.requires_grad for parameter in classifier.parameters())
+    with torch.no_grad():  # evaluated: neither batch nor chance counts
+        torch.testing.assert_close(classifier(images[1:2]), logits[1:2], rtol=1e-4, atol=1e-4)
+
+
+def test_an_option_s_old_name_is_answered_by_its_new_one():
+    with pytest.raises(UserError, match="option 'width' of wide-resnet is now 'widen_factor'"):
+        tiny("classifiers", "wide-resnet", width=2)
+    with pytest.raises(UserError, match="option 'classes' of dm-wide-resnet is now 'num_classes'"):
+        tiny("classifiers", "dm-wide-resnet", classes=2)
 
 
 def test_efficientnet_lite0_recognises_18_of_the_20_samples():
     """The packaged weights, renamed by position into timm's network, are the real ones."""
-    classifier = registry.build("classifiers", "resnet50", {"kind": "efficientnet-lite0"})
+    classifier = build("efficientnet-lite0")
     samples = foolbox.build(sample="imagenet", resize=256, crop=224)
     images = torch.from_numpy(np.stack([samples.image(i) for i in range(20)]))
     with torch.no_grad():
@@ -22,8 +59,7 @@ def test_efficientnet_lite0_recognises_18_of_the_20_samples():
 
 
 def test_normalisation_is_inside_the_model():
-    spec = {"kind": "pretrained", "library": "torchvision", "name": "resnet18", "weights": None}
-    classifier = registry.build("classifiers", "c", spec)
+    classifier = build("pretrained", **RESNET18)
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     mean = torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1)
@@ -36,11 +72,10 @@ def test_normalisation_is_inside_the_model():
     ("library", "name"), [("torchvision", "resnet50"), ("timm", "deit_small_patch16_224")]
 )
 def test_the_papers_classifiers_load_from_a_local_file(tmp_path, library, name):
-    spec = {"kind": "pretrained", "library": library, "name": name}
-    made = registry.build("classifiers", "c", {**spec, "weights": None})
+    made = build("pretrained", library=library, name=name)
     file = tmp_path / "weights.pth"
     torch.save({"model": made.network.state_dict()}, file)
-    loaded = registry.build("classifiers", "c", {**spec, "weights": str(file)})
+    loaded = build("pretrained", library=library, name=name, weights=str(file))
     for key, value in made.network.state_dict().items():
         assert torch.equal(value, loaded.network.state_dict()[key])
 
@@ -48,32 +83,30 @@ def test_the_papers_classifiers_load_from_a_local_file(tmp_path, library, name):
 def test_every_robustbench_entry_is_a_model_there():
     if importlib.util.find_spec("pyautoattack") is None:
         pytest.skip("the extra robustbench is not installed")
-    for name, what in entries().items():
-        if what.part["kind"] == "robustbench":
+    for name, entry in Zoo().known().items():
+        if entry.part["kind"] == "robustbench":
             with torch.device("meta"):
-                built = registry.build("classifiers", name, {**what.part, "weights": None})
-            assert built.size == what.part["size"]
+                assert build_of_zoo(name).size == entry.part["size"]
 
 
 def test_without_the_extra_its_name_is_said():
     if importlib.util.find_spec("pyautoattack") is not None:
         pytest.skip("the extra robustbench is installed")
     with pytest.raises(UserError, match=r"pip install -e '\.\[robustbench\]'"):
-        registry.build("classifiers", "g", {**entry("wong2020-res50").part, "weights": None})
+        build_of_zoo("wong2020-res50")
 
 
 def test_what_is_missing_or_wrong_is_named(tmp_path):
-    spec = {"kind": "pretrained", "library": "torchvision", "name": "resnet18"}
     with pytest.raises(UserError, match=r"nowhere\.pth does not exist"):
-        registry.build("classifiers", "c", {**spec, "weights": "nowhere.pth"})
+        build("pretrained", **RESNET18, weights="nowhere.pth")
     other = tmp_path / "other.pth"
     torch.save({"conv.weight": torch.zeros(1)}, other)
     with pytest.raises(UserError, match=r"other\.pth does not fit ResNet"):
-        registry.build("classifiers", "c", {**spec, "weights": str(other)})
+        build("pretrained", **RESNET18, weights=str(other))
     with pytest.raises(UserError, match="did you mean 'resnet50'"):
-        registry.build("classifiers", "c", {**spec, "name": "resnet5O", "weights": None})
+        build("pretrained", library="torchvision", name="resnet5O")
     with pytest.raises(UserError, match="known are timm, torchvision"):
-        registry.build("classifiers", "c", {**spec, "library": "keras", "weights": None})
+        build("pretrained", library="keras", name="resnet50")
 
 
 class EightBN(torch.nn.Module):
@@ -110,8 +143,7 @@ def test_bai_s_resnet_folds_into_a_plain_one(tmp_path):
     official = with_eight_norms(bai2021.res50_gelu()).eval()
     state = {f"module.{key}": value for key, value in official.state_dict().items()}
     torch.save({"model": state, "epoch": 100}, tmp_path / "bai.pth")
-    spec = {"kind": "bai2021", "architecture": "res50-gelu", "weights": str(tmp_path / "bai.pth")}
-    folded = registry.build("classifiers", "bai", spec)
+    folded = build("bai2021", architecture="res50-gelu", weights=str(tmp_path / "bai.pth"))
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         expected = official((images - 0.5) / 0.5)
@@ -119,12 +151,9 @@ def test_bai_s_resnet_folds_into_a_plain_one(tmp_path):
 
 
 def test_bai_s_deit_has_its_own_eps_and_normalisation(tmp_path):
-    made = registry.build(
-        "classifiers", "bai", {"kind": "bai2021", "architecture": "deit-s", "weights": None}
-    )
+    made = build("bai2021", architecture="deit-s")
     torch.save({"model": made.network.state_dict()}, tmp_path / "deit.pth")
-    spec = {"kind": "bai2021", "architecture": "deit-s", "weights": str(tmp_path / "deit.pth")}
-    loaded = registry.build("classifiers", "bai", spec)
+    loaded = build("bai2021", architecture="deit-s", weights=str(tmp_path / "deit.pth"))
     assert loaded.network.norm.eps == 1e-5
     assert loaded.mean.unique().tolist() == [0.5]
     images = torch.rand(1, 3, 224, 224)
@@ -137,26 +166,23 @@ def test_robustbench_models_come_by_name(tmp_path):
         pytest.skip("the extra robustbench is not installed")
     from torchvision.models import resnet50
 
-    spec = entry("gowal2020-wrn-28-10").part
-    made = registry.build("classifiers", "gowal", {**spec, "weights": None})
+    made = build_of_zoo("gowal2020-wrn-28-10")
     file = tmp_path / "Gowal2020Uncovering_28_10_extra.pt"
     torch.save(made.network.state_dict(), file)
-    spec = {**spec, "weights": str(file)}
-    loaded = registry.build("classifiers", "gowal", spec)
+    loaded = build_of_zoo("gowal2020-wrn-28-10", weights=str(file))
     images = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(loaded(images), made(images))
     with pytest.raises(UserError, match="takes 32x32 images, but these are 16x16"):
         loaded(torch.rand(1, 3, 16, 16))
     torch.save({"foo": torch.zeros(1)}, file)
-    salman = {**entry("salman2020-res50").part, "weights": str(file)}
     with pytest.raises(UserError, match=r"does not fit Salman2020Do_R50: conv1\.weight is missing"):
-        registry.build("classifiers", "salman", salman)
+        build_of_zoo("salman2020-res50", weights=str(file))
     torch.save({"module.model." + k: v for k, v in resnet50().state_dict().items()}, file)
-    normalised = registry.build("classifiers", "salman", salman)
+    normalised = build_of_zoo("salman2020-res50", weights=str(file))
     assert normalised.network.normalize.mean.flatten()[0] == pytest.approx(0.485)
     with pytest.raises(UserError, match="did you mean 'Gowal2020Uncovering_28_10_extra'"):
-        registry.build("classifiers", "g", {**spec, "model": "Gowal2020Uncovering_28_10_extr"})
+        build_of_zoo("gowal2020-wrn-28-10", model="Gowal2020Uncovering_28_10_extr")
 
 
 class Malicious:
@@ -167,11 +193,10 @@ class Malicious:
 def test_loading_runs_no_code_of_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"model": Malicious()}, "evil.pth")
-    spec = {"kind": "pretrained", "library": "torchvision", "name": "resnet18"}
     with pytest.raises(
         UserError, match=r"evil\.pth cannot be read safely: it asks for (io|_io|builtins)\.open"
     ):
-        registry.build("classifiers", "c", {**spec, "weights": "evil.pth"})
+        build("pretrained", **RESNET18, weights="evil.pth")
     assert not (tmp_path / "ran.txt").exists()
 
 
@@ -181,7 +206,6 @@ def test_a_truncated_file_is_named(tmp_path, length):
     torch.save({"w": torch.zeros(9)}, whole, _use_new_zipfile_serialization=False)
     file = tmp_path / "cut.pth"
     file.write_bytes(whole.read_bytes()[:length])
-    spec = {"kind": "pretrained", "library": "torchvision", "name": "resnet18"}
     with pytest.raises(UserError, match=r"cut\.pth cannot be read safely") as caught:
-        registry.build("classifiers", "c", {**spec, "weights": str(file)})
+        build("pretrained", **RESNET18, weights=str(file))
     assert "\n" not in str(caught.value)

@@ -42,7 +42,7 @@ def test_the_default_track_is_sound(repository):
     ("path", "value", "message"),
     [
         ("restorers.esrgan-x2.kind", "esrgn", "unknown kind.*esrgan-x2.*did you mean 'esrgan'"),
-        ("restorers.esrgan-x2.feature", 3, "option of esrgan.*did you mean 'features'"),
+        ("restorers.esrgan-x2.num_feats", 3, "option of esrgan.*did you mean 'num_feat'"),
         ("restorers.esrgan-x2", {"kind": "esrgan"}, "esrgan needs weights"),
         ("restorers.esrgan-x2", {"scale": 2}, "give a kind, or a zoo entry, or"),
         ("restorers.esrgan-x2.weights", None, "esrgan-x2.weights is empty"),

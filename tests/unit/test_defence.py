@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -21,7 +23,7 @@ class Net(nn.Module):
 
 def defence(step=20):
     torch.manual_seed(0)
-    purifier = VPSDE(VPDenoiser(Net(), integer_steps=False), t=30, step=step, resize=None)
+    purifier = VPSDE(VPDenoiser(Net(), integer_steps=False), t=30, step_size=step, resize=None)
     classifier = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 4).double())
     restorer = nn.Conv2d(3, 3, 3, padding=1).double()
     return Defence(restorer, purifier, classifier).requires_grad_(False)
@@ -46,9 +48,10 @@ def test_recomputing_each_step_changes_no_gradient():
     noise = ImageNoise(0, "purify", [0, 1])
     state = victim.restorer(plain) * 2 - 1
     state = diffuse(state, 30, noise.normal_like(state))
-    for t, after in zip(purifier.times[:-1], purifier.times[1:], strict=True):
-        spread = (beta(t) * (t - after)).sqrt()
-        state = purifier._mean(state, t, after) + spread * noise.normal_like(state)
+    for t, t_next in pairwise(purifier.times):
+        dt = t - t_next
+        drift = 0.5 * beta(t) * state + beta(t) * purifier.denoiser.score(state, t)
+        state = state + drift * dt + (beta(t) * dt).sqrt() * noise.normal_like(state)
     (expected,) = torch.autograd.grad(victim.classifier((state + 1) / 2).sum(), plain)
     torch.testing.assert_close(recomputed, expected, rtol=1e-10, atol=1e-12)
 

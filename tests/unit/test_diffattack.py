@@ -6,19 +6,19 @@ from torch import nn
 from torch.nn import functional as F
 
 from puriflow.attacks import diffattack
-from puriflow.attacks.attack import Target
-from puriflow.attacks.diffattack import watched
+from puriflow.attacks.base import Batch
+from puriflow.attacks.diffattack import logits_and_deviation
 from puriflow.defence import Defence
 from puriflow.diffusion.denoisers import VPDenoiser
-from puriflow.diffusion.vp import alpha_bar
+from puriflow.diffusion.recomputation import _Recomputed
+from puriflow.diffusion.vp import alpha_bar, beta, diffuse
 from puriflow.errors import UserError
 from puriflow.purifiers.ddpm import DDPM
 from puriflow.purifiers.ldsde import LDSDE
-from puriflow.purifiers.purifier import Purifier
 from puriflow.purifiers.scoreopt import ScoreOpt
 from puriflow.purifiers.vesde import VESDE
 from puriflow.purifiers.vpsde import VPSDE
-from puriflow.randomness import Draws, ImageNoise
+from puriflow.randomness import AttackNoise, ImageNoise
 
 EPS = 8 / 255
 INDICES = [3, 8, 5]
@@ -43,18 +43,18 @@ def victim(make=lambda d: VPSDE(d, t=6, rounds=2)):
     return Defence(restorer, purifier, classifier).double().requires_grad_(False)
 
 
-def target(defence=None, positions=(0, 1, 2)):
+def batch(defence=None, positions=(0, 1, 2)):
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(3, 3, 8, 8, generator=generator, dtype=torch.float64)
     defence = defence or victim()
     with torch.no_grad():
         labels = defence(images, INDICES).argmax(1)
     labels[2] = (labels[2] + 1) % 4  # misclassified from the start
-    return Target(defence, images, labels, Draws(0, INDICES)).take(list(positions))
+    return Batch(defence, images, labels, AttackNoise(0, INDICES)).take(list(positions))
 
 
 def attack(**options):
-    return diffattack.build(**{"eps": "8/255", "steps": 5, "draws": 2, **options})
+    return diffattack.build(**{"eps": "8/255", "n_iter": 5, "eot_iter": 2, **options})
 
 
 def noise(draw=0):
@@ -67,19 +67,21 @@ def by_hand(defence, x):
     state = defence.restorer(x) * 2 - 1
     for _ in range(purifier.rounds):
         clean, e = state, draws.normal_like(x)
-        state = purifier.diffuse(clean, purifier.t, e)
-        for t, after in purifier.reverse(state, draws):
-            kept = alpha_bar(torch.tensor(t, dtype=torch.float64))
+        state = diffuse(clean, purifier.t, e)
+        for t, t_next in pairwise(purifier.times):
+            drift = 0.5 * beta(t) * state + beta(t) * purifier.denoiser.score(state, t)
+            spread = (beta(t) * (t - t_next)).sqrt()
+            state = state + drift * (t - t_next) + spread * draws.normal_like(state)
+            kept = alpha_bar(t_next.double())
             out = kept.sqrt() * clean + (1 - kept).sqrt() * e
-            errors.append(((out - after) ** 2).mean((1, 2, 3)))
-            state = after
+            errors.append(((out - state) ** 2).mean((1, 2, 3)))
     return defence.classifier((state + 1) / 2), sum(errors) / len(errors)
 
 
-def test_the_deviation_is_between_both_ways_at_the_same_times():
-    t = target()
-    logits, deviation = watched(t, t.images, noise())
-    expected_logits, expected = by_hand(t.defence, t.images)
+def test_the_deviation_is_between_forward_and_reverse_states_of_the_same_times():
+    b = batch()
+    logits, deviation = logits_and_deviation(b, b.images, noise())
+    expected_logits, expected = by_hand(b.victim, b.images)
     assert (deviation > 0).all()
     torch.testing.assert_close(deviation, expected)
     torch.testing.assert_close(logits, expected_logits)
@@ -88,39 +90,39 @@ def test_the_deviation_is_between_both_ways_at_the_same_times():
 @pytest.mark.parametrize(("number", "name"), [(0, "ce"), (5, "ce"), (6, "dlr"), (11, "dlr")])
 def test_the_loss_and_its_gradient(number, name, monkeypatch):
     """Of the right round, and exact: against plain autograd and central differences."""
-    a, t = attack(weight=3.0, draws=1), target()
+    a, b = attack(weight=3.0, eot_iter=1), batch()
 
     def loss_of(x):
-        logits, deviation = watched(t, x, t.draws.defence(f"diffattack {number}", 0))
+        logits, deviation = logits_and_deviation(b, x, b.noise.victim(f"diffattack {number}", 0))
         if name == "ce":
-            return F.cross_entropy(logits, t.labels, reduction="none") + 3 * deviation
+            return F.cross_entropy(logits, b.labels, reduction="none") + 3 * deviation
         ordered = logits.sort(1, descending=True)[0]
-        right = logits[range(3), t.labels]
-        best = torch.where(logits.argmax(1) == t.labels, ordered[:, 1], ordered[:, 0])
+        right = logits[range(3), b.labels]
+        best = torch.where(logits.argmax(1) == b.labels, ordered[:, 1], ordered[:, 0])
         return (best - right) / (ordered[:, 0] - ordered[:, 2]) + 3 * deviation
 
-    loss, gradient, _ = a.look(t, t.images, number)
-    torch.testing.assert_close(loss, loss_of(t.images))
-    monkeypatch.setattr(Purifier, "stepwise", lambda self, step, *x: step(*x))
-    x = t.images.clone().requires_grad_()
+    loss, grad, _ = a.loss_and_grad(b, b.images, number)
+    torch.testing.assert_close(loss, loss_of(b.images))
+    monkeypatch.setattr(_Recomputed, "apply", lambda step, n, *x: step(*x[:n]))
+    x = b.images.clone().requires_grad_()
     plain = torch.autograd.grad(loss_of(x).sum(), x)[0]
-    torch.testing.assert_close(gradient, plain, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(grad, plain, rtol=1e-8, atol=1e-10)
     way = torch.randn(x.shape, generator=torch.Generator().manual_seed(3), dtype=x.dtype)
-    ahead, behind = (loss_of(t.images + sign * 1e-5 * way).sum() for sign in (1, -1))
+    ahead, behind = (loss_of(b.images + sign * 1e-5 * way).sum() for sign in (1, -1))
     slope = (ahead - behind) / 2e-5
-    torch.testing.assert_close((gradient * way).sum(), slope, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close((grad * way).sum(), slope, rtol=1e-6, atol=1e-9)
 
 
 def test_the_gradient_is_the_mean_over_draws():
-    t = target()
-    _, mean, _ = attack(draws=2).look(t, t.images, 4)
-    each = []
+    b = batch()
+    _, mean, _ = attack(eot_iter=2).loss_and_grad(b, b.images, 4)
+    grads = []
     for draw in range(2):
-        x = t.images.clone().requires_grad_()
-        logits, deviation = watched(t, x, t.draws.defence("diffattack 4", draw))
-        loss = F.cross_entropy(logits, t.labels, reduction="none") + deviation
-        each.append(torch.autograd.grad(loss.sum(), x)[0])
-    torch.testing.assert_close(mean, (each[0] + each[1]) / 2)
+        x = b.images.clone().requires_grad_()
+        logits, deviation = logits_and_deviation(b, x, b.noise.victim("diffattack 4", draw))
+        loss = F.cross_entropy(logits, b.labels, reduction="none") + deviation
+        grads.append(torch.autograd.grad(loss.sum(), x)[0])
+    torch.testing.assert_close(mean, sum(grads) / 2)
 
 
 # a state and its difference from the forward process, and DDPM's noise; one activation of the
@@ -135,54 +137,55 @@ def test_watching_keeps_no_network(kind, images):
             storages[storage.data_ptr()] = (storage.nbytes(), tensor)
             return tensor
 
-        t = target(victim(lambda d: kind(d, t=level)))
+        b = batch(victim(lambda d: kind(d, t=level)))
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            watched(t, t.images.clone().requires_grad_(), noise())
+            logits_and_deviation(b, b.images.clone().requires_grad_(), noise())
         return sum(size for size, _ in storages.values())
 
-    assert 0 < kept(60) - kept(10) <= 50 * images * target().images.nbytes
+    assert 0 < kept(60) - kept(10) <= 50 * images * batch().images.nbytes
 
 
 def test_no_image_is_ever_dropped():
-    t, states = target(), []
+    b, states = batch(), []
     a = attack()
-    end = a(t, keep=lambda state, _: states.append(state))
-    assert len(states) == a.steps == 2 * (5 + 1)
-    assert states[0]["wrong"][2]
-    assert not any(state["broken"].any() for state in states[:-1])
-    assert torch.equal(end["broken"], end["wrong"])
+    end = a(b, callback=lambda state, _: states.append(state))
+    assert len(states) == a.n_steps == 2 * (5 + 1)
+    assert states[0]["misclassified"][2]
+    assert not any(state["success"].any() for state in states[:-1])
+    assert torch.equal(end["success"], end["misclassified"])
     for before, after in pairwise(states):
         assert (after["queries"] - before["queries"] == 2).all()
     for i in range(3):  # the one that was wrong all along is moved in both runs
         assert len({state["x"][i].numpy().tobytes() for state in states}) >= 4
-    assert (end["found"] - t.images).abs().max() <= EPS + 1e-12
-    assert end["found"].min() >= 0
-    assert end["found"].max() <= 1
-    assert (end["found"] != t.images).flatten(1).any(1).all()
+    assert (end["x_adv"] - b.images).abs().max() <= EPS + 1e-12
+    assert end["x_adv"].min() >= 0
+    assert end["x_adv"].max() <= 1
+    assert (end["x_adv"] != b.images).flatten(1).any(1).all()
 
 
 def test_the_deviation_is_driven_up():
-    t = target(victim(lambda d: VPSDE(d, t=100, step=20)))
-    t = Target(t.defence, t.images, t.labels, Draws(0, INDICES, fixed=True))
-    end = attack(weight=1e4, losses=["ce"], steps=15, draws=1)(t)
+    b = batch(victim(lambda d: VPSDE(d, t=100, step_size=20)))
+    b = Batch(b.victim, b.images, b.labels, AttackNoise(0, INDICES, fixed=True))
+    end = attack(weight=1e4, losses=["ce"], n_iter=15, eot_iter=1)(b)
     with torch.no_grad():
         before, after = (
-            watched(t, x, ImageNoise(0, "purify", INDICES))[1] for x in (t.images, end["x_best"])
+            logits_and_deviation(b, x, ImageNoise(0, "purify", INDICES))[1]
+            for x in (b.images, end["x_best"])
         )
     assert (after > before).all()
 
 
 def test_a_killed_attack_goes_on():
-    t, kept = target(), {}
-    whole = attack()(t, keep=lambda state, done: kept.update({done: state}))
+    b, states = batch(), {}
+    whole = attack()(b, callback=lambda state, done: states.update({done: state}))
     for done in (3, 6, 7):
-        again = attack()(t, kept=(kept[done], done))
+        again = attack()(b, saved=(states[done], done))
         assert whole.keys() == again.keys()
         assert all(torch.equal(whole[key], again[key]) for key in whole)
 
 
 def test_an_images_attack_does_not_depend_on_its_batch():
-    together, alone = attack()(target()), attack()(target(positions=[1]))
+    together, alone = attack()(batch()), attack()(batch(positions=[1]))
     for key in together:
         torch.testing.assert_close(together[key][1:2], alone[key], rtol=0, atol=1e-9)
 
@@ -191,11 +194,11 @@ def test_an_images_attack_does_not_depend_on_its_batch():
     ("make", "own"),
     [
         (None, "none"),
-        (lambda d: LDSDE(d, t=10, sigma2=1e-3, rate=1e-2, eta=5.0), "LDSDE"),
+        (lambda d: LDSDE(d, t=10, sigma2=1e-3, lambda_ld=1e-2, eta=5.0), "LDSDE"),
         (
             lambda d: ScoreOpt(
                 d,
-                **{"method": "O", "sigma": 0.3, "iterations": 1, "learning_rate": 0.1},
+                **{"method": "O", "sigma": 0.3, "n_iter": 1, "learning_rate": 0.1},
                 shared=False,
                 resize=None,
             ),
@@ -206,7 +209,7 @@ def test_an_images_attack_does_not_depend_on_its_batch():
 def test_a_victim_without_a_forward_process_is_refused(make, own):
     defence = victim(make) if make else Defence(None, None, victim().classifier)
     with pytest.raises(UserError, match=f"needs a purifier such as .* the victim's is {own}"):
-        attack()(target(defence))
+        attack()(batch(defence))
 
 
 @pytest.mark.parametrize(
@@ -214,7 +217,7 @@ def test_a_victim_without_a_forward_process_is_refused(make, own):
     [
         ({"losses": ["ce", "drl"]}, "did you mean 'dlr'"),
         ({"losses": []}, "1 or more losses"),
-        ({"draws": 0}, "1 or more"),
+        ({"eot_iter": 0}, "1 or more"),
         ({"weight": -1}, "weight is -1"),
         ({"norm": "L1"}, "did you mean 'L2'"),
     ],

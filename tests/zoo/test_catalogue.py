@@ -1,3 +1,5 @@
+"""The catalogue: its entries, where files are looked for, and the commands on them."""
+
 import hashlib
 import http.server
 import os
@@ -9,12 +11,12 @@ import pytest
 import torch
 import yaml
 
-from puriflow import registry
-from puriflow.config import load_config
+from puriflow.config import check_config, load_config
 from puriflow.errors import UserError
 from puriflow.provenance import weights_hashes, weights_identities
+from puriflow.registry import FAMILIES, check, family_named
 from puriflow.restorers.edsr import EDSR
-from puriflow.zoo.catalogue import OFFICIAL, entries, entry, find
+from puriflow.zoo.catalogue import OFFICIAL, Zoo
 from puriflow.zoo.weights import save_weights
 
 
@@ -27,56 +29,83 @@ def places(tmp_path, monkeypatch):
     return tmp_path
 
 
+def track_with(role=None, name="x", entry=None, **zoo):
+    """A track that has nothing but one part and a `zoo` section."""
+    raw = {"track": "own", "zoo": zoo, **{family.section: {} for family in FAMILIES}}
+    if role is not None:
+        raw[role] = {name: entry}
+    return check_config(raw)
+
+
 def test_every_entry_builds_a_known_part():
-    for name, what in entries().items():
-        spec = {**what.part, "weights": f"zoo:{name}"}
-        registry.check(what.family, name, spec)
+    for name, entry in Zoo().known().items():
+        role = family_named(entry.family).roles[0]
+        check(role, name, {**entry.part, "weights": f"zoo:{name}"})
 
 
 def test_every_role_of_the_paper_track_has_an_entry(repository):
     raw = yaml.safe_load((repository / "config" / "paper.yaml").read_text())
     config = load_config(repository / "config" / "paper.yaml")
-    for family in ("classifiers", "networks", "features"):
-        for name, role in raw[family].items():
-            assert entry(role["zoo"]).family == family
-            assert config.spec(family, name)["weights"] == f"zoo:{role['zoo']}"
+    for section in ("classifiers", "networks", "features"):
+        for name, entry in raw[section].items():
+            assert config.zoo.entry(entry["zoo"]).family == section
+            part = config.part(family_named(section).roles[0], name)
+            assert part.weights.name == f"zoo:{entry['zoo']}"
+            assert part.weights.published == config.zoo.entry(entry["zoo"]).identity
 
 
 def test_published_facts_are_there():
-    adm = entry("guided-diffusion-256")
+    adm = Zoo().entry("guided-diffusion-256")
     assert adm.size == 2_211_383_297
     assert adm.md5 == "fd9dd2335b8736d521de0aed54bd90ca"
-    assert entry("resnet50").file.endswith(f"{entry('resnet50').sha256}.pth")
-    for what in entries().values():
-        assert what.licence
-        assert what.source
-        assert what.input
+    resnet50 = Zoo().entry("resnet50")
+    assert resnet50.file.endswith(f"{resnet50.sha256}.pth")
+    for entry in Zoo().known().values():
+        assert entry.licence
+        assert entry.source
+        assert entry.input
 
 
 def test_a_file_of_the_user_comes_first(places):
-    name, file = "real-esrgan-x2", "RealESRGAN_x2.pth"
-    assert find(name, file) is None
+    zoo, name, file = Zoo(), "real-esrgan-x2", "RealESRGAN_x2.pth"
+    assert zoo.find(name, file) is None
     cached = places / "cache" / name / file
     cached.parent.mkdir(parents=True)
     cached.touch()
-    assert find(name, file) == cached
+    assert zoo.find(name, file) == cached
     (places / "mine" / file).touch()
-    assert find(name, file) == places / "mine" / file
+    assert zoo.find(name, file) == places / "mine" / file
 
 
 def test_weights_that_are_not_here_say_how_to_get_them(places):
-    spec = {**entry("real-esrgan-x2").part, "weights": "zoo:real-esrgan-x2"}
+    part = track_with("restorers", "esrgan-x2", {"zoo": "real-esrgan-x2"}).part(
+        "restorer", "esrgan-x2"
+    )
     with pytest.raises(UserError, match="puriflow zoo fetch real-esrgan-x2"):
-        registry.build("restorers", "esrgan-x2", spec)
+        part.build()
+
+
+def test_a_second_track_has_its_own_places(tmp_path, monkeypatch):
+    for variable in ("PURIFLOW_CACHE", "PURIFLOW_WEIGHTS", "PURIFLOW_ZOO"):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "RealESRGAN_x2.pth").touch()
+    places = [{"cache": str(tmp_path / "a")}, {"folders": [str(tmp_path / "mine")]}]
+    tracks = [track_with("restorers", "sr", {"zoo": "real-esrgan-x2"}, **zoo) for zoo in places]
+    files = [track.part("restorer", "sr").weights.file for track in tracks]
+    cached = tmp_path / "a" / "real-esrgan-x2" / "RealESRGAN_x2.pth"
+    assert files == [cached, tmp_path / "mine" / "RealESRGAN_x2.pth"]
 
 
 def test_the_identity_of_weights_does_not_change_by_fetching_them(places):
-    spec = {"kind": "pretrained", "weights": "zoo:resnet50"}
-    before = weights_identities(spec)
-    assert weights_hashes(spec) == {}
+    def parts():
+        return [track_with("classifiers", "c", {"zoo": "resnet50"}).part("classifier", "c")]
+
+    before = weights_identities(parts())
+    assert weights_hashes(parts()) == {}
     (places / "mine" / "resnet50-0676ba61.pth").write_bytes(b"anything")
-    assert weights_identities(spec) == before == {"zoo:resnet50": "0676ba61"}
-    assert weights_hashes(spec) == {"zoo:resnet50": hashlib.sha256(b"anything").hexdigest()}
+    assert weights_identities(parts()) == before == {"zoo:resnet50": "0676ba61"}
+    assert weights_hashes(parts()) == {"zoo:resnet50": hashlib.sha256(b"anything").hexdigest()}
 
 
 def test_a_file_of_the_user_that_is_another_one_is_named(places):
@@ -104,14 +133,14 @@ def own_zoo(places):
     served = places / "served"
     served.mkdir()
     torch.manual_seed(0)
-    network = EDSR(features=8, blocks=1, scale=2)
+    network = EDSR(n_feats=8, n_resblocks=1, scale=2)
     torch.save({"model": network.state_dict()}, served / "tiny.pth")
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=served)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     described = {
         "family": "restorers",
-        "part": {"kind": "edsr", "features": 8, "blocks": 1},
+        "part": {"kind": "edsr", "n_feats": 8, "n_resblocks": 1},
         "file": "tiny.pth",
         "url": f"http://127.0.0.1:{server.server_port}/tiny.pth",
         "sha256": hashlib.sha256((served / "tiny.pth").read_bytes()).hexdigest(),
@@ -138,8 +167,8 @@ def test_an_entry_of_ones_own_is_listed_fetched_verified_and_loaded(own_zoo, pla
     where = puriflow("zoo", "path", "tiny-edsr", cwd=places, **variables).stdout.strip()
     assert where == str(places / "cache" / "tiny-edsr" / "tiny.pth")
     monkeypatch.setenv("PURIFLOW_ZOO", variables["PURIFLOW_ZOO"])
-    spec = {**entry("tiny-edsr").part, "weights": "zoo:tiny-edsr"}
-    loaded = registry.build("restorers", "edsr", spec).network
+    track = track_with("restorers", "edsr", {"zoo": "tiny-edsr"})
+    loaded = track.part("restorer", "edsr").build().network
     for key, value in network.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], value)
     with open(where, "ab") as file:
@@ -152,9 +181,8 @@ def test_an_entry_of_ones_own_is_listed_fetched_verified_and_loaded(own_zoo, pla
 def test_the_configuration_says_where_the_cache_is(own_zoo, places):
     variables, _ = own_zoo
     (places / "config").mkdir()
-    roles = {family: {} for family in ("datasets", "classifiers", "attacks", "restorers")}
-    roles |= {"networks": {}, "purifiers": {}, "zoo": {"cache": "here"}}
-    (places / "config" / "config.yaml").write_text(yaml.safe_dump({"track": "own", **roles}))
+    raw = {"track": "own", "zoo": {"cache": "here"}, **{f.section: {} for f in FAMILIES}}
+    (places / "config" / "config.yaml").write_text(yaml.safe_dump(raw))
     command = ["puriflow", "zoo", "fetch", "tiny-edsr"]
     environment = {k: v for k, v in os.environ.items() if k != "PURIFLOW_CACHE"}
     subprocess.run(command, cwd=places, env={**environment, **variables}, check=True)
@@ -196,20 +224,22 @@ def test_a_broken_zoo_file_is_named(places, monkeypatch, text, message):
     (places / "own.yaml").write_text(text)
     monkeypatch.setenv("PURIFLOW_ZOO", str(places / "own.yaml"))
     with pytest.raises(UserError, match=message):
-        entries()
+        Zoo().known()
 
 
 def test_listing_imports_no_torch(repository):
     code = (
-        "import sys; import puriflow.cli.zoo as c; c.list_entries();"
+        "import sys; sys.argv = ['puriflow', 'zoo', 'list']\n"
+        "from puriflow.cli import app\n"
+        "app(standalone_mode=False)\n"
         "sys.exit('torch' in sys.modules)"
     )
-    ended = subprocess.run(["python", "-c", code], cwd=repository, stdout=subprocess.DEVNULL)
-    assert ended.returncode == 0
+    ended = subprocess.run(["python", "-c", code], cwd=repository, capture_output=True, text=True)
+    assert (ended.returncode, "guided-diffusion-256" in ended.stdout) == (0, True), ended.stderr
 
 
 def test_half_precision_halves_the_file(tmp_path):
-    network = EDSR(features=8, blocks=1, scale=2)
+    network = EDSR(n_feats=8, n_resblocks=1, scale=2)
     save_weights(network, tmp_path / "whole.safetensors")
     save_weights(network, tmp_path / "half.safetensors", half=True)
     whole, half = ((tmp_path / f"{n}.safetensors").stat().st_size for n in ("whole", "half"))

@@ -20,7 +20,8 @@ from puriflow.zoo.weights import load_weights
 
 SMALL = {"channels": 8, "channel_mult": (1, 2), "num_blocks": 1}
 PART = {"kind": "edm", **SMALL}
-ESRGAN = {"kind": "esrgan", "scale": 4, "features": 8, "blocks": 2, "growth": 4}
+RRDB = {"scale": 4, "num_feat": 8, "num_block": 2, "num_grow_ch": 4}
+ESRGAN = {"kind": "esrgan", **RRDB}
 
 
 @pytest.fixture
@@ -182,7 +183,7 @@ def test_score_sde_s_average_gets_its_names(tmp_path):
 
 def test_esrgan_s_older_keys_become_the_newer(tmp_path):
     torch.manual_seed(0)
-    network = RRDBNet(features=8, blocks=2, growth=4, scale=4)
+    network = RRDBNet(**RRDB)
     older = {}
     for key, value in network.state_dict().items():
         key = key.replace("conv_body", "trunk_conv").replace("conv_up", "upconv")
@@ -192,7 +193,7 @@ def test_esrgan_s_older_keys_become_the_newer(tmp_path):
     file, out = tmp_path / "RRDB_ESRGAN_x4.pth", tmp_path / "new.safetensors"
     torch.save(older, file)
     convert("esrgan", file, out, "restorers", ESRGAN)
-    loaded = RRDBNet(features=8, blocks=2, growth=4, scale=4)
+    loaded = RRDBNet(**RRDB)
     load_weights(loaded, out)
     assert torch.equal(loaded.body[1].rdb2.conv3.weight, network.body[1].rdb2.conv3.weight)
 

@@ -23,7 +23,7 @@ from puriflow.results.figures.base import Built, Computed, Line
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from puriflow.purifiers.purifier import Purifier
+    from puriflow.purifiers.base import Purifier
     from puriflow.randomness import ImageNoise
     from puriflow.results.figures.sources import Sources
 

@@ -14,16 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from puriflow.compute import start
+from puriflow import compute
 from puriflow.config import NONE, Config, load_config
 from puriflow.defence import Defence
 from puriflow.errors import UserError
-from puriflow.image_files.chain import Specs, chain_specs
-from puriflow.image_files.layouts import Layout, layout_of
+from puriflow.image_files.chain import chain_parts
+from puriflow.image_files.layout import Layout, layout_of
 from puriflow.image_files.tiling import Tiling, tiling_of
-from puriflow.randomness import ImageNoise, derive
+from puriflow.randomness import PURIFY, TILE, ImageNoise, derive
 
 Images = TypeVar("Images", np.ndarray, Tensor)
+Advance = Callable[[int], None]  # told how many tiles were computed
 GPU_BATCH = 16  # images of one size computed at once; on a CPU one is as fast
 
 
@@ -52,37 +53,19 @@ def purify(
         UserError: a name is unknown, there is nothing to do, or these are no images.
     """
     track = config if isinstance(config, Config) else load_config(config)
-    specs = chain_specs(track, restorer, purifier)
+    chain = chain_parts(track, restorer, purifier)
     tensor = isinstance(images, Tensor)
     if tensor and images.dtype == torch.bfloat16:
         raise UserError("images are of bfloat16, but must be uint8 (0 to 255) or float16, 32 or 64")
     array = images.detach().cpu().numpy() if tensor else np.asarray(images)
     layout = layout_of(array.shape, array.dtype, "images")
     layout.check(array, "images")
-    device = start(gpu=True)
-    defence = build_chain(restorer, purifier, specs, seed, device)
-    blocks = purified_blocks(defence, array, layout, range(layout.count), device=device)
-    result = layout.gathered(list(blocks))
-    return torch.from_numpy(result).to(images.device) if tensor else result
-
-
-def build_chain(
-    restorer: str, purifier: str, specs: Specs, seed: int, device: torch.device
-) -> Defence:
-    """Restorer and purifier as a defence without a classifier."""
-    roles = {"restorer": restorer, "purifier": purifier, "classifier": NONE}
-    return Defence.from_specs(roles, {**specs, "classifier": None}, seed=seed).to(device)
-
-
-def tiling_for(defence: Defence, size: tuple[int, int]) -> Tiling:
-    """The pieces in which a chain computes an image of this height and width."""
-    return tiling_of(size, None if defence.purifier is None else defence.purifier.resize)
-
-
-def noise_indices(name: Path, count: int) -> list[int]:
-    """What selects the noise of each image of a file: its name in the results, and its place."""
-    named = name.as_posix().encode(errors="surrogateescape")  # names of files need not be text
-    return [derive(named, i) for i in range(count)]
+    with compute.device(gpu=True) as device:
+        defence = Defence.from_parts(chain, seed=seed).to(device)
+        indices = range(layout.count)
+        blocks = list(purified_blocks(defence, array, layout, indices, device=device))
+    purified = layout.concatenate(blocks)
+    return torch.from_numpy(purified).to(images.device) if tensor else purified
 
 
 def purified_blocks(
@@ -92,7 +75,7 @@ def purified_blocks(
     indices: Sequence[int],
     *,
     device: torch.device,
-    advance: Callable[[int], None] = lambda pieces: None,
+    advance: Advance = lambda tiles: None,
 ) -> Iterator[np.ndarray]:
     """Purify the images of an array, some at a time.
 
@@ -102,7 +85,7 @@ def purified_blocks(
         layout: of the array and of the result.
         indices: of each image, which select its noise.
         device: of the chain.
-        advance: told how many pieces were computed.
+        advance: told how many tiles were computed.
 
     Yields:
         Images (n, ...) as the array holds them.
@@ -111,16 +94,16 @@ def purified_blocks(
     for begin in range(0, layout.count, step):
         end = min(begin + step, layout.count)
         images = torch.from_numpy(layout.read(array, begin, end)).to(device)
-        result = purified(defence, images, indices[begin:end], advance)
-        yield layout.native(result.cpu().numpy())
+        purified = purify_tiled(defence, images, indices[begin:end], advance)
+        yield layout.encode(purified.cpu().numpy())
 
 
 @torch.no_grad()
-def purified(
+def purify_tiled(
     defence: Defence,
     images: Tensor,
     indices: Sequence[int],
-    advance: Callable[[int], None] = lambda pieces: None,
+    advance: Advance = lambda tiles: None,
 ) -> Tensor:
     """Purified images of any size, clamped to [0, 1].
 
@@ -128,19 +111,30 @@ def purified(
         defence: the chain.
         images: (n, 3, H, W) in [0, 1].
         indices: of each image, which select its noise.
-        advance: told how many pieces were computed.
+        advance: told how many tiles were computed.
     """
     tiling = tiling_for(defence, images.shape[-2:])
     rows, columns = tiling.rows, tiling.columns
-    weight = torch.from_numpy(np.outer(rows.weight(), columns.weight())).to(images.device)
+    window = torch.from_numpy(np.outer(rows.window(), columns.window())).to(images.device)
     total, weights = torch.zeros_like(images), torch.zeros_like(images[0, 0])
     for number, (top, left) in enumerate(tiling):
-        piece = images[:, :, rows.source(top)][..., columns.source(left)]
-        # One piece has the noise of the purify stage; two tiles never have the same.
-        stage = "purify" if tiling.count == 1 else f"purify, tile {number}"
-        piece = defence.purified(piece, ImageNoise(defence.seed, stage, indices))
+        tile = images[:, :, rows.pixels(top)][..., columns.pixels(left)]
+        # One tile has the noise of the purify stage; two never have the same.
+        word = PURIFY if tiling.count == 1 else TILE.format(number)
+        tile = defence.purified(tile, ImageNoise(defence.seed, word, indices))
         (in_y, y), (in_x, x) = rows.inside(top), columns.inside(left)
-        total[..., y, x] += (piece * weight)[..., in_y, in_x]
-        weights[y, x] += weight[in_y, in_x]
+        total[..., y, x] += (tile * window)[..., in_y, in_x]
+        weights[y, x] += window[in_y, in_x]
         advance(len(images))
     return (total / weights).clamp(0, 1)
+
+
+def tiling_for(defence: Defence, size: tuple[int, int]) -> Tiling:
+    """The tiles in which a chain computes an image of this height and width."""
+    return tiling_of(size, None if defence.purifier is None else defence.purifier.resize)
+
+
+def noise_indices(name: Path, count: int) -> list[int]:
+    """What selects the noise of each image of a file: its name in the results, and its place."""
+    named = name.as_posix().encode(errors="surrogateescape")  # names of files need not be text
+    return [derive(named, i) for i in range(count)]

@@ -6,7 +6,6 @@ Both are read from the files, so that the sheet shows, and the classifier sees, 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +13,11 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 from torch.nn import functional as F
 
-from puriflow import registry
 from puriflow.datasets.names import class_names
 from puriflow.errors import UserError
 from puriflow.image_files.formats import open_images
-from puriflow.image_files.inputs import Input
+from puriflow.image_files.inputs import ImageFile
+from puriflow.registry import Part
 
 ROWS = 12
 GAIN = 8  # of the difference
@@ -38,36 +37,40 @@ class Pair:
     after: np.ndarray
 
 
-class Judge:
-    """A classifier that names what it sees.
+class ImageClassifier:
+    """A classifier of images of any size, which gives the name of the class.
 
     1000 classes are taken for those of ImageNet-1k, 10 for those of CIFAR-10; the images are
     brought to the size that goes with them, those of that size being left alone.
 
     Args:
-        name: of the classifier.
-        spec: its entry of the configuration.
+        part: the classifier.
         device: to compute on.
+
+    Raises:
+        UserError: it cannot be built, or has other classes.
     """
 
-    def __init__(self, name: str, spec: dict[str, Any], device: torch.device):
+    def __init__(self, part: Part, device: torch.device):
         self.device = device
-        self.classifier = registry.build("classifiers", name, spec).to(device)
+        self.classifier = part.build().to(device)
         layers = [m for m in self.classifier.modules() if isinstance(m, nn.Linear)]
         classes = layers[-1].out_features if layers else 0
         if classes not in SIZES:
-            raise UserError(f"classifier {name} is neither of ImageNet's classes nor of CIFAR-10's")
+            raise UserError(
+                f"classifier {part.name} is neither of ImageNet's classes nor of CIFAR-10's"
+            )
         self.resize, self.crop = SIZES[classes]
         self.names = class_names(classes)
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> tuple[str, float]:
         """The class of an image (3, H, W) in [0, 1], and the probability that is given to it."""
-        logits = self.classifier(self.sized(torch.from_numpy(image)[None].to(self.device)))
+        logits = self.classifier(self.resized(torch.from_numpy(image)[None].to(self.device)))
         confidence, label = logits.softmax(1)[0].max(0)
         return self.names[int(label)], float(confidence)
 
-    def sized(self, images: torch.Tensor) -> torch.Tensor:
+    def resized(self, images: torch.Tensor) -> torch.Tensor:
         """Resized on the short side (bicubic, antialiased) and cropped in the middle.
 
         An image that is longer than four times its short side is first cut to that in the middle:
@@ -77,56 +80,57 @@ class Judge:
         if height == width == self.crop:
             return images
         short = min(height, width)
-        images = central(images, LONGEST * short)
+        images = center_crop(images, LONGEST * short)
         height, width = images.shape[-2:]
         size = (self.resize * height // short, self.resize * width // short)
         images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
-        return central(images, self.crop)
+        return center_crop(images, self.crop)
 
 
-def central(images: torch.Tensor, side: int) -> torch.Tensor:
+def center_crop(images: torch.Tensor, side: int) -> torch.Tensor:
     """The middle of images (..., H, W), at most `side` pixels high and wide."""
     top, left = (max(round((length - side) / 2), 0) for length in images.shape[-2:])
     return images[..., top : top + side, left : left + side]
 
 
-def pairs(inputs: Sequence[Input], out: Path) -> Iterator[Pair]:
+def pairs(files: Sequence[ImageFile], out: Path) -> Iterator[Pair]:
     """Every image and what became of it, from the files."""
-    for what in inputs:
-        before, after = open_images(what.path).array, open_images(out / what.name).array
-        for i in range(what.layout.count):
-            name = str(what.name) + (f" [{i}]" if what.layout.count > 1 else "")
-            one, other = (what.layout.read(array, i, i + 1)[0] for array in (before, after))
-            yield Pair(name, one, other)
+    for file in files:
+        before, after = open_images(file.path).array, open_images(out / file.output).array
+        for i in range(file.layout.count):
+            name = str(file.output) + (f" [{i}]" if file.layout.count > 1 else "")
+            yield Pair(name, *(file.layout.read(array, i, i + 1)[0] for array in (before, after)))
 
 
-def draw_sheet(inputs: Sequence[Input], out: Path, to: Path, judge: Judge | None) -> None:
-    """Draw the first images before, after, and their difference; say what the classifier says.
+def draw_sheet(
+    files: Sequence[ImageFile], out: Path, to: Path, classifier: ImageClassifier | None
+) -> None:
+    """Draw the first images before, after, and their difference; print the predictions.
 
     Args:
-        inputs: whose results are all there.
+        files: whose results are all there.
         out: folder of the results.
         to: the PNG.
-        judge: names the images, or None.
+        classifier: whose predictions are shown, or None.
     """
-    total = sum(what.layout.count for what in inputs)
+    total = sum(file.layout.count for file in files)
     shown = min(total, ROWS)
-    height = LINE + shown * (LINE + SIDE + (LINE if judge else 0) + GAP)
+    height = LINE + shown * (LINE + SIDE + (LINE if classifier else 0) + GAP)
     sheet = Image.new("RGB", (GAP + len(COLUMNS) * (SIDE + GAP), height), "white")
     pen = ImageDraw.Draw(sheet)
     for column, title in enumerate(COLUMNS):
         write(pen, column, LINE / 2, title)
     top = LINE
-    for _, pair in zip(range(shown), pairs(inputs, out), strict=False):
+    for _, pair in zip(range(shown), pairs(files, out), strict=False):
         write(pen, 0, top + LINE / 2, pair.name, width=len(COLUMNS), colour="#555555")
         top += LINE
         difference = GAIN * np.abs(pair.after - pair.before)
         for column, image in enumerate((pair.before, pair.after, difference)):
             sheet.paste(framed(image), (GAP + column * (SIDE + GAP), top))
         top += SIDE
-        if judge is not None:
-            found = [judge(image) for image in (pair.before, pair.after)]
-            texts = [f"{label}, {100 * confidence:.0f} %" for label, confidence in found]
+        if classifier is not None:
+            predictions = [classifier(image) for image in (pair.before, pair.after)]
+            texts = [f"{label}, {100 * confidence:.0f} %" for label, confidence in predictions]
             for column, text in enumerate(texts):
                 write(pen, column, top + LINE / 2, text)
             print(f"{pair.name}: {' -> '.join(texts)}")

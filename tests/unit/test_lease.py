@@ -6,13 +6,13 @@ import time
 
 import pytest
 
-from puriflow import device
+from puriflow import lease
 
 HOLDER = """
 import sys, time
-from puriflow import device
-device.installed_gpus = lambda: 2
-with device.lease(int(sys.argv[1]), poll=0.05) as held:
+from puriflow import lease
+lease.installed_gpus = lambda: 2
+with lease.lease(int(sys.argv[1]), poll=0.05) as held:
     print(*held, flush=True)
     time.sleep(float(sys.argv[2]))
 """
@@ -60,36 +60,36 @@ def test_two_devices_are_taken_together_or_not_at_all(environment):
 
 @pytest.mark.parametrize("variable", ["CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID"])
 def test_an_existing_mask_is_respected(environment, monkeypatch, variable):
-    monkeypatch.setattr(device, "installed_gpus", lambda: 2)
-    monkeypatch.setattr(device.tempfile, "tempdir", None)
+    monkeypatch.setattr(lease, "installed_gpus", lambda: 2)
+    monkeypatch.setattr(lease.tempfile, "tempdir", None)
     monkeypatch.setenv(variable, "1")
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
-    with device.lease(1) as held:
+    with lease.lease(1) as held:
         assert held == ([] if variable == "SLURM_JOB_ID" else ["1"])
         assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
 
 
 def test_devices_are_leased_within_a_mask(environment, monkeypatch):
-    monkeypatch.setattr(device, "installed_gpus", lambda: 8)
-    monkeypatch.setattr(device.tempfile, "tempdir", None)
+    monkeypatch.setattr(lease, "installed_gpus", lambda: 8)
+    monkeypatch.setattr(lease.tempfile, "tempdir", None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-    with device.lease(1) as first:
+    with lease.lease(1) as first:
         assert first == ["5"]
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
-        with device.lease(1) as second:
+        with lease.lease(1) as second:
             assert second == ["7"]
 
 
 def test_the_mask_is_set_while_held_and_gone_after(environment, monkeypatch):
-    monkeypatch.setattr(device, "installed_gpus", lambda: 2)
-    monkeypatch.setattr(device.tempfile, "tempdir", None)
-    with device.lease(2) as held:
+    monkeypatch.setattr(lease, "installed_gpus", lambda: 2)
+    monkeypatch.setattr(lease.tempfile, "tempdir", None)
+    with lease.lease(2) as held:
         assert os.environ["CUDA_VISIBLE_DEVICES"] == ",".join(held)
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
 def test_without_gpus_nothing_is_leased(environment, monkeypatch):
-    monkeypatch.setattr(device, "installed_gpus", lambda: 0)
-    with device.lease(1) as held:
+    monkeypatch.setattr(lease, "installed_gpus", lambda: 0)
+    with lease.lease(1) as held:
         assert held == []

@@ -23,13 +23,13 @@ class Layout:
         shape: of the array.
         dtype: uint8 (0 to 255), or floating point ([0, 1]).
         single: it is one image, without an axis that counts images.
-        last: the colours are the last axis.
+        channels_last: the colours are the last axis.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     single: bool
-    last: bool
+    channels_last: bool
 
     @property
     def count(self) -> int:
@@ -39,28 +39,28 @@ class Layout:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width."""
-        return self.shape[-3:-1] if self.last else self.shape[-2:]
+        return self.shape[-3:-1] if self.channels_last else self.shape[-2:]
 
     def read(self, array: Any, start: int, stop: int) -> np.ndarray:
         """Images `start` to `stop` of what numpy can slice: float32 (n, 3, H, W) in [0, 1]."""
         block = np.asarray(array)[None] if self.single else np.asarray(array[start:stop])
-        if self.last:
+        if self.channels_last:
             block = block.transpose(0, 3, 1, 2)
         floats = block.astype(np.float32, order="C")
         return floats / np.float32(255) if self.dtype == np.uint8 else floats
 
-    def native(self, images: np.ndarray) -> np.ndarray:
+    def encode(self, images: np.ndarray) -> np.ndarray:
         """Images (n, 3, H, W) in [0, 1] as the array holds them: (n, ...) of its type."""
         if self.dtype == np.uint8:
             images = (images * 255).round()
-        return (images.transpose(0, 2, 3, 1) if self.last else images).astype(self.dtype)
+        return (images.transpose(0, 2, 3, 1) if self.channels_last else images).astype(self.dtype)
 
-    def gathered(self, blocks: list[np.ndarray]) -> np.ndarray:
-        """What `native` made of all images, as one array of this layout."""
+    def concatenate(self, blocks: list[np.ndarray]) -> np.ndarray:
+        """All images, as `encode` made them block by block, as one array of this layout."""
         return blocks[0][0] if self.single else np.concatenate(blocks)
 
     def check(self, array: Any, where: str) -> None:
-        """Look at every value.
+        """Check every value.
 
         Raises:
             UserError: one is NaN, infinite or outside [0, 1].
@@ -79,6 +79,11 @@ class Layout:
 def layout_of(shape: Sequence[int], dtype: np.dtype, where: str) -> Layout:
     """The layout of an array.
 
+    Args:
+        shape: of the array.
+        dtype: of the array.
+        where: what errors call it.
+
     Raises:
         UserError: it holds no images, or could hold them in two ways.
     """
@@ -96,4 +101,4 @@ def layout_of(shape: Sequence[int], dtype: np.dtype, where: str) -> Layout:
             f"{where} has shape {shape}, in which either axis could be the colours; "
             "images of 3 pixels must be padded first"
         )
-    return Layout(shape, np.dtype(dtype), single=len(shape) == 3, last=last)
+    return Layout(shape, np.dtype(dtype), single=len(shape) == 3, channels_last=last)

@@ -1,12 +1,11 @@
 """The training loop: seeded by step, so that a resumed run equals one that was never killed.
 
-Everything random in a step comes from a generator of (seed, step). The state (network, moving
-average, optimiser, step) is saved as a checkpoint every few minutes and written atomically.
+Everything random in a step comes from a generator of (seed, step). A checkpoint (network, moving
+average, optimiser, step) is saved every two minutes; it is there whole or not at all.
 """
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,17 +16,32 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from puriflow.atomic import Replacing
 from puriflow.progress import Progress
 from puriflow.randomness import derive
 
-Loss = Callable[[Callable[..., Tensor], torch.Generator], Tensor]
+CHECKPOINT_EVERY = 120  # seconds
+LOG_EVERY = 100  # steps
+Predict = Callable[..., Tensor]  # the network that is trained, as a function
+Loss = Callable[[Predict, torch.Generator], Tensor]
+Stateful = tuple[nn.Module, nn.Module, torch.optim.Optimizer]  # all that a checkpoint holds
 
 
 class Recipe(BaseModel):
     """The numbers of a training run.
 
-    `images` is a name of the configuration's `training.images`; `crop` the side of what the
-    network sees.
+    Attributes:
+        images: name in the configuration's `training.images`.
+        steps: of the optimiser.
+        batch: images of a step.
+        crop: side of what the network sees, in pixels.
+        optimiser: `adam` (AdamW) or `sgd` (with Nesterov's momentum).
+        weight_decay: of the optimiser.
+        learning_rate: its largest value; it falls to 0 as a cosine.
+        warmup: steps until the largest value is reached.
+        ema: decay of the moving average of the weights; 0 for none.
+        seed: of the network's initialisation and of all draws.
+        precision: `bfloat16` (autocast) or `float32`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,11 +61,11 @@ class Recipe(BaseModel):
 
 @dataclass(frozen=True)
 class Run:
-    """What a run is called, and where it keeps its state.
+    """What a training run is called, and where it keeps its state.
 
     Attributes:
         name: of what is trained; also selects the random draws.
-        identity: of all that the run depends on (network, recipe, photographs).
+        identity: of all that the run depends on (network, recipe, images).
         checkpoint: where the state is kept, and removed at the end; an existing one of the same
             identity is resumed.
         log: JSON lines with step, loss (mean since the last line), learning rate and seconds.
@@ -63,7 +77,7 @@ class Run:
     log: Path
 
 
-def fit(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.Module, float]:
+def train(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.Module, float]:
     """Train `network` with a cosine schedule of the learning rate.
 
     Args:
@@ -80,11 +94,10 @@ def fit(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.Mo
     device = next(network.parameters()).device
     trained = [p for n, p in network.named_parameters() if "_mean" not in n]
     optimiser = _optimiser(trained, recipe)
-    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=_average(recipe.ema))
+    ema = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=_ema_update(recipe.ema))
     autocast = torch.autocast(device.type, torch.bfloat16, recipe.precision == "bfloat16")
     predict = autocast(network.__call__)
-    parts = (network, average, optimiser)
-    step, spent = _resume(run, device, parts)
+    step, spent = _resume(run, device, (network, ema, optimiser))
     run.log.parent.mkdir(parents=True, exist_ok=True)
     if step == 0:
         run.log.unlink(missing_ok=True)
@@ -93,33 +106,33 @@ def fit(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.Mo
     losses: list[float] = []
     with Progress(run.name, total=recipe.steps, unit="steps", done=step) as progress:
         while step < recipe.steps:
-            rate = _rate(step, recipe)
+            learning_rate = _learning_rate(step, recipe)
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = learning_rate
             generator = torch.Generator().manual_seed(derive(recipe.seed, run.name, step))
             value = loss(predict, generator)
             optimiser.zero_grad(set_to_none=True)
             value.backward()
             nn.utils.clip_grad_norm_(trained, 1.0)
             optimiser.step()
-            average.update_parameters(network)
+            ema.update_parameters(network)
             step += 1
             losses.append(value.item())
             progress.advance(1)
-            if step % 100 == 0 or step == recipe.steps:
-                line = {"step": step, "loss": sum(losses) / len(losses), "rate": rate}
+            if step % LOG_EVERY == 0 or step == recipe.steps:
+                line = {"step": step, "loss": sum(losses) / len(losses), "rate": learning_rate}
                 line["seconds"] = round(time.monotonic() - started, 1)
                 with run.log.open("a") as file:
                     file.write(json.dumps(line) + "\n")
                 losses.clear()
-            if time.monotonic() - saved > 120:
+            if time.monotonic() - saved > CHECKPOINT_EVERY:
                 saved = time.monotonic()
-                _save(run, step, saved - started, parts)
+                _save(run, step, saved - started, (network, ema, optimiser))
     run.checkpoint.unlink(missing_ok=True)
-    return average.module.eval().requires_grad_(False), time.monotonic() - started
+    return ema.module.eval().requires_grad_(False), time.monotonic() - started
 
 
-def _average(decay: float) -> Callable[..., None]:
+def _ema_update(decay: float) -> Callable[..., None]:
     """A moving average whose memory grows to 1 / (1 - decay) steps, a tenth of those done at most.
 
     With the full memory from the first step, some of the untrained network stays in the average:
@@ -141,7 +154,7 @@ def _optimiser(trained: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optim
     return torch.optim.SGD(trained, lr=rate, momentum=0.9, nesterov=True, weight_decay=decay)
 
 
-def _rate(step: int, recipe: Recipe) -> float:
+def _learning_rate(step: int, recipe: Recipe) -> float:
     warm = min(1.0, (step + 1) / max(recipe.warmup, 1))
     return recipe.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
 
@@ -155,8 +168,8 @@ def _keep_ends_in_float32(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and min(module.in_channels, module.out_channels) <= 12:
             module.register_forward_pre_hook(lambda _, args: tuple(a.float() for a in args))
-            kind = type(module)
-            module.__class__ = type(kind.__name__, (kind,), {"forward": _float32(kind.forward)})
+            own = type(module)
+            module.__class__ = type(own.__name__, (own,), {"forward": _float32(own.forward)})
 
 
 def _float32(forward: Callable) -> Callable:
@@ -167,25 +180,22 @@ def _float32(forward: Callable) -> Callable:
     return wrapped
 
 
-Parts = tuple[nn.Module, nn.Module, torch.optim.Optimizer]
+def _save(run: Run, step: int, seconds: float, states: Stateful) -> None:
+    """Save a checkpoint."""
+    checkpoint: dict[str, Any] = {"identity": run.identity, "step": step, "seconds": seconds}
+    checkpoint["states"] = [state.state_dict() for state in states]
+    run.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    with Replacing(run.checkpoint) as temporary:
+        torch.save(checkpoint, temporary)
 
 
-def _save(run: Run, step: int, seconds: float, parts: Parts) -> None:
-    path = run.checkpoint
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    state: dict[str, Any] = {"identity": run.identity, "step": step, "seconds": seconds}
-    torch.save({**state, "parts": [p.state_dict() for p in parts]}, temporary)
-    os.replace(temporary, path)
-
-
-def _resume(run: Run, device: torch.device, parts: Parts) -> tuple[int, float]:
-    """Load the state of an earlier run; returns its steps and seconds (0 if there is none)."""
+def _resume(run: Run, device: torch.device, states: Stateful) -> tuple[int, float]:
+    """Load the checkpoint of an earlier run; returns its steps and seconds (0 if there is none)."""
     if not run.checkpoint.exists():
         return 0, 0.0
-    state = torch.load(run.checkpoint, map_location=device, weights_only=True)
-    if state["identity"] != run.identity:  # of another recipe: never to be resumed
+    checkpoint = torch.load(run.checkpoint, map_location=device, weights_only=True)
+    if checkpoint["identity"] != run.identity:  # of another recipe: never to be resumed
         return 0, 0.0
-    for part, values in zip(parts, state["parts"], strict=True):
-        part.load_state_dict(values)
-    return state["step"], state["seconds"]
+    for state, values in zip(states, checkpoint["states"], strict=True):
+        state.load_state_dict(values)
+    return checkpoint["step"], checkpoint["seconds"]

@@ -1,4 +1,4 @@
-"""Images of one's own: formats, sizes, what is refused, what is resumed, and the sheet."""
+"""Image files: formats, sizes, what is refused, what is resumed, and the sheet."""
 
 import fcntl
 import json
@@ -19,16 +19,16 @@ from PIL import Image
 from torch import nn
 
 import puriflow
-from puriflow import registry
 from puriflow.cli import main
 from puriflow.config import load_config
 from puriflow.defence import Defence
 from puriflow.errors import UserError
-from puriflow.image_files import comparing, inputs, record, running
-from puriflow.image_files.comparing import Judge
-from puriflow.image_files.purifying import noise_indices, purified
+from puriflow.image_files import command as command_module
+from puriflow.image_files import comparison, inputs, record
+from puriflow.image_files.comparison import ImageClassifier
+from puriflow.image_files.purify import noise_indices, purify_tiled
 from puriflow.image_files.tiling import Axis, tiling_of
-from puriflow.store import open_stage
+from puriflow.registry import Part, family_named, part_of
 from puriflow.zoo.weights import save_weights
 
 RNG = np.random.default_rng(0)
@@ -40,16 +40,17 @@ def track(tmp_path_factory, tiny_adm):
     """A track whose parts take milliseconds, and its file."""
     folder = tmp_path_factory.mktemp("track")
     torch.manual_seed(0)
-    edsr = {"kind": "edsr", "features": 4, "blocks": 1}
-    wrn = {"kind": "wide-resnet", "depth": 10, "width": 1}
-    for family, name, spec in (
+    edsr = {"kind": "edsr", "n_feats": 4, "n_resblocks": 1}
+    wrn = {"kind": "wide-resnet", "depth": 10, "widen_factor": 1}
+    for section, name, entry in (
         ("networks", "adm", tiny_adm),
         ("restorers", "edsr", edsr),
         ("classifiers", "wrn", wrn),
     ):
         file = folder / f"{name}.safetensors"
-        save_weights(registry.build(family, name, {**spec, "weights": None}).network, file)
-        spec["weights"] = str(file)
+        random = part_of(family_named(section).roles[0], name, {**entry, "weights": None})
+        save_weights(random.build().network, file)
+        entry["weights"] = str(file)
     config = {
         "track": "tiny",
         "datasets": {},
@@ -113,7 +114,7 @@ class Stub(nn.Module):
 
 
 @pytest.mark.parametrize("side", [256, 32])
-def test_pieces_cover_an_axis_and_overlap(side):
+def test_tiles_cover_an_axis_and_overlap(side):
     for length in [*range(1, 600), 1024, 4001]:
         axis = Axis(length, side)
         assert axis.size % 32 == 0
@@ -122,9 +123,9 @@ def test_pieces_cover_an_axis_and_overlap(side):
         for start in axis.starts:
             inner, outer = axis.inside(start)
             np.testing.assert_array_equal(
-                axis.source(start)[inner], np.arange(length)[outer], err_msg=str(length)
+                axis.pixels(start)[inner], np.arange(length)[outer], err_msg=str(length)
             )
-            covered[outer] += axis.weight()[inner]
+            covered[outer] += axis.window()[inner]
         assert covered.min() > 0
         if axis.count > 1:
             assert np.diff(axis.starts).max() <= axis.size - side // 8
@@ -135,22 +136,22 @@ def test_what_lies_beyond_the_border_is_mirrored():
     axis = Axis(20, 256)
     assert axis.starts == [-6]
     expected = np.pad(np.arange(20), 6, mode="reflect")
-    np.testing.assert_array_equal(axis.source(-6), expected)
+    np.testing.assert_array_equal(axis.pixels(-6), expected)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 300), (32, 32), (257, 100), (600, 300)])
-def test_an_image_of_any_size_keeps_its_pixels_and_pieces_stay_small(size):
+def test_an_image_of_any_size_keeps_its_pixels_and_tiles_stay_small(size):
     stub = Stub()
     images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
-    out = purified(Defence(None, stub, None), images, [0, 1])
+    out = purify_tiled(Defence(None, stub, None), images, [0, 1])
     torch.testing.assert_close(out, images, rtol=0, atol=2e-7)
     assert all(side % 32 == 0 and side <= 256 for size in stub.sizes for side in size)
     assert len(stub.sizes) == tiling_of(size, None).count
 
 
-def test_no_piece_is_larger_than_what_a_purifier_resizes_to():
+def test_no_tile_is_larger_than_what_a_purifier_resizes_to():
     stub = Stub(resize=64)
-    purified(Defence(None, stub, None), torch.rand(1, 3, 50, 150), [0])
+    purify_tiled(Defence(None, stub, None), torch.rand(1, 3, 50, 150), [0])
     assert set(stub.sizes) == {(64, 64)}
 
 
@@ -162,17 +163,17 @@ def test_tiles_have_noise_of_their_own_whatever_the_batch():
         return 0 * x + noises[-1]
 
     defence = Defence(None, Stub(compute), None, seed=4)
-    together = purified(defence, torch.zeros(2, 3, 40, 300), [0, 7])
+    together = purify_tiled(defence, torch.zeros(2, 3, 40, 300), [0, 7])
     assert len(noises) == 2
     assert not torch.equal(noises[0], noises[1])
-    alone = purified(defence, torch.zeros(1, 3, 40, 300), [7])
+    alone = purify_tiled(defence, torch.zeros(1, 3, 40, 300), [7])
     assert torch.equal(together[1], alone[0])
 
 
 def test_tiles_are_blended_without_a_step():
     levels = iter(np.linspace(0, 1, 4))
     stub = Stub(lambda x, noise: torch.full_like(x, next(levels)))
-    out = purified(Defence(None, stub, None), torch.zeros(1, 3, 32, 800), [0])
+    out = purify_tiled(Defence(None, stub, None), torch.zeros(1, 3, 32, 800), [0])
     row = out[0, 0, 0]
     assert (row[0], row[-1]) == (0, 1)
     assert row.diff().abs().max() < 1 / 3 / 20  # of a step of 1/3, over 32 pixels and more
@@ -208,6 +209,40 @@ def test_purify_is_the_chain_of_the_stages(track):
     np.testing.assert_array_equal(out, expected(images, track))
     other = puriflow.purify(images, restorer="edsr", purifier="little", config=track, seed=1)
     assert not np.array_equal(out, other)
+
+
+def settings():
+    """What torch is told about precision and threads."""
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    return (
+        *(cuda.matmul.allow_tf32, cudnn.allow_tf32),
+        *(torch.get_float32_matmul_precision(), torch.get_num_threads()),
+    )
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_purify_computes_in_full_float32_and_leaves_the_caller_s_settings(track, monkeypatch, tf32):
+    before = settings()
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+        chosen = settings()
+        inside = []
+        compute = Defence.purified
+
+        def noted(*given):
+            inside.append(settings()[:2])
+            return compute(*given)
+
+        monkeypatch.setattr(Defence, "purified", noted)
+        puriflow.purify(pixels(32, 32, 3), restorer="edsr", config=track)
+        assert inside == [(False, False)]
+        assert settings() == chosen
+        monkeypatch.setattr(Defence, "purified", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            puriflow.purify(pixels(32, 32, 3), restorer="edsr", config=track)
+        assert settings() == chosen
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before[:2]
 
 
 @pytest.mark.parametrize(
@@ -350,18 +385,6 @@ def test_a_stage_is_read_like_a_folder_and_opens_with_xarray(tmp_path, command, 
     assert not (out / "manifest.json").exists()
 
 
-def test_a_stage_alone_becomes_a_stage(tmp_path, command, four_images):
-    for name, source in [
-        ("one", four_images.folder),
-        ("two", four_images.folder / "manifest.json"),
-    ]:
-        status, said = command(source, "--purifier", "little", "--out", tmp_path / name)
-        assert status == 0, said
-    one, two = (open_stage(tmp_path / name) for name in ("one", "two"))
-    assert one.manifest["stage"] == "purify"
-    assert one.manifest["files"] == two.manifest["files"]
-
-
 # What is refused, before anything is computed
 
 
@@ -447,7 +470,6 @@ def test_one_bad_file_stops_all_before_anything_is_computed(tmp_path, command, n
         (["--purifier", "litle"], "did you mean 'little'?"),
         (["--restorer", "edsr", "--classifier", "wrn"], "is for the sheet: add --compare"),
         (["--restorer", "edsr", "--compare", "--classifier", "w"], "unknown classifier 'w'"),
-        (["--restorer", "edsr", "--batch", "2"], "--batch are for a finished stage"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path, command, options, message):
@@ -591,19 +613,19 @@ def test_a_run_that_was_killed_goes_on(tmp_path, command, monkeypatch):
         Image.fromarray(pixels(32, 32, 3)).save(photos / f"{name}.png")
     command(photos, *CHAIN, "--out", tmp_path / "whole")
 
-    opened = running.open_images
+    open_images = command_module.open_images
 
     def killed(path):
         if path.name == "b.png":
             raise KeyboardInterrupt
-        return opened(path)
+        return open_images(path)
 
-    monkeypatch.setattr(running, "open_images", killed)
-    command(photos, *CHAIN, "--out", out)
-    monkeypatch.setattr(running, "open_images", opened)
+    with monkeypatch.context() as patch:
+        patch.setattr(command_module, "open_images", killed)
+        command(photos, *CHAIN, "--out", out)
     assert [f.name for f in sorted(out.glob("*.png"))] == ["a.png"]
-    with (out / "purified.jsonl").open("a") as record:
-        record.write('{"file": "b.pn')  # what a kill may leave
+    with (out / "purified.jsonl").open("a") as file:
+        file.write('{"file": "b.pn')  # what a kill may leave
     (out / ".purifying").write_text("as well as this")
     kept = (out / "a.png").stat().st_mtime_ns
 
@@ -667,11 +689,11 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_later(tmp_path, command, mo
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     given = (tmp_path / "a.png", "--restorer", "edsr", "--out", tmp_path / "out")
 
-    def full(path):
+    def full(temporary, path):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(record, "sync_tree", full)
+        patch.setattr(record, "publish", full)
         status, said = command(*given)
     assert (status, "a.png cannot be written: [Errno 28] No space left" in said) == (2, True)
     assert [f.name for f in (tmp_path / "out").iterdir()] == ["purified.jsonl"]
@@ -688,7 +710,9 @@ def test_a_sheet_that_a_kill_left_behind_is_drawn_anew(tmp_path, command, monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:  # the new sheet is recorded, but the old one is there
-        patch.setattr(running, "write_purified", lambda *_: patch.setattr(os, "rename", killed))
+        patch.setattr(
+            command_module, "write_purified", lambda *_: patch.setattr(os, "replace", killed)
+        )
         command(*given, "--classifier", "wrn")
     assert command(*given)[0] == 0
 
@@ -702,10 +726,12 @@ def test_the_sheet_shows_every_image_and_what_is_seen_in_it(tmp_path, command, t
     status, said = command(*given, "--classifier", "wrn")
     assert status == 0, said
     assert "the sheet shows the first 12 of 13 images" in said
-    judge = Judge("wrn", load_config(track).spec("classifiers", "wrn"), torch.device("cpu"))
+    part = load_config(track).part("classifier", "wrn")
+    classifier = ImageClassifier(part, torch.device("cpu"))
     for i, line in enumerate(line for line in said.splitlines() if " -> " in line and "[" in line):
         before, after = (np.load(tmp_path / f)[i] for f in ("many.npy", "out/many.npy"))
-        seen = [judge(x.transpose(2, 0, 1).astype(np.float32) / 255) for x in (before, after)]
+        floats = [x.transpose(2, 0, 1).astype(np.float32) / 255 for x in (before, after)]
+        seen = [classifier(x) for x in floats]
         texts = [f"{label}, {100 * p:.0f} %" for label, p in seen]
         assert line == f"many.npy [{i}]: {' -> '.join(texts)}"
     with Image.open(tmp_path / "out" / "compare.png") as sheet:
@@ -739,33 +765,33 @@ def test_the_difference_is_eight_times_as_large(tmp_path, command):
     np.testing.assert_array_equal(sheet[:, 466:690], (8 * difference).clip(0, 255))
 
 
-def test_a_judge_names_imagenet_s_classes_and_leaves_its_own_size_alone(
+def test_imagenet_s_classes_are_named_and_images_of_the_right_size_left_alone(
     track, four_images, monkeypatch
 ):
-    spec = load_config(track).spec("classifiers", "lite0")
-    judge = Judge("lite0", spec, torch.device("cpu"))
+    part = load_config(track).part("classifier", "lite0")
+    classifier = ImageClassifier(part, torch.device("cpu"))
     image = four_images.read("images", 0, 1)
     x = torch.from_numpy(image)
-    assert judge.sized(x) is x
-    assert judge.sized(torch.rand(1, 3, 300, 500)).shape == (1, 3, 224, 224)
+    assert classifier.resized(x) is x
+    assert classifier.resized(torch.rand(1, 3, 300, 500)).shape == (1, 3, 224, 224)
     sizes = []
 
     def resized(images, size, **how):
         sizes.append(size)
         return nn.functional.interpolate(images, size, **how)
 
-    monkeypatch.setattr(comparing, "F", SimpleNamespace(interpolate=resized))
-    assert judge.sized(torch.rand(1, 3, 2, 90)).shape == (1, 3, 224, 224)
-    assert judge.sized(torch.rand(1, 3, 90, 30)).shape == (1, 3, 224, 224)
+    monkeypatch.setattr(comparison, "F", SimpleNamespace(interpolate=resized))
+    assert classifier.resized(torch.rand(1, 3, 2, 90)).shape == (1, 3, 224, 224)
+    assert classifier.resized(torch.rand(1, 3, 90, 30)).shape == (1, 3, 224, 224)
     assert sizes == [(256, 1024), (768, 256)]
-    label, confidence = judge(image[0])
-    logits = judge.classifier(x)
-    assert judge.names.index(label) == int(logits.argmax())
+    label, confidence = classifier(image[0])
+    logits = classifier.classifier(x)
+    assert classifier.names.index(label) == int(logits.argmax())
     assert confidence == pytest.approx(float(logits.softmax(1).max()))
-    assert judge.names[207] == "golden retriever"
+    assert classifier.names[207] == "golden retriever"
 
 
 def test_a_classifier_of_other_classes_is_refused(monkeypatch):
-    monkeypatch.setattr(comparing.parts, "build", lambda *_: nn.Linear(3, 7))
-    with pytest.raises(UserError, match="neither of ImageNet's classes nor of CIFAR-10's"):
-        Judge("seven", {}, torch.device("cpu"))
+    monkeypatch.setattr(Part, "build", lambda self: nn.Linear(3, 7))
+    with pytest.raises(UserError, match="classifier seven is neither of ImageNet's classes nor of"):
+        ImageClassifier(Part("classifier", "seven", "linear"), torch.device("cpu"))

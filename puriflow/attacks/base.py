@@ -1,0 +1,149 @@
+"""What every attack is: a state advanced step by step, so that a killed attack goes on.
+
+An attack works on a `Batch`: a victim with images, labels and the noise of every image. All that
+it draws is seeded by (seed, image, step, draw), so a state of tensors and a number of steps are all
+that has to be saved to go on as if nothing had happened.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from puriflow.attacks.ball import Ball
+from puriflow.defence import Defence, Gradient
+from puriflow.randomness import AttackNoise
+
+# By name, a tensor with a row for each image. `x_adv` (N, 3, H, W): the adversarial images so far.
+# `queries` (N,) int64: passes of the victim over each image. `success` (N,) bool, where the attack
+# itself judges. And what the attack needs beside them.
+State = dict[str, Tensor]
+Saved = tuple[State, int]  # a state, and how many steps led to it
+Callback = Callable[[State, int], None]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch under attack.
+
+    Attributes:
+        victim: a defence; a bare classifier is one without restorer and purifier.
+        images: clean (N, 3, H, W) in [0, 1].
+        labels: (N,) int64.
+        noise: of the attacker and of the victim.
+    """
+
+    victim: Defence
+    images: Tensor
+    labels: Tensor
+    noise: AttackNoise
+
+    def take(self, positions: Sequence[int]) -> "Batch":
+        """The same for some of the images."""
+        chosen = torch.as_tensor(positions, dtype=torch.int64, device=self.images.device)
+        noise = self.noise.take(positions)
+        return Batch(self.victim, self.images[chosen], self.labels[chosen], noise)
+
+    def logits(self, x: Tensor, step: str, draw: int = 0, gradient: Gradient = "full") -> Tensor:
+        """The victim's logits (N, classes) of x, with the noise of a step of the attack.
+
+        Args:
+            x: (N, 3, H, W) in place of the clean images.
+            step: the word of the step that seeds the noise.
+            draw: number of the repetition (EOT, votes).
+            gradient: see `Defence.purified`.
+        """
+        noise = self.noise.victim(step, draw)
+        return self.victim.classify(self.victim.purified(x, noise, gradient))
+
+
+class Attack(ABC):
+    """An attack.
+
+    Attributes:
+        ball: what the adversarial images stay in.
+        n_steps: how often `step` is called.
+        fixed: every draw of the victim is the one that the purify stage will use, as if the
+            attacker knew its seed.
+    """
+
+    ball: Ball
+    n_steps: int
+    fixed: bool = False
+
+    @abstractmethod
+    def begin(self, batch: Batch) -> State:
+        """The state before the first step."""
+
+    @abstractmethod
+    def step(self, batch: Batch, state: State, number: int) -> State:
+        """The state after step `number`, counted from 0."""
+
+    def __call__(
+        self, batch: Batch, callback: Callback | None = None, saved: Saved | None = None
+    ) -> State:
+        """Run the attack, until all images are successes where it judges itself.
+
+        Args:
+            batch: a victim and images.
+            callback: called after every step with the state and the number of steps done.
+            saved: what an earlier run gave its callback, to go on from.
+        """
+        state, done = (self.begin(batch), 0) if saved is None else saved
+        for number in range(done, self.n_steps):
+            if "success" in state and state["success"].all():
+                break
+            state = self.step(batch, state, number)
+            if callback is not None:
+                callback(state, number + 1)
+        return state
+
+
+def no_queries(images: Tensor) -> Tensor:
+    """Queries before the first: zeros (N,)."""
+    return torch.zeros(len(images), dtype=torch.int64, device=images.device)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Of each image (N,)."""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def eot_gradient(
+    loss_and_logits: Callable[[Tensor, int], tuple[Tensor, Tensor]], x: Tensor, eot_iter: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean gradient over draws of a random victim (EOT, Athalye et al. 2018).
+
+    It is summed draw by draw, so that memory does not grow with their number.
+
+    Args:
+        loss_and_logits: of images and the number of a draw; (N,) and (N, classes).
+        x: (N, 3, H, W), where to differentiate.
+        eot_iter: how many draws.
+
+    Returns:
+        The loss (N,) of the last draw, the mean gradient (N, 3, H, W), the logits of the last draw.
+    """
+    total, evaluated = torch.zeros_like(x), []
+    for draw in range(eot_iter):
+        y = x.detach().requires_grad_()
+        loss, logits = loss_and_logits(y, draw)
+        total += torch.autograd.grad(loss.sum(), y)[0]
+        evaluated.append((loss.detach(), logits.detach()))
+    loss, logits = evaluated[-1]
+    return loss, total / eot_iter, logits
+
+
+def advance_rest(batch: Batch, state: State, step: Callable[[Batch, State], State]) -> State:
+    """Advance only the images that are no success yet, by a step of their part of the state."""
+    rest = torch.nonzero(~state["success"]).flatten()
+    part = step(batch.take(rest.tolist()), {key: value[rest] for key, value in state.items()})
+    return {key: value.index_copy(0, rest, part[key]) for key, value in state.items()}
+
+
+def choose(where: Tensor, x: Tensor, other: Tensor) -> Tensor:
+    """Images of x where a flag of each (N,) says so, and else of another batch."""
+    return torch.where(where[:, None, None, None], x, other)

@@ -1,0 +1,120 @@
+"""What purifiers have in common: scale and size of their network, rounds, and the forward noise.
+
+A purifier works on [-1, 1] at the network's size, and maps back to [0, 1] without a clamp, as
+DiffPure does. Each is written in its paper's symbols: x0 is the clean image that a round starts
+from, x the state x_t, eps standard normal noise, z the fresh noise of a step; t is the time of the
+VP-SDE, t' = 1000 t; t_next, alpha_bar_next and sigma_next belong to the state that a step leads
+to, which is nearer to the image.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from puriflow.diffusion.denoisers import Denoiser
+from puriflow.diffusion.vp import STEPS, diffuse, diffuse_to_time
+from puriflow.errors import UserError
+from puriflow.randomness import ImageNoise
+
+# Called after every step of the reverse process, of every round: with t in [0, 1], x_t (what the
+# forward process made of the round's x0) and x'_t (the state of the reverse process). Both are
+# (N, 3, H, W), on the VP scale.
+Callback = Callable[[float, Tensor, Tensor], None]
+Trace = Callable[[float | Tensor, Tensor], None]  # of t and x'_t
+
+
+class Purifier(nn.Module, ABC):
+    """Images (N, 3, H, W) on [0, 1] in and out; the output is not clamped.
+
+    Args:
+        denoiser: the network.
+        resize: side to which the image is resized for the network (256 in DiffPure), bilinear
+            without antialiasing, and back; None for the image's own size.
+        rounds: how often all of it is done (DiffPure's `sample_step`).
+
+    Raises:
+        UserError: there is no round.
+    """
+
+    def __init__(self, denoiser: Denoiser, *, resize: int | None = None, rounds: int = 1):
+        super().__init__()
+        if rounds < 1:
+            raise UserError(f"rounds is {rounds}, but must be 1 or more")
+        self.denoiser = denoiser
+        self.resize = resize
+        self.rounds = rounds
+
+    def forward(
+        self, images: Tensor, noise: ImageNoise, callback: Callback | None = None
+    ) -> Tensor:
+        """Purify.
+
+        Args:
+            images: (N, 3, H, W) in [0, 1].
+            noise: every draw, in the order in which it is used.
+            callback: see `Callback`.
+        """
+        size = images.shape[-2:]
+        x = images * 2 - 1
+        if self.resize is not None:
+            x = F.interpolate(x, (self.resize, self.resize), mode="bilinear", align_corners=False)
+        for _ in range(self.rounds):
+            x = self.purify(x, noise, callback)
+        if self.resize is not None:
+            x = F.interpolate(x, size, mode="bilinear", align_corners=False)
+        return (x + 1) / 2
+
+    @abstractmethod
+    def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
+        """The algorithm, once: from x (N, 3, H, W) on [-1, 1] to its purified image."""
+
+
+class DiffusionPurifier(Purifier):
+    """Noises the image to level t' and denoises it; how it denoises is its own.
+
+    Args:
+        denoiser: the network.
+        t: the level t' to which the image is diffused, 1 to 1000.
+        t_delta: the forward level of each image and round is drawn from [t - t_delta, t + t_delta)
+            (DiffPure's `rand_t`); the reverse process starts at t all the same.
+        options: of `Purifier`.
+
+    Raises:
+        UserError: a level that is not there, or no round.
+    """
+
+    def __init__(self, denoiser: Denoiser, *, t: int, t_delta: int = 0, **options: int | None):
+        super().__init__(denoiser, **options)
+        if not 1 <= t - t_delta <= t + t_delta <= STEPS:
+            raise UserError(f"t' is {t} +- {t_delta}, but must lie between 1 and {STEPS}")
+        self.t = t
+        self.t_delta = t_delta
+
+    def diffuse(
+        self,
+        x0: Tensor,
+        noise: ImageNoise,
+        callback: Callback | None,
+        level: int | Tensor | None = None,
+    ) -> tuple[Tensor, Trace]:
+        """The state of x0 at t', or at another level, and what tells the callback of a later x'_t.
+
+        Draws t' where it is random, then eps.
+        """
+        if level is None:
+            level = self.t + noise.integers(-self.t_delta, self.t_delta) if self.t_delta else self.t
+        eps = noise.normal_like(x0)
+        x = self.add_noise(x0, level, eps)
+
+        def trace(t: float | Tensor, x: Tensor) -> None:
+            if callback is not None:
+                callback(float(t), diffuse_to_time(x0, float(t), eps), x)
+
+        return x.contiguous(memory_format=torch.channels_last), trace
+
+    def add_noise(self, x0: Tensor, level: int | Tensor, eps: Tensor) -> Tensor:
+        """The forward process to a level t' (one, or one for each image): of the VP-SDE."""
+        return diffuse(x0, level, eps)

@@ -1,0 +1,91 @@
+"""The device, precision and batches."""
+
+import numpy as np
+import pytest
+import torch
+from torch.backends import cuda, cudnn, mkldnn
+
+from puriflow.compute import batch_size, device, in_batches
+from puriflow.errors import UserError
+
+CPU = torch.device("cpu")
+BACKENDS = (cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
+
+
+def precision():
+    """Of all products and convolutions, and of each backend."""
+    said = []
+    for read in (torch.get_float32_matmul_precision, lambda: cudnn.allow_tf32):
+        try:
+            said.append(read())
+        except RuntimeError:
+            said.append("mixed")
+    return [*said, *(backend.fp32_precision for backend in BACKENDS)]
+
+
+def legacy():
+    cuda.matmul.allow_tf32 = cudnn.allow_tf32 = True
+
+
+def medium():
+    torch.set_float32_matmul_precision("medium")
+
+
+def of_backends():
+    cuda.matmul.fp32_precision = cudnn.conv.fp32_precision = "tf32"
+    cudnn.rnn.fp32_precision = "ieee"
+
+
+@pytest.fixture
+def as_before():
+    """Whatever a test says of precision is gone after it."""
+    before = [backend.fp32_precision for backend in BACKENDS]
+    yield
+    torch.set_float32_matmul_precision("highest")
+    cudnn.allow_tf32 = True
+    for backend, said in zip(BACKENDS, before, strict=True):
+        backend.fp32_precision = said
+
+
+@pytest.mark.parametrize("say", [lambda: None, legacy, medium, of_backends])
+@pytest.mark.usefixtures("as_before")
+def test_full_float32_and_threads_are_only_lent(say):
+    say()
+    before, threads = precision(), torch.get_num_threads()
+    with device(gpu=False, threads=threads + 1) as place:
+        assert place == CPU
+        assert torch.get_num_threads() == threads + 1
+        assert precision() == ["highest", False, *["ieee"] * 6]
+    assert precision() == before
+    assert torch.get_num_threads() == threads
+
+
+def test_an_error_gives_them_back_too():
+    before, threads = precision(), torch.get_num_threads()
+    with pytest.raises(KeyError), device(gpu=False, threads=threads + 1):
+        raise KeyError
+    assert (precision(), torch.get_num_threads()) == (before, threads)
+
+
+def test_a_cpu_computes_image_by_image_and_another_device_at_once():
+    seen = []
+
+    def compute(x, i):
+        seen.append(len(x))
+        return x + i[:, None]
+
+    x, i = np.ones((3, 2), np.float32), np.arange(3)
+    expected = torch.tensor([[1.0, 1], [2, 2], [3, 3]])
+    assert torch.equal(in_batches(compute, CPU, x, i), expected)
+    assert seen == [1, 1, 1]
+    assert in_batches(compute, torch.device("meta"), x, i).shape == (3, 2)
+    assert seen[3:] == [3]
+
+
+def test_a_batch_has_an_image_at_least():
+    assert batch_size(CPU, 7) == 7
+    assert batch_size(CPU, None) == 4
+    assert batch_size(torch.device("cuda"), None) == 32
+    assert batch_size(torch.device("cuda"), None, gpu=4) == 4
+    with pytest.raises(UserError, match="batch is 0, but must be 1 or more"):
+        batch_size(CPU, 0)

@@ -1,0 +1,84 @@
+"""What every stage does around its own computation: checks at the border, and the record."""
+
+import numpy as np
+import pytest
+import torch
+
+from puriflow.errors import UserError
+from puriflow.registry import part_of
+from puriflow.stages import base
+from puriflow.stages.classify import write_logits
+from puriflow.stages.images import write_images
+from puriflow.stages.restore import write_restored
+from puriflow.store import Writer, open_stage
+
+CPU = torch.device("cpu")
+BICUBIC = part_of("restorer", "bicubic-x2", {"kind": "bicubic", "scale": 2})
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A finished store of four CIFAR-10 images."""
+    dataset = part_of("dataset", "cifar10", {"kind": "foolbox", "sample": "cifar10"})
+    return write_images(tmp_path_factory.mktemp("stores") / "images", dataset, subset=4)
+
+
+def returning(monkeypatch, result):
+    """Makes every restorer return `result` of its images."""
+    monkeypatch.setattr("puriflow.stages.restore.in_batches", lambda _, __, x: result(x))
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda x: x + 0.5, r"images must lie in \[0, 1\], but span 0.* to 1\.5"),
+        (lambda x: x * float("nan"), "images have NaN or infinity"),
+        (lambda x: x.double(), r"images must be float32 \(n, 3, height, width\), but are float64"),
+        (lambda x: x[:, :1], r"images must be float32 .* but are float32 \(4, 1, 32, 32\)"),
+        (lambda x: x[..., 1:], r"images must be \(4, 3, 32, 32\), but are \(4, 3, 32, 31\)"),
+        (lambda x: x[1:], r"images must be \(4, 3, 32, 32\), but are \(3, 3, 32, 32\)"),
+    ],
+)
+def test_a_part_that_returns_no_images_is_named(source, tmp_path, monkeypatch, result, message):
+    returning(monkeypatch, lambda x: result(torch.from_numpy(x)))
+    with pytest.raises(UserError, match=f"restorer bicubic-x2: {message}"):
+        write_restored(source, tmp_path / "r", BICUBIC, device=CPU)
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_store_of_no_images_is_named(source, tmp_path):
+    labels = np.arange(2)
+    provenance = {"stage": "images"}
+    writer = Writer(tmp_path / "s", "images", labels=labels, indices=labels, provenance=provenance)
+    writer.write(0, {"images": np.zeros((2, 1, 8, 8), np.float32)}, seconds=1)
+    with pytest.raises(UserError, match=r"store .*: images must be float32 .* \(2, 1, 8, 8\)"):
+        write_restored(writer.finish(), tmp_path / "r", BICUBIC, device=CPU)
+
+
+def test_every_option_of_a_part_is_recorded_whoever_left_it_out(source, tmp_path):
+    entry = {"kind": "pretrained", "library": "torchvision", "name": "resnet18", "weights": None}
+    classifier = part_of("classifier", "resnet18", entry)
+    stage = write_logits(source, tmp_path / "c", classifier, device=CPU)
+    recorded = stage.manifest["parameters"]["classifier"]
+    assert recorded["mean"] == [0.485, 0.456, 0.406]
+    assert recorded["name"] == "resnet18"
+    stored = source.manifest["parameters"]
+    assert stored["dataset"]["interpolation"] == "bicubic"
+    assert (stored["subset"], stored["subset_seeds"]) == (4, [0])
+
+
+def test_a_stage_records_what_it_was_made_from_and_where(source, tmp_path):
+    stage = open_stage(write_restored(source, tmp_path / "r", BICUBIC, device=CPU).folder)
+    assert stage.manifest["upstream"] == {str(source.folder): source.identity}
+    assert stage.manifest["machine"]["device"] == "cpu"
+    assert stage.manifest["machine"]["threads"] == torch.get_num_threads()
+    assert "torch" in stage.manifest["versions"]
+    assert "torch" not in source.manifest["versions"]
+
+
+def test_the_same_stage_on_another_machine_is_the_same_to_the_next(source, tmp_path, monkeypatch):
+    here = write_restored(source, tmp_path / "here", BICUBIC, device=CPU)
+    monkeypatch.setattr(base, "machine", lambda device: {"device": "another"})
+    there = write_restored(source, tmp_path / "there", BICUBIC, device=CPU)
+    assert there.manifest["machine"] == {"device": "another"}
+    assert there.identity == here.identity
