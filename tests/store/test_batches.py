@@ -13,9 +13,7 @@ from puriflow.stages.attack import write_attack
 from puriflow.stages.purify import write_purified
 from puriflow.store import open_stage
 
-PGD = part_of(
-    "attack", "pgd", {"kind": "pgd", "eps": "4/255", "step_size": "1/255", "n_iter": 3}
-)
+PGD = part_of("attack", "pgd", {"kind": "pgd", "eps": "4/255", "step_size": "1/255", "n_iter": 3})
 VICTIM = {"classifier": part_of("classifier", "lite0", {"kind": "efficientnet-lite0"})}
 
 
