@@ -130,7 +130,7 @@ class Tiny:
     def build(self, raw, name="figure"):
         """The figure's CSV; strings that are empty stay so."""
         files = self.figure(raw, name).build(self.config, name, self.results, torch.device("cpu"))
-        csv, png, svg, measures = files
+        csv, png, _, measures = files
         assert [file.suffix for file in files] == [".csv", ".png", ".svg", ".csv"]
         assert measures == self.results / "measures" / f"{name}.csv"
         with Image.open(png) as picture:
