@@ -20,7 +20,7 @@ from puriflow.config import load_config
 from puriflow.errors import UserError
 from puriflow.metrics.accuracy import correct, wilson
 from puriflow.registry import part_of
-from puriflow.results.measures import COLUMNS
+from puriflow.results.table import COLUMNS
 from puriflow.store import open_stage
 
 ATTACKED = Chain("imagenet", "pgd-linf4", "resnet50", "edsr-x2", "vpsde-t10", "resnet50")
