@@ -60,6 +60,9 @@ OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {
 # By their place in what is validated, such as the recipe of a training: keys of YAML files.
 KEYS_RENAMED: dict[str, str] = {"adversary.step": "step_size", "adversary.steps": "n_iter"}
 
+# Keys of evaluations.
+EVALUATIONS_RENAMED: dict[str, str] = {"draws": "n_draws"}
+
 # Commands.
 COMMANDS_RENAMED: dict[str, str] = {
     **{name: f"stage {name}" for name in ("images", "attack", "restore", "classify")},

@@ -10,15 +10,13 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from puriflow.errors import UserError, unknown
+from puriflow.metrics.rules import Rule
 from puriflow.registry import NETWORK, NONE, Part, Parts, Weights, check, family_of
+from puriflow.renames import EVALUATIONS_RENAMED
 from puriflow.zoo.catalogue import PREFIX, Zoo
 
 BEHIND_RESULTS = False
 TRAINABLE = ("restorers", "networks", "classifiers")  # sections
-# What makes an image right. first: draw 0; average: the mean over draws; worst: every draw;
-# majority: most draws; mean-logits: the mean of their logits; others: the mean over all draws but
-# the first, for an attack that knows the first; attack: never broken by the attack's own verdict.
-Rule = Literal["first", "average", "worst", "majority", "mean-logits", "others", "attack"]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
 
 
@@ -77,7 +75,7 @@ class Evaluation(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    draws: int = Field(1, ge=1, description="fresh purifications of every image")
+    n_draws: int = Field(1, ge=1, description="fresh purifications of every image")
     rule: Rule = Field("first", description="what makes an image right")
     clean: Rule | None = Field(
         None, description="the same for clean images, if another; of `attack` and `others`: average"
@@ -86,9 +84,17 @@ class Evaluation(BaseModel):
         "image", description="of several attacks: the worst for each image, or the lowest accuracy"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, raw: object) -> object:
+        for old, new in EVALUATIONS_RENAMED.items():
+            if isinstance(raw, Mapping) and old in raw:
+                raise ValueError(f"{old!r} is now {new!r}")
+        return raw
+
     @model_validator(mode="after")
     def _enough(self) -> "Evaluation":
-        if self.rule == "others" and self.draws < 2:
+        if self.rule == "others" and self.n_draws < 2:
             raise ValueError("the rule `others` needs 2 or more draws")
         return self
 

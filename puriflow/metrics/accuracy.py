@@ -1,13 +1,10 @@
 """Accuracy with its interval, and cross-entropy, from logits of one answer or of several."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-if TYPE_CHECKING:
-    from puriflow.config import Rule
+from puriflow.metrics.rules import Rule
 
 
 def correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -15,13 +12,16 @@ def correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return logits.argmax(axis=1) == labels
 
 
-def judged(logits: np.ndarray, labels: np.ndarray, rule: "Rule") -> np.ndarray:
+def judged(logits: np.ndarray, labels: np.ndarray, rule: Rule) -> np.ndarray:
     """How right a random defence is about each image: (n,) in [0, 1].
 
     Args:
         logits: (n, draws, classes).
         labels: (n,).
-        rule: see `puriflow.config.Rule`; `attack` is not judged from logits.
+        rule: see `puriflow.metrics.rules.Rule`.
+
+    Raises:
+        ValueError: the rule is `attack`, which is not one of logits.
     """
     right = logits.argmax(axis=2) == labels[:, None]
     if rule == "first":
@@ -59,6 +59,13 @@ def wilson(hits: float, count: int, confidence: float = 0.95) -> tuple[float, fl
     centre = (share + weight / 2) / (1 + weight)
     half = z / (1 + weight) * (share * (1 - share) / count + weight / (4 * count)) ** 0.5
     return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def accuracy(right: np.ndarray) -> tuple[float, float, float]:
+    """Percent of images that are right, (n,) in [0, 1], and its 95 % Wilson interval."""
+    hits, count = float(right.sum()), len(right)
+    low, high = wilson(hits, count)
+    return 100 * hits / count, 100 * low, 100 * high
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

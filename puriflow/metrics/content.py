@@ -10,20 +10,26 @@ drawn does not depend on the definition.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-from torch import Tensor
 
 from puriflow.errors import unknown
 
-DEFINITIONS = ("eq7", "johnson", "gatys")
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Definition = Literal["eq7", "johnson", "gatys"]
+DEFINITIONS = get_args(Definition)
 
 
-def content_distance(found: Tensor, reference: Tensor, definition: str = "eq7") -> Tensor:
+def content_distance(
+    maps: "Tensor", reference: "Tensor", definition: Definition = "eq7"
+) -> "Tensor":
     """Content distance of each image from its reference.
 
     Args:
-        found: feature maps (N, C, H, W) of the images.
+        maps: feature maps (N, C, H, W) of the images.
         reference: those of the ground truth, of the same shape.
         definition: `eq7`, the paper's: squared differences are summed over channels and averaged
             over the H x W positions. `johnson` (Johnson et al. 2016): averaged over channels as
@@ -38,27 +44,27 @@ def content_distance(found: Tensor, reference: Tensor, definition: str = "eq7") 
     """
     if definition not in DEFINITIONS:
         raise unknown("definition of content distance", definition, DEFINITIONS)
-    if found.shape != reference.shape:
-        raise ValueError(f"feature maps {tuple(found.shape)} and {tuple(reference.shape)}")
-    channels, positions = found.shape[1], found.shape[2] * found.shape[3]
-    total = (found.double() - reference.double()).square().sum(dim=(1, 2, 3))
+    if maps.shape != reference.shape:
+        raise ValueError(f"feature maps {tuple(maps.shape)} and {tuple(reference.shape)}")
+    channels, positions = maps.shape[1], maps.shape[2] * maps.shape[3]
+    total = (maps.double() - reference.double()).square().sum(dim=(1, 2, 3))
     scale = {"eq7": 1 / positions, "johnson": 1 / (channels * positions), "gatys": 0.5}
     return total * scale[definition]
 
 
 def ratio_of_means(
-    values: Sequence[float], references: Sequence[float], *, draws: int = 2000
+    values: Sequence[float], references: Sequence[float], *, n_resamples: int = 2000
 ) -> tuple[float, float, float]:
     """Mean of values over mean of references, of the same images, with a 95 % bootstrap interval.
 
     Args:
         values: (n,).
         references: (n,), in the same order of images.
-        draws: of n images with replacement, the same ones in every call.
+        n_resamples: of n images with replacement, the same ones in every call.
     """
     pairs = np.stack([values, references]).astype(np.float64)
     count = pairs.shape[1]
-    drawn = np.random.default_rng(0).integers(0, count, (draws, count))
-    means = pairs[:, drawn].mean(axis=2)
+    resamples = np.random.default_rng(0).integers(0, count, (n_resamples, count))
+    means = pairs[:, resamples].mean(axis=2)
     low, high = np.percentile(means[0] / means[1], [2.5, 97.5])
     return float(pairs[0].mean() / pairs[1].mean()), float(low), float(high)

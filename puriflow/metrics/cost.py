@@ -4,13 +4,11 @@ Counted on the meta device, where no memory is allocated and nothing is computed
 official networks are counted on any machine.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-
-from puriflow import registry
 
 
 class Cost(NamedTuple):
@@ -24,7 +22,8 @@ def cost_of(network: nn.Module, side: int, *levels: float) -> Cost:
     """Count a network for one square image.
 
     Args:
-        network: moved to the meta device, and of no use afterwards.
+        network: a diffusion network, or a restorer with all its rounds; it is moved to the meta
+            device, and of no use afterwards.
         side: of the image (1, 3, side, side).
         levels: what a diffusion network takes beside the image, one number each.
     """
@@ -35,16 +34,3 @@ def cost_of(network: nn.Module, side: int, *levels: float) -> Cost:
         network(image, *more)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     return Cost(parameters, counter.get_total_flops() // 2)
-
-
-def cost_of_restorer(name: str, spec: dict[str, Any], side: int) -> Cost:
-    """Count a super-resolution restorer, all its rounds, for one square image.
-
-    Args:
-        name: of the role.
-        spec: its entry in the configuration; its weights are not read.
-        side: of the image (1, 3, side, side).
-    """
-    with torch.device("meta"):
-        part = registry.build("restorers", name, {**spec, "weights": None})
-    return cost_of(part, side)

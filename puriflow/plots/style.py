@@ -1,11 +1,13 @@
-"""The look of all figures (style.mplstyle and a few colours), and how a drawing becomes files."""
+"""The look of all figures: style.mplstyle, a few colours, and what several of them draw."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 
 STYLE = Path(__file__).with_name("style.mplstyle")
 
@@ -20,7 +22,7 @@ AIDE = "#777777"  # what belongs to no line
 
 @contextmanager
 def styled(text: float = 7) -> Iterator[None]:
-    """The look of all figures, drawn without a display.
+    """Within it, figures have their look, and need no display.
 
     Args:
         text: points. 7 are for a figure of one column; one that is wider takes more.
@@ -30,11 +32,29 @@ def styled(text: float = 7) -> Iterator[None]:
         yield
 
 
-def save(drawn: plt.Figure, pictures: Sequence[Path]) -> None:
-    """Write a drawing as each of `pictures`, .png or .svg, and close it."""
-    for picture in pictures:
-        picture.parent.mkdir(parents=True, exist_ok=True)
+def picture(axes: Axes, image: np.ndarray) -> None:
+    """An image (3, H, W) on [0, 1], without axes; values outside are clipped."""
+    axes.imshow(image.clip(0, 1).transpose(1, 2, 0))
+    bare(axes)
+
+
+def bare(axes: Axes) -> None:
+    """Take ticks and frame away."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def message(text: str) -> plt.Figure:
+    """A line of text in place of a figure of one column."""
+    figure = plt.figure(figsize=(3.25, 1))
+    figure.text(0.02, 0.5, text, va="center")
+    return figure
+
+
+def save(figure: plt.Figure, pictures: Sequence[Path]) -> None:
+    """Write a figure as each of `pictures`, .png or .svg, and close it."""
+    for file in pictures:
         # without it, an SVG holds the time at which it was made
-        metadata = {"Date": None} if picture.suffix == ".svg" else None
-        drawn.savefig(picture, metadata=metadata)
-    plt.close(drawn)
+        metadata = {"Date": None} if file.suffix == ".svg" else None
+        figure.savefig(file, metadata=metadata)
+    plt.close(figure)

@@ -1,6 +1,16 @@
-"""What is made of the stores: tables, times, sweeps, certified curves, verdicts on claims.
+"""Results: what is built of the stores, one kind a file.
 
-Each is data of config/ (tables.py, timing.py, sweeps.py, radii.py, claims.py); measuring.py and
-evidence.py read the stores; summary.py and pages.py write what is read. Figures are in
-puriflow.results.figures, which draws.
+Tables, sweeps, times, certified curves and figures are files of config/ (see `base.Result`);
+claims.py judges the paper's claims about them, and summary.py writes the paper beside them.
 """
+
+from puriflow.results.base import (
+    Result,
+    find,
+    judged_results,
+    load_result,
+    names,
+    paper_results,
+)
+
+__all__ = ["Result", "find", "judged_results", "load_result", "names", "paper_results"]

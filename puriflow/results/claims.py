@@ -1,44 +1,44 @@
-"""The paper's claims as data, config/claims.yaml, and their verdicts.
+"""The paper's claims, config/claims.yaml, and their verdicts.
 
 A claim is a quote and the comparisons that it stands for: of two rows of a table, two lines of a
 figure, or two times. These are compared image by image (puriflow.metrics.paired). A comparison
 *holds* if the 95 % interval of the difference lies on the side that the paper asserts, *does not
 hold* if it lies on the other side, and is *not decidable* otherwise; a claim is as good as its
-comparisons. What is compared comes from puriflow.results.evidence.
+comparisons.
 """
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from puriflow.config import Config, validated
+from puriflow.config.loading import read_yaml
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.paired import compare
-from puriflow.results.table import load
+from puriflow.results.base import Judged, find, judged_results, load_result, make_folders
+from puriflow.results.columns import CLAIMED, column, write_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HOLDS, FAILS, OPEN, NOT_MEASURED = "holds", "does not hold", "not decidable", "not measured"
 VERDICTS = (HOLDS, FAILS, OPEN, NOT_MEASURED)
 SIDES = {1: HOLDS, -1: FAILS, 0: OPEN}
-SHARES = ("standard", "robust", "gap", "correct")  # of images, in percent
-COUNTED = ("macs_g", "params_m")  # exact: nothing is random in them
 COLUMNS = (
     *("about", "section", "quote", "claim_verdict"),
     *("column", "layer", "higher", "lower", "paper_higher", "paper_lower", "paper_factor"),
-    *(
-        "n",
-        "ours_higher",
-        "ours_lower",
-        "ours_factor",
-        "difference",
-        "low",
-        "high",
-        "wins",
-        "losses",
-    ),
-    *("verdict", "note"),
+    *("n", "ours_higher", "ours_lower", "ours_factor", "difference", "low", "high"),
+    *("wins", "losses", "verdict", "note"),
 )
+
+
+def _claimed(name: str) -> str:
+    if name not in CLAIMED:
+        raise ValueError(str(unknown("column of a claim", name, CLAIMED)))
+    return name
 
 
 class Comparison(BaseModel):
@@ -46,10 +46,7 @@ class Comparison(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    column: Literal[
-        *("standard", "robust", "gap", "cross_entropy", "macs_g", "params_m"),
-        *("content_distance", "mse", "cam_similarity", "correct", "seconds"),
-    ]
+    column: Annotated[str, AfterValidator(_claimed)]
     higher: str = Field(description="method of a row, or label of a line")
     lower: str
     factor: float | None = Field(None, gt=1, description="how many times as high, says the paper")
@@ -77,40 +74,107 @@ class Claims(BaseModel):
     claims: tuple[Claim, ...]
 
 
-Values = dict[int, float]  # by data-set index of the image, or by repeat
-
-
-class Evidence(Protocol):
-    """What a judge asks of results; `name` is the method of a row or the label of a line."""
-
-    def why_not(self, name: str) -> str | None:
-        """Why it has no results; None if it has."""
-
-    def paper(self, name: str, column: str) -> float | None:
-        """The paper's number, if it has one."""
-
-    def layers(self) -> list[str]:
-        """The layers of the feature network, in order."""
-
-    def values(self, name: str, column: str, layer: str | None) -> Values:
-        """Our numbers."""
-
-
-def load_claims(path: str | Path, known: Iterable[str] | None = None) -> tuple[Claim, ...]:
+def load_claims(file: str | Path, known: Iterable[str] | None = None) -> tuple[Claim, ...]:
     """Read and check a file of claims.
 
     Args:
-        path: of the file.
-        known: names of all tables, figures and timings; None for those that are not checked.
+        file: beside the folders of results.
+        known: names that claims may be about; default: the results that are there.
 
     Raises:
         UserError: it is missing, says something that is not known, or is about something unknown.
     """
-    claims = load(Claims, path, "claims").claims
-    for claim in claims if known is not None else ():
+    claims = validated(Claims, read_yaml(file, "claims"), f"claims {file}").claims
+    known = judged_results(Path(file).parent) if known is None else list(known)
+    for claim in claims:
         if claim.about not in known:
-            raise unknown(f"result (about in claims {path})", claim.about, known)
+            raise unknown(f"result (about in claims {file})", claim.about, known)
     return claims
+
+
+def judge_result(file: str | Path, name: str, track: Config, results: Path) -> list[Path]:
+    """Judge the claims about a result, and write the verdicts as results/claims/NAME.csv.
+
+    Args:
+        file: of the claims, beside the folders of results.
+        name: of the result.
+        track: what serves its roles.
+        results: where its stores and files are.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: a claim names something that is not there, or the result's files are not.
+    """
+    claims = [claim for claim in load_claims(file) if claim.about == name]
+    result = load_result(find(name, Path(file).parent))
+    if not isinstance(result, Judged):
+        raise UserError(f"claims are not about results like {name}, in config/{result.folder}")
+    out = results / "claims" / f"{name}.csv"
+    make_folders([out])
+    lines = dict.fromkeys(
+        x for claim in claims for says in claim.says for x in (says.higher, says.lower)
+    )
+    evidence = Evidence(name, result.evidence(track, name, results, lines))
+    write_csv(judge(claims, evidence), COLUMNS, out)
+    return [out]
+
+
+class Evidence:
+    """What the values of images, or of repeats, say of the lines of a result.
+
+    Args:
+        name: of the result.
+        values: see `Judged.evidence`.
+    """
+
+    def __init__(self, name: str, values: "pd.DataFrame"):
+        self.name, self.rows = name, values
+
+    def _of(self, line: str) -> "pd.DataFrame":
+        rows = self.rows[self.rows["line"] == line]
+        if rows.empty:
+            raise unknown(f"line of {self.name}", line, set(self.rows["line"]))
+        return rows
+
+    def why_not(self, line: str) -> str | None:
+        """Why a line was not measured; None if it was.
+
+        Raises:
+            UserError: there is no such line.
+        """
+        rows = self._of(line)
+        return str(rows["note"].iloc[0]) if rows["value"].isna().all() else None
+
+    def paper(self, line: str, metric: str) -> float | None:
+        """The paper's number, if it has one."""
+        rows = self._of(line)
+        numbers = rows.loc[rows["metric"] == metric].get("paper", ())
+        return next((float(number) for number in numbers if number == number), None)
+
+    def layers(self, which: str | None) -> list[str | None]:
+        """The layers that a comparison is about; one None where it is about none."""
+        if which is None:
+            return [None]
+        layers = list(self.rows["layer"].dropna().unique())
+        return {"each": layers, "first": layers[:1], "last": layers[-1:]}[which]
+
+    def values(self, line: str, metric: str, layer: str | None) -> "pd.Series":
+        """Our numbers by the data-set index of the image, or by the repeat.
+
+        Raises:
+            UserError: this metric, or this layer, was not measured.
+        """
+        rows = self._of(line)
+        rows = rows[rows["metric"] == metric]
+        if layer is not None:
+            rows = rows[rows["layer"] == layer]
+        if rows.empty:
+            raise UserError(f"claim about {self.name}: {line!r} has no {metric}")
+        if rows["index"].duplicated().any():
+            raise UserError(f"claim about {self.name}: {metric} needs a layer")
+        return rows.set_index("index")["value"]
 
 
 def judge(claims: Iterable[Claim], evidence: Evidence) -> list[dict[str, Any]]:
@@ -121,7 +185,7 @@ def judge(claims: Iterable[Claim], evidence: Evidence) -> list[dict[str, Any]]:
     """
     lines: list[dict[str, Any]] = []
     for claim in claims:
-        own = [line for said in claim.says for line in _judged(said, evidence)]
+        own = [line for says in claim.says for line in _judged(says, evidence)]
         shared = claim.model_dump(exclude={"says"})
         shared["claim_verdict"] = overall([line["verdict"] for line in own])
         lines += [shared | line for line in own]
@@ -138,56 +202,50 @@ def overall(verdicts: list[str]) -> str:
     return HOLDS if measured == {HOLDS} else OPEN
 
 
-def _judged(said: Comparison, evidence: Evidence) -> Iterator[dict[str, Any]]:
+def _judged(says: Comparison, evidence: Evidence) -> Iterator[dict[str, Any]]:
     """A comparison's lines: one, or one for every layer."""
-    line = said.model_dump(exclude={"factor"}) | {"paper_factor": said.factor}
-    for side in ("higher", "lower"):
-        line[f"paper_{side}"] = evidence.paper(getattr(said, side), said.column)
-    reasons = [evidence.why_not(name) for name in (said.higher, said.lower)]
+    line = says.model_dump(exclude={"factor"}) | {"paper_factor": says.factor}
+    sides = (says.higher, says.lower)
+    line["paper_higher"], line["paper_lower"] = (evidence.paper(x, says.column) for x in sides)
+    reasons = [evidence.why_not(side) for side in sides]
     if any(reasons):
         note = "; ".join(filter(None, dict.fromkeys(reasons)))
         yield line | {"verdict": NOT_MEASURED, "note": note}
         return
-    for layer in chosen(evidence.layers(), said.layer):
-        values = [evidence.values(name, said.column, layer) for name in (said.higher, said.lower)]
-        yield line | {"layer": layer} | verdict(said, *values)
+    for layer in evidence.layers(says.layer):
+        values = [evidence.values(side, says.column, layer) for side in sides]
+        yield line | {"layer": layer} | verdict(says, *values)
 
 
-def chosen(layers: list[str], which: str | None) -> list[str | None]:
-    """The layers that a comparison is about; one None where it is about none."""
-    if which is None:
-        return [None]
-    return {"each": layers, "first": layers[:1], "last": layers[-1:]}[which]
-
-
-def verdict(said: Comparison, higher: Values, lower: Values) -> dict[str, Any]:
+def verdict(says: Comparison, higher: "pd.Series", lower: "pd.Series") -> dict[str, Any]:
     """What two rows' values by image say of a comparison; accuracies in percent.
 
     Raises:
         UserError: the two are not of the same images.
     """
-    if list(higher) != list(lower):
-        raise UserError(f"claim: {said.higher!r} and {said.lower!r} are not of the same images")
-    first, second = (np.array(list(values.values())) for values in (higher, lower))
-    if said.column in COUNTED:
+    if list(higher.index) != list(lower.index):
+        raise UserError(f"claim: {says.higher!r} and {says.lower!r} are not of the same images")
+    first, second = (values.to_numpy(dtype=np.float64) for values in (higher, lower))
+    judged_as = column(says.column).claim
+    if judged_as == "counted":
         return _exact(float(first[0]), float(second[0]))
-    share = said.column in SHARES
-    found = compare(first, second, skewed=not share)
+    share = judged_as == "share"
+    paired = compare(first, second, skewed=not share)
     scale = 100 if share else 1
     numbers = {
         "ours_higher": first.mean(),
         "ours_lower": second.mean(),
-        "difference": found.difference,
-        "low": found.low,
-        "high": found.high,
+        "difference": paired.difference,
+        "low": paired.low,
+        "high": paired.high,
     }
     return {
         **{name: float(f"{scale * float(value):.4g}") for name, value in numbers.items()},
-        "ours_factor": float(np.median(first / second)) if said.factor else None,
+        "ours_factor": float(np.median(first / second)) if says.factor else None,
         "n": len(first),
-        "wins": found.wins,
-        "losses": found.losses,
-        "verdict": SIDES[found.side],
+        "wins": paired.wins,
+        "losses": paired.losses,
+        "verdict": SIDES[paired.side],
     }
 
 
@@ -198,13 +256,3 @@ def _exact(higher: float, lower: float) -> dict[str, Any]:
     return {name: float(f"{value:.4g}") for name, value in numbers.items()} | {
         "verdict": SIDES[side]
     }
-
-
-def write_claims(claims: Iterable[Claim], evidence: Evidence, out: Path) -> None:
-    """Write the verdicts on claims as a CSV."""
-    import pandas as pd
-
-    lines = judge(claims, evidence)
-    whole = dict.fromkeys(("n", "wins", "losses"), "Int64")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(lines, columns=list(COLUMNS)).astype(whole).to_csv(out, index=False)

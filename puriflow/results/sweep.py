@@ -1,27 +1,37 @@
-"""Sweeps as data: a chain for every combination of the roles that config/sweeps/NAME.yaml lists.
+"""Sweeps: a chain for every combination of the roles that config/sweeps/NAME.yaml lists.
 
-A sweep is a table (puriflow.results.table) whose rows are these combinations. So its stages are
-those of tables and of other sweeps, each computed once, and its results are judged like theirs.
-They are written in long form, one number a line, for pandas and plots.
+A sweep is a table whose rows are these combinations. So its stages are those of tables and of other
+sweeps, each computed once, and its results are judged like theirs. They are written in long form,
+one number a line, for pandas and plots.
 """
 
 import itertools
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from puriflow.config import NONE, Config
 from puriflow.errors import UserError, unknown
+from puriflow.metrics.accuracy import accuracy
 from puriflow.metrics.paired import student_interval
-from puriflow.results import tables
-from puriflow.results.measures import Measures, accuracy, measurer, outcomes
-from puriflow.results.table import Roles, Row, Table, Threat, Threats
+from puriflow.results.base import Result, joined, notes
+from puriflow.results.columns import column, write_csv
+from puriflow.results.measures import Stores
+from puriflow.results.rows import Row, Threat, Threats
+from puriflow.results.table import Table
 
-KINDS = ("dataset", "attack", "restorer", "purifier", "classifier", "evaluation")
-COLUMNS = (*KINDS, "along", "metric", "value", "low", "high", "n", "note")
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from matplotlib.figure import Figure as Drawing
+
+ROLES = ("dataset", "attack", "restorer", "purifier", "classifier", "evaluation")
+COLUMNS = (*ROLES, "along", "metric", "value", "low", "high", "n", "note")
+PANELS = ("standard", "robust", "cross_entropy_attacked")  # the metrics that are drawn
 
 
 def _listed(given: object) -> object:
@@ -32,13 +42,11 @@ def _listed(given: object) -> object:
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
 
 
-class Sweep(BaseModel):
-    """Roles by kind, one or several of each; every combination is a chain."""
+class Sweep(Result):
+    """One or several names of each role; every combination is a chain."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    folder: ClassVar[str] = "sweeps"
 
-    title: str
-    source: str
     dataset: Names
     attack: Threats
     restorer: Names = (NONE,)
@@ -46,130 +54,151 @@ class Sweep(BaseModel):
     classifier: Names
     evaluation: Names = ("single",)
     along: str = Field(
-        description="what lies along the picture: a kind of role, or an option of one: purifier.t"
+        description="what lies along the picture: a role, or an option of one: purifier.t"
     )
 
-    @property
-    def varied(self) -> list[str]:
-        """The kinds of which there are several."""
-        return [kind for kind in KINDS if len(getattr(self, kind)) > 1]
+    @classmethod
+    def load(cls, raw: object, where: str) -> Self:
+        """See `Result`."""
+        sweep = super().load(raw, where)
+        role = sweep.along.partition(".")[0]
+        if role not in ROLES:
+            raise unknown(f"role (along in {where})", role, ROLES)
+        for role in ROLES:
+            named = getattr(sweep, role)
+            if len(set(named)) < len(named):
+                raise UserError(f"{where}: two of {role} are the same")
+        return sweep
+
+    @classmethod
+    def outputs(cls, name: str) -> dict[str, str]:
+        """See `Result`."""
+        return {form: f"sweeps/{name}.{form}" for form in ("csv", "png", "svg")}
 
     def points(self) -> Iterator[dict[str, Any]]:
-        """Every combination: a name of each kind, of the attack its threat."""
-        for point in itertools.product(*(getattr(self, kind) for kind in KINDS)):
-            yield dict(zip(KINDS, point, strict=True))
+        """Every combination: a name of each role, of the attack its threat."""
+        for point in itertools.product(*(getattr(self, role) for role in ROLES)):
+            yield dict(zip(ROLES, point, strict=True))
 
+    @cached_property
     def table(self) -> Table:
         """The table whose rows are the combinations, in their order."""
         rows = [
             Row(method=str(i), type="", **{**point, "attack": [point["attack"]]})
             for i, point in enumerate(self.points())
         ]
-        shared = {kind: getattr(self, kind)[0] for kind in ("dataset", "classifier")}
+        shared = {role: getattr(self, role)[0] for role in ("dataset", "classifier")}
         return Table(title=self.title, source=self.source, attack=self.attack, rows=rows, **shared)
 
+    def items(self) -> tuple[Row, ...]:
+        """The combinations as rows of a table."""
+        return self.table.rows
 
-def load_sweep(path: str | Path) -> Sweep:
-    """Read and check a sweep's file.
+    def roles(self, row: Row) -> Iterator[tuple[str, str]]:
+        """See `Result`."""
+        return self.table.roles(row)
 
-    Raises:
-        UserError: it is missing, or says something that is not known.
-    """
-    sweep = tables.load(Sweep, path, "sweep")
-    kind = sweep.along.partition(".")[0]
-    if kind not in KINDS:
-        raise unknown(f"kind of role (along in sweep {path})", kind, KINDS)
-    for kind in KINDS:
-        names = getattr(sweep, kind)
-        if len(set(names)) < len(names):
-            raise UserError(f"sweep {path}: two of {kind} are the same")
-    return sweep
+    def reads(self, track: Config, row: Row) -> Iterator[str]:
+        """See `Result`."""
+        return self.table.reads(track, row)
 
+    def trigger(self, track: Config) -> dict[str, Any]:
+        """See `Result`; and where the combinations lie along the picture.
 
-def served(sweep: Sweep, config: Config) -> Roles:
-    """What a sweep says of the roles that it names: all that it needs of a configuration.
+        Raises:
+            UserError: a role is unknown, or lacks the option that the picture goes along.
+        """
+        along = {_label(role): self.place(track, role) for role in self.swept}
+        return self.table.trigger(track) | {"along": along}
 
-    Raises:
-        UserError: a role is unknown, or lacks the option that the picture goes along.
-    """
-    roles = tables.served(sweep.table(), config)
-    kind, _, option = sweep.along.partition(".")
-    if not option:
-        return roles
-    for role in getattr(sweep, kind):
-        name = name_of(role)
-        if name == NONE or roles[f"{kind} {name}"]["unavailable"]:
-            continue
-        given = config.spec(f"{kind}s", name).get(option)
+    @property
+    def swept(self) -> tuple[str | Threat, ...]:
+        """What lies along the picture."""
+        return getattr(self, self.along.partition(".")[0])
+
+    def place(self, track: Config, swept: str | Threat) -> float | str | None:
+        """Where a role lies along the picture: a number (0 for `none`), or its name.
+
+        None of one that the track cannot serve.
+        """
+        role, _, option = self.along.partition(".")
+        if not option:
+            return _label(swept)
+        name = _name(swept)
+        if name == NONE:
+            return 0
+        if track.why_unavailable(role, name):
+            return None
+        value = track.part(role, name).options.get(option)
         try:
-            roles[f"{kind} {name}"]["along"] = float(Fraction(str(given)))  # 8/255 too
+            return float(Fraction(str(value)))  # 8/255 too
         except ValueError:
             raise UserError(
-                f"sweep along {sweep.along}: {kind} {name} has no number {option!r} in its entry"
+                f"sweep along {self.along}: {role} {name} has no number {option!r} in its entry"
             ) from None
-    return roles
+
+    def write(
+        self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
+    ) -> None:
+        """See `Result`."""
+        from puriflow.plots.style import save, styled
+
+        frame = write_csv(self.lines(track, Stores(track, results)), COLUMNS, files["csv"])
+        with styled():
+            save(self.draw(frame), [files["png"], files["svg"]])
+
+    def draw(self, frame: "pd.DataFrame") -> "Drawing":
+        """Draw the lines of the CSV: a line for each combination of what does not lie along it."""
+        from puriflow.plots import sweep
+
+        along = self.along.partition(".")[0]
+        others = [role for role in ROLES if role != along and len(getattr(self, role)) > 1]
+        panels = {name: column(name).axis for name in PANELS}
+        return sweep.draw(frame.dropna(subset="metric"), panels, self.along, others)
+
+    def lines(self, track: Config, stores: Stores) -> Iterator[dict[str, Any]]:
+        """The lines of the CSV: each number of each combination.
+
+        Accuracies are in percent with Wilson intervals, cross-entropies in nats with Student's,
+        both of 95 %; mean squared errors are on [0, 1], of the images that are classified to the
+        clean ones. A combination that the track cannot serve has one line, with the reason.
+        """
+        table, along = self.table, self.along.partition(".")[0]
+        for point, row in zip(self.points(), table.rows, strict=True):
+            names = {role: _label(named) for role, named in point.items()}
+            names["along"] = self.place(track, point[along])
+            if reason := table.unavailable(track, row):
+                yield names | {"note": reason}
+                continue
+            note = joined(*notes(track, table.roles(row)))
+            for numbers in _numbers(table, track, row, stores):
+                yield names | numbers | {"note": note}
 
 
-def place(sweep: Sweep, point: dict[str, Any], roles: Roles) -> float | str | None:
-    """Where a combination lies along the picture: a number (0 for `none`), or a name."""
-    kind, _, option = sweep.along.partition(".")
-    if not option:
-        return label(point[kind])
-    name = name_of(point[kind])
-    return 0 if name == NONE else roles[f"{kind} {name}"].get("along")
+def _numbers(table: Table, track: Config, row: Row, stores: Stores) -> Iterator[dict[str, Any]]:
+    """What is measured of one combination, metric by metric."""
+    chain, (under_attack,) = table.chains(track, row)
+    clean, attacked = stores.measure(chain), stores.measure(under_attack)
+    n = len(clean.losses)
+    for metric, right in table.outcomes(track, row, stores).items():
+        value, low, high = (round(x, 2) for x in accuracy(right))
+        yield {"metric": metric, "value": value, "low": low, "high": high, "n": n}
+    for images, measures in (("clean", clean), ("attacked", attacked)):
+        low, high = student_interval(measures.losses)
+        bounds = {"low": round(low, 4), "high": round(high, 4)}
+        value = round(measures.cross_entropy, 4)
+        yield {"metric": f"cross_entropy_{images}", "value": value, **bounds, "n": n}
+        if measures.mse is not None:
+            yield {"metric": f"mse_{images}", "value": float(f"{measures.mse:.4g}"), "n": n}
+    if (seconds := attacked.seconds_per_image) is not None:
+        yield {"metric": "seconds_per_image", "value": float(f"{seconds:.4g}"), "n": n}
 
 
-def name_of(role: str | Threat) -> str:
+def _name(role: str | Threat) -> str:
     """The name of a role in the configuration."""
     return role if isinstance(role, str) else role.attack
 
 
-def label(role: str | Threat) -> str:
+def _label(role: str | Threat) -> str:
     """The name of a role; of a threat, with what it goes through."""
-    if isinstance(role, str) or role.victim == "classifier":
-        return name_of(role)
-    through = f" with {role.surrogate}" if role.surrogate else ""
-    return f"{role.attack} on the defence{through}"
-
-
-def build_sweep(sweep: Sweep, roles: Roles, results: Path) -> list[dict[str, Any]]:
-    """The lines of the CSV: each number of each combination.
-
-    Accuracies are in percent with Wilson intervals, cross-entropies in nats with Student's, both
-    of 95 %; mean squared errors are on [0, 1], of the images that are classified to the clean ones.
-    A combination that the track cannot serve has one line, with the reason.
-    """
-    table = sweep.table()
-    _, measured = measurer(roles, results)
-    lines: list[dict[str, Any]] = []
-    for point, row in zip(sweep.points(), table.rows, strict=True):
-        names = {kind: label(role) for kind, role in point.items()}
-        names["along"] = place(sweep, point, roles)
-        if reason := tables.unavailable(table, row, roles):
-            lines.append(names | {"note": reason})
-            continue
-        clean, (attacked,) = tables.chains(table, row, roles)
-        notes = (roles[f"{kind} {name}"]["note"] for kind, name in tables.named(table, row))
-        note = "; ".join(filter(None, dict.fromkeys(notes)))
-        for numbers in _numbers(table, row, roles, measured(clean), measured(attacked)):
-            lines.append(names | numbers | {"note": note})
-    return lines
-
-
-def _numbers(
-    table: Table, row: Row, roles: Roles, clean: Measures, attacked: Measures
-) -> Iterator[dict[str, Any]]:
-    """What is measured of one combination, metric by metric."""
-    n = len(clean.losses)
-    for metric, right in outcomes(table, row, roles, clean, [attacked]).items():
-        value, low, high = (round(x, 2) for x in accuracy(right))
-        yield {"metric": metric, "value": value, "low": low, "high": high, "n": n}
-    for images, found in (("clean", clean), ("attacked", attacked)):
-        low, high = student_interval(found.losses)
-        bounds = {"low": round(low, 4), "high": round(high, 4)}
-        value = round(found.cross_entropy, 4)
-        yield {"metric": f"cross_entropy_{images}", "value": value, **bounds, "n": n}
-        if found.mse is not None:
-            yield {"metric": f"mse_{images}", "value": float(f"{found.mse:.4g}"), "n": n}
-    if (seconds := attacked.seconds_per_image) is not None:
-        yield {"metric": "seconds_per_image", "value": float(f"{seconds:.4g}"), "n": n}
+    return role if isinstance(role, str) else role.words(role.attack, role.surrogate)

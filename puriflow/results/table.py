@@ -1,101 +1,54 @@
-"""Tables of the paper as data: rows are chains of roles with the paper's own numbers beside them.
+"""Tables of the paper: rows are chains of roles with the paper's own numbers beside them.
 
-config/tables/NAME.yaml says which chains a table compares, how they are attacked and how judged.
-A row that the track cannot serve says why, and has no numbers; a row that the paper only quotes has
-the paper's numbers and their source. puriflow.results.measures builds any table from the stores.
+config/tables/NAME.yaml says which chains a table compares, how they are attacked and how judged. A
+row that the track cannot serve says why, and has no numbers; a row that the paper only quotes has
+the paper's numbers and their source.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
-from puriflow.chain import Chain, shard_names, victim_name
-from puriflow.config import NONE, Config, Evaluation, Model, validated
-from puriflow.errors import UserError
-from puriflow.store import open_stage
+from puriflow.chain import Chain
+from puriflow.config import NONE, Config
+from puriflow.errors import UserError, unknown
+from puriflow.metrics.accuracy import accuracy
+from puriflow.registry import Part
+from puriflow.results.base import EVIDENCE, Judged, joined, notes, served_by, shards_of
+from puriflow.results.columns import column, read_csv, write_csv
+from puriflow.results.documents import Block, Grid, fixed, interval, text
+from puriflow.results.measures import Stores, outcomes
+from puriflow.results.rows import Row, Threat, Threats
 
-# Families of the roles that a row names.
-ROLES = {
-    "dataset": "datasets",
-    "restorer": "restorers",
-    "purifier": "purifiers",
-    "classifier": "classifiers",
-}
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
 
-# Of `kind name`: what serves it, why it is unavailable, its note, (for a data set) its shards and
-# (where costs are counted, for a restorer) its specification; of `evaluation name`, its numbers.
-Roles = dict[str, dict[str, Any]]
-
-
-class Paper(BaseModel):
-    """The paper's numbers of a row, accuracies in percent; None where it has none."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    standard: float | None = Field(None, ge=0, le=100)
-    robust: float | None = Field(None, ge=0, le=100)
-    n: int | None = Field(None, description="of images, where it is known")
-    source: str | None = Field(None, description="whose numbers these are, if not the paper's own")
-    macs_g: float | None = Field(None, ge=0, description="of the restorer; the paper's FLOPs")
-    params_m: float | None = Field(None, ge=0, description="of the restorer")
-
-
-class Threat(BaseModel):
-    """An attack, and through what it goes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    attack: str
-    victim: Literal["classifier", "defence"] = Field(
-        "classifier", description="preprocessor-blind, or adaptive"
-    )
-    surrogate: str | None = Field(
-        None, description="purifier that the attack goes through in place of the defence's"
-    )
+ROLES = ("dataset", "restorer", "purifier", "classifier")  # of a row, beside its attacks
+ACCURACIES = ("standard", "robust")
+COSTS = ("macs_g", "params_m")  # of a table with `costs`, in billions and in millions
+COLUMNS = (
+    *("method", "type", "dataset", "classifier", "attack", "evaluation", "restorer", "purifier"),
+    *("n", "standard", "standard_low", "standard_high", "robust", "robust_low", "robust_high"),
+    *("paper_standard", "paper_robust", "paper_n", "paper_source", "seconds_per_image", "note"),
+)
+# Of all that was measured: a chain and a rule a row.
+MEASURES = (
+    *("method", "images", *ROLES, "attack", "victim", "n_draws", "rule", "n", "correct"),
+    *("accuracy", "accuracy_low", "accuracy_high", "cross_entropy", "mse", "seconds_per_image"),
+)
+SHOWN = 8  # images of a row of the contact sheet
 
 
-def _threats(given: object) -> object:
-    """One attack may be written as its name or its mapping alone."""
-    listed = given if isinstance(given, list | tuple) else [given]
-    return [{"attack": threat} if isinstance(threat, str) else threat for threat in listed]
-
-
-Threats = Annotated[tuple[Threat, ...], BeforeValidator(_threats), Field(min_length=1)]
-
-
-class Row(BaseModel):
-    """One chain: its roles, where they differ from the table's.
-
-    Several attacks give the worst of them, by the evaluation's `minimum`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    method: str
-    type: str
-    dataset: str | None = None
-    classifier: str | None = None
-    attack: Threats | None = None
-    restorer: str | None = None
-    purifier: str | None = None
-    evaluation: str | None = None
-    quoted: str | None = Field(None, description="whose numbers the paper quotes; nothing is run")
-    paper: Paper = Paper()
-    note: str = ""
-
-
-class Table(BaseModel):
+class Table(Judged):
     """A table: the roles that its rows share, and the rows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    folder: ClassVar[str] = "tables"
 
-    title: str
-    source: str
     dataset: str
     classifier: str
     attack: Threats
@@ -105,162 +58,275 @@ class Table(BaseModel):
     costs: bool = Field(False, description="also count the restorers' MACs and parameters")
     rows: tuple[Row, ...] = Field(min_length=1)
 
+    @classmethod
+    def of_paper(cls, name: str) -> bool:
+        """The paper's tables are called `table...`; the others are our own evaluation."""
+        return name.startswith("table")
+
+    @classmethod
+    def outputs(cls, name: str) -> dict[str, str]:
+        """See `Result`."""
+        return {
+            "csv": f"{name}.csv",
+            "measures": f"measures/{name}.csv",
+            "png": f"{name}.png",
+            "sheet": f"sheets/{name}.png",
+        }
+
+    def items(self) -> tuple[Row, ...]:
+        """The rows that are computed, and not quoted."""
+        return tuple(row for row in self.rows if row.quoted is None)
+
     def role(self, row: Row, name: str) -> Any:
         """The role of a row (or its attacks, or its evaluation), or else the table's."""
         own = getattr(row, name)
         return getattr(self, name) if own is None else own
 
-    def run(self) -> tuple[Row, ...]:
-        """The rows that are computed, and not quoted."""
-        return tuple(row for row in self.rows if row.quoted is None)
-
-    def clean(self, row: Row, draws: int) -> Chain:
-        """The chain of clean images, each purified `draws` times."""
-        roles = {name: self.role(row, name) for name in ROLES}
-        return Chain(**roles, draws=1 if roles["purifier"] == NONE else draws)
-
-    def attacked(self, row: Row, draws: int) -> list[Chain]:
-        """The chains of attacked images, one for each attack."""
-        clean = self.clean(row, draws)
-        chains = []
+    def roles(self, row: Row) -> Iterator[tuple[str, str]]:
+        """See `Result`."""
+        for role in ROLES:
+            if (name := self.role(row, role)) != NONE:
+                yield role, name
         for threat in self.role(row, "attack"):
-            victim = clean.classifier
-            if threat.victim == "defence":
-                purifier = threat.surrogate or clean.purifier
-                victim = victim_name(clean.restorer, purifier, clean.classifier)
-            chains.append(replace(clean, attack=threat.attack, victim=victim))
-        return chains
+            yield "attack", threat.attack
+            if threat.surrogate is not None:
+                yield "purifier", threat.surrogate
 
+    def reads(self, track: Config, row: Row) -> Iterator[str]:
+        """All stages of the chains of clean and of attacked images."""
+        clean, attacked = self.chains(track, row)
+        for chain in (clean, *attacked):
+            for shard in shards_of(track, chain.dataset):
+                yield from (chain.folder(stage, shard) for stage in chain.stages())
 
-def load_table(path: str | Path) -> Table:
-    """Read and check a table's file.
+    def trigger(self, track: Config) -> dict[str, Any]:
+        """See `Result`; and how its rows are judged."""
+        evaluations = dict.fromkeys(self.role(row, "evaluation") for row in self.items())
+        said = {name: track.evaluation(name).model_dump() for name in evaluations}
+        return super().trigger(track) | {"evaluations": said}
 
-    Raises:
-        UserError: it is missing, or says something that is not known.
-    """
-    return load(Table, path, "table")
+    def parts_of(self, row: Row) -> list[tuple[str, str]]:
+        """The restorer, whose costs are counted."""
+        name = self.role(row, "restorer")
+        return [("restorer", name)] if self.costs and name != NONE else []
 
+    def parts(self, track: Config) -> list[Part]:
+        """Restorers with a network; it is counted without its weights."""
+        counted = (part for part in super().parts(track) if part.weights is not None)
+        return [replace(part, weights=None) for part in counted]
 
-def load(model: type[Model], path: str | Path, what: str) -> Model:
-    """Read a YAML file of results to build, and check it by its model.
+    def chains(self, track: Config, row: Row) -> tuple[Chain, list[Chain]]:
+        """The chain of clean images, and that of each attack.
 
-    Raises:
-        UserError: it is missing, or says something that is not known.
-    """
-    try:
-        raw = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{what} {path}: {' '.join(str(error).split())}") from None
-    return validated(model, raw, f"{what} {path}")
-
-
-def serving(config: Config, family: str, name: str) -> dict[str, Any]:
-    """What serves a role, why it is unavailable, its note, and (for a data set) its shards.
-
-    Raises:
-        UserError: the configuration does not know the role.
-    """
-    role = config.role(family, name)
-    return {
-        "served_by": role.served_by or role.zoo or name,
-        "unavailable": config.why_unavailable(family, name),
-        "note": role.note,
-        "shards": getattr(role, "shards", None),
-    }
-
-
-def named(table: Table, row: Row) -> Iterator[tuple[str, str]]:
-    """Kind and name of every role of a row, without `none`."""
-    for kind in ROLES:
-        if (name := table.role(row, kind)) != NONE:
-            yield kind, name
-    for threat in table.role(row, "attack"):
-        yield "attack", threat.attack
-        if threat.surrogate is not None:
-            yield "purifier", threat.surrogate
-
-
-def served(table: Table, config: Config) -> Roles:
-    """What a table says of the roles that it names: all that it needs of a configuration.
-
-    Raises:
-        UserError: a row names a role or an evaluation that the configuration does not know.
-    """
-    roles: Roles = {}
-    for row in table.run():
-        for kind, name in named(table, row):
-            roles[f"{kind} {name}"] = serving(config, f"{kind}s", name)
-        name = table.role(row, "evaluation")
-        roles[f"evaluation {name}"] = config.evaluation(name).model_dump()
-        restorer = table.role(row, "restorer")
-        if table.costs and restorer != NONE and unavailable(table, row, roles) is None:
-            roles[f"restorer {restorer}"]["spec"] = config.spec("restorers", restorer)
-        _check_verdict(table, row, roles)
-    return roles
-
-
-def _check_verdict(table: Table, row: Row, roles: Roles) -> None:
-    """An attack's verdict is about its victim: refuse to take it for one about another defence."""
-    if evaluation(table, row, roles).rule == "attack":
-        for chain in chains(table, row, roles)[1]:
-            if not chain.adaptive:
+        Raises:
+            UserError: an attack's verdict on another victim would be taken for one on this defence.
+        """
+        evaluation = track.evaluation(self.role(row, "evaluation"))
+        names = {role: self.role(row, role) for role in ROLES}
+        random = names["purifier"] != NONE
+        clean = Chain(**names, n_draws=evaluation.n_draws if random else 1)
+        by_attack = evaluation.rule == "attack"  # whose verdict is in its store already
+        attacked = []
+        for threat in self.role(row, "attack"):
+            chain = replace(
+                clean,
+                attack=threat.attack,
+                victim=threat.victim_of(clean),
+                n_draws=1 if by_attack else clean.n_draws,
+            )
+            if by_attack and not chain.adaptive:
                 raise UserError(
                     f"table row {row.method!r}: {chain.attack} goes through {chain.victim}, so its "
                     "own verdict (rule `attack`) is not about this defence; name another evaluation"
                 )
+            attacked.append(chain)
+        return clean, attacked
+
+    def outcomes(self, track: Config, row: Row, stores: Stores) -> dict[str, np.ndarray]:
+        """How right a row is about each image, (n,) in [0, 1]: `standard` and `robust`."""
+        clean, attacked = self.chains(track, row)
+        evaluation = track.evaluation(self.role(row, "evaluation"))
+        return outcomes(evaluation, stores.measure(clean), [stores.measure(c) for c in attacked])
+
+    # Its files
+
+    def write(
+        self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
+    ) -> None:
+        """See `Result`."""
+        from puriflow.plots import bars, sheets
+        from puriflow.plots.style import save, styled
+
+        stores, served = Stores(track, results), self.served(track)
+        rows = [self.cells(track, row, stores) for row in self.rows]
+        measures = [line for row in served for line in self.measured(track, row, stores)]
+        frame = write_csv(rows, self.columns(), files["csv"])
+        write_csv(measures, MEASURES, files["measures"])
+        with styled(text=10):
+            save(bars.draw(frame, f"{self.source}: {self.title}"), [files["png"]])
+        sheets.contact_sheet(self.images(track, stores), files["sheet"])
+
+    def columns(self) -> tuple[str, ...]:
+        """See `Judged`."""
+        costs = (*COSTS, *(f"paper_{name}" for name in COSTS)) if self.costs else ()
+        return (*COLUMNS[:-1], *costs, COLUMNS[-1])
+
+    def cells(self, track: Config, row: Row, stores: Stores) -> dict[str, Any]:
+        """A row of the CSV."""
+        paper = {f"paper_{key}": value for key, value in row.paper.model_dump().items()}
+        cells = {"method": row.method, "type": row.type, **paper}
+        if row.quoted is not None:
+            quoted = f"quoted by the paper from {row.quoted}; not run here"
+            return cells | {"note": joined(quoted, row.note)}
+        cells |= {role: served_by(track, role, self.role(row, role)) for role in ROLES}
+        threats = self.role(row, "attack")
+        cells["attack"] = " and ".join(_served_threat(track, threat) for threat in threats)
+        cells["evaluation"] = self.role(row, "evaluation")
+        if (reason := self.unavailable(track, row)) is not None:
+            return cells | {"note": joined(reason, row.note)}
+        cells["note"] = joined(row.note, *notes(track, self.roles(row)))
+        return cells | self.numbers(track, row, stores)
+
+    def numbers(self, track: Config, row: Row, stores: Stores) -> dict[str, Any]:
+        """A row's accuracies with their 95 % Wilson intervals, its time, and its costs."""
+        numbers: dict[str, Any] = {}
+        for name, right in self.outcomes(track, row, stores).items():
+            names = (name, f"{name}_low", f"{name}_high")
+            bounded = (round(value, 2) for value in accuracy(right))
+            numbers |= dict(zip(names, bounded, strict=True)) | {"n": len(right)}
+        clean, (first, *_) = self.chains(track, row)
+        if (seconds := stores.measure(first).seconds_per_image) is not None:
+            numbers["seconds_per_image"] = float(f"{seconds:.4g}")
+        if self.costs:
+            side = stores.shards(clean, "images")[0].read("images", 0, 1).shape[-1]
+            numbers |= self.cost(track, row, side)
+        return numbers
+
+    def cost(self, track: Config, row: Row, side: int) -> dict[str, float]:
+        """MACs and parameters of a row's restorer for one square image; nothing without a network.
+
+        Args:
+            track: what serves it.
+            row: the row.
+            side: of the image, in pixels.
+        """
+        name = self.role(row, "restorer")
+        part = None if name == NONE else track.part("restorer", name)
+        if part is None or part.weights is None:
+            return {}
+        import torch
+
+        from puriflow.metrics.cost import cost_of
+
+        with torch.device("meta"):
+            restorer = replace(part, weights=None).build()
+        cost = cost_of(restorer, side)
+        return {"macs_g": round(cost.macs / 1e9, 2), "params_m": round(cost.parameters / 1e6, 3)}
+
+    def measured(self, track: Config, row: Row, stores: Stores) -> Iterator[dict[str, Any]]:
+        """All that was measured of a row's chains: a line for each of them and each rule."""
+        clean, attacked = self.chains(track, row)
+        for chain in (clean, *attacked):
+            found = stores.measure(chain)
+            for rule, right in found.right.items():
+                share, low, high = (round(value, 2) for value in accuracy(right))
+                yield {
+                    "method": row.method,
+                    "images": "clean" if chain.attack == NONE else "attacked",
+                    **{role: getattr(chain, role) for role in (*ROLES, "attack", "victim")},
+                    "n_draws": chain.n_draws,
+                    "rule": rule,
+                    "n": len(right),
+                    "correct": float(f"{right.sum():.6g}"),
+                    **{"accuracy": share, "accuracy_low": low, "accuracy_high": high},
+                    "cross_entropy": round(found.cross_entropy, 4),
+                    "mse": None if found.mse is None else float(f"{found.mse:.4g}"),
+                    "seconds_per_image": found.seconds_per_image,
+                }
+
+    def images(self, track: Config, stores: Stores) -> Iterator[tuple[str, np.ndarray]]:
+        """For a contact sheet: clean and attacked images (n, 3, H, W), then each row's purified."""
+        shown: set[str] = set()
+        for row in self.served(track):
+            for chain in self.chains(track, row)[1]:
+                final = row.method if chain.n_draws == 1 else f"{row.method}: not purified"
+                last = chain.before(chain.last)
+                for label, stage in (("clean", "images"), ("attacked", "attack"), (final, last)):
+                    store = stores.shards(chain, stage)[0]
+                    if str(store.folder) not in shown:
+                        shown.add(str(store.folder))
+                        yield label, store.read("images", 0, SHOWN)
+        if not shown:
+            yield "nothing is served", np.zeros((0, 3, 1, 1), np.float32)
+
+    # What claims and pages ask
+
+    def row(self, name: str, method: str) -> Row:
+        """The row of a method, in the table of a name.
+
+        Raises:
+            UserError: there is none of that method, or several.
+        """
+        found = [row for row in self.rows if row.method == method]
+        if not found:
+            raise unknown(f"method of {name}", method, {row.method for row in self.rows})
+        if len(found) > 1:
+            raise UserError(f"{name} has {len(found)} rows of {method!r}: a claim needs one")
+        return found[0]
+
+    def evidence(
+        self, track: Config, name: str, results: Path, lines: Collection[str]
+    ) -> "pd.DataFrame":
+        """See `Judged`; costs, which are the same for all images, have one value."""
+        import pandas as pd
+
+        stores, found = Stores(track, results), []
+        costs = read_csv(results / f"{name}.csv", ("method", *COSTS)) if self.costs else None
+        for row in (self.row(name, method) for method in lines):
+            reason = self.unavailable(track, row)
+            if row.quoted is not None:
+                reason = f"{row.method} is quoted from {row.quoted}"
+            values = {} if reason else self.values(track, row, stores)
+            if costs is not None and not reason:
+                own = costs[costs["method"] == row.method].iloc[0]
+                values |= {cost: {0: own[cost]} for cost in COSTS}
+            for metric in (*ACCURACIES, "gap", "cross_entropy", *COSTS):
+                line = {"line": row.method, "metric": metric, "note": reason}
+                line["paper"] = getattr(row.paper, metric, None)
+                of_images = values.get(metric, {None: None} if reason else {})
+                found += [line | {"index": i, "value": value} for i, value in of_images.items()]
+        return pd.DataFrame(found, columns=[*EVIDENCE, "paper"])
+
+    def values(self, track: Config, row: Row, stores: Stores) -> dict[str, dict[int, float]]:
+        """A row's value of every image, by metric and data-set index."""
+        clean, attacked = self.chains(track, row)
+        right = self.outcomes(track, row, stores)
+        right["gap"] = right["standard"] - right["robust"]
+        losses = np.max([stores.measure(chain).losses for chain in attacked], axis=0)
+        indices = stores.read(clean, "images", "index").tolist()
+        by_metric = right | {"cross_entropy": losses}
+        return {
+            metric: dict(zip(indices, values.tolist(), strict=True))
+            for metric, values in by_metric.items()
+        }
+
+    def page(self, rows: "pd.DataFrame") -> list[Block]:
+        """See `Judged`: accuracies and costs beside the paper's."""
+        costs = COSTS if self.costs else ()
+        heads = [head for name in (*ACCURACIES, *costs) for head in (column(name).words, "paper")]
+        lines = []
+        for row in rows.to_dict("records"):
+            line = [text(row["method"]), text(row["type"]), fixed(row["n"], 0)]
+            for name in ACCURACIES:
+                line.append(interval(row[name], row[f"{name}_low"], row[f"{name}_high"]))
+                line.append(fixed(row[f"paper_{name}"]))
+            for name in costs:
+                line += [fixed(row[name]), fixed(row[f"paper_{name}"], 1)]
+            lines.append((*line, text(row["note"])))
+        return [Grid(("method", "type", "n", *heads, "note"), tuple(lines))]
 
 
-def evaluation(table: Table, row: Row, roles: Roles) -> Evaluation:
-    """How a row is judged."""
-    return Evaluation(**roles[f"evaluation {table.role(row, 'evaluation')}"])
-
-
-def chains(table: Table, row: Row, roles: Roles) -> tuple[Chain, list[Chain]]:
-    """The chain of clean images and those of attacked ones."""
-    how = evaluation(table, row, roles)
-    # An attack's own verdict is in its store; clean images are asked several times beside it.
-    attacked = 1 if how.rule == "attack" else how.draws
-    return table.clean(row, how.draws), table.attacked(row, attacked)
-
-
-def unavailable(table: Table, row: Row, roles: Roles) -> str | None:
-    """Why this track cannot serve a row; None if it can."""
-    for kind, name in named(table, row):
-        if reason := roles[f"{kind} {name}"]["unavailable"]:
-            return f"{kind} {name}: {reason}"
-    return None
-
-
-def shards_of(chain: Chain, roles: Roles) -> list[str]:
-    """Names of the shards of a chain's data set."""
-    return shard_names(roles[f"dataset {chain.dataset}"]["shards"])
-
-
-def needed(table: Table, roles: Roles) -> list[str]:
-    """Folders, below the results, of all stores that a table reads, once each."""
-    folders: dict[str, None] = {}
-    for row in table.run():
-        if unavailable(table, row, roles) is None:
-            clean, attacked = chains(table, row, roles)
-            for chain in (clean, *attacked):
-                for shard in shards_of(chain, roles):
-                    folders.update({chain.folder(stage, shard): None for stage in chain.stages()})
-    return list(folders)
-
-
-def final_images(
-    table: Table, roles: Roles, results: Path, count: int
-) -> Iterator[tuple[str, np.ndarray]]:
-    """For a contact sheet: clean and attacked images (n, 3, H, W), then each row's purified."""
-    shown: set[str] = set()
-    for row in table.run():
-        if unavailable(table, row, roles) is not None:
-            continue
-        for chain in chains(table, row, roles)[1]:
-            shard = shards_of(chain, roles)[0]
-            last = chain.before(chain.last)
-            final = row.method if chain.draws == 1 else f"{row.method}: not purified"
-            for label, stage in (("clean", "images"), ("attacked", "attack"), (final, last)):
-                if (folder := chain.folder(stage, shard)) not in shown:
-                    shown.add(folder)
-                    yield label, open_stage(results / folder).read("images", 0, count)
+def _served_threat(track: Config, threat: Threat) -> str:
+    """A threat in words, by what serves it."""
+    surrogate = threat.surrogate and served_by(track, "purifier", threat.surrogate)
+    return threat.words(served_by(track, "attack", threat.attack), surrogate)

@@ -1,4 +1,4 @@
-"""Wall times as data (paper, Table 9): rows are chains whose parts are timed image by image.
+"""Wall times (paper, Table 9): rows are chains whose parts are timed image by image.
 
 config/timings/NAME.yaml says which chains. All of a file are timed in one process after a warm-up,
 each row once in every repeat, so that a machine that slows down slows all of them and ratios hold.
@@ -8,19 +8,21 @@ The times that lie beside the stores are not used: their jobs ran at different t
 import platform
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from puriflow.chain import Chain, shard_names
+from puriflow.chain import Chain
 from puriflow.config import NONE, Config
-from puriflow.results.table import Roles, load, serving
+from puriflow.results.base import EVIDENCE, Judged, joined, notes, served_by, shards_of
+from puriflow.results.columns import column, write_csv
+from puriflow.results.documents import Block, Grid, interval, significant, text
 from puriflow.store import open_stage
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
 
 # What is timed, in the order of the chain, and the role that does it.
@@ -28,20 +30,9 @@ PARTS = {"restore": "restorer", "purify": "purifier", "classify": "classifier"}
 TOTAL = "total"
 QUARTILES = ("q1", "seconds", "q3")  # the median between its quartiles
 COLUMNS = (
-    "method",
-    "part",
-    "served_by",
-    "seconds",
-    "q1",
-    "q3",
-    "repeats",
-    "device",
-    "paper_seconds",
-    "paper_device",
-    "note",
+    *("method", "part", "served_by", "seconds", "q1", "q3", "repeats", "device"),
+    *("paper_seconds", "paper_device", "note"),
 )
-# Of the CSV of all repeats, by which claims are judged; a line is "METHOD, PART".
-MEASURES = ("line", "layer", "index", "metric", "value", "paper", "note")
 Step = Callable[["torch.Tensor", int], "torch.Tensor"]  # of an image (1, 3, H, W) and its index
 Clock = Callable[[], float]  # in seconds
 
@@ -70,13 +61,13 @@ class Row(BaseModel):
     note: str = ""
 
 
-class Timing(BaseModel):
+class Timing(Judged):
     """A file of times: the roles that its rows share, how often they are timed, and the rows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    folder: ClassVar[str] = "timings"
+    computes: ClassVar[bool] = True
+    measures: ClassVar[tuple[str, ...]] = (*EVIDENCE[:-1], "paper", EVIDENCE[-1])
 
-    title: str
-    source: str
     dataset: str
     restorer: str = NONE
     purifier: str = NONE
@@ -86,64 +77,138 @@ class Timing(BaseModel):
     paper_device: str
     rows: tuple[Row, ...] = Field(min_length=1)
 
+    @classmethod
+    def outputs(cls, name: str) -> dict[str, str]:
+        """See `Result`."""
+        return {"csv": f"{name}.csv", "measures": f"measures/{name}.csv"}
+
+    def items(self) -> tuple[Row, ...]:
+        """See `Result`."""
+        return self.rows
+
     def chain(self, row: Row) -> dict[str, str]:
         """What is timed of a row, and the name of the role that does it; without `none`."""
-        names = {part: getattr(row, kind) or getattr(self, kind) for part, kind in PARTS.items()}
+        names = {part: getattr(row, role) or getattr(self, role) for part, role in PARTS.items()}
         return {part: name for part, name in names.items() if name != NONE}
 
+    def parts_of(self, row: Row) -> list[tuple[str, str]]:
+        """All that are timed."""
+        return [(PARTS[part], name) for part, name in self.chain(row).items()]
 
-def load_timing(path: str | Path) -> Timing:
-    """Read and check a file of times.
+    def roles(self, row: Row) -> Iterator[tuple[str, str]]:
+        """See `Result`."""
+        yield "dataset", self.dataset
+        yield from self.parts_of(row)
 
-    Raises:
-        UserError: it is missing, or says something that is not known.
-    """
-    return load(Timing, path, "timing")
+    def reads(self, track: Config, row: Row) -> list[str]:
+        """The images that are timed: the data set's first shard."""
+        return [Chain(self.dataset).folder("images", shards_of(track, self.dataset)[0])]
+
+    # Its files
+
+    def write(
+        self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
+    ) -> None:
+        """See `Result`."""
+        seconds = self.time(track, results, device)
+        name = device_name(device)
+        lines = [line for row in self.rows for line in self.lines(track, row, seconds, name)]
+        write_csv(lines, COLUMNS, files["csv"])
+        repeats = [line for row in self.rows for line in self.repeated(track, row, seconds)]
+        write_csv(repeats, self.measures, files["measures"])
+
+    def time(
+        self, track: Config, results: Path, device: "torch.device"
+    ) -> dict[Row, dict[str, np.ndarray]]:
+        """Seconds (repeats,) of every part of the rows that are served, and their sum, `total`."""
+        import torch
+
+        rows = self.served(track)
+        if not rows:
+            return {}
+        (folder,) = self.stores(track)
+        store = open_stage(results / folder)
+        count = min(store.count, self.warmup + self.repeats)
+        images = [torch.from_numpy(store.read("images", i, i + 1)).to(device) for i in range(count)]
+        parts = self.parts(track)  # each is built once, and shared by rows
+        modules = {(part.role, part.name): part.build().to(device) for part in parts}
+        with torch.no_grad():
+            steps = [self.steps(row, modules) for row in rows]
+            seconds = sample(steps, images, self.repeats, self.warmup, waiting_clock(device))
+        return dict(zip(rows, seconds, strict=True))
+
+    def steps(self, row: Row, modules: dict[tuple[str, str], Any]) -> dict[str, Step]:
+        """What is timed of a row, by part; `modules` has what does it by role and name."""
+        from puriflow.randomness import ImageNoise
+
+        def step(part: str, name: str) -> Step:
+            module = modules[PARTS[part], name]
+            if part == "purify":
+                return lambda image, index: module(image, ImageNoise(0, "purify", [index]))
+            return lambda image, index: module(image)
+
+        return {part: step(part, name) for part, name in self.chain(row).items()}
+
+    def lines(
+        self, track: Config, row: Row, seconds: dict[Row, dict[str, np.ndarray]], device: str
+    ) -> Iterator[dict[str, Any]]:
+        """The lines of a row in the CSV: one for each part; without times if it is not served."""
+        chain, paper = self.chain(row), row.paper.model_dump()
+        for part in [*chain, TOTAL]:
+            roles = [(PARTS[p], name) for p, name in chain.items() if part in (p, TOTAL)]
+            reason = self.unavailable(track, row)
+            line: dict[str, Any] = {
+                "method": row.method,
+                "part": part,
+                "served_by": " and ".join(served_by(track, *role) for role in roles),
+                "paper_seconds": paper[part],
+                "paper_device": None if paper[part] is None else self.paper_device,
+                "note": joined(reason, row.note, *notes(track, roles)),
+            }
+            if row in seconds:
+                quartiles = np.quantile(seconds[row][part], (0.25, 0.5, 0.75))
+                line |= dict(zip(QUARTILES, (float(f"{q:.4g}") for q in quartiles), strict=True))
+                line |= {"repeats": self.repeats, "device": device}
+            yield line
+
+    def repeated(
+        self, track: Config, row: Row, seconds: dict[Row, dict[str, np.ndarray]]
+    ) -> Iterator[dict[str, Any]]:
+        """A row in the CSV of all repeats, of which a line is called "METHOD, PART"."""
+        paper = row.paper.model_dump()
+        for part in [*self.chain(row), TOTAL]:
+            line = {"line": f"{row.method}, {part}", "metric": "seconds", "paper": paper[part]}
+            if row not in seconds:
+                yield line | {"note": self.unavailable(track, row)}
+                continue
+            for repeat, value in enumerate(seconds[row][part]):
+                yield line | {"index": repeat, "value": float(f"{value:.4g}")}
+
+    # What its page says
+
+    def columns(self) -> tuple[str, ...]:
+        """See `Judged`."""
+        return COLUMNS
+
+    def page(self, rows: "pd.DataFrame") -> list[Block]:
+        """See `Judged`: median and quartiles in seconds an image, beside the paper's."""
+        devices = ", ".join(rows["device"].dropna().unique()) or "nothing"
+        said = (
+            f"Medians of {self.repeats} repeats after {self.warmup} of warm-up, an image at a "
+            f"time, on {devices}. The paper's: {self.paper_device}."
+        )
+        heads = ("method", "part", "served_by")
+        lines = []
+        for row in rows.to_dict("records"):
+            ours = interval(row["seconds"], row["q1"], row["q3"], _three)
+            names = (text(row[head]) for head in heads)
+            lines.append((*names, ours, _three(row["paper_seconds"]), text(row["note"])))
+        words = (column(head).words for head in heads)
+        return [said, Grid((*words, "seconds (quartiles)", "paper", "note"), tuple(lines))]
 
 
-def served(timing: Timing, config: Config) -> Roles:
-    """What a file of times says of its roles: all that it needs of a configuration.
-
-    Raises:
-        UserError: a row names a role that the configuration does not know.
-    """
-    roles: Roles = {f"dataset {timing.dataset}": serving(config, "datasets", timing.dataset)}
-    for row in timing.rows:
-        for part, name in timing.chain(row).items():
-            family = f"{PARTS[part]}s"
-            role = serving(config, family, name)
-            spec = None if role["unavailable"] else config.spec(family, name)
-            roles[f"{PARTS[part]} {name}"] = role | {"spec": spec}
-    return roles
-
-
-def unavailable(timing: Timing, row: Row, roles: Roles) -> str | None:
-    """Why this track cannot serve a row; None if it can."""
-    named = [("dataset", timing.dataset)]
-    named += [(PARTS[part], name) for part, name in timing.chain(row).items()]
-    for kind, name in named:
-        if reason := roles[f"{kind} {name}"]["unavailable"]:
-            return f"{kind} {name}: {reason}"
-    return None
-
-
-def images_folder(timing: Timing, roles: Roles) -> str:
-    """Folder, below the results, of the images that are timed: the data set's first shard."""
-    shards = roles[f"dataset {timing.dataset}"]["shards"]
-    return Chain(timing.dataset).folder("images", shard_names(shards)[0])
-
-
-def steps(timing: Timing, row: Row, build: Callable[[str, str], Any]) -> dict[str, Step]:
-    """What is timed of a row, by part. `build` makes the module of a kind and a name."""
-    from puriflow.randomness import ImageNoise
-
-    def step(part: str, name: str) -> Step:
-        module = build(PARTS[part], name)
-        if part == "purify":
-            return lambda image, index: module(image, ImageNoise(0, "purify", [index]))
-        return lambda image, index: module(image)
-
-    return {part: step(part, name) for part, name in timing.chain(row).items()}
+def _three(seconds: float) -> str:
+    return significant(seconds, 3)
 
 
 def sample(
@@ -176,43 +241,6 @@ def sample(
     return [{part: s[warmup:] for part, s in seconds.items()} for seconds in taken]
 
 
-def described(
-    timing: Timing, row: Row, roles: Roles, times: dict[str, np.ndarray] | None, device: str
-) -> Iterator[dict[str, Any]]:
-    """Lines of the CSV: one for each part of a row; `times` is None for one that is not served."""
-    chain, paper = timing.chain(row), row.paper.model_dump()
-    for part in [*chain, TOTAL]:
-        named = [roles[f"{PARTS[p]} {name}"] for p, name in chain.items() if part in (p, TOTAL)]
-        notes = [unavailable(timing, row, roles), row.note, *(role["note"] for role in named)]
-        out: dict[str, Any] = {
-            "method": row.method,
-            "part": part,
-            "served_by": " and ".join(role["served_by"] for role in named),
-            "paper_seconds": paper[part],
-            "paper_device": None if paper[part] is None else timing.paper_device,
-            "note": "; ".join(filter(None, dict.fromkeys(notes))),
-        }
-        if times is not None:
-            quartiles = np.quantile(times[part], (0.25, 0.5, 0.75))
-            out |= dict(zip(QUARTILES, (float(f"{q:.4g}") for q in quartiles), strict=True))
-            out |= {"repeats": timing.repeats, "device": device}
-        yield out
-
-
-def repeats_of(
-    timing: Timing, row: Row, roles: Roles, times: dict[str, np.ndarray] | None
-) -> Iterator[dict[str, Any]]:
-    """Lines of the CSV of all repeats; of a row that is not served, one for each part."""
-    paper = row.paper.model_dump()
-    for part in [*timing.chain(row), TOTAL]:
-        line = {"line": f"{row.method}, {part}", "metric": "seconds", "paper": paper[part]}
-        if times is None:
-            yield line | {"note": unavailable(timing, row, roles)}
-        else:
-            for repeat, seconds in enumerate(times[part]):
-                yield line | {"index": repeat, "value": float(f"{seconds:.4g}")}
-
-
 def device_name(device: "torch.device") -> str:
     """The device in words: the GPU's name, or the processor's with the number of threads."""
     import torch
@@ -237,38 +265,3 @@ def waiting_clock(device: "torch.device") -> Clock:
         return time.perf_counter()
 
     return now
-
-
-def write_times(
-    timing: Timing, roles: Roles, results: Path, out: Path, measures: Path, device: "torch.device"
-) -> None:
-    """Time a file's chains on `device`, and write its CSV and that of all repeats."""
-    import pandas as pd
-    import torch
-
-    from puriflow import registry
-
-    @cache
-    def build(kind: str, name: str) -> Any:  # rows share parts
-        return registry.build(f"{kind}s", name, roles[f"{kind} {name}"]["spec"]).to(device)
-
-    rows = [row for row in timing.rows if unavailable(timing, row, roles) is None]
-    times: dict[int, dict[str, np.ndarray]] = {}
-    if rows:
-        stage = open_stage(results / images_folder(timing, roles))
-        count = min(stage.count, timing.warmup + timing.repeats)
-        images = [torch.from_numpy(stage.read("images", i, i + 1)).to(device) for i in range(count)]
-        with torch.no_grad():
-            chains = [steps(timing, row, build) for row in rows]
-            taken = sample(chains, images, timing.repeats, timing.warmup, waiting_clock(device))
-        times = {timing.rows.index(row): found for row, found in zip(rows, taken, strict=True)}
-    name = device_name(device)
-    lines, every = [], []
-    for i, row in enumerate(timing.rows):
-        lines += described(timing, row, roles, times.get(i), name)
-        every += repeats_of(timing, row, roles, times.get(i))
-    frame = pd.DataFrame(lines, columns=list(COLUMNS)).astype({"repeats": "Int64"})
-    frame.to_csv(out, index=False)
-    pd.DataFrame(every, columns=list(MEASURES)).astype({"index": "Int64"}).to_csv(
-        measures, index=False
-    )

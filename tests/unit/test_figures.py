@@ -15,25 +15,18 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import t as student
 from torch import nn
 
-from puriflow import registry
 from puriflow.config import load_config
+from puriflow.config.track import Role
 from puriflow.diffusion.vp import diffuse
 from puriflow.errors import UserError
 from puriflow.metrics.accuracy import wilson
+from puriflow.metrics.gradcam import grad_cam, is_map, last_map
+from puriflow.plots import attention, content, rounds
 from puriflow.plots.style import styled
 from puriflow.randomness import ImageNoise
-from puriflow.results.figures import attention, content, rounds
-from puriflow.results.figures.base import (
-    AnyFigure,
-    Content,
-    load_figure,
-    needed,
-    served,
-    unavailable,
-)
-from puriflow.results.figures.gradcam import grad_cam, is_map, last_map
+from puriflow.registry import part_of
+from puriflow.results import load_result
 from puriflow.results.figures.transition import as_image
-from puriflow.results.figures.writing import write_figure
 from puriflow.stages.base import run
 from puriflow.zoo.weights import save_weights
 
@@ -73,6 +66,14 @@ CONTENT = SHARED | {
 }
 
 
+def figure_of(folder, raw, name="figure"):
+    """The figure of a file that says `raw`."""
+    file = folder / "figures" / f"{name}.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(yaml.safe_dump(raw))
+    return load_result(file)
+
+
 def store(folder, array, values):
     """A finished stage."""
     return run(
@@ -99,41 +100,46 @@ class Tiny:
             self.images[name] = random.random((3, 3, 32, 32), dtype=np.float32)
             store(self.results / path, "images", self.images[name])
         torch.manual_seed(0)
-        files = {"classifier": folder / "c.safetensors", "network": folder / "n.safetensors"}
-        built = registry.build("classifiers", "c", {**CLASSIFIER, "weights": None})
-        save_weights(built.network, files["classifier"])
-        save_weights(registry.build("networks", "n", adm).network, files["network"])
-        network = {**adm, "weights": str(files["network"])}
-        self.specs = {
-            "classifier resnet50": {**CLASSIFIER, "weights": str(files["classifier"])},
-            "features vgg19": FEATURES,
-            "purifier vpsde-t90": {"kind": "vpsde", "network": network, "t": 20, "step_size": 10},
-        }
+        self.serve(
+            classifiers={"resnet50": self.trained("classifier", CLASSIFIER)},
+            networks={"adm": self.trained("network", adm)},
+            features={"vgg19": FEATURES},
+        )
+        # the shortest of the track's purifications
+        self.serve(purifiers={"vpsde-t90": self.config.purifiers["vpsde-t10"].model_dump()})
 
-    def part(self, key):
-        families = {"classifier": "classifiers", "features": "features", "purifier": "purifiers"}
-        return registry.build(families[key.split()[0]], key, self.specs[key])
+    def trained(self, role, entry):
+        """An entry with random weights."""
+        file = self.folder / f"{role}.safetensors"
+        save_weights(part_of(role, role, entry | {"weights": None}).build().network, file)
+        return entry | {"weights": str(file)}
+
+    def serve(self, **sections):
+        """Let other parts serve roles of the track."""
+        for section, entries in sections.items():
+            roles = {name: Role(**entry) for name, entry in entries.items()}
+            update = {section: getattr(self.config, section) | roles}
+            self.config = self.config.model_copy(update=update)
+
+    def part(self, role, name):
+        return self.config.part(role, name).build()
+
+    def figure(self, raw, name="figure"):
+        return figure_of(self.folder, raw, name)
 
     def build(self, raw, name="figure"):
         """The figure's CSV; strings that are empty stay so."""
-        file = self.folder / f"{name}.yaml"
-        file.write_text(yaml.safe_dump(raw))
-        figure = load_figure(file)
-        named = served(figure, self.config)
-        for key, spec in self.specs.items():
-            if "spec" in named.get(key, {}):
-                named[key]["spec"] = spec
-        out = self.folder / f"{name}.csv"
-        pictures = [self.folder / f"{name}{ending}" for ending in (".png", ".svg")]
-        measures = self.folder / "measures" / f"{name}.csv"
-        write_figure(figure, named, self.results, out, measures, pictures, torch.device("cpu"))
-        with Image.open(pictures[0]) as picture:
+        files = self.figure(raw, name).build(self.config, name, self.results, torch.device("cpu"))
+        csv, png, _, measures = files
+        assert [file.suffix for file in files] == [".csv", ".png", ".svg", ".csv"]
+        assert measures == self.results / "measures" / f"{name}.csv"
+        with Image.open(png) as picture:
             assert picture.width == 975  # a column of 3.25 inch at 300 dots an inch
-        return pd.read_csv(out)
+        return pd.read_csv(csv)
 
     def values(self, metric, line, layer=None):
         """Of the figure that was built last: the values of its images, which are checked."""
-        rows = pd.read_csv(self.folder / "measures" / "figure.csv", keep_default_na=False)
+        rows = pd.read_csv(self.results / "measures" / "figure.csv", keep_default_na=False)
         assert list(rows.columns) == ["line", "layer", "index", "metric", "value", "note"]
         assert not rows.duplicated(["line", "layer", "index", "metric"]).any()
         rows = rows[(rows["metric"] == metric) & (rows["line"] == line)]
@@ -143,7 +149,7 @@ class Tiny:
 
     def distances(self, images, layer, count):
         """Johnson's content distance, in numpy."""
-        features = self.part("features vgg19")
+        features = self.part("features", "vgg19")
         with torch.no_grad():
             a, b = (
                 features(torch.from_numpy(x[:count]))[layer].numpy().astype(np.float64)
@@ -179,7 +185,7 @@ def test_a_figure_is_the_same_file_again(tiny):
     tiny.build(CONTENT, "one")
     tiny.build(CONTENT, "other")
     for ending in (".csv", ".svg"):
-        one, other = ((tiny.folder / f"{n}{ending}").read_bytes() for n in ("one", "other"))
+        one, other = ((tiny.results / f"{n}{ending}").read_bytes() for n in ("one", "other"))
         assert one == other
 
 
@@ -188,11 +194,11 @@ def test_feature_maps(tiny):
     raw |= {"kind": "maps", "shown": [1], "lines": [CLEAN, *LINES]}
     with pytest.raises(UserError, match="takes one layer"):
         tiny.build(raw)
-    tiny.specs["features vgg19"] = FEATURES | {"layers": ["stage3"]}
+    tiny.serve(features={"vgg19": FEATURES | {"layers": ["stage3"]}})
     try:
         table = tiny.build(raw)
     finally:
-        tiny.specs["features vgg19"] = FEATURES
+        tiny.serve(features={"vgg19": FEATURES})
     assert list(table["line"]) == ["clean", "AE", "SR", "diffusion"]
     assert list(table.iloc[0][["content_distance", "mse"]]) == [0, 0]
     for row in table.itertuples():
@@ -210,13 +216,16 @@ def test_the_transition_of_a_purification(tiny):
     lines = [LINES[2], LINES[2] | {"label": "both", "restorer": "esrgan-x2"}]
     raw = {key: value for key, value in CONTENT.items() if key not in ("panels", "reference")}
     table = tiny.build(raw | {"kind": "transition", "lines": lines})
-    way = table[table["layer"] == "stage3"]
-    purifier, classifier = tiny.part("purifier vpsde-t90"), tiny.part("classifier resnet50")
-    steps = len(purifier.times) - 1
-    back = ["diffused", *["back"] * steps, "purified"]
+    trajectories = table[table["layer"] == "stage3"]
+    purifier, classifier = tiny.part("purifier", "vpsde-t90"), tiny.part("classifier", "resnet50")
+    calls = []
+    with torch.no_grad():
+        image = torch.from_numpy(tiny.images["AE"][:1])
+        purifier(image, ImageNoise(0, "purify", [0]), lambda *state: calls.append(state))
+    back = ["diffused", *["back"] * len(calls), "purified"]
     expected = {"diffusion": ["attacked", *back], "both": ["attacked", "restored", *back]}
     for line, start in (("diffusion", "AE"), ("both", "SR")):
-        rows = way[way["line"] == line].set_index("step")
+        rows = trajectories[trajectories["line"] == line].set_index("step")
         assert list(rows["state"]) == expected[line]
         with torch.no_grad():
             purified = [
@@ -298,7 +307,7 @@ def test_attention(tiny, target):
     table = tiny.build(SHARED | more)
     assert list(table["image"]) == [*INDICES] * 3
     assert table["cam_similarity"][:2].to_numpy() == pytest.approx(1)
-    classifier = tiny.part("classifier resnet50")
+    classifier = tiny.part("classifier", "resnet50")
     for name, rows in table.groupby("line"):
         images = torch.from_numpy(tiny.images[name])
         with torch.no_grad():
@@ -333,24 +342,39 @@ def test_an_overlay_shows_as_much_of_the_image_as_the_map_leaves():
     assert axes.texts[0].get_text() == "no\nactivation"
 
 
-def test_only_a_sweep_is_coloured_as_one(tiny):
-    lines = [{"panels": "ab"} | line for line in LINES]
-    lines.append({"label": "other", "purifier": "vpsde-t10", "panels": "a"})
-    raw = {key: value for key, value in CONTENT.items() if key != "kind"}
-    figure = Content(kind="content", **(raw | {"lines": lines}))
+def test_only_levels_are_coloured_as_such():
+    panels = {"one": ["AE", "SR", "diffusion", "other"], "two": ["AE", "SR", "diffusion"]}
     numbers = {"content_distance": 1, "normalised": 1, "normalised_low": 1, "normalised_high": 1}
     shared = {"layer": "stage1", "n": 2, "features": "f"} | numbers
-    frame = pd.DataFrame([{"line": line.label} | shared for line in figure.lines])
+    frame = pd.DataFrame([{"line": label} | shared for label in panels["one"]])
     with styled():
-        panels = content.draw(figure, figure.lines, frame).axes
+        drawn = content.draw(frame, panels, "AE", ["diffusion", "other"]).axes
         plain = plt.rcParams["axes.prop_cycle"].by_key()["color"]
-    looks = [[x.lines[0] for x in axes.containers] for axes in panels]
+    looks = [[x.lines[0] for x in axes.containers] for axes in drawn]
     colours = [[to_hex(line.get_color()).upper() for line in panel] for panel in looks]
     assert colours[1] == plain[:3]
     assert colours[0][:2] == plain[:2]
     assert not set(colours[0][2:]) & set(plain)
     for panel in looks:
         assert len({line.get_marker() for line in panel}) == len(panel)
+
+
+def test_what_only_a_purifier_made_are_the_levels(tiny, monkeypatch):
+    other = {"label": "other", "purifier": "vpsde-t90", "panels": "a"}
+    both = {"label": "both", "purifier": "vpsde-t90", "restorer": "esrgan-x2"}
+    store(
+        tiny.results / CHAINS["diffusion"].replace("none", "esrgan-x2"),
+        "images",
+        np.ones((3, 3, 8, 8), np.float32),
+    )
+    calls = []
+    monkeypatch.setattr(content, "draw", lambda *given: calls.append(given) or plt.figure())
+    with pytest.raises(AssertionError):  # of the picture's width
+        tiny.build(CONTENT | {"lines": [*LINES, other, both]})
+    ((_, panels, reference, levels),) = calls
+    labels = ["AE", "SR", "diffusion", "other", "both"]
+    assert panels == {"(a) one": labels, "(b) two": [x for x in labels if x != "other"]}
+    assert (reference, levels) == ("AE", ["diffusion", "other"])
 
 
 def test_grad_cam_by_hand():
@@ -368,7 +392,7 @@ def test_grad_cam_by_hand():
 
 
 def test_grad_cam_is_taken_before_the_global_pooling():
-    classifier = registry.build("classifiers", "c", {"kind": "efficientnet-lite0"})
+    classifier = part_of("classifier", "c", {"kind": "efficientnet-lite0"}).build()
     seen = []
     classifier.network.global_pool.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -382,8 +406,8 @@ def test_grad_cam_is_taken_before_the_global_pooling():
 
 
 def test_grad_cam_refuses_a_transformer():
-    spec = {"kind": "pretrained", "library": "timm", "name": "deit_tiny_patch16_224"}
-    classifier = registry.build("classifiers", "c", {**spec, "weights": None})
+    entry = {"kind": "pretrained", "library": "timm", "name": "deit_tiny_patch16_224"}
+    classifier = part_of("classifier", "c", {**entry, "weights": None}).build()
     with pytest.raises(UserError, match="needs a feature map, and the classifier is one of tokens"):
         grad_cam(classifier, torch.rand(1, 3, 224, 224), torch.tensor([0]))
 
@@ -397,26 +421,24 @@ def test_a_map_with_its_channels_last_is_none():
 
 def test_a_line_that_the_track_cannot_serve_says_why(tiny):
     lost = {"label": "lost", "restorer": "ours"}
-    raw = tiny.config.model_copy(
-        update={"restorers": tiny.config.restorers | {"ours": tiny.config.classifiers["deit-s"]}}
-    )
-    before, tiny.config = tiny.config, raw
+    before = tiny.config
+    tiny.serve(restorers={"ours": {"unavailable": "no offline stand-in"}})
     try:
         table = tiny.build(CONTENT | {"lines": [*LINES, lost]})
         row = table.iloc[-1]
         assert (row["line"], np.isnan(row["normalised"])) == ("lost", True)
         assert row["note"].startswith("restorer ours: no offline")
-        last = pd.read_csv(tiny.folder / "measures" / "figure.csv").iloc[-1]
+        last = pd.read_csv(tiny.results / "measures" / "figure.csv").iloc[-1]
         assert last.dropna().to_dict() == {"line": "lost", "note": row["note"]}
         # all others are compared with the line that is the reference
         table = tiny.build(CONTENT | {"lines": [*LINES, lost], "reference": "lost"})
         assert list(table["line"]) == ["AE", "SR", "diffusion", "lost"]
         assert list(table.columns) == ["line", "note"]
-        values = pd.read_csv(tiny.folder / "measures" / "figure.csv")
+        values = pd.read_csv(tiny.results / "measures" / "figure.csv")
         assert list(values["line"]) == ["AE", "SR", "diffusion", "lost"]
         way = {key: value for key, value in CONTENT.items() if key not in ("panels", "reference")}
         tiny.build(way | {"kind": "transition", "lines": [lost | {"purifier": "vpsde-t90"}]})
-        values = pd.read_csv(tiny.folder / "measures" / "figure.csv")
+        values = pd.read_csv(tiny.results / "measures" / "figure.csv")
         states = ["attacked", "restored", "diffused", "purified"]
         assert list(values["line"]) == [f"lost, {state}" for state in states]
         assert values["note"].str.startswith("restorer ours").all()
@@ -426,12 +448,10 @@ def test_a_line_that_the_track_cannot_serve_says_why(tiny):
 
 def test_only_the_first_shard_is_read_unless_all_images_are(repository, tmp_path):
     config = load_config(repository / "config" / "paper.yaml")
-    (tmp_path / "content.yaml").write_text(yaml.safe_dump(CONTENT))
-    (tmp_path / "rounds.yaml").write_text(yaml.safe_dump(SHARED | {"kind": "rounds"}))
     shards = []
-    for name in ("content", "rounds"):
-        figure = load_figure(tmp_path / f"{name}.yaml")
-        shards.append({folder.split("/")[-1] for folder in needed(figure, served(figure, config))})
+    for raw in (CONTENT, SHARED | {"kind": "rounds"}):
+        figure = figure_of(tmp_path, raw)
+        shards.append({folder.split("/")[-1] for folder in figure.stores(config)})
     assert shards == [{"0-of-8"}, {f"{i}-of-8" for i in range(8)}]
 
 
@@ -441,21 +461,31 @@ def test_every_figure_names_what_both_tracks_know(repository):
     for track in ("config.yaml", "paper.yaml"):
         config = load_config(repository / "config" / track)
         for file in files:
-            figure = load_figure(file)
-            named = served(figure, config)
-            assert all(unavailable(figure, line, named) is None for line in figure.lines)
-            assert needed(figure, named)
+            figure = load_result(file)
+            assert figure.served(config) == list(figure.lines)
+            assert figure.stores(config)
+            assert figure.computes == bool(figure.parts(config))
             if figure.kind in ("maps", "transition"):
-                layers = named[f"features {figure.features}"]["spec"]["layers"]
+                layers = config.part("features", figure.features).options["layers"]
                 assert len(layers) == {"maps": 1, "transition": 2}[figure.kind]
+
+
+def test_only_what_draws_depends_on_the_seed(repository):
+    config = load_config(repository / "config" / "config.yaml")
+    other = config.model_copy(update={"seed": 7})
+    for file in (repository / "config" / "figures").glob("*.yaml"):
+        figure = load_result(file)
+        same = figure.trigger(config) == figure.trigger(other)
+        assert same == (figure.kind != "transition"), file
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "contents"}, "'content'"),
+        ({"kind": "contents"}, "unknown kind of figure .* did you mean 'content'"),
+        ({"kind": None}, "no kind given; known are attention, content"),
         ({"reference": "AF"}, "line .*did you mean 'AE'"),
-        ({"features": "vgg18"}, "unknown feature 'vgg18': did you mean 'vgg19"),
+        ({"features": "vgg18"}, "unknown features 'vgg18': did you mean 'vgg19"),
         ({"attack": "pgd-linf5"}, "did you mean 'pgd-linf"),
         ({"count": 0}, "count"),
         ({"shown": [0]}, "shown"),
@@ -496,11 +526,11 @@ def test_a_transition_begins_with_an_attack(tiny):
 
 def test_rounds_are_of_all_shards(tiny, tmp_path):
     raw = SHARED | {"kind": "rounds", "lines": LINES[:1]}
-    figure = AnyFigure.model_validate(raw).root
-    named = served(figure, tiny.config)
-    named["dataset imagenet"]["shards"] = 2
+    figure = tiny.figure(raw)
+    dataset = tiny.config.dataset("imagenet").model_copy(update={"shards": 2})
+    track = tiny.config.model_copy(update={"datasets": {"imagenet": dataset}})
     random = np.random.default_rng(4).random((3, 3, 8, 8), dtype=np.float32)
-    for folder in needed(figure, named):
+    for folder in figure.stores(track):
         part = slice(0, 2) if folder.endswith("0-of-2") else slice(2, 3)
         array = "logits" if folder.startswith("classify") else "images"
         found = random[part].reshape(-1, 192) if array == "logits" else random[part]
@@ -516,9 +546,8 @@ def test_rounds_are_of_all_shards(tiny, tmp_path):
             },
             batch=3,
         )
-    out, measures = tmp_path / "f.csv", tmp_path / "m.csv"
-    write_figure(figure, named, tmp_path, out, measures, [], torch.device("cpu"))
-    assert pd.read_csv(out)["n"].tolist() == [3]
+    csv, *_, measures = figure.build(track, "f", tmp_path, None)
+    assert pd.read_csv(csv)["n"].tolist() == [3]
     values = pd.read_csv(measures)
     assert values[values["metric"] == "mse"]["index"].tolist() == list(INDICES)
 
@@ -528,6 +557,11 @@ def test_rounds_are_of_all_images(tiny):
         tiny.build(SHARED | {"kind": "rounds", "count": 2})
 
 
-def test_reading_a_figure_imports_no_torch(repository):
-    code = "import sys, puriflow.results.figures.base; sys.exit('torch' in sys.modules)"
+def test_reading_results_imports_no_torch(repository):
+    code = (
+        "import sys; from puriflow.results import find, load_result, names\n"
+        "for listed in names().values():\n"
+        "    for name in listed: load_result(find(name))\n"
+        "sys.exit(bool({'torch', 'pandas', 'matplotlib'} & {*sys.modules}))"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=repository, check=True)

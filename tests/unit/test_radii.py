@@ -10,16 +10,8 @@ from puriflow.config import load_config
 from puriflow.errors import UserError
 from puriflow.metrics.accuracy import wilson
 from puriflow.metrics.certified import ABSTAIN
-from puriflow.results.certified import (
-    COLUMNS,
-    build_curves,
-    load_curves,
-    needed,
-    plot_curves,
-    served,
-    smoothing_spec,
-    write_curves,
-)
+from puriflow.results import load_result
+from puriflow.results.certified import COLUMNS
 from puriflow.store import Writer
 
 CURVES = {
@@ -42,9 +34,10 @@ def track(repository):
 
 
 def read(tmp_path, **changes):
-    file = tmp_path / "curves.yaml"
+    file = tmp_path / "certified" / "curves.yaml"
+    file.parent.mkdir(exist_ok=True)
     file.write_text(yaml.safe_dump({**CURVES, **changes}))
-    return load_curves(file)
+    return load_result(file)
 
 
 def store(folder, prediction, radius, answer):
@@ -58,31 +51,31 @@ def store(folder, prediction, radius, answer):
 
 
 @pytest.fixture
-def built(tmp_path, track):
-    """The curves, their roles, and the results with their stores."""
+def curves(tmp_path, track):
+    """The curves, with their stores below `tmp_path`."""
     curves = read(tmp_path)
-    roles = served(curves, track)
-    alone, denoised = needed(curves, roles)
+    alone, denoised = curves.stores(track)
     none = [ABSTAIN] * 4
     store(tmp_path / alone, none, [0.0] * 4, [0, 0, 0, ABSTAIN])
     store(tmp_path / denoised, [0, 1, 2, ABSTAIN], [0.2, 0.4, 0.1, 0.0], [0, 1, 2, 3])
-    return curves, roles, tmp_path
+    return curves
 
 
-def test_a_store_is_named_by_its_chain_and_sigma(built):
-    curves, roles, _ = built
-    assert needed(curves, roles) == [
+def lines_of(curves, track, results):
+    return [list(curves.lines(track, row, results)) for row in curves.rows]
+
+
+def test_a_store_is_named_by_its_chain_and_sigma(curves, track):
+    assert curves.stores(track) == [
         "certify/cifar10/none/none/none/wrn-28-10/0.25/0-of-1",
         "certify/cifar10/none/edm/none/wrn-28-10/0.25/0-of-1",
     ]
 
 
-def test_the_numbers_are_those_of_the_stores(built):
-    curves, roles, results = built
-    rows = build_curves(curves, roles, results)
-    denoised = [row for row in rows if row["method"] == "EDM"]
-    assert [row["radius"] for row in denoised] == [0, 0.2, 0.5]
-    assert [row["certified_accuracy"] for row in denoised] == [75.0, 50.0, 0.0]
+def test_the_numbers_are_those_of_the_stores(curves, track, tmp_path):
+    alone, denoised, _ = lines_of(curves, track, tmp_path)
+    assert [line["radius"] for line in denoised] == [0, 0.2, 0.5]
+    assert [line["certified_accuracy"] for line in denoised] == [75.0, 50.0, 0.0]
     low, high = wilson(2, 4)
     assert denoised[1]["low"] == round(100 * low, 2)
     assert denoised[1]["high"] == round(100 * high, 2)
@@ -92,48 +85,36 @@ def test_the_numbers_are_those_of_the_stores(built):
     assert first["classifier"] == "wrn-16-2-mini"
     assert first["denoiser"] == "edm"
     assert first["note"] == "said so"
-    alone = rows[0]
-    assert (alone["certified_accuracy"], alone["standard"], alone["abstained"]) == (0, 25, 100)
+    first = alone[0]
+    assert (first["certified_accuracy"], first["standard"], first["abstained"]) == (0, 25, 100)
 
 
-def test_a_row_that_the_track_cannot_serve_says_why(built):
-    curves, roles, results = built
-    last = build_curves(curves, roles, results)[-1]
-    assert "radius" not in last
-    assert last["note"].startswith("classifier deit-s: no offline stand-in")
+def test_a_row_that_the_track_cannot_serve_says_why(curves, track, tmp_path):
+    *_, (line,) = lines_of(curves, track, tmp_path)
+    assert "radius" not in line
+    assert line["note"].startswith("classifier deit-s: no offline stand-in")
 
 
-def test_the_file_has_all_columns_and_the_picture_is_drawn(built):
-    curves, roles, results = built
-    csv, picture = results / "c.csv", results / "c.png"
-    write_curves(curves, roles, results, csv)
+def test_the_file_has_all_columns_and_the_picture_is_drawn(curves, track, tmp_path):
+    csv, picture = curves.build(track, "c", tmp_path, None)
+    assert (csv, picture) == tuple(tmp_path / "certified" / f"c.{end}" for end in ("csv", "png"))
     table = pd.read_csv(csv, keep_default_na=False)
     assert tuple(table.columns) == COLUMNS
     assert list(table.draws) == ["200"] * 6 + [""]
-    plot_curves(csv, curves.title, picture)
     with Image.open(picture) as drawn:
         assert min(drawn.size) > 400
 
 
 def test_nothing_to_draw_is_an_empty_picture(tmp_path, track):
-    curves = read(tmp_path, classifier="deit-s")
-    write_curves(curves, served(curves, track), tmp_path, tmp_path / "c.csv")
-    plot_curves(tmp_path / "c.csv", curves.title, tmp_path / "c.png")
-    assert (tmp_path / "c.png").is_file()
-
-
-def test_a_specification_has_the_track_s_draws_and_the_parts(track):
-    spec = smoothing_spec(track, {"restorer": "none", "denoiser": "edm", "classifier": "wrn-28-10"})
-    assert {k: spec[k] for k in ("n0", "n", "alpha")} == track.certification.model_dump()
-    assert spec["denoiser"]["kind"] == "edm"
-    assert "restorer" not in spec
+    _, picture = read(tmp_path, classifier="deit-s").build(track, "c", tmp_path, None)
+    assert picture.is_file()
 
 
 @pytest.mark.parametrize("name", ["config", "paper"])
 def test_both_tracks_serve_the_curves_that_are_shipped(repository, name):
     track = load_config(repository / "config" / f"{name}.yaml")
-    curves = load_curves(repository / "config" / "certified" / "cifar10.yaml")
-    assert needed(curves, served(curves, track))
+    curves = load_result(repository / "config" / "certified" / "cifar10.yaml")
+    assert curves.stores(track)
     assert len(curves.rows) == 6
 
 
@@ -154,5 +135,5 @@ def test_mistakes_are_named_in_one_line(tmp_path, changes, message):
 
 def test_an_unknown_role_is_named(tmp_path, track):
     rows = [{"method": "m", "sigma": 0.1, "denoiser": "emd"}]
-    with pytest.raises(UserError, match="unknown network 'emd': did you mean 'edm'"):
-        served(read(tmp_path, rows=rows), track)
+    with pytest.raises(UserError, match="unknown denoiser 'emd': did you mean 'edm'"):
+        read(tmp_path, rows=rows).stores(track)

@@ -7,10 +7,9 @@ import yaml
 
 from puriflow.config import load_config
 from puriflow.errors import UserError
-from puriflow.plots.sweep import PANELS, draw
-from puriflow.results import sweeps
+from puriflow.results import load_result
 from puriflow.results.measures import Measures
-from puriflow.results.sweep import build_sweep, load_sweep, served
+from puriflow.results.sweep import COLUMNS, PANELS, ROLES
 
 SWEEP = {
     "title": "levels",
@@ -32,30 +31,31 @@ def config(repository):
 @pytest.fixture
 def loaded(tmp_path):
     def load(**changes):
-        file = tmp_path / "sweep.yaml"
+        file = tmp_path / "sweeps" / "sweep.yaml"
+        file.parent.mkdir(exist_ok=True)
         file.write_text(yaml.safe_dump(SWEEP | changes))
-        return load_sweep(file)
+        return load_result(file)
 
     return load
 
 
-@pytest.fixture
-def measured(monkeypatch):
+class Stores:
     """Four images, of which a purifier loses one, and an attack all but one."""
 
-    def measure(chain):
+    def measure(self, chain):
         right = np.ones(4)
         right[: 3 if chain.attack != "none" else int(chain.purifier != "none")] = 0
         errors = None if chain.purifier == "none" else np.array([0.0, 0.5, 0.25, 0.25])
         return Measures({"first": right}, np.array([1.0, 1, 3, 3]), errors, 0.5)
 
-    monkeypatch.setattr(sweeps, "measurer", lambda roles, results: (None, measure))
+
+def lines_of(sweep, config):
+    return pd.DataFrame(sweep.lines(config, Stores()), columns=list(COLUMNS))
 
 
-def test_every_combination_is_measured_once_in_long_form(loaded, config, measured, tmp_path):
-    sweep = loaded()
-    lines = pd.DataFrame(build_sweep(sweep, served(sweep, config), tmp_path))
-    roles = list(sweeps.KINDS)
+def test_every_combination_is_measured_once_in_long_form(loaded, config):
+    lines = lines_of(loaded(), config)
+    roles = list(ROLES)
     assert len(lines.drop_duplicates(roles)) == 2 * 2 * 2 * 3
     assert not lines.duplicated([*roles, "metric"]).any()
     assert set(lines["attack"]) == {"pgd-linf8", "pgd-eot-linf8 on the defence"}
@@ -64,9 +64,9 @@ def test_every_combination_is_measured_once_in_long_form(loaded, config, measure
     assert lines[lines["purifier"] == "vpsde-t100"]["note"].str.contains("VP-SDE of 12").all()
 
 
-def test_the_numbers_are_those_of_the_images(loaded, config, measured, tmp_path):
+def test_the_numbers_are_those_of_the_images(loaded, config):
     sweep = loaded(classifier="wrn-28-10", attack="pgd-linf8", restorer="none")
-    lines = pd.DataFrame(build_sweep(sweep, served(sweep, config), tmp_path))
+    lines = lines_of(sweep, config)
     one = lines[lines["purifier"] == "vpsde-t100"].set_index("metric")
     assert one["value"].to_dict() == {
         "standard": 75,
@@ -83,30 +83,37 @@ def test_the_numbers_are_those_of_the_images(loaded, config, measured, tmp_path)
     assert "mse_clean" not in set(lines[lines["purifier"] == "none"]["metric"])
 
 
-def test_what_the_track_cannot_serve_says_why(loaded, config, measured, tmp_path):
+def test_what_the_track_cannot_serve_says_why(loaded, config):
     sweep = loaded(classifier=["wrn-28-10", "deit-s"], along="classifier")
-    lines = pd.DataFrame(build_sweep(sweep, served(sweep, config), tmp_path))
+    lines = lines_of(sweep, config)
     absent = lines[lines["classifier"] == "deit-s"]
     assert absent["metric"].isna().all()
     assert absent["note"].str.contains("no offline stand-in for DeiT-S").all()
 
 
 @pytest.mark.parametrize("along", ["purifier.t", "restorer", "classifier"])
-def test_the_picture_has_a_line_for_each_combination(loaded, config, measured, tmp_path, along):
+def test_the_picture_has_a_line_for_each_combination(loaded, config, along):
     sweep = loaded(along=along)
-    lines = pd.DataFrame(build_sweep(sweep, served(sweep, config), tmp_path))
-    drawn = draw(sweep, lines)
+    drawn = sweep.draw(lines_of(sweep, config))
     combinations = 24 / len(getattr(sweep, along.partition(".")[0]))
     assert [len(axes.containers) for axes in drawn.axes] == [combinations] * len(PANELS)
     lines = {container.lines[0].get_linestyle() for container in drawn.axes[0].containers}
     assert lines == ({"-"} if along == "purifier.t" else {"None"})  # none between names
     assert drawn.axes[-1].get_xlabel() == f"{along}; 4 images, 95 % intervals"
+    assert drawn.axes[0].get_ylabel() == "standard accuracy (%)"
+
+
+def test_a_sweep_depends_on_where_its_combinations_lie(loaded, config):
+    sweep = loaded()
+    along = {"none": 0, "vpsde-t100": 100, "vpsde-t75-twice": 75}
+    assert sweep.trigger(config)["along"] == along
+    assert sweep.stores(config) == sweep.table.stores(config)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"along": "purifer.t"}, r"unknown kind of role \(along .*did you mean 'purifier'"),
+        ({"along": "purifer.t"}, r"unknown role \(along .*did you mean 'purifier'"),
         ({"along": "purifier.tt"}, "vpsde-t100 has no number 'tt'"),
         ({"along": "attack.kind"}, "attack pgd-linf8 has no number 'kind'"),
         ({"purifier": ["vpsde-t100", "vpsde-t100"]}, "two of purifier are the same"),
@@ -117,13 +124,16 @@ def test_the_picture_has_a_line_for_each_combination(loaded, config, measured, t
     ],
 )
 def test_mistakes_are_one_line(loaded, config, changes, message):
+    def read():
+        sweep = loaded(**changes)
+        return sweep.trigger(config), sweep.stores(config)
+
     with pytest.raises(UserError, match=message) as caught:
-        served(loaded(**changes), config)
+        read()
     assert "\n" not in str(caught.value)
 
 
 def test_the_project_s_sweeps_are_served(repository, config):
     for file in (repository / "config" / "sweeps").glob("*.yaml"):
-        sweep = load_sweep(file)
-        named = served(sweep, config)
-        assert not [key for key, role in named.items() if role.get("unavailable")]
+        sweep = load_result(file)
+        assert sweep.served(config) == list(sweep.table.rows)

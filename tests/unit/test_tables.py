@@ -1,15 +1,15 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
+import yaml
 from scipy.stats import binomtest
 
 from puriflow.chain import Chain, victim_name, victim_roles
 from puriflow.config import Evaluation, load_config
 from puriflow.errors import UserError
 from puriflow.metrics.accuracy import judged, wilson
-from puriflow.results.measures import Measures, _costs, _fill
-from puriflow.results.table import Table, chains, load_table, needed, served, unavailable
+from puriflow.results import load_result
+from puriflow.results.measures import Measures, outcomes
+from puriflow.results.table import Table
 
 # Three images, four draws, labels 0: always right, right in the first two draws only, never.
 ANSWERS = np.array([[0, 0, 0, 0], [0, 0, 1, 2], [1, 2, 0, 1]])
@@ -70,25 +70,25 @@ def test_a_victim_is_a_classifier_or_a_defence():
         victim_roles("r.c")
 
 
-def test_the_path_of_an_adaptive_attack_holds_its_victim():
+def test_the_path_of_an_adaptive_attack_holds_its_victim(config):
     table = Table.model_validate(TABLE)
-    (chain,) = table.attacked(table.rows[0], draws=1)
+    _, (chain,) = table.chains(config, table.rows[0])
     assert chain.folder("attack", "0-of-1") == (
         "attack/cifar10/pgd-eot-linf8/mdsr-x2.vpsde-t100.wrn-28-10/0-of-1"
     )
 
 
-def test_a_surrogate_stands_in_for_the_purifier_in_the_attack_only():
+def test_a_surrogate_stands_in_for_the_purifier_in_the_attack_only(config):
     table = Table.model_validate(
         TABLE | {"attack": {"attack": "a", "victim": "defence", "surrogate": "osd-t73"}}
     )
-    (chain,) = table.attacked(table.rows[0], draws=1)
+    _, (chain,) = table.chains(config, table.rows[0])
     assert chain.victim == "mdsr-x2.osd-t73.wrn-28-10"
     assert chain.purifier == "vpsde-t100"
 
 
 def test_several_draws_take_the_place_of_two_stages():
-    chain = Chain("d", restorer="r", purifier="p", classifier="c", draws=10)
+    chain = Chain("d", restorer="r", purifier="p", classifier="c", n_draws=10)
     assert list(chain.stages()) == ["images", "restore", "evaluate"]
     assert chain.folder("evaluate", "0-of-1") == "evaluate/d/none/none/r/p/c/10/0-of-1"
     assert chain.before("evaluate") == "restore"
@@ -97,28 +97,27 @@ def test_several_draws_take_the_place_of_two_stages():
 def test_without_a_random_purifier_one_draw_is_enough(config):
     rows = [{"method": "m", "type": "t", "restorer": "mdsr-x2"}]
     table = Table.model_validate(TABLE | {"rows": rows, "evaluation": "robust-eval"})
-    assert not any("evaluate" in f for f in needed(table, served(table, config)))
+    assert not any("evaluate" in folder for folder in table.stores(config))
+
+
+def percent(rights, evaluation, clean=None):
+    """Standard and robust accuracy of images that attacks leave right."""
+    measures = [Measures(right, np.ones(1), None, None) for right in rights]
+    clean = measures[0] if clean is None else Measures(clean, np.ones(1), None, None)
+    return {name: 100 * x.mean() for name, x in outcomes(evaluation, clean, measures).items()}
 
 
 @pytest.mark.parametrize(("minimum", "expected"), [("image", 25.0), ("attack", 50.0)])
-def test_of_several_attacks_the_worst_counts(config, minimum, expected):
-    rights = [np.array([1.0, 0, 1, 0]), np.array([1.0, 1, 0, 0])]
-    measures = [Measures({"first": right}, 1.0, None, None) for right in rights]
-    table = Table.model_validate(TABLE | {"attack": ["pgd-linf8", "pgd-linf4"]})
-    roles = served(table, config)
-    roles["evaluation single"] = Evaluation(minimum=minimum).model_dump()
-    out = {}
-    _fill(out, table, table.rows[0], roles, measures[0], measures)
-    assert (out["standard"], out["robust"], out["n"]) == (50.0, expected, 4)
+def test_of_several_attacks_the_worst_counts(minimum, expected):
+    rights = [{"first": np.array([1.0, 0, 1, 0])}, {"first": np.array([1.0, 1, 0, 0])}]
+    found = percent(rights, Evaluation(minimum=minimum))
+    assert found == {"standard": 50.0, "robust": expected}
 
 
-def test_what_is_wrong_without_an_attack_is_not_robust_to_several(config):
-    table = Table.model_validate(TABLE | {"attack": ["pgd-linf8", "pgd-linf4"]})
-    clean, attacked = Measures({"first": np.zeros(2)}, 1, None, None), np.ones(2)
-    out = {}
-    measures = [Measures({"first": attacked}, 1, None, None)] * 2
-    _fill(out, table, table.rows[0], served(table, config), clean, measures)
-    assert (out["standard"], out["robust"]) == (0, 0)
+def test_what_is_wrong_without_an_attack_is_not_robust_to_several():
+    rights = [{"first": np.ones(2)}] * 2
+    found = percent(rights, Evaluation(), clean={"first": np.zeros(2)})
+    assert found == {"standard": 0, "robust": 0}
 
 
 @pytest.mark.parametrize(
@@ -128,13 +127,13 @@ def test_what_is_wrong_without_an_attack_is_not_robust_to_several(config):
 def test_an_attack_s_verdict_on_another_victim_is_not_taken(config, attack):
     table = Table.model_validate(TABLE | {"attack": attack, "evaluation": "auto-attack"})
     with pytest.raises(UserError, match="not about this defence"):
-        served(table, config)
+        table.stores(config)
 
 
 def test_by_an_attack_s_verdict_only_clean_images_are_asked_often(config):
     table = Table.model_validate(TABLE | {"evaluation": "auto-attack"})
-    clean, (attacked,) = chains(table, table.rows[0], served(table, config))
-    assert (clean.draws, attacked.draws) == (10, 1)
+    clean, (attacked,) = table.chains(config, table.rows[0])
+    assert (clean.n_draws, attacked.n_draws) == (10, 1)
 
 
 def test_a_tie_is_no_majority():
@@ -144,42 +143,69 @@ def test_a_tie_is_no_majority():
 
 
 def test_the_attack_s_own_verdict_counts_for_attacked_images_only(config):
-    table = Table.model_validate(TABLE | {"evaluation": "auto-attack"})
-    clean = Measures({"first": np.array([1.0, 1, 1, 0])}, 1.0, None, None)
     right = {"first": np.array([1.0, 1, 0, 0]), "attack": np.array([1.0, 0, 0, 0])}
-    out = {}
-    _fill(out, table, table.rows[0], served(table, config), clean, [Measures(right, 1, None, None)])
-    assert (out["standard"], out["robust"]) == (75.0, 25.0)
+    clean = {"first": np.array([1.0, 1, 1, 0])}
+    found = percent([right], config.evaluation("auto-attack"), clean=clean)
+    assert found == {"standard": 75.0, "robust": 25.0}
 
 
 def test_every_table_names_what_both_tracks_know(repository):
     for track in ("config.yaml", "paper.yaml"):
         config = load_config(repository / "config" / track)
         for file in sorted((repository / "config" / "tables").glob("*.yaml")):
-            table = load_table(file)
-            roles = served(table, config)
-            rows = [row for row in table.run() if unavailable(table, row, roles) is None]
-            assert rows, f"{file.name} on {track}"
-            assert needed(table, roles)
+            table = load_result(file)
+            assert table.trigger(config)["roles"]["dataset"], f"{file.name} on {track}"
+            assert table.served(config), f"{file.name} on {track}"
+            assert table.stores(config), f"{file.name} on {track}"
 
 
 def test_the_costs_of_table_10_are_the_paper_s(repository):
     """Which also says that the paper counts multiply-accumulates, at 224 pixels."""
-    table = load_table(repository / "config" / "tables" / "table10.yaml")
-    roles = served(table, load_config(repository / "config" / "paper.yaml"))
-    images = SimpleNamespace(read=lambda *_: np.zeros((1, 3, 224, 224), np.float32))
+    table = load_result(repository / "config" / "tables" / "table10.yaml")
+    track = load_config(repository / "config" / "paper.yaml")
     for row in table.rows:
-        found = _costs(table, row, roles, images)
-        assert found["macs_g"] == pytest.approx(row.paper.macs_g, rel=0.005)
-        assert found["params_m"] == pytest.approx(row.paper.params_m, rel=0.005)
+        cost = table.cost(track, row, 224)
+        assert cost["macs_g"] == pytest.approx(row.paper.macs_g, rel=0.005)
+        assert cost["params_m"] == pytest.approx(row.paper.params_m, rel=0.005)
 
 
-def test_without_a_network_or_without_costs_nothing_is_counted(config):
-    rows = [{"method": "a", "type": "t", "restorer": "wavelet"}, {"method": "b", "type": "t"}]
+def test_only_restorers_with_a_network_are_counted_and_none_without_costs(config):
+    rows = [
+        {"method": "a", "type": "t", "restorer": "wavelet"},
+        {"method": "b", "type": "t"},
+        {"method": "c", "type": "t", "restorer": "mdsr-x2"},
+    ]
     table = Table.model_validate(TABLE | {"rows": rows, "costs": True})
-    roles = served(table, config)
-    assert [_costs(table, row, roles, None) for row in table.rows] == [{}, {}]
-    assert not any("spec" in role for role in served(Table.model_validate(TABLE), config).values())
+    assert [table.cost(config, row, 32) for row in table.rows[:2]] == [{}, {}]
+    (part,) = table.parts(config)
+    assert (part.name, part.files()) == ("mdsr-x2", [])
+    assert table.trigger(config)["parts"] == {"restorer": {"mdsr-x2": part.entry()}}
+    assert Table.model_validate(TABLE).parts(config) == []
+
+
+def test_a_table_depends_on_what_it_names_and_on_nothing_else(config):
+    table = Table.model_validate(TABLE)
+    before = table.trigger(config)
+    purifier = config.purifiers["vpsde-t100"].model_copy(update={"note": "another"})
+    for section, name, changes in (
+        ("restorers", "edsr-x2", False),
+        ("restorers", "mdsr-x2", True),
+        ("classifiers", "wrn-28-10", True),
+    ):
+        other = getattr(config, section)[name].model_copy(update={"served_by": "another"})
+        roles = getattr(config, section) | {name: other}
+        changed = config.model_copy(update={section: roles})
+        assert (table.trigger(changed) != before) == changes, name
+    changed = config.model_copy(
+        update={"purifiers": config.purifiers | {"vpsde-t100": purifier}, "seed": 7}
+    )
+    assert table.trigger(changed) != before
+    assert table.trigger(config.model_copy(update={"seed": 7})) == before
+    vote = config.evaluations["robust-eval"]
+    for name, changes in (("single", True), ("robust-eval", False)):
+        other = config.evaluations | {name: vote.model_copy(update={"n_draws": 3})}
+        changed = config.model_copy(update={"evaluations": other})
+        assert (table.trigger(changed) != before) == changes, name
 
 
 @pytest.mark.parametrize(
@@ -192,8 +218,9 @@ def test_without_a_network_or_without_costs_nothing_is_counted(config):
     ],
 )
 def test_mistakes_in_a_table(config, tmp_path, change, message):
-    import yaml
-
-    (tmp_path / "t.yaml").write_text(yaml.safe_dump(TABLE | change))
-    with pytest.raises(UserError, match=message):
-        served(load_table(tmp_path / "t.yaml"), config)
+    file = tmp_path / "tables" / "t.yaml"
+    file.parent.mkdir()
+    file.write_text(yaml.safe_dump(TABLE | change))
+    with pytest.raises(UserError, match=message) as caught:
+        load_result(file).trigger(config)
+    assert "\n" not in str(caught.value)

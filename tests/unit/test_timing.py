@@ -10,20 +10,8 @@ import torch
 from puriflow.config import load_config
 from puriflow.errors import UserError
 from puriflow.randomness import derive
-from puriflow.results.table import load
-from puriflow.results.timing import (
-    COLUMNS,
-    MEASURES,
-    Timing,
-    described,
-    images_folder,
-    load_timing,
-    sample,
-    served,
-    steps,
-    unavailable,
-    write_times,
-)
+from puriflow.results import load_result
+from puriflow.results.timing import COLUMNS, Timing, sample
 
 TIMING = {
     "title": "t",
@@ -97,10 +85,9 @@ def test_rows_take_turns_images_go_round_and_parts_feed_each_other():
 
 def test_lines_have_medians_and_quartiles_and_the_paper_s_numbers(config):
     timing = Timing.model_validate(TIMING)
-    roles = served(timing, config)
     times = {"restore": [1.0, 2, 9], "classify": [1.0, 1, 1], "total": [2.0, 3, 10]}
-    times = {part: np.array(seconds) for part, seconds in times.items()}
-    restore, classify, total = described(timing, timing.rows[0], roles, times, "ours")
+    times = {timing.rows[0]: {part: np.array(seconds) for part, seconds in times.items()}}
+    restore, classify, total = timing.lines(config, timing.rows[0], times, "ours")
     assert (restore["q1"], restore["seconds"], restore["q3"]) == (1.5, 2, 5.5)
     assert (restore["paper_seconds"], restore["paper_device"]) == (0.01, "theirs")
     assert (classify["paper_seconds"], classify["paper_device"]) == (None, None)
@@ -109,7 +96,7 @@ def test_lines_have_medians_and_quartiles_and_the_paper_s_numbers(config):
 
 def test_a_row_that_is_not_served_says_why_and_has_no_times(config):
     timing = Timing.model_validate(TIMING)
-    (classify, _) = described(timing, timing.rows[1], served(timing, config), None, "ours")
+    (classify, _) = timing.lines(config, timing.rows[1], {}, "ours")
     assert "no offline stand-in" in classify["note"]
     assert "seconds" not in classify
     assert classify["paper_seconds"] == 2
@@ -117,13 +104,13 @@ def test_a_row_that_is_not_served_says_why_and_has_no_times(config):
 
 def test_the_command_s_csv(config, four_images, tmp_path):
     timing = Timing.model_validate(TIMING)
-    roles = served(timing, config)
-    folder = tmp_path / images_folder(timing, roles)
+    (images,) = timing.stores(config)
+    folder = tmp_path / images
     folder.parent.mkdir(parents=True)
     folder.symlink_to(four_images.folder)
-    files = (tmp_path / "t.csv", tmp_path / "measures.csv")
-    write_times(timing, roles, tmp_path, *files, torch.device("cpu"))
-    table = pd.read_csv(tmp_path / "t.csv")
+    files = timing.build(config, "t", tmp_path, torch.device("cpu"))
+    assert files == [tmp_path / "t.csv", tmp_path / "measures" / "t.csv"]
+    table = pd.read_csv(files[0])
     assert tuple(table.columns) == COLUMNS
     assert list(table.part) == ["restore", "classify", "total", "classify", "total"]
     done = table[table.method == "bicubic"]
@@ -133,7 +120,8 @@ def test_the_command_s_csv(config, four_images, tmp_path):
     assert table[table.method == "DeiT-S"].seconds.isna().all()
 
     every = pd.read_csv(files[1])
-    assert tuple(every.columns) == MEASURES
+    columns = ["line", "layer", "index", "metric", "value", "paper", "note"]
+    assert list(every.columns) == columns
     restored = every[every.line == "bicubic, restore"]
     assert list(restored["index"]) == list(range(timing.repeats))
     assert restored["value"].median() == pytest.approx(done.seconds.iloc[0], rel=1e-3)
@@ -142,19 +130,28 @@ def test_the_command_s_csv(config, four_images, tmp_path):
     assert "no offline stand-in" in absent["note"]
 
 
-def test_the_purifier_is_given_each_image_s_noise(config):
+def test_a_timing_computes_with_all_that_it_times(config):
+    timing = Timing.model_validate(TIMING)
+    parts = [(part.role, part.name) for part in timing.parts(config)]
+    assert parts == [("restorer", "bicubic-x2"), ("classifier", "resnet50")]
+    assert timing.computes
+
+
+def test_the_purifier_is_given_each_image_s_noise():
     timing = Timing.model_validate(TIMING | {"rows": [{"method": "m", "purifier": "vpsde-t10"}]})
     given = []
 
-    def build(kind, name):
-        def module(image, *noises):
+    def module(role):
+        def called(image, *noises):
             seeds = [g.initial_seed() for noise in noises for g in noise.generators]
-            given.append((kind, seeds))
+            given.append((role, seeds))
             return image
 
-        return module
+        return called
 
-    for step in steps(timing, timing.rows[0], build).values():
+    names = {"purifier": "vpsde-t10", "classifier": "resnet50"}
+    modules = {(role, name): module(role) for role, name in names.items()}
+    for step in timing.steps(timing.rows[0], modules).values():
         step(torch.zeros(1, 3, 2, 2), 7)
     assert given == [("purifier", [derive(0, "purify", 7, 0)]), ("classifier", [])]
 
@@ -163,15 +160,16 @@ def test_every_timing_names_what_both_tracks_know(repository):
     for track in ("config.yaml", "paper.yaml"):
         config = load_config(repository / "config" / track)
         for file in (repository / "config" / "timings").glob("*.yaml"):
-            timing = load_timing(file)
-            roles = served(timing, config)
-            assert all(unavailable(timing, row, roles) is None for row in timing.rows), file
+            timing = load_result(file)
+            assert timing.served(config) == list(timing.rows), file
 
 
 def test_mistakes(config, tmp_path):
     row = {"method": "m", "restorer": "esrgan-x3"}
     with pytest.raises(UserError, match="did you mean 'esrgan-x"):
-        served(Timing.model_validate(TIMING | {"rows": [row]}), config)
-    (tmp_path / "t.yaml").write_text("repeats: 1")
-    with pytest.raises(UserError, match="timing"):
-        load(Timing, tmp_path / "t.yaml", "timing")
+        Timing.model_validate(TIMING | {"rows": [row]}).stores(config)
+    file = tmp_path / "timings" / "t.yaml"
+    file.parent.mkdir()
+    file.write_text("repeats: 1")
+    with pytest.raises(UserError, match=r"timings/t.yaml: title: Field required"):
+        load_result(file)

@@ -1,70 +1,96 @@
 """Figure 2: images, where a classifier looks in them (Grad-CAM), and what it answers."""
 
-from textwrap import shorten
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import torch
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
+from pydantic import Field
 from scipy.special import softmax
 
+from puriflow.compute import in_batches
 from puriflow.datasets.names import class_names
-from puriflow.plots.style import RIGHT, WRONG
 from puriflow.progress import Progress
-from puriflow.results.figures.base import Attention
-from puriflow.results.figures.built import Built
-from puriflow.results.figures.gradcam import grad_cam
-from puriflow.results.figures.sources import Sources
-from puriflow.stages.base import each
+from puriflow.results.figures.base import Built, Shown
 
-COLOURS = {False: WRONG, True: RIGHT}
-MARKS = {False: "\N{BALLOT X}", True: "\N{CHECK MARK}"}
+if TYPE_CHECKING:
+    from puriflow.results.figures.sources import Sources
+
 METRICS = ("cam_similarity", "mse", "confidence_in_label", "correct")  # the values of an image
 
 
-def build(figure: Attention, sources: Sources) -> Built:
-    """Rows of the CSV are one for each line and image.
+class Attention(Shown):
+    """Images with Grad-CAM and a classifier's answers; a row for each line and image."""
 
-    Raises:
-        UserError: the classifier has no feature map, or an image that is shown is not there.
-    """
-    sources.check_shown()
-    with Progress(figure.source, total=len(sources.lines), unit="lines") as progress:
-        answers, maps = {}, {}
-        for line in sources.lines:
-            images = sources.images(line)
-            answers[line.label], maps[line.label] = answer(figure, sources, images)
-            progress.advance(1)
-    rows = []
-    for line in sources.lines:
-        own, reference = maps[line.label], maps[figure.reference]
-        errors = sources.errors(line)
-        described, note = sources.described(line), sources.note(line)
-        for i, index in enumerate(sources.indices):
-            row = {**described, "image": int(index), "label": int(sources.labels[i])}
-            row |= verdict(answers[line.label][i], int(sources.labels[i]))
-            row |= {"mse": errors[i], "target": figure.target}
-            row |= {"cam_similarity": similarity(own[i], reference[i]), "note": note}
-            rows.append(row)
-    values = [
-        {"line": row["line"], "index": row["image"], "metric": metric, "value": float(row[metric])}
-        for row in rows
-        for metric in METRICS
-    ]
-    return Built(rows, values, draw(figure, sources, maps, rows))
+    asks: ClassVar[tuple[str, ...]] = ("classifier",)
+    own_columns: ClassVar[tuple[str, ...]] = (
+        *("image", "label", "predicted", "name", "confidence", "confidence_in_label", "correct"),
+        *("mse", "target", "cam_similarity", "note"),
+    )
 
+    kind: Literal["attention"] = "attention"
+    target: Literal["label", "predicted"] = Field(description="the class that Grad-CAM explains")
 
-def answer(
-    figure: Attention, sources: Sources, images: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (n, classes) and Grad-CAM maps (n, H, W) of images."""
-    classifier = sources.part("classifier", figure.classifier)
-    with torch.no_grad():
-        logits = each(classifier, sources.device, images)
-    classes = sources.labels if figure.target == "label" else logits.argmax(1).cpu().numpy()
-    maps = each(lambda x, y: grad_cam(classifier, x, y), sources.device, images, classes)
-    return logits.cpu().numpy(), maps.cpu().numpy()
+    def compute(self, sources: "Sources") -> Built:
+        """See `Figure`.
+
+        Raises:
+            UserError: the classifier has no feature map, or an image that is shown is not there.
+        """
+        from puriflow.plots import attention
+
+        self.check_shown(sources)
+        lines = self.served(sources.track)
+        logits, cams = {}, {}
+        with Progress(self.source, total=len(lines), unit="lines") as progress:
+            for line in lines:
+                images = sources.images(self.chain(line))
+                logits[line.label], cams[line.label] = self.answer(sources, images)
+                progress.advance(1)
+        rows, shown = [], {}
+        for line in lines:
+            own, reference = cams[line.label], cams[self.reference]
+            of_line = [
+                {**verdict(x, int(label)), "cam_similarity": similarity(cam, other), "mse": mse}
+                for x, label, cam, other, mse in zip(
+                    logits[line.label],
+                    sources.labels,
+                    own,
+                    reference,
+                    sources.errors(self.chain(line)),
+                    strict=True,
+                )
+            ]
+            shared = self.described(sources.track, line) | {"target": self.target}
+            indices = map(int, sources.indices)
+            rows += [{**shared, "image": i, **x} for i, x in zip(indices, of_line, strict=True)]
+            images = sources.images(self.chain(line))
+            shown[line.label] = [
+                attention.Answer(
+                    images[i],
+                    own[i],
+                    reference[i].max(),
+                    *(of_line[i][key] for key in ("name", "confidence", "correct")),
+                )
+                for i in self.shown
+            ]
+        values = [
+            {"line": row["line"], "index": row["image"], "metric": name, "value": float(row[name])}
+            for row in rows
+            for name in METRICS
+        ]
+        return Built(rows, values, attention.draw(shown))
+
+    def answer(self, sources: "Sources", images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits (n, classes) and Grad-CAM (n, H, W) of images (n, 3, H, W)."""
+        import torch
+
+        from puriflow.metrics.gradcam import grad_cam
+
+        classifier, device = sources.part("classifier", self.classifier), sources.device
+        with torch.no_grad():
+            logits = in_batches(classifier, device, images)
+        classes = sources.labels if self.target == "label" else logits.argmax(1).cpu().numpy()
+        cams = in_batches(lambda x, y: grad_cam(classifier, x, y), device, images, classes)
+        return logits.cpu().numpy(), cams.cpu().numpy()
 
 
 def verdict(logits: np.ndarray, label: int) -> dict[str, Any]:
@@ -72,6 +98,7 @@ def verdict(logits: np.ndarray, label: int) -> dict[str, Any]:
     predicted = int(logits.argmax())
     probabilities = softmax(logits.astype(np.float64))
     return {
+        "label": label,
         "predicted": predicted,
         "name": class_names(len(logits))[predicted],
         "confidence": probabilities[predicted],
@@ -80,51 +107,7 @@ def verdict(logits: np.ndarray, label: int) -> dict[str, Any]:
     }
 
 
-def similarity(found: np.ndarray, reference: np.ndarray) -> float:
+def similarity(cam: np.ndarray, reference: np.ndarray) -> float:
     """Cosine of the angle between two maps (H, W) that are not negative, 0 to 1; of no map, 0."""
-    lengths = np.linalg.norm(found) * np.linalg.norm(reference)
-    return float((found * reference).sum() / lengths) if lengths else 0.0
-
-
-def draw(
-    figure: Attention, sources: Sources, maps: dict[str, np.ndarray], rows: list[dict[str, Any]]
-) -> plt.Figure:
-    """A row for each line; for each image that is shown, itself and Grad-CAM over it."""
-    lines = sources.lines
-    size = (3.25, 0.98 * len(lines))
-    drawn, places = plt.subplots(len(lines), 2 * len(figure.shown), figsize=size, squeeze=False)
-    of = {(row["line"], row["image"]): row for row in rows}
-    for line, row_of_axes in zip(lines, places, strict=True):
-        images = sources.images(line)
-        for column, i in enumerate(figure.shown):
-            plain, over = row_of_axes[2 * column : 2 * column + 2]
-            picture(plain, images[i])
-            picture(over, images[i])
-            heat(over, maps[line.label][i], maps[figure.reference][i].max())
-            said = of[line.label, int(sources.indices[i])]
-            name = shorten(said["name"], 14, placeholder="...")
-            text = f"{MARKS[said['correct']]} {name}, {100 * said['confidence']:.0f} %"
-            plain.set_xlabel(text, x=1, color=COLOURS[said["correct"]])
-        row_of_axes[0].set_ylabel(line.label.replace(", ", ",\n"))
-    return drawn
-
-
-def heat(axes: Axes, found: np.ndarray, top: float) -> None:
-    """A map (H, W) over an image: the less there is of it, the more is seen of the image.
-
-    Colour and opacity end at `top`, the reference's maximum, so that one image's maps compare.
-    """
-    if not found.any():
-        box = {"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 1}
-        middle = {"ha": "center", "va": "center", "transform": axes.transAxes}
-        axes.text(0.5, 0.5, "no\nactivation", color="white", bbox=box, **middle)
-        return
-    top = top or found.max()
-    axes.imshow(found, vmin=0, vmax=top, alpha=0.8 * (found / top).clip(0, 1))
-
-
-def picture(axes: Axes, image: np.ndarray) -> None:
-    """An image (3, H, W) on [0, 1], without axes."""
-    axes.imshow(image.clip(0, 1).transpose(1, 2, 0))
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
+    lengths = np.linalg.norm(cam) * np.linalg.norm(reference)
+    return float((cam * reference).sum() / lengths) if lengths else 0.0

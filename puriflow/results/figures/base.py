@@ -1,35 +1,36 @@
-"""Figures of the paper as data: lines are chains of roles, config/figures/NAME.yaml lists them.
+"""Figures of the paper: lines are chains of roles, config/figures/NAME.yaml lists them.
 
 A figure's kind says what is measured of its lines and how that is drawn; each kind is a module of
-this package with a function `build`. What a figure computes itself (feature maps, Grad-CAM, the
+this package whose class says its `kind`. What a figure computes itself (feature maps, Grad-CAM, the
 states of a purification), it computes for the first images of the data set's first shard.
 Everything else comes from the stores of the stages. A line that the track cannot serve says why,
-and has no numbers. No torch is imported here.
+and has no numbers.
 """
 
-from dataclasses import replace
+import importlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from puriflow.chain import Chain, shard_names
-from puriflow.config import NONE, Config
+from puriflow.chain import Chain
+from puriflow.config import NONE, Config, validated
 from puriflow.errors import UserError, unknown
-from puriflow.results.table import load, serving
+from puriflow.results.base import Judged, classes, joined, notes, shards_of
+from puriflow.results.columns import write_csv
+from puriflow.results.documents import Block
 
-FAMILIES = {
-    "dataset": "datasets",
-    "attack": "attacks",
-    "restorer": "restorers",
-    "purifier": "purifiers",
-    "classifier": "classifiers",
-    "features": "features",
-}
-# Of `kind name`: what serves a role (see `tables.serving`); for one that the figure computes with,
-# its specification as well. Of `run`, the seed of the track.
-Named = dict[str, dict[str, Any]]
-Definition = Literal["eq7", "johnson", "gatys"]  # of content distance; see metrics/content.py
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from matplotlib.figure import Figure as Drawing
+
+    from puriflow.results.figures.sources import Sources
+
+# What serves a line's roles: the first columns of every figure's CSV, before its kind's own.
+ROLES = ("attack", "restorer", "purifier", "dataset", "classifier", "features")
+DIGITS = 6  # of the numbers in its CSVs
 
 
 class Line(BaseModel):
@@ -44,14 +45,28 @@ class Line(BaseModel):
     panels: str | None = Field(None, description="letters of its panels; default: all")
 
 
-class Figure(BaseModel):
+class Built(NamedTuple):
+    """What a kind makes of a figure.
+
+    Attributes:
+        rows: of the CSV, by column.
+        values: of each image, by the columns of `EVIDENCE`.
+        drawing: the picture.
+    """
+
+    rows: list[dict[str, Any]]
+    values: list[dict[str, Any]]
+    drawing: "Drawing"
+
+
+class Figure(Judged):
     """What all kinds share: the roles, the lines, and what the report says."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    computes: ClassVar[tuple[str, ...]] = ()  # kinds of the roles that it computes with
+    folder: ClassVar[str] = "figures"
+    own_columns: ClassVar[tuple[str, ...]]  # of the CSV, behind `ROLES`
+    asks: ClassVar[tuple[str, ...]] = ()  # the roles that it computes with
 
-    title: str
-    source: str
+    kind: str
     claim: str = Field(description="what the paper says of it")
     how: str = Field(description="what is drawn here")
     dataset: str
@@ -62,38 +77,164 @@ class Figure(BaseModel):
         None, ge=1, description="images, of the first shard; without, all of the data set"
     )
 
+    @model_validator(mode="after")
+    def _labelled(self) -> Self:
+        labels = [line.label for line in self.lines]
+        if len(set(labels)) < len(labels):
+            raise ValueError("two lines have the same label")
+        return self
+
+    @classmethod
+    def load(cls, raw: object, where: str) -> Self:
+        """Check what a file says, by the model of its kind.
+
+        Raises:
+            UserError: it names no kind, or says something that is not known.
+        """
+        kinds = classes(__package__, "kind")
+        kind = raw.get("kind") if isinstance(raw, Mapping) else None
+        if kind is None:
+            raise UserError(f"{where}: no kind given; known are {', '.join(kinds)}")
+        if kind not in kinds:
+            raise unknown(f"kind of figure (in {where})", str(kind), kinds)
+        module, name = kinds[kind]
+        return validated(getattr(importlib.import_module(module), name), raw, where)
+
+    @classmethod
+    def outputs(cls, name: str) -> dict[str, str]:
+        """See `Result`."""
+        pictures = {form: f"{name}.{form}" for form in ("csv", "png", "svg")}
+        return pictures | {"measures": f"measures/{name}.csv"}
+
+    def items(self) -> tuple[Line, ...]:
+        """See `Result`."""
+        return self.lines
+
     def chain(self, line: Line) -> Chain:
         """The chain of a line, up to its images."""
         attack = self.attack if line.attack is None else line.attack
         victim = NONE if attack == NONE else self.classifier
         return Chain(self.dataset, attack, victim, line.restorer, line.purifier)
 
-    def reads(self, line: Line) -> list[tuple[Chain, str]]:
+    def roles(self, line: Line) -> Iterator[tuple[str, str]]:
+        """See `Result`."""
+        named = {"dataset": self.dataset, "classifier": self.classifier}
+        named["attack"] = self.chain(line).attack
+        named["features"] = getattr(self, "features", NONE)
+        named |= {"restorer": line.restorer, "purifier": line.purifier}
+        return ((role, name) for role, name in named.items() if name != NONE)
+
+    def parts_of(self, line: Line) -> Iterator[tuple[str, str]]:
+        """See `Result`."""
+        return ((role, name) for role, name in self.roles(line) if role in self.asks)
+
+    def stages(self, line: Line) -> list[tuple[Chain, str]]:
         """Chain and stage of all stores that a line reads: the clean images and its own."""
         chain = self.chain(line)
         return [(chain, "images"), (chain, chain.before("classify"))]
+
+    def shards(self, track: Config) -> list[str]:
+        """Names of the shards that it reads: of a number of images, the first."""
+        shards = shards_of(track, self.dataset)
+        return shards if self.count is None else shards[:1]
+
+    def reads(self, track: Config, line: Line) -> Iterator[str]:
+        """See `Result`."""
+        shards = self.shards(track)
+        return (chain.folder(s, shard) for chain, s in self.stages(line) for shard in shards)
 
     def names(self, line: Line) -> list[str]:
         """What a line is called among the values of its images."""
         return [line.label]
 
-    def roles(self, line: Line) -> dict[str, str]:
-        """The role of each kind that a line's numbers need, without `none`."""
-        named = self.model_dump(include={*FAMILIES}) | {
-            "attack": self.chain(line).attack,
-            "restorer": line.restorer,
-            "purifier": line.purifier,
-        }
-        return {kind: name for kind, name in named.items() if name != NONE}
+    def described(self, track: Config, line: Line) -> dict[str, Any]:
+        """The cells of a line that is served: its label, what serves its roles, and the notes."""
+        roles = list(self.roles(line))
+        names = dict.fromkeys(("attack", "restorer", "purifier"), NONE)
+        names |= {role: track.served(role, name).by for role, name in roles}
+        return {"line": line.label, **names, "note": joined(*notes(track, roles))}
+
+    def compute(self, sources: "Sources") -> Built:
+        """Measure and draw the lines that are served.
+
+        Raises:
+            UserError: a store or a part is not as it should be.
+        """
+        raise NotImplementedError
+
+    def write(
+        self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
+    ) -> None:
+        """See `Result`."""
+        from puriflow.plots.style import message, save, styled
+        from puriflow.results.figures.sources import Sources
+
+        with styled():
+            if self.served(track):
+                sources = Sources(
+                    *(track, results, device),
+                    dataset=self.dataset,
+                    shards=self.shards(track),
+                    count=self.count,
+                )
+                rows, values, drawing = self.compute(sources)
+            else:
+                rows, values, drawing = [], [], message("not served by this track: see the CSV")
+            for line in self.lines:
+                if (reason := self.unavailable(track, line)) is not None:
+                    rows.append({"line": line.label, "note": reason})
+                    values += [{"line": name, "note": reason} for name in self.names(line)]
+            columns = ("line", *ROLES, *self.own_columns)
+            filled = [name for name in columns if any(name in row for row in rows)]
+            write_csv(rows, filled, files["csv"], DIGITS)
+            write_csv(values, self.measures, files["measures"], DIGITS)
+            save(drawing, [files["png"], files["svg"]])
+
+    def columns(self) -> tuple[str, ...]:
+        """All that even a figure without a line that is served has."""
+        return ("line", "note")
+
+    def page(self, rows: "pd.DataFrame") -> list[Block]:
+        """See `Judged`: the paper's words, and what is drawn here by what serves its roles."""
+        roles = ("dataset", "classifier", "features", "attack", "restorer", "purifier")
+        served = {role: sorted(set(rows[role].dropna()) - {NONE}) for role in roles if role in rows}
+        by = "; ".join(f"{role} {', '.join(names)}" for role, names in served.items() if names)
+        notes = dict.fromkeys(rows["note"].dropna())
+        said = ". ".join([f"Served by {by}", *notes])
+        return [f"The paper: {self.claim}", f"Here: {self.how} {said}."]
 
 
 class Computed(Figure):
     """A figure that computes something itself."""
 
+    computes: ClassVar[bool] = True
+
     count: int = Field(ge=1, description="images, the first of the data set's first shard")
 
 
-class Shown(Computed):
+class Compared(Computed):
+    """A figure whose lines are compared with one of them."""
+
+    reference: str = Field(description="label of the line that the others are compared with")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        labels = [line.label for line in self.lines]
+        if self.reference not in labels:
+            raise ValueError(str(unknown("line (reference)", self.reference, labels)))
+        return self
+
+    def unavailable(self, track: Config, line: Line) -> str | None:
+        """Why this track cannot serve a line, or the one that it is compared with."""
+        for one in self.lines:
+            if one.label in (line.label, self.reference) and (
+                reason := super().unavailable(track, one)
+            ):
+                return reason
+        return None
+
+
+class Shown(Compared):
     """A figure that shows images."""
 
     shown: tuple[Annotated[int, Field(ge=0)], ...] = Field(
@@ -101,162 +242,20 @@ class Shown(Computed):
     )
 
     @model_validator(mode="after")
-    def _measured(self) -> "Shown":
+    def _measured(self) -> Self:
         if max(self.shown) >= self.count:
             raise ValueError(f"shown {max(self.shown)} is not one of its {self.count} images")
         return self
 
+    def check_shown(self, sources: "Sources") -> None:
+        """Check that the images that it shows are there.
 
-class Attention(Shown):
-    """Images with Grad-CAM and a classifier's answers (Figure 2)."""
-
-    computes = ("classifier",)
-
-    kind: Literal["attention"]
-    target: Literal["label", "predicted"] = Field(description="the class that Grad-CAM explains")
-    reference: str = Field(description="label of the line that the others are compared with")
-
-
-class Maps(Shown):
-    """Images and feature maps of one layer (Figure 3)."""
-
-    computes = ("features",)
-
-    kind: Literal["maps"]
-    features: str
-    definition: Definition
-    reference: str = Field(description="label of the line whose content distance is 1")
-
-
-class Content(Computed):
-    """Normalised content distance by layer (Figure 4)."""
-
-    computes = ("features",)
-
-    kind: Literal["content"]
-    features: str
-    definition: Definition
-    reference: str = Field(description="label of the line whose content distance is 1")
-    panels: dict[str, str] = Field(min_length=1, description="letters and titles")
-
-    @model_validator(mode="after")
-    def _drawn(self) -> "Content":
-        for line in self.lines:
-            if line.panels is not None and not set(line.panels) <= set(self.panels):
-                raise ValueError(f"line {line.label!r} is in panels {line.panels!r}, not all there")
-        return self
-
-
-class Transition(Computed):
-    """Content distance against cross-entropy on the way through a purification (Figure 5)."""
-
-    computes = ("features", "classifier", "purifier")
-
-    kind: Literal["transition"]
-    features: str
-    definition: Definition
-
-    @model_validator(mode="after")
-    def _attacked(self) -> "Transition":
-        for line in self.lines:
-            if self.chain(line).attack == NONE:
-                raise ValueError(f"line {line.label!r} has no attack, with which its way begins")
-        return self
-
-    def reads(self, line: Line) -> list[tuple[Chain, str]]:
-        """Clean, attacked and restored images; the purification is computed here."""
-        chain = replace(self.chain(line), purifier=NONE)
-        return [(chain, stage) for stage in chain.stages()]
-
-    def names(self, line: Line) -> list[str]:
-        """`LABEL, STATE` for each state of its way, but for the steps back."""
-        restored = ["restored"] if line.restorer != NONE else []
-        purified = ["diffused", "purified"] if line.purifier != NONE else []
-        return [f"{line.label}, {state}" for state in ("attacked", *restored, *purified)]
-
-
-class Rounds(Figure):
-    """Errors, cross-entropy and accuracies of restorers (Figure 6)."""
-
-    kind: Literal["rounds"]
-    count: None = Field(None, description="all images of the data set are measured")
-
-    def both(self, line: Line) -> tuple[Chain, Chain]:
-        """A line's chains of clean and of attacked images, to their logits."""
-        attacked = replace(self.chain(line), classifier=self.classifier)
-        return replace(attacked, attack=NONE, victim=NONE), attacked
-
-    def reads(self, line: Line) -> list[tuple[Chain, str]]:
-        """All stages of both chains."""
-        return [(chain, stage) for chain in self.both(line) for stage in chain.stages()]
-
-
-class AnyFigure(RootModel):
-    """A figure, by its `kind`."""
-
-    root: Annotated[Attention | Maps | Content | Transition | Rounds, Field(discriminator="kind")]
-
-
-def load_figure(path: str | Path) -> Figure:
-    """Read and check a figure's file.
-
-    Raises:
-        UserError: it is missing, or says something that is not known.
-    """
-    figure = load(AnyFigure, path, "figure").root
-    labels = [line.label for line in figure.lines]
-    if len(set(labels)) < len(labels):
-        raise UserError(f"figure {path}: two lines have the same label")
-    if (label := getattr(figure, "reference", None)) not in (None, *labels):
-        raise unknown(f"line (reference in figure {path})", label, labels)
-    return figure
-
-
-def served(figure: Figure, config: Config) -> Named:
-    """All that a figure needs of a configuration.
-
-    Raises:
-        UserError: it names a role that the configuration does not know.
-    """
-    named: Named = {"run": {"seed": config.seed}}
-    for line in figure.lines:
-        for kind, name in figure.roles(line).items():
-            role = serving(config, FAMILIES[kind], name)
-            if kind in figure.computes and role["unavailable"] is None:
-                role["spec"] = config.spec(FAMILIES[kind], name)
-            named[f"{kind} {name}"] = role
-    return named
-
-
-def unavailable(figure: Figure, line: Line, named: Named) -> str | None:
-    """Why this track cannot serve a line, or the one that it is compared with; None if it can."""
-    reference = getattr(figure, "reference", None)
-    for one in figure.lines:
-        if one.label in (line.label, reference):
-            for kind, name in figure.roles(one).items():
-                if reason := named[f"{kind} {name}"]["unavailable"]:
-                    return f"{kind} {name}: {reason}"
-    return None
-
-
-def specs_of(named: Named) -> dict[str, dict[str, Any]]:
-    """The specification of every part that a figure computes with, by `kind name`."""
-    return {key: role["spec"] for key, role in named.items() if "spec" in role}
-
-
-def shards_of(figure: Figure, named: Named) -> list[str]:
-    """Names of the shards that a figure reads: of a number of images, the first."""
-    names = shard_names(named[f"dataset {figure.dataset}"]["shards"])
-    return names if figure.count is None else names[:1]
-
-
-def needed(figure: Figure, named: Named) -> list[str]:
-    """Folders, below the results, of all stores that a figure reads, once each."""
-    folders = (
-        chain.folder(stage, shard)
-        for line in figure.lines
-        if unavailable(figure, line, named) is None
-        for chain, stage in figure.reads(line)
-        for shard in shards_of(figure, named)
-    )
-    return list(dict.fromkeys(folders))
+        Raises:
+            UserError: the data set has fewer.
+        """
+        last, count = max(self.shown), len(sources.indices)
+        if last >= count:
+            raise UserError(
+                f"{self.source} shows image {last}, counted from 0, but data set {self.dataset} "
+                f"has {count} there"
+            )

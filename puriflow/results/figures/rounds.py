@@ -1,71 +1,72 @@
 """Figure 6: what rounds of super-resolution do to errors, cross-entropy and accuracies."""
 
-import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import Field
+
+from puriflow.chain import Chain
+from puriflow.config import NONE
+from puriflow.metrics.accuracy import accuracy
 from puriflow.metrics.paired import student_interval
-from puriflow.plots.style import CROSS_ENTROPY, ROBUST, SQUARED_ERROR, STANDARD
-from puriflow.results.figures.base import Rounds
-from puriflow.results.figures.built import Built, values_of
-from puriflow.results.figures.sources import Sources
-from puriflow.results.measures import accuracy, measure
+from puriflow.results.figures.base import Built, Figure, Line
+
+if TYPE_CHECKING:
+    from puriflow.results.figures.sources import Sources
+
+METRICS = ("mse", "cross_entropy", "standard", "robust")
 
 
-def build(figure: Rounds, sources: Sources) -> Built:
-    """Rows of the CSV are one for each line.
+class Rounds(Figure):
+    """Errors, cross-entropy and accuracies of restorers; a row for each line.
 
     Mean squared error and cross-entropy are of attacked images: the error to the clean ones, on
     [0, 1], the cross-entropy in nats, both with Student's 95 % intervals over images. Accuracies
     have 95 % Wilson intervals.
     """
-    rows, values = [], []
-    for line in sources.lines:
-        clean, attacked = (measure(c, sources.shards, sources.open) for c in figure.both(line))
-        found = {"mse": attacked.errors, "cross_entropy": attacked.losses}
-        answers = {"standard": clean.right["first"], "robust": attacked.right["first"]}
-        row = {**sources.described(line), "n": len(attacked.losses)}
-        for name, single in found.items():
-            row |= _columns(name, (single.mean(), *student_interval(single)))
-        for name, right in answers.items():
-            row |= _columns(name, accuracy(right))
-        rows.append(row | {"note": sources.note(line)})
-        for name, single in (found | answers).items():
-            values += values_of(line.label, name, sources.indices, single)
-    return Built(rows, values, draw(pd.DataFrame(rows)))
 
+    own_columns: ClassVar[tuple[str, ...]] = (
+        "n",
+        *(f"{metric}{bound}" for metric in METRICS for bound in ("", "_low", "_high")),
+        "note",
+    )
 
-def _columns(name: str, bounded: tuple[float, float, float]) -> dict[str, float]:
-    return dict(zip((name, f"{name}_low", f"{name}_high"), bounded, strict=True))
+    kind: Literal["rounds"] = "rounds"
+    count: None = Field(None, description="all images of the data set are measured")
 
+    def both(self, line: Line) -> tuple[Chain, Chain]:
+        """A line's chains of clean and of attacked images, to their logits."""
+        attacked = replace(self.chain(line), classifier=self.classifier)
+        return replace(attacked, attack=NONE, victim=NONE), attacked
 
-def draw(frame: pd.DataFrame) -> plt.Figure:
-    """Above, error and cross-entropy on two axes; below, the two accuracies."""
-    drawn, (above, below) = plt.subplots(2, 1, figsize=(3.25, 3.6), sharex=True)
-    beside = above.twinx()
-    beside.spines["right"].set_visible(True)
-    _line(above, frame, "mse", -0.05, color=SQUARED_ERROR, marker="s")
-    _line(beside, frame, "cross_entropy", 0.05, color=CROSS_ENTROPY, marker="D")
-    above.set_ylabel("mean squared error", color=SQUARED_ERROR)
-    beside.set_ylabel("cross-entropy (nats)", color=CROSS_ENTROPY)
-    for axes, colour in ((above, SQUARED_ERROR), (beside, CROSS_ENTROPY)):
-        axes.tick_params(axis="y", colors=colour)
-        axes.set_ylim(bottom=0)
-        axes.ticklabel_format(axis="y", scilimits=(-2, 3))
-    above.set_title("attacked images")
-    _line(below, frame, "standard", -0.05, color=STANDARD, marker="o")
-    _line(below, frame, "robust", 0.05, color=ROBUST, marker="^")
-    below.set_ylim(0, 100)
-    below.set_xticks(range(len(frame)), frame["line"])
-    below.set_ylabel("accuracy (%)")
-    below.set_xlabel(f"{frame['n'].iloc[0]} images, 95 % intervals")
-    drawn.legend(*below.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    return drawn
+    def stages(self, line: Line) -> list[tuple[Chain, str]]:
+        """All stages of both chains."""
+        return [(chain, stage) for chain in self.both(line) for stage in chain.stages()]
 
+    def compute(self, sources: "Sources") -> Built:
+        """See `Figure`."""
+        import pandas as pd
 
-def _line(axes: Axes, frame: pd.DataFrame, column: str, shift: float, **look: str) -> None:
-    """A column with its intervals; markers at the axes' ends are whole."""
-    bounds = [frame[column] - frame[f"{column}_low"], frame[f"{column}_high"] - frame[column]]
-    x = [i + shift for i in range(len(frame))]
-    shared = {"elinewidth": 0.6, "capsize": 2, "clip_on": False, "zorder": 3}
-    axes.errorbar(x, frame[column], yerr=bounds, label=column, **shared, **look)
+        from puriflow.plots import rounds
+
+        rows, values = [], []
+        for line in self.served(sources.track):
+            clean, attacked = map(sources.stores.measure, self.both(line))
+            of_images = {
+                "mse": attacked.errors,
+                "cross_entropy": attacked.losses,
+                "standard": clean.right["first"],
+                "robust": attacked.right["first"],
+            }
+            row = {**self.described(sources.track, line), "n": len(attacked.losses)}
+            for metric, own in of_images.items():
+                bounded = (
+                    accuracy(own)
+                    if metric in ("standard", "robust")
+                    else (own.mean(), *student_interval(own))
+                )
+                names = (metric, f"{metric}_low", f"{metric}_high")
+                row |= zip(names, bounded, strict=True)
+                values += sources.values(line.label, metric, own)
+            rows.append(row)
+        return Built(rows, values, rounds.draw(pd.DataFrame(rows)))

@@ -2,6 +2,7 @@
 
 import html
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 STYLE = (
@@ -70,3 +71,26 @@ def as_html(blocks: list[Block]) -> str:
 def escaped(line: str) -> str:
     """A line in which reStructuredText finds no inline markup."""
     return re.sub(r"([\\*`_|<>])", r"\\\1", line)
+
+
+# Cells of a CSV as text, of which an empty one is no text
+
+
+def text(value: object) -> str:
+    """Words."""
+    return value if isinstance(value, str) else ""
+
+
+def fixed(value: float, digits: int = 2) -> str:
+    """A number with as many digits behind the point."""
+    return "" if value != value else f"{value:.{digits}f}"
+
+
+def significant(value: float, digits: int = 4) -> str:
+    """A number to as many digits."""
+    return "" if value != value else f"{value:.{digits}g}"
+
+
+def interval(value: float, low: float, high: float, say: Callable[[float], str] = fixed) -> str:
+    """A number with its interval, where it has one."""
+    return say(value) if low != low else f"{say(value)} ({say(low)} to {say(high)})"

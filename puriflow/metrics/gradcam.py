@@ -19,22 +19,22 @@ def last_map(classifier: nn.Module, images: Tensor) -> nn.Module:
         UserError: the classifier has no such map, or goes on from it with tokens (N, n, C), as
             transformers do, so that its classes do not come from a map.
     """
-    found: list[tuple[nn.Module, int]] = []  # what gives maps and tokens, and their dimensions
+    outputs: list[tuple[nn.Module, int]] = []  # what gives maps and tokens, and their dimensions
 
-    def look(module: nn.Module, _: object, out: object) -> None:
+    def hook(module: nn.Module, _: object, out: object) -> None:
         if isinstance(out, Tensor) and (out.ndim == 3 or is_map(out, images)):
-            found.append((module, out.ndim))
+            outputs.append((module, out.ndim))
 
-    handles = [module.register_forward_hook(look) for module in classifier.modules()]
+    handles = [module.register_forward_hook(hook) for module in classifier.modules()]
     try:
         with torch.no_grad():
             classifier(images)
     finally:
         for handle in handles:
             handle.remove()
-    if not found:
+    if not outputs:
         raise UserError("the classifier has no feature maps for Grad-CAM")
-    module, dimensions = found[-1]
+    module, dimensions = outputs[-1]
     if dimensions == 3:
         raise UserError("Grad-CAM needs a feature map, and the classifier is one of tokens")
     return module
@@ -62,8 +62,8 @@ def grad_cam(classifier: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     Raises:
         UserError: see `last_map`.
     """
-    explained = LayerGradCam(classifier, last_map(classifier, images[:1]))
+    layer = LayerGradCam(classifier, last_map(classifier, images[:1]))
     with torch.enable_grad():
-        found = explained.attribute(images, target=classes, relu_attributions=True)
+        cam = layer.attribute(images, target=classes, relu_attributions=True)
     size = images.shape[-2:]
-    return F.interpolate(found.detach(), size, mode="bilinear", align_corners=False)[:, 0]
+    return F.interpolate(cam.detach(), size, mode="bilinear", align_corners=False)[:, 0]

@@ -1,0 +1,67 @@
+"""Figure 4: content distance by layer, over that of a reference."""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+MARKERS = ("D", "^", "v", "P", "X", "*", "<", ">")
+
+
+def draw(
+    frame: pd.DataFrame, panels: Mapping[str, Sequence[str]], reference: str, levels: Sequence[str]
+) -> plt.Figure:
+    """A panel below another.
+
+    Args:
+        frame: a line and layer a row: line, layer, features, n, and `normalised` with its bounds.
+        panels: by title, the labels of the lines in it.
+        reference: label of the line whose distance is 1.
+        levels: labels of lines that are levels of one thing: several of them in a panel go from
+            dark to light.
+    """
+    count = len(panels)
+    figure, places = plt.subplots(count, 1, figsize=(3.25, 2.4 * count), squeeze=False)
+    for axes, (title, labels) in zip(places[:, 0], panels.items(), strict=True):
+        _panel(axes, frame, labels, _looks([label for label in labels if label in levels]))
+        axes.set_title(title)
+        axes.set_ylabel(f"content distance, {reference} = 1")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        below = {"loc": "upper center", "bbox_to_anchor": (0.45, -0.11)}
+        axes.legend(ncols=4, columnspacing=1, handlelength=1.6, **below)
+    layers, n = frame["features"].iloc[0], frame["n"].iloc[0]
+    figure.supxlabel(f"layer of {layers}; {n} images, 95 % intervals", fontsize="medium")
+    return figure
+
+
+def _panel(
+    axes: Axes, frame: pd.DataFrame, labels: Sequence[str], looks: Mapping[str, dict[str, Any]]
+) -> None:
+    """One panel: a point for each line and layer, side by side so that none hides another."""
+    for i, label in enumerate(labels):
+        rows = frame[frame["line"] == label]
+        bounds = [
+            rows["normalised"] - rows["normalised_low"],
+            rows["normalised_high"] - rows["normalised"],
+        ]
+        x = np.arange(len(rows)) + 0.4 * ((i + 0.5) / len(labels) - 0.5)
+        look = looks.get(label, {"zorder": 3})
+        axes.errorbar(x, rows["normalised"], yerr=bounds, label=label, elinewidth=0.5, **look)
+    axes.set_xticks(range(len(rows)), rows["layer"])
+
+
+def _looks(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The looks, by label, of several levels: from dark to light."""
+    if len(labels) < 2:
+        return {}
+    ramp = matplotlib.colormaps["cividis"](np.linspace(0, 0.85, len(labels)))
+    return {
+        label: {"color": colour, "marker": marker, "linestyle": "--"}
+        for label, colour, marker in zip(labels, ramp, cycle(MARKERS), strict=False)
+    }

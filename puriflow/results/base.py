@@ -1,0 +1,313 @@
+"""What every result is: a file of config/ about chains of roles, and what is built of their stores.
+
+A kind of result is a module of this package whose class says the `folder` of its files; a file of
+that folder is one result. All that depends on the track is asked from the track itself. Nothing
+heavy is imported here: the workflow reads results whenever it is parsed.
+"""
+
+import ast
+import importlib
+from collections.abc import Collection, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from puriflow.chain import shard_names
+from puriflow.config import NONE, Config, validated
+from puriflow.config.loading import read_yaml
+from puriflow.errors import UserError, unknown
+from puriflow.registry import Part
+from puriflow.results.columns import read_csv
+from puriflow.results.documents import Block
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+CONFIG = Path("config")
+# What claims are judged by: a value of one image, or of one repeat, a row.
+EVIDENCE = ("line", "layer", "index", "metric", "value", "note")
+
+
+class Result(BaseModel):
+    """A result: what its kind says, and what follows from that.
+
+    An *item* is what has numbers of its own: a row of a table, a line of a figure.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    folder: ClassVar[str]  # of config/
+    computes: ClassVar[bool] = False  # whether it needs a device: reading stores does not
+
+    title: str
+    source: str
+
+    @classmethod
+    def load(cls, raw: object, where: str) -> Self:
+        """Check what a file says.
+
+        Raises:
+            UserError: it says something that is not known.
+        """
+        return validated(cls, raw, where)
+
+    # What a kind says
+
+    @classmethod
+    def outputs(cls, name: str) -> dict[str, str]:
+        """The files of a result by form, as paths below the results."""
+        raise NotImplementedError
+
+    def items(self) -> Iterable[Any]:
+        """All items but those that are only quoted."""
+        raise NotImplementedError
+
+    def roles(self, item: Any) -> Iterator[tuple[str, str]]:
+        """Role and name of all that an item's numbers need of the track, without `none`."""
+        raise NotImplementedError
+
+    def reads(self, track: Config, item: Any) -> Iterable[str]:
+        """Folders, below the results, of the stores that an item reads."""
+        raise NotImplementedError
+
+    def parts_of(self, item: Any) -> Iterable[tuple[str, str]]:
+        """Role and name of the parts with which it computes an item's numbers itself."""
+        return ()
+
+    def write(
+        self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
+    ) -> None:
+        """Build it from the stores below `results` and write its files, by form."""
+        raise NotImplementedError
+
+    # What follows
+
+    def unavailable(self, track: Config, item: Any) -> str | None:
+        """Why a track cannot serve an item; None if it can.
+
+        Raises:
+            UserError: the track does not know a role.
+        """
+        for role, name in self.roles(item):
+            if reason := track.served(role, name).unavailable:
+                return f"{role} {name}: {reason}"
+        return None
+
+    def served(self, track: Config) -> list[Any]:
+        """The items that a track can serve."""
+        return [item for item in self.items() if self.unavailable(track, item) is None]
+
+    def stores(self, track: Config) -> list[str]:
+        """Folders, below the results, of all stores that it reads, once each."""
+        folders = (folder for item in self.served(track) for folder in self.reads(track, item))
+        return list(dict.fromkeys(folders))
+
+    def parts(self, track: Config) -> list[Part]:
+        """The parts with which it computes itself, once each."""
+        named = (named for item in self.served(track) for named in self.parts_of(item))
+        return [track.part(role, name) for role, name in dict.fromkeys(named)]
+
+    def trigger(self, track: Config) -> dict[str, Any]:
+        """All of a track that it depends on, as plain data: it is built anew when that changes.
+
+        Raises:
+            UserError: the track does not know a role.
+        """
+        found: dict[str, Any] = {"roles": {}, "parts": {}}
+        for role, name in dict.fromkeys(named for i in self.items() for named in self.roles(i)):
+            shards = {"shards": track.dataset(name).shards} if role == "dataset" else {}
+            said = track.served(role, name)._asdict() | shards
+            found["roles"].setdefault(role, {})[name] = said
+        for part in self.parts(track):
+            found["parts"].setdefault(part.role, {})[part.name] = part.entry()
+        return found
+
+    def modules(self) -> list[str]:
+        """Names of the modules behind it; what they import follows from them."""
+        return [type(self).__module__]
+
+    def build(
+        self, track: Config, name: str, results: Path, device: "torch.device | None"
+    ) -> list[Path]:
+        """Build a result and write all of its files.
+
+        Args:
+            track: what serves its roles.
+            name: of its file, without ending.
+            results: where the stores are, and where its files go.
+            device: to compute on, if it computes.
+
+        Returns:
+            The files.
+
+        Raises:
+            UserError: a store or a part is not as it should be, or a file cannot be written.
+        """
+        files = {form: results / path for form, path in self.outputs(name).items()}
+        make_folders(files.values())
+        self.write(track, files, results, device)
+        return list(files.values())
+
+
+class Judged(Result):
+    """A result that claims are about: it leaves the value of every image, and has a page."""
+
+    measures: ClassVar[tuple[str, ...]] = EVIDENCE  # columns of results/measures/NAME.csv
+
+    @classmethod
+    def of_paper(cls, name: str) -> bool:
+        """Whether it is one of the paper's own results."""
+        return True
+
+    def evidence(
+        self, track: Config, name: str, results: Path, lines: Collection[str]
+    ) -> "pd.DataFrame":
+        """The values by which claims about some of its lines are judged: `EVIDENCE`.
+
+        It may have a column `paper` with the paper's numbers. A line that was not measured has a
+        note that says why, and no value.
+
+        Raises:
+            UserError: there is no such line, or its numbers are not there.
+        """
+        return read_csv(results / self.outputs(name)["measures"], self.measures)
+
+    def columns(self) -> tuple[str, ...]:
+        """The columns that its CSV must have for its page."""
+        raise NotImplementedError
+
+    def page(self, rows: "pd.DataFrame") -> list[Block]:
+        """What its page says of it, from its CSV."""
+        raise NotImplementedError
+
+
+def shards_of(track: Config, dataset: str) -> list[str]:
+    """Names of the shards of a data set."""
+    return shard_names(track.dataset(dataset).shards)
+
+
+def served_by(track: Config, role: str, name: str) -> str:
+    """What serves a role on a track, in the words of tables."""
+    return NONE if name == NONE else track.served(role, name).by
+
+
+def notes(track: Config, roles: Iterable[tuple[str, str]]) -> list[str]:
+    """What a track does otherwise in roles."""
+    return [track.served(role, name).note for role, name in roles]
+
+
+def joined(*said: str | None) -> str:
+    """Notes as one, each once."""
+    return "; ".join(filter(None, dict.fromkeys(said)))
+
+
+def make_folders(files: Iterable[Path]) -> None:
+    """Make the folders of files that will be written, before anything is computed.
+
+    Raises:
+        UserError: a folder cannot be made, or a file is a folder.
+    """
+    for file in files:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"folder {file.parent} cannot be made: {error.strerror}") from None
+        if file.is_dir():
+            raise UserError(f"{file} is a folder, but must be a file")
+
+
+# Kinds of results, and their files
+
+
+@cache
+def classes(package: str, attribute: str) -> dict[str, tuple[str, str]]:
+    """Module and name of the classes in a package that set an attribute, by its value.
+
+    They are found in the text, so that a new kind is a file that is there, and none is imported
+    before it is needed.
+    """
+    found = {}
+    root = Path(__file__).parents[1].joinpath(*package.split(".")[1:])
+    for file in sorted(root.rglob("*.py")):
+        module = ".".join((package, *file.relative_to(root).with_suffix("").parts))
+        for node in ast.parse(file.read_text()).body:
+            for line in node.body if isinstance(node, ast.ClassDef) else ():
+                if (
+                    isinstance(line, ast.AnnAssign)
+                    and isinstance(line.target, ast.Name)
+                    and line.target.id == attribute
+                    and isinstance(line.value, ast.Constant)
+                ):
+                    found[line.value.value] = (module, node.name)
+    return found
+
+
+def class_of(folder: str) -> type[Result]:
+    """The kind of result whose files a folder of config/ holds.
+
+    Raises:
+        UserError: there is none.
+    """
+    known = classes(__package__, "folder")
+    if folder not in known:
+        raise unknown("folder of results", folder, known)
+    module, name = known[folder]
+    return getattr(importlib.import_module(module), name)
+
+
+def load_result(file: str | Path) -> Result:
+    """Read and check the file of a result; the folder that it is in says of what kind it is.
+
+    Raises:
+        UserError: it is missing, says something that is not known, or is in no folder of results.
+    """
+    file = Path(file)
+    kind = class_of(file.absolute().parent.name)
+    return kind.load(read_yaml(file, "result"), f"result {file}")
+
+
+def names(config: Path = CONFIG) -> dict[str, list[str]]:
+    """The names of all results, by the folder of their files."""
+    return {
+        folder: sorted(file.stem for file in (config / folder).glob("*.yaml"))
+        for folder in classes(__package__, "folder")
+    }
+
+
+def find(name: str, config: Path = CONFIG) -> Path:
+    """The file of a result.
+
+    Raises:
+        UserError: there is none, or two results share the name.
+    """
+    listed = names(config)
+    files = [config / folder / f"{name}.yaml" for folder in listed if name in listed[folder]]
+    if not files:
+        raise unknown("result", name, [name for found in listed.values() for name in found])
+    if len(files) > 1:
+        raise UserError(f"{files[0]} and {files[1]} share the name {name}: rename one of them")
+    return files[0]
+
+
+def judged_results(config: Path = CONFIG) -> list[str]:
+    """Names of all results that claims may be about."""
+    return [
+        name
+        for folder, found in names(config).items()
+        if issubclass(class_of(folder), Judged)
+        for name in found
+    ]
+
+
+def paper_results(config: Path = CONFIG) -> list[str]:
+    """Names of the results that are the paper's own."""
+    listed = names(config)
+    return [
+        name
+        for folder, kind in ((folder, class_of(folder)) for folder in listed)
+        if issubclass(kind, Judged)
+        for name in listed[folder]
+        if kind.of_paper(name)
+    ]

@@ -1,0 +1,156 @@
+"""The columns of all CSVs, each declared once: name, type, unit, label, and what claims may say.
+
+A result lists the names of its columns in their order; their types in a file, the words on axes and
+pages, and the columns that a claim may name follow from here. `paper_NAME` is the paper's number
+of a column, and NAME_low, NAME_high, NAME_q1 and NAME_q3 are its bounds: they are of the same type
+and unit, and are not declared.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from puriflow.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a CSV, or a metric that is a value of a column `metric`.
+
+    Attributes:
+        name: in the file.
+        dtype: str, int or float; object where cells differ.
+        unit: of its numbers.
+        label: on axes and pages; by default the name.
+        claim: how claims about it are judged; None where no claim may speak of it. `share`: of
+            images, said in percent; `skewed`: without a bound; `counted`: nothing is random in it.
+    """
+
+    name: str
+    dtype: type = float
+    unit: str = ""
+    label: str = ""
+    claim: Literal["share", "skewed", "counted"] | None = None
+
+    @property
+    def words(self) -> str:
+        """What axes and pages call it."""
+        return self.label or self.name.replace("_", " ")
+
+    @property
+    def axis(self) -> str:
+        """Its words with the unit."""
+        return f"{self.words} ({self.unit})" if self.unit else self.words
+
+
+def _all(dtype: type, names: str, unit: str = "") -> list[Column]:
+    return [Column(name, dtype, unit) for name in names.split()]
+
+
+DECLARED = (
+    # what is compared, by what serves it, and what is said of it
+    *_all(str, "method type dataset attack victim restorer denoiser purifier classifier features"),
+    *_all(str, "evaluation rule images source part served_by device line layer state definition"),
+    *_all(str, "name metric note"),
+    # counts
+    *_all(int, "n image index label predicted step n0 draws n_draws repeats wins losses"),
+    # accuracies and distances
+    Column("standard", unit="%", label="standard accuracy", claim="share"),
+    Column("robust", unit="%", label="robust accuracy", claim="share"),
+    Column("gap", unit="%", label="gap between standard and robust accuracy", claim="share"),
+    Column("correct", object, label="right answers", claim="share"),  # of an image yes or no
+    Column("accuracy", unit="%"),
+    Column("cross_entropy", unit="nats", label="cross-entropy", claim="skewed"),
+    Column("cross_entropy_clean", unit="nats", label="cross-entropy, clean"),
+    Column("cross_entropy_attacked", unit="nats", label="cross-entropy, attacked"),
+    Column("mse", label="mean squared error", claim="skewed"),
+    Column("content_distance", label="content distance", claim="skewed"),
+    Column("normalised", label="content distance over the reference's"),
+    Column("cam_similarity", label="Grad-CAM similarity", claim="skewed"),
+    *_all(float, "confidence confidence_in_label t"),
+    # certificates
+    *_all(float, "sigma alpha radius"),
+    Column("certified_accuracy", unit="%"),
+    Column("abstained", unit="%"),
+    # costs
+    Column("seconds", unit="s", claim="skewed"),
+    Column("seconds_per_image", unit="s"),
+    Column("macs_g", unit="1e9", label="GMACs", claim="counted"),
+    Column("params_m", unit="1e6", label="M parameters", claim="counted"),
+    # sweeps: a number or a name, and the numbers of a metric
+    Column("along", object),
+    *_all(float, "value low high paper q1 q3"),
+    # claims
+    *_all(str, "about section quote claim_verdict column higher lower verdict"),
+    *_all(float, "paper_higher paper_lower paper_factor ours_higher ours_lower ours_factor"),
+    *_all(float, "difference"),
+)
+_BY_NAME = {column.name: column for column in DECLARED}
+CLAIMED = tuple(column.name for column in DECLARED if column.claim)
+
+
+def column(name: str) -> Column:
+    """The column of a name, or the one whose bound or paper's number it is.
+
+    Raises:
+        UserError: there is none.
+    """
+    base = re.sub(r"^paper_|_(low|high|q1|q3)$", "", name)
+    for known in (name, base):
+        if known in _BY_NAME:
+            return _BY_NAME[known]
+    raise unknown("column", name, _BY_NAME)
+
+
+def write_csv(
+    rows: Iterable[Mapping[str, Any]], names: Sequence[str], out: Path, digits: int | None = None
+) -> "pd.DataFrame":
+    """Write rows as a CSV.
+
+    Args:
+        rows: cells by column; those that are left out are empty.
+        names: of the columns, in order.
+        out: the file.
+        digits: of numbers that are not whole; default: all.
+
+    Returns:
+        The rows, with the types of the columns.
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame(list(rows), columns=list(names))
+    types = {int: "Int64", float: float}
+    frame = frame.astype({name: types[t] for name in names if (t := column(name).dtype) in types})
+    frame.to_csv(out, index=False, float_format=digits and f"%.{digits}g")
+    return frame
+
+
+def read_csv(path: Path, names: Iterable[str]) -> "pd.DataFrame":
+    """A CSV of results, in which only an empty cell is none, and every number is a float.
+
+    Args:
+        path: of the file.
+        names: of columns that it must have.
+
+    Raises:
+        UserError: it is missing, or is no CSV with these columns.
+    """
+    import pandas as pd
+
+    declared = {name: column(name).dtype for name in names}
+    types = {name: str if t is str else float for name, t in declared.items() if t is not object}
+    try:
+        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=types)
+    except OSError as error:
+        raise UserError(f"results {path}: {error.strerror}; build it first") from None
+    except ValueError as error:  # as all that pandas raises about a file's content
+        said = " ".join(str(error).split())
+        raise UserError(f"results {path}: {said}; build it again") from None
+    if missing := [name for name in declared if name not in frame]:
+        raise UserError(f"results {path}: no column {', '.join(missing)}; is it another file?")
+    return frame

@@ -1,0 +1,82 @@
+"""The rows of tables and sweeps: the roles of a chain, its attacks, and the paper's numbers."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from puriflow.chain import Chain, victim_name
+
+
+class Threat(BaseModel):
+    """An attack, and through what it goes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    attack: str
+    victim: Literal["classifier", "defence"] = Field(
+        "classifier", description="preprocessor-blind, or adaptive"
+    )
+    surrogate: str | None = Field(
+        None, description="purifier that the attack goes through in place of the defence's"
+    )
+
+    def victim_of(self, chain: Chain) -> str:
+        """The victim by which a chain's defence is attacked."""
+        if self.victim == "classifier":
+            return chain.classifier
+        return victim_name(chain.restorer, self.surrogate or chain.purifier, chain.classifier)
+
+    def words(self, attack: str, surrogate: str | None) -> str:
+        """It in words, by what its attack and its surrogate are called."""
+        if surrogate is not None:
+            return f"{attack} on the defence with {surrogate}"
+        return f"{attack} on the defence" if self.victim == "defence" else attack
+
+
+def _threats(given: object) -> object:
+    """One attack may be written as its name or its mapping alone."""
+    listed = given if isinstance(given, list | tuple) else [given]
+    return [{"attack": threat} if isinstance(threat, str) else threat for threat in listed]
+
+
+Threats = Annotated[tuple[Threat, ...], BeforeValidator(_threats), Field(min_length=1)]
+
+
+class Paper(BaseModel):
+    """The paper's numbers of a row, accuracies in percent; None where it has none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    standard: float | None = Field(None, ge=0, le=100)
+    robust: float | None = Field(None, ge=0, le=100)
+    n: int | None = Field(None, description="of images, where it is known")
+    source: str | None = Field(None, description="whose numbers these are, if not the paper's own")
+    macs_g: float | None = Field(None, ge=0, description="of the restorer; the paper's FLOPs")
+    params_m: float | None = Field(None, ge=0, description="of the restorer")
+
+    @property
+    def gap(self) -> float | None:
+        """Standard less robust accuracy."""
+        known = self.standard is not None and self.robust is not None
+        return self.standard - self.robust if known else None
+
+
+class Row(BaseModel):
+    """One chain: its roles, where they differ from the table's.
+
+    Several attacks give the worst of them, by the evaluation's `minimum`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: str
+    type: str
+    dataset: str | None = None
+    classifier: str | None = None
+    attack: Threats | None = None
+    restorer: str | None = None
+    purifier: str | None = None
+    evaluation: str | None = None
+    quoted: str | None = Field(None, description="whose numbers the paper quotes; nothing is run")
+    paper: Paper = Paper()
+    note: str = ""
