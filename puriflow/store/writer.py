@@ -100,6 +100,7 @@ class Writer:
                 )
         file = self.work / f"{start:08d}-{stop:08d}.npz"
         with Replacing(file) as temporary, temporary.open("wb") as out:
+            # pyrefly: ignore[bad-argument-type]  # these are arrays, not its option
             np.savez(out, **arrays, seconds=seconds)
 
     def finish(self, timing: Mapping[str, Any] | None = None) -> Stage:
