@@ -28,12 +28,21 @@ def device(gpu: bool, threads: int | None = None) -> Generator["torch.device"]:
     """
     import torch
 
+    with _full_float32(), _threads(threads):
+        yield torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    if not count:
+        yield
+        return
+    import torch
+
     before = torch.get_num_threads()
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(count)
     try:
-        with _full_float32():
-            yield torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+        yield
     finally:
         torch.set_num_threads(before)
 
