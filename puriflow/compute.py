@@ -33,7 +33,7 @@ def device(gpu: bool, threads: int | None = None) -> Generator["torch.device"]:
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def _threads(count: int | None) -> Generator[None]:
     if not count:
         yield
         return
@@ -56,7 +56,7 @@ def _full_float32() -> Generator[None]:
     """
     import torch
 
-    made: Any = torch.backends  # at run time, for the most part: no checker knows what is there
+    made: Any = torch.backends  # when torch runs, for the most part: a type checker does not see it
     cuda, cudnn, mkldnn = made.cuda, made.cudnn, made.mkldnn
     backends = (cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
     before = [backend.fp32_precision for backend in backends]
