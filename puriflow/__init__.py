@@ -19,7 +19,7 @@ __all__ = ["Defence", "__version__", "purify"]
 MODULES = {"Defence": "puriflow.defence", "purify": "puriflow.image_files.purify"}
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name in MODULES:
         return getattr(import_module(MODULES[name]), name)
     raise AttributeError(f"module 'puriflow' has no attribute {name!r}")

@@ -6,7 +6,7 @@ import os
 import uuid
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Literal, overload
 
 BEHIND_RESULTS = False
 
@@ -58,6 +58,10 @@ def sync_tree(path: Path) -> None:
         sync(inner)
 
 
+@overload
+def lock(path: Path, *, wait: Literal[True]) -> IO[str]: ...
+@overload
+def lock(path: Path, *, wait: bool) -> IO[str] | None: ...
 def lock(path: Path, *, wait: bool) -> IO[str] | None:
     """Hold the lock file `path` until the returned file is closed, or this process dies.
 

@@ -1,8 +1,8 @@
 """Where and how torch computes: the device, full float32, and how many images at once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     import torch
 
 CPU_BATCH, GPU_BATCH = 4, 32
+Setting = TypeVar("Setting")
 
 
 @contextmanager
-def device(gpu: bool, threads: int | None = None) -> Iterator["torch.device"]:
+def device(gpu: bool, threads: int | None = None) -> Generator["torch.device"]:
     """Import torch and make it ready; the process is as before when this ends.
 
     Args:
@@ -27,26 +28,36 @@ def device(gpu: bool, threads: int | None = None) -> Iterator["torch.device"]:
     """
     import torch
 
+    with _full_float32(), _threads(threads):
+        yield torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def _threads(count: int | None) -> Generator[None]:
+    if not count:
+        yield
+        return
+    import torch
+
     before = torch.get_num_threads()
-    if threads:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(count)
     try:
-        with _full_float32():
-            yield torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+        yield
     finally:
         torch.set_num_threads(before)
 
 
 @contextmanager
-def _full_float32() -> Iterator[None]:
+def _full_float32() -> Generator[None]:
     """No TF32 and no bfloat16 in place of float32: a GPU's numbers are comparable with a CPU's.
 
     torch says it twice, of all matrix products and convolutions and then of each backend's own, and
     where the two disagree the first cannot be read, and is not restored.
     """
     import torch
-    from torch.backends import cuda, cudnn, mkldnn
 
+    made: Any = torch.backends  # when torch runs, for the most part: a type checker does not see it
+    cuda, cudnn, mkldnn = made.cuda, made.cudnn, made.mkldnn
     backends = (cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
     before = [backend.fp32_precision for backend in backends]
     products = _read(torch.get_float32_matmul_precision)
@@ -66,7 +77,7 @@ def _full_float32() -> Iterator[None]:
             backend.fp32_precision = precision
 
 
-def _read(setting: Callable[[], "str | bool"]) -> "str | bool | None":
+def _read(setting: Callable[[], Setting]) -> Setting | None:
     try:
         return setting()
     except RuntimeError:

@@ -4,7 +4,7 @@ The stages run the same three parts with the same noise, so both give the same l
 """
 
 from collections.abc import Sequence
-from typing import Literal, Self, get_args
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 from torch import Tensor, nn
 
@@ -13,6 +13,9 @@ from puriflow.errors import unknown
 from puriflow.randomness import PURIFY, ImageNoise
 from puriflow.registry import Parts
 from puriflow.straight_through import straight_through
+
+if TYPE_CHECKING:
+    from puriflow.purifiers.base import Purifier
 
 Gradient = Literal["full", "restorer", "identity", "blind"]
 
@@ -40,7 +43,7 @@ class Defence(nn.Module):
     def __init__(
         self,
         restorer: nn.Module | None,
-        purifier: nn.Module | None,
+        purifier: "Purifier | None",
         classifier: nn.Module | None,
         *,
         seed: int = 0,

@@ -9,7 +9,7 @@ import glob
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def visible_gpus() -> list[str]:
 
 
 @contextmanager
-def lease(count: int, *, poll: float = 1.0) -> Iterator[list[str]]:
+def lease(count: int, *, poll: float = 1.0) -> Generator[list[str]]:
     """Hold `count` of the visible GPUs, waiting until they are free, and mask all others.
 
     Yields the devices held; none on a machine without GPUs, or under Slurm. More than are visible

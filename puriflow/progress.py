@@ -3,9 +3,12 @@
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import psutil
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Rich
 
 BEHIND_RESULTS = False
 
@@ -69,7 +72,7 @@ class Progress:
             self.bar.stop()
 
 
-def _bar(name: str, total: int, unit: str, done: int):
+def _bar(name: str, total: int, unit: str, done: int) -> "Rich":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Rich

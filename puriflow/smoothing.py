@@ -13,12 +13,13 @@ from typing import Self
 import numpy as np
 import torch
 from pydantic import Field, InstanceOf, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from puriflow.config import Certification, validated
 from puriflow.defence import Defence
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.errors import UserError
+from puriflow.purifiers.base import Callback, Purifier
 from puriflow.randomness import CERTIFY, ImageNoise
 from puriflow.registry import Part, Parts
 
@@ -75,7 +76,7 @@ class Smoothing(Certification):
         return defence.eval().requires_grad_(False)
 
 
-class OneShot(nn.Module):
+class OneShot(Purifier):
     """Takes smoothing noise away by one call of a network; in the purifier's place of a defence.
 
     Args:
@@ -84,13 +85,12 @@ class OneShot(nn.Module):
     """
 
     def __init__(self, denoiser: Denoiser, sigma: float):
-        super().__init__()
-        self.denoiser, self.sigma = denoiser, sigma
+        super().__init__(denoiser)
+        self.sigma = sigma
 
-    def forward(self, images: Tensor, noise: ImageNoise) -> Tensor:
-        """D(2 images - 1; 2 sigma), clamped and on [0, 1] again; draws nothing."""
-        clean = self.denoiser.denoise(images * 2 - 1, torch.tensor(2 * self.sigma))
-        return (clean.clamp(-1, 1) + 1) / 2
+    def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
+        """D(x; 2 sigma), clamped; draws nothing."""
+        return self.denoiser.denoise(x, torch.tensor(2 * self.sigma)).clamp(-1, 1)
 
 
 class _Repeated(ImageNoise):
@@ -134,7 +134,7 @@ class Smoothed:
             noise = _Repeated(self.seed, index, block)
             copies = image.expand(len(block), -1, -1, -1)
             noisy = copies + self.sigma * noise.normal_like(copies)
-            logits = self.base.classifier(self.base.purified(noisy, noise)).cpu()
+            logits = self.base.classify(self.base.purified(noisy, noise)).cpu()
             if not logits.isfinite().all():
                 raise UserError(f"image {index}: logits under noise have NaN or infinity")
             total = total + np.bincount(logits.argmax(1).numpy(), minlength=logits.shape[1])

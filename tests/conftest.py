@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_parts import ADM
 
 from puriflow.registry import part_of
 from puriflow.stages.images import write_images
@@ -19,19 +20,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def tiny_adm() -> dict:
     """An ADM that takes 30 ms for a 224 image, with random weights."""
-    return {
-        "kind": "adm",
-        "weights": None,
-        "model_channels": 8,
-        "out_channels": 3,
-        "num_res_blocks": 1,
-        "attention_resolutions": [],
-        "channel_mult": [1, 1, 1, 1],
-        "num_head_channels": 8,
-        "resblock_updown": False,
-        "norm_groups": 2,
-        "integer_steps": False,
-    }
+    return dict(ADM)
 
 
 @pytest.fixture(scope="session")

@@ -1,28 +1,67 @@
 """Parts of every kind at a tiny size: tests go by the registry, so a new kind is tested at once.
 
-A kind that its defaults build in a second or two on a CPU needs nothing here. Another one, or one
-with an option that must be given, needs an entry in `OPTIONS`; the tests say so.
+A kind that its defaults build in a second or two on a CPU needs nothing here, if `NEEDED` has the
+options that it has no default for. Another one needs an entry in `OPTIONS`; the tests say so.
 """
 
 import time
+from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
 
+from puriflow.diffusion.denoisers import Denoiser
 from puriflow.errors import UserError
+from puriflow.purifiers.base import Purifier
 from puriflow.registry import Part, family_named, kinds, part_of
 
 SECONDS = 5  # that a build by defaults may take, on a busy machine
 
-# By section of the configuration and kind: options.
+# An ADM that takes 30 ms for a 224 image.
+ADM = {
+    "kind": "adm",
+    "weights": None,
+    "model_channels": 8,
+    "out_channels": 3,
+    "num_res_blocks": 1,
+    "attention_resolutions": [],
+    "channel_mult": [1, 1, 1, 1],
+    "num_head_channels": 8,
+    "resblock_updown": False,
+    "norm_groups": 2,
+    "integer_steps": False,
+}
+# By section of the configuration: options for all kinds that have no default for them.
+NEEDED: dict[str, dict[str, Any]] = {
+    "attacks": {"eps": "8/255"},
+    "purifiers": {"network": ADM, "t": 20},
+}
+# By section and kind: options that make it quick, or that this kind alone needs.
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "datasets": {"foolbox": {"sample": "cifar10"}},
+    "attacks": {
+        "apgd": {"n_iter": 3, "eot_iter": 2},
+        "autoattack": {"n_iter": 2, "n_queries": 3, "n_target_classes": 2},
+        "bpda-eot": {"n_iter": 2, "eot_iter": 2, "n_draws": 2},
+        "diffattack": {"n_iter": 2, "eot_iter": 1},
+        "pgd": {"step_size": 0.007, "n_iter": 2, "random_start": False, "eot_iter": 2},
+        "square": {"n_queries": 4},
+    },
     "restorers": {
         "drln": {"n_feats": 8, "groups": [1, 1], "reduction": 4},
         "edsr": {"n_feats": 8, "n_resblocks": 1},
         "esrgan": {"num_feat": 8, "num_block": 1, "num_grow_ch": 4},
         "mdsr": {"n_feats": 8, "n_resblocks": 1},
+    },
+    "purifiers": {
+        "ddim": {"stages": [[10, 2, 1], [20, 2, 1]]},
+        "ddpm": {"respacing": 100},
+        "gdmp": {"t": 20, "respacing": 100, "rounds": 1},
+        "ode": {"step_size": 10},
+        "scoreopt": {"n_iter": 2},
+        "vesde": {"step_size": 10},
+        "vpsde": {"step_size": 10},
     },
     "classifiers": {
         "bai2021": {"architecture": "res50-gelu"},
@@ -39,13 +78,14 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def tiny(section: str, kind: str, **options: Any) -> Part:
-    """The part of a kind at its tiny size, without weights; `options` count more than the table."""
+    """The part of a kind at its tiny size, without weights; other options count more than these."""
     entry = {"kind": kind, **OPTIONS.get(section, {}).get(kind, {}), **options}
-    known = kinds(section)[kind].options
-    if "weights" in known:
-        entry.setdefault("weights", None)
-    if missing := [option for option, needed in known.items() if needed and option not in entry]:
-        pytest.fail(f"{section}: {kind} needs {', '.join(missing)}: add it to tests/tiny_parts.py")
+    default = {"weights": None, **NEEDED.get(section, {})}
+    for option, needed in kinds(section)[kind].options.items():
+        if needed and option not in entry:
+            if option not in default:
+                pytest.fail(f"{section}: {kind} needs {option}: add it to tests/tiny_parts.py")
+            entry[option] = default[option]
     return part_of(family_named(section).roles[0], kind, entry)
 
 
@@ -70,3 +110,9 @@ def build_tiny(section: str, kind: str, **options: Any) -> Any:
             "tiny one to tests/tiny_parts.py"
         )
     return built
+
+
+def tiny_purifier(kind: str, denoiser: Denoiser) -> Purifier:
+    """The tiny purifier of a kind with a denoiser of the test's own."""
+    part = tiny("purifiers", kind)
+    return import_module(part.module).build(network=denoiser, **part.options)

@@ -15,11 +15,15 @@ class Normalised(nn.Module):
         std: of each channel, on [0, 1].
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module, *, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
         self.network = network
         self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1), persistent=False)
+        # pyrefly: ignore[no-matching-overload]  # torch's stub leaves this option out
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ class Sized(nn.Module):
         super().__init__()
         self.network = network
         self.size = size
+        # pyrefly: ignore[no-matching-overload]  # torch's stub leaves this option out
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:

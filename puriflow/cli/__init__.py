@@ -6,7 +6,8 @@ before a command needs it.
 """
 
 import sys
-from typing import Annotated
+from io import TextIOWrapper
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -26,7 +27,7 @@ BEHIND_RESULTS = False
 class Commands(TyperGroup):
     """Answers a command that has another name now with that name."""
 
-    def resolve_command(self, ctx, args):
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """See click."""
         if args and args[0] in COMMANDS_RENAMED:
             new = COMMANDS_RENAMED[args[0]]
@@ -65,7 +66,8 @@ def options(
 
 def main() -> None:
     """Run the command line; a UserError becomes one line and exit status 2."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         app()
     except UserError as error:

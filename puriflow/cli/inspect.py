@@ -43,6 +43,8 @@ def describe(stage: Stage) -> str:
     lines += [f"from     {path} (manifest {sha[:16]})" for path, sha in m["upstream"].items()]
     versions = ", ".join(f"{k} {v}" for k, v in m["versions"].items())
     lines.append(f"code     {m['code'][:16]}, seed {m['seed']}, {versions}")
+    if machine := m.get("machine"):
+        lines.append(f"machine  {', '.join(f'{k} {v}' for k, v in machine.items())}")
     if (seconds := stage.seconds_per_image) is not None:
         lines.append(f"time     {seconds:.4g} s an image")
     lines.append(f'open     xarray.open_zarr("{stage.store}", consolidated=False)')

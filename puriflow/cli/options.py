@@ -1,6 +1,6 @@
 """What several commands share: arguments, options, and how they get a track and a device."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +26,7 @@ Batch = Annotated[
 
 
 @contextmanager
-def leased(gpus: int, threads: int | None) -> Iterator["torch.device"]:
+def leased(gpus: int, threads: int | None) -> Generator["torch.device"]:
     """The device to compute on, leased before torch is imported."""
     from puriflow.lease import lease
 

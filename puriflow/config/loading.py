@@ -16,6 +16,7 @@ from puriflow.renames import KEYS_RENAMED
 
 BEHIND_RESULTS = False
 Model = TypeVar("Model", bound=BaseModel)
+Raw = TypeVar("Raw")
 
 
 def load_config(path: str | Path) -> Config:
@@ -63,7 +64,7 @@ def check_config(raw: object, *, where: str = "config") -> Config:
     return config
 
 
-def extended(raw: object, by: tuple[str, ...] = ()) -> object:
+def extended(raw: Raw, by: tuple[str, ...] = ()) -> Raw | dict[str, Any]:
     """A track with what it leaves out taken from the track that it extends, entry by entry.
 
     `extends: FILE` names that track; the path starts at the working folder, like all paths in one.

@@ -17,6 +17,7 @@ PACKAGE = "timm"
 def wnids() -> list[str]:
     """The 1000 wnids of ImageNet-1k in the order of the labels (read without importing timm)."""
     spec = importlib.util.find_spec(PACKAGE)
+    # pyrefly: ignore[missing-attribute]  # timm is required, and a package
     root = Path(spec.submodule_search_locations[0])
     return (root / "data" / "_info" / "imagenet_synsets.txt").read_text().split()
 

@@ -41,12 +41,22 @@ def fingerprint_of(files: Iterable[Path]) -> str:
 
 
 def chosen_indices(
-    samples: Samples, *, subset: int | None, seed: int | Sequence[int], shard: int, shards: int
+    samples: Samples, *, subset: int | None, seeds: Sequence[int], shard: int, shards: int
 ) -> np.ndarray:
-    """Data-set indices of one shard of a fixed random subset (all images without `subset`).
+    """Data-set indices of one shard of a fixed random subset.
 
     The draw is the one that this field uses: RandomState(seed).choice without replacement. With
     several seeds it is the union of as many draws (DiffPure's data seeds), each image once.
+
+    Args:
+        samples: the data set.
+        subset: how many images are drawn for each seed; None for all of the data set.
+        seeds: of the draws.
+        shard: counted from 0.
+        shards: into how many the subset is cut.
+
+    Returns:
+        int64, in the order in which they were drawn.
 
     Raises:
         UserError: the subset is larger than the data set, there are more shards than images, or a
@@ -56,9 +66,8 @@ def chosen_indices(
         raise UserError(
             f"shard {shard}-of-{shards} does not exist: count from 0-of-{max(shards, 1)}"
         )
-    seeds = [seed] if isinstance(seed, int) else seed
     if not seeds or min(seeds) < 0 or (subset is not None and subset < 1):
-        raise UserError(f"subset {subset} with seed {seed}: both must be positive")
+        raise UserError(f"subset {subset} with seeds {list(seeds)}: both must be positive")
     total = len(samples)
     if subset is None:
         indices = np.arange(total)

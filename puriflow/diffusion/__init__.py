@@ -1,1 +1,1 @@
-"""What purifiers are made of: noise-predicting networks and the SDEs they serve."""
+"""The mathematics of diffusion: SDEs and schedules, denoisers, and recomputed gradients."""

@@ -64,6 +64,8 @@ class VPDenoiser(Denoiser):
         predicts: `eps`, or `score` for a network that returns the score itself.
     """
 
+    sigmas: Tensor
+
     def __init__(
         self,
         network: nn.Module,

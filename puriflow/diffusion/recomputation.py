@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 
 def recomputed(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -33,16 +33,15 @@ def recomputed(step: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 class _Recomputed(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: FunctionCtx, step: Callable[..., Tensor], n_inputs: int, *tensors: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, step: Callable[..., Tensor], n_inputs: int, *tensors: Tensor) -> Tensor:
         ctx.step, ctx.n_inputs = step, n_inputs
         ctx.save_for_backward(*tensors)
         return step(*tensors[:n_inputs])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    # pyrefly: ignore[bad-override]  # the decorator hides the name of ctx
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         tensors, needed = ctx.saved_tensors, ctx.needs_input_grad[2:]
         inputs = [
             x.detach().requires_grad_(need)

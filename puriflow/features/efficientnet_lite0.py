@@ -14,7 +14,7 @@ from puriflow.features.layers import Features
 def build(*, layers: Sequence[str]) -> Features:
     """Feature maps of the mini track's classifier."""
     classifier = efficientnet_lite0.build()
-    network = classifier.network
-    stages = [(f"stage{i}", stage) for i, stage in enumerate(network.blocks, start=1)]
-    stem = nn.Sequential(network.conv_stem, network.bn1)
+    part = classifier.network.get_submodule
+    stages = [(f"stage{i}", stage) for i, stage in enumerate(part("blocks").children(), start=1)]
+    stem = nn.Sequential(part("conv_stem"), part("bn1"))
     return Features([("stem", stem), *stages], layers, classifier)

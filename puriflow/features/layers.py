@@ -20,6 +20,9 @@ class Features(nn.Module):
         UserError: a layer is unknown, or none is wanted.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         layers: Sequence[tuple[str, nn.Module]],

@@ -16,7 +16,7 @@ BLOCKS = (2, 2, 4, 4, 4)
 def build(*, weights: str | None, layers: Sequence[str]) -> Features:
     """Feature maps of torchvision's VGG-19 with ImageNet normalisation."""
     classifier = pretrained.build(library="torchvision", name="vgg19", weights=weights)
-    modules = classifier.network.features
+    modules = list(classifier.network.get_submodule("features").children())
     for module in modules:
         if isinstance(module, nn.ReLU):
             module.inplace = False  # else `conv` maps would be those behind the ReLU

@@ -112,7 +112,7 @@ def describe(image: ImageFile, tiling: "Tiling") -> str:
     """Size of a file's images, what is done to it, and what else is to be known."""
     count, (height, width) = image.layout.count, image.layout.size
     size = f"{width}x{height}" if count == 1 else f"{count} images of {width}x{height}"
-    return "; ".join(filter(None, [size, tiling.describe(), *image.notes]))
+    return "; ".join(note for note in (size, tiling.describe(), *image.notes) if note)
 
 
 def made_from(image: ImageFile, made_by: dict[str, Any]) -> dict[str, Any]:

@@ -146,10 +146,11 @@ def framed(image: np.ndarray) -> Image.Image:
     pixels = (image.clip(0, 1) * 255).round().astype(np.uint8).transpose(1, 2, 0)
     picture = Image.fromarray(pixels)
     scale = SIDE / max(picture.size)
-    size = tuple(max(round(side * scale), 1) for side in picture.size)
+    width, height = (max(round(side * scale), 1) for side in picture.size)
     filter_ = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
     square = Image.new("RGB", (SIDE, SIDE), "#dddddd")
-    square.paste(picture.resize(size, filter_), tuple((SIDE - side) // 2 for side in size))
+    place = (SIDE - width) // 2, (SIDE - height) // 2
+    square.paste(picture.resize((width, height), filter_), place)
     return square
 
 

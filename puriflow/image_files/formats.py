@@ -4,7 +4,7 @@ A file is opened as an array of images, and knows how to save its purified image
 same kind. Nothing of a file is kept but what only it can tell, such as its alpha channel.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,7 @@ def open_images(path: Path) -> OpenFile:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Generator[None]:
     """Whatever the libraries raise about a file becomes a UserError of one line.
 
     That is nearly everything where a file is damaged: even zlib.error, MemoryError, AttributeError.
@@ -128,6 +128,7 @@ def npz(path: Path) -> OpenFile:
 
     def save(to: Path, layout: Layout, blocks: Iterable[np.ndarray]) -> None:
         with to.open("wb") as out:
+            # pyrefly: ignore[bad-argument-type]  # these are arrays, not its option
             np.savez(out, **{**arrays, name: layout.concatenate(list(blocks))})
 
     return OpenFile(arrays[name], save, note_on_others(arrays, name))
@@ -148,8 +149,8 @@ def zarr_store(path: Path) -> OpenFile:
             about = {key: value for key, value in source.attrs.items() if key != "puriflow"}
             zarr.create_group(to, zarr_format=source.metadata.zarr_format, attributes=about)
         for other, array in arrays.items():
-            place = {} if single else {"name": other}
-            copy = zarr.from_array(to, data=array, write_data=other != name, **place)
+            place = None if single else other
+            copy = zarr.from_array(to, data=array, write_data=other != name, name=place)
             if other == name:
                 write_blocks(copy, layout, blocks)
 

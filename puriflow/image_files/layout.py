@@ -39,7 +39,8 @@ class Layout:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width."""
-        return self.shape[-3:-1] if self.channels_last else self.shape[-2:]
+        height, width = self.shape[-3:-1] if self.channels_last else self.shape[-2:]
+        return height, width
 
     def read(self, array: Any, start: int, stop: int) -> np.ndarray:
         """Images `start` to `stop` of what numpy can slice: float32 (n, 3, H, W) in [0, 1]."""

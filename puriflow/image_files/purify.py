@@ -65,6 +65,7 @@ def purify(
         indices = range(layout.count)
         blocks = list(purified_blocks(defence, array, layout, indices, device=device))
     purified = layout.concatenate(blocks)
+    # pyrefly: ignore[bad-return]  # the kind of `images`, which `tensor` says
     return torch.from_numpy(purified).to(images.device) if tensor else purified
 
 
@@ -113,7 +114,8 @@ def purify_tiled(
         indices: of each image, which select its noise.
         advance: told how many tiles were computed.
     """
-    tiling = tiling_for(defence, images.shape[-2:])
+    height, width = images.shape[-2:]
+    tiling = tiling_for(defence, (height, width))
     rows, columns = tiling.rows, tiling.columns
     window = torch.from_numpy(np.outer(rows.window(), columns.window())).to(images.device)
     total, weights = torch.zeros_like(images), torch.zeros_like(images[0, 0])

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -108,7 +108,7 @@ class Record:
             raise UserError(f"folder {parent} cannot be made: {error.strerror}") from None
 
     @contextmanager
-    def writing(self, name: Path, made_by: dict[str, Any]) -> Iterator[Path]:
+    def writing(self, name: Path, made_by: dict[str, Any]) -> Generator[Path]:
         """Yields a path to write to, which becomes the file when all went well.
 
         Raises:

@@ -80,7 +80,8 @@ def discordant_interval(
     tail = (1 - confidence) / 2
     low = beta.ppf(tail, wins, losses + 1) if wins else 0.0
     high = beta.ppf(1 - tail, wins + 1, losses) if losses else 1.0
-    return tuple(float((2 * share - 1) * differing / count) for share in (low, high))
+    low, high = (float((2 * share - 1) * differing / count) for share in (low, high))
+    return low, high
 
 
 def student_interval(differences: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:

@@ -73,8 +73,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.GroupNorm_0 = norm(channels)
-        for i in range(4):
-            self.add_module(f"NIN_{i}", NIN(channels))
+        self.NIN_0, self.NIN_1, self.NIN_2, self.NIN_3 = (NIN(channels) for _ in range(4))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape; the time embedding is not used."""

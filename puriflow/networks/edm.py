@@ -8,6 +8,7 @@ into safetensors. `EDMPrecond` and `VPPrecond` scale the same network in two way
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -32,6 +33,7 @@ class ResampledConv(nn.Conv2d):
         if resample != "none":  # the official key; what it says is done by the two functions below
             self.register_buffer("resample_filter", torch.full((1, 1, 2, 2), 0.25))
 
+    # pyrefly: ignore[bad-override-param-name]  # `input` of Conv2d
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C', H', W')."""
         if self.resample == "down":
@@ -119,10 +121,7 @@ class SongUNet(nn.Module):
         self.map_layer0 = nn.Linear(channels, width)
         self.map_layer1 = nn.Linear(width, width)
 
-        def block(inputs: int, outputs: int, resample: str = "none", attention: bool = False):
-            return Block(
-                inputs, outputs, width, resample=resample, attention=attention, dropout=dropout
-            )
+        block = partial(Block, embedding=width, dropout=dropout)
 
         self.enc = nn.ModuleDict()
         cin, skips = channels, [channels]
@@ -131,7 +130,7 @@ class SongUNet(nn.Module):
             if level == 0:
                 self.enc[f"{side}x{side}_conv"] = nn.Conv2d(3, channels, 3, padding=1)
             else:
-                self.enc[f"{side}x{side}_down"] = block(cin, cin, "down")
+                self.enc[f"{side}x{side}_down"] = block(cin, cin, resample="down")
                 skips.append(cin)
             cout, attention = channels * mult, side in attn_resolutions
             for i in range(num_blocks):
@@ -145,7 +144,7 @@ class SongUNet(nn.Module):
                 self.dec[f"{side}x{side}_in0"] = block(cin, cin, attention=True)
                 self.dec[f"{side}x{side}_in1"] = block(cin, cin)
             else:
-                self.dec[f"{side}x{side}_up"] = block(cin, cin, "up")
+                self.dec[f"{side}x{side}_up"] = block(cin, cin, resample="up")
             cout = channels * mult
             for i in range(num_blocks + 1):
                 attention = i == num_blocks and side in attn_resolutions

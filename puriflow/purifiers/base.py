@@ -9,6 +9,7 @@ to, which is nearer to the image.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Required, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,20 @@ from puriflow.randomness import ImageNoise
 # (N, 3, H, W), on the VP scale.
 Callback = Callable[[float, Tensor, Tensor], None]
 Trace = Callable[[float | Tensor, Tensor], None]  # of t and x'_t
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of `Purifier`."""
+
+    resize: int | None
+    rounds: int
+
+
+class LevelOptions(Options, total=False):
+    """The keyword arguments of `DiffusionPurifier`, which has a level."""
+
+    t: Required[int]
+    t_delta: int
 
 
 class Purifier(nn.Module, ABC):
@@ -86,7 +101,7 @@ class DiffusionPurifier(Purifier):
         UserError: a level that is not there, or no round.
     """
 
-    def __init__(self, denoiser: Denoiser, *, t: int, t_delta: int = 0, **options: int | None):
+    def __init__(self, denoiser: Denoiser, *, t: int, t_delta: int = 0, **options: Unpack[Options]):
         super().__init__(denoiser, **options)
         if not 1 <= t - t_delta <= t + t_delta <= STEPS:
             raise UserError(f"t' is {t} +- {t_delta}, but must lie between 1 and {STEPS}")

@@ -7,6 +7,7 @@ nothing (Song, Meng and Ermon 2021, Eq. 12). x0 is not clamped.
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, time_of_sigma
 from puriflow.errors import UserError
-from puriflow.purifiers.base import Callback, DiffusionPurifier
+from puriflow.purifiers.base import Callback, DiffusionPurifier, Options
 from puriflow.randomness import ImageNoise
 
 Stage = tuple[int, int, int]  # level t', steps, times
@@ -40,7 +41,7 @@ class DDIM(DiffusionPurifier):
         denoiser: the network.
         stages: level, steps and times of each.
         eta: 1 for DDPM's noise, 0 for none.
-        options: of `DiffusionPurifier`, without t.
+        options: of `Purifier`.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class DDIM(DiffusionPurifier):
         *,
         stages: Sequence[Stage],
         eta: float,
-        **options: int | None,
+        **options: Unpack[Options],
     ):
         if not stages:
             raise UserError("ddim needs at least one stage: [level, steps, times]")

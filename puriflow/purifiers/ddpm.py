@@ -4,6 +4,8 @@ From level t' every step draws the state before it from its distribution given t
 which is clamped to [-1, 1], with the learned variance where the network has one.
 """
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
@@ -11,8 +13,15 @@ from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.schedule import Schedule, space_timesteps
 from puriflow.diffusion.vp import STEPS, time_of_sigma
-from puriflow.purifiers.base import Callback, DiffusionPurifier
+from puriflow.purifiers.base import Callback, DiffusionPurifier, LevelOptions
 from puriflow.randomness import ImageNoise
+
+
+class DDPMOptions(LevelOptions, total=False):
+    """The keyword arguments of `DDPM`."""
+
+    respacing: int
+    clip: bool
 
 
 class DDPM(DiffusionPurifier):
@@ -32,7 +41,7 @@ class DDPM(DiffusionPurifier):
         *,
         respacing: int = STEPS,
         clip: bool = True,
-        **options: int | None,
+        **options: Unpack[LevelOptions],
     ):
         super().__init__(denoiser, **options)
         self.clip = clip

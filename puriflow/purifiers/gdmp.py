@@ -5,6 +5,8 @@ variance and c_t = sqrt(1 - alpha_bar) / (m sqrt(alpha_bar)) with m = (2/3) 8/25
 The reference is the round's image, diffused afresh to the same step, or as it is.
 """
 
+from typing import Unpack
+
 from torch import Tensor
 
 from puriflow.diffusion.denoisers import Denoiser
@@ -13,7 +15,7 @@ from puriflow.diffusion.schedule import extract
 from puriflow.diffusion.vp import STEPS
 from puriflow.errors import UserError
 from puriflow.purifiers.base import Callback
-from puriflow.purifiers.ddpm import DDPM
+from puriflow.purifiers.ddpm import DDPM, DDPMOptions
 from puriflow.randomness import ImageNoise
 
 PERTURBATION = 2 * 8 / 255 / 3  # a third of the attack's range on [-1, 1]
@@ -38,7 +40,7 @@ class GDMP(DDPM):
         guidance_scale: float,
         diffused: bool,
         shared: bool,
-        **options: int | bool | None,
+        **options: Unpack[DDPMOptions],
     ):
         if guidance_scale < 0:
             raise UserError(f"guidance_scale is {guidance_scale}, but must be 0 or more")

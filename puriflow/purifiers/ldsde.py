@@ -5,6 +5,8 @@ where it started, and is shaken: dx = -lambda/2 (-s(x, 0.01) + (x - x0) / sigma2
 + sqrt(lambda) eta dw for a time of t'/1000, by Euler-Maruyama steps of 0.01.
 """
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import STEPS, T_END
 from puriflow.errors import UserError
-from puriflow.purifiers.base import Callback, Purifier
+from puriflow.purifiers.base import Callback, Options, Purifier
 from puriflow.randomness import ImageNoise
 
 T_SCORE = 0.01  # the time at which DiffPure asks for the score
@@ -40,7 +42,7 @@ class LDSDE(Purifier):
         sigma2: float,
         lambda_ld: float,
         eta: float,
-        **options: int | None,
+        **options: Unpack[Options],
     ):
         super().__init__(denoiser, **options)
         if not 1 <= t <= STEPS:

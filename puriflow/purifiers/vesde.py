@@ -7,20 +7,24 @@ step removes is the difference of sigma^2.
 """
 
 from itertools import pairwise
+from typing import Unpack
 
 from torch import Tensor
 
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import alpha_bar, discrete_alpha_bar, time_grid
-from puriflow.purifiers.base import Callback, DiffusionPurifier
+from puriflow.purifiers.base import Callback, DiffusionPurifier, LevelOptions
 from puriflow.randomness import ImageNoise
 
 
 class VESDE(DiffusionPurifier):
     """The purifier by the reverse diffusion sampler; see `DiffusionPurifier` and `time_grid`."""
 
-    def __init__(self, denoiser: Denoiser, *, step_size: int = 1, **options: int | None):
+    times: Tensor
+    sigmas: Tensor
+
+    def __init__(self, denoiser: Denoiser, *, step_size: int = 1, **options: Unpack[LevelOptions]):
         super().__init__(denoiser, **options)
         self.register_buffer("times", time_grid(self.t, step_size), persistent=False)
         alpha_bars = alpha_bar(self.times.double())
@@ -38,14 +42,18 @@ class VESDE(DiffusionPurifier):
             variance = (sigma**2 - sigma_next**2).to(x.dtype)
             mean = self.mean(x, sigma=sigma, variance=variance)
             x = mean + variance.sqrt() * noise.normal_like(x)
-            x_vp = x / (1 + float(sigma_next) ** 2) ** 0.5
-            trace(t_next, x_vp)
-        return x_vp
+            trace(t_next, vp_state(x, sigma_next))
+        return vp_state(x, self.sigmas[-1])
 
     @recomputed
     def mean(self, x: Tensor, *, sigma: Tensor, variance: Tensor) -> Tensor:
         """Of a step that removes this variance: x + (sigma^2 - sigma_next^2) score."""
         return x + variance * self.denoiser.score_ve(x, sigma)
+
+
+def vp_state(x: Tensor, sigma: Tensor) -> Tensor:
+    """The VE state x of a sigma on the scale of the VP-SDE."""
+    return x / (1 + float(sigma) ** 2) ** 0.5
 
 
 def build(

@@ -6,20 +6,23 @@ where the noise that a step adds would otherwise stay in the image.
 """
 
 from itertools import pairwise
+from typing import Unpack
 
 from torch import Tensor
 
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import beta, time_grid
-from puriflow.purifiers.base import Callback, DiffusionPurifier
+from puriflow.purifiers.base import Callback, DiffusionPurifier, LevelOptions
 from puriflow.randomness import ImageNoise
 
 
 class VPSDE(DiffusionPurifier):
     """The purifier; see `DiffusionPurifier`, and `time_grid` for `step_size`."""
 
-    def __init__(self, denoiser: Denoiser, *, step_size: int = 1, **options: int | None):
+    times: Tensor
+
+    def __init__(self, denoiser: Denoiser, *, step_size: int = 1, **options: Unpack[LevelOptions]):
         super().__init__(denoiser, **options)
         self.register_buffer("times", time_grid(self.t, step_size), persistent=False)
 

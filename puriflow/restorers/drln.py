@@ -32,7 +32,9 @@ class Shift(nn.Module):
 class Conv(nn.Module):
     """A convolution, and whatever follows it, under the key `body.0`."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, *after: nn.Module, dilation=1):
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, *after: nn.Module, dilation: int = 1
+    ):
         super().__init__()
         padding = dilation * (kernel // 2)
         conv = nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation)

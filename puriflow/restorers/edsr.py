@@ -22,8 +22,8 @@ class MeanShift(nn.Conv2d):
 
     def __init__(self, rgb_range: float, sign: int):
         super().__init__(3, 3, kernel_size=1)
-        self.weight.data = torch.eye(3).reshape(3, 3, 1, 1)
-        self.bias.data = sign * rgb_range * torch.tensor(RGB_MEAN)
+        self.weight = nn.Parameter(torch.eye(3).reshape(3, 3, 1, 1))
+        self.bias = nn.Parameter(sign * rgb_range * torch.tensor(RGB_MEAN))
         self.requires_grad_(False)
 
 

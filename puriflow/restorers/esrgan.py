@@ -19,18 +19,23 @@ def activation(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2)
 
 
+def small_conv(inputs: int, outputs: int) -> nn.Conv2d:
+    """A convolution of a residual branch, which ESRGAN starts small (its paper, section 3.1)."""
+    conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+    nn.init.kaiming_normal_(conv.weight).data.mul_(0.1)
+    conv.bias = nn.Parameter(torch.zeros(outputs))
+    return conv
+
+
 class DenseBlock(nn.Module):
     """Five densely connected convolutions, scaled by 0.2 and added to the input."""
 
     def __init__(self, num_feat: int, num_grow_ch: int):
         super().__init__()
-        for i in range(5):
-            outputs = num_feat if i == 4 else num_grow_ch
-            conv = nn.Conv2d(num_feat + i * num_grow_ch, outputs, 3, padding=1)
-            # ESRGAN starts its residual branches small (paper of ESRGAN, section 3.1).
-            nn.init.kaiming_normal_(conv.weight).data.mul_(0.1)
-            nn.init.zeros_(conv.bias)
-            self.add_module(f"conv{i + 1}", conv)
+        inputs = [num_feat + i * num_grow_ch for i in range(5)]
+        growing = (small_conv(channels, num_grow_ch) for channels in inputs[:4])
+        self.conv1, self.conv2, self.conv3, self.conv4 = growing
+        self.conv5 = small_conv(inputs[4], num_feat)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""

@@ -38,7 +38,7 @@ def write_images(
         UserError: the data set cannot be read, or its images differ in size.
     """
     samples, seeds = dataset.build(), list(subset_seeds)
-    indices = chosen_indices(samples, subset=subset, seed=seeds, shard=shard, shards=shards)
+    indices = chosen_indices(samples, subset=subset, seeds=seeds, shard=shard, shards=shards)
     first = samples.image(int(indices[0])).shape
 
     def decoded(start: int, stop: int) -> Arrays:

@@ -54,7 +54,7 @@ class Stage:
         """
         if name not in ("label", "index", *self.manifest["arrays"]):
             raise unknown(f"array of store {self.folder}", name, self.manifest["arrays"])
-        array = zarr.open_group(self.store, mode="r")[name]
+        array = zarr.open_array(self.store, path=name, mode="r")
         return np.asarray(array[start:stop])
 
     @property

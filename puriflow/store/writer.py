@@ -99,8 +99,9 @@ class Writer:
                     f"store {self.folder}: {name} has NaN or infinity in {start}..{stop}"
                 )
         file = self.work / f"{start:08d}-{stop:08d}.npz"
+        content: dict[str, Any] = {**arrays, "seconds": seconds}
         with Replacing(file) as temporary, temporary.open("wb") as out:
-            np.savez(out, **arrays, seconds=seconds)
+            np.savez(out, **content)
 
     def finish(self, timing: Mapping[str, Any] | None = None) -> Stage:
         """Assemble the store from the batches and put it in place; the manifest comes last."""

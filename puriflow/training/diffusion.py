@@ -35,7 +35,7 @@ def train_diffusion(denoiser: Denoiser, photos: Photos, recipe: Recipe, run: Run
         return (predicted.float() - noise.to(device)).square().mean()
 
     trained, seconds = train(denoiser, loss, recipe, run)
-    denoiser.network = trained.network
+    denoiser.network = trained.get_submodule("network")
     return seconds
 
 

@@ -81,9 +81,9 @@ class Photos:
         Photographs are resized to 256 and cropped to 224; icons, like CIFAR-10's, stay as they are.
         """
         icons = min(self.train[0].shape[-2:]) < ICON
-        size = {} if icons else {"resize": 256, "crop": 224}
+        resize, crop = (None, None) if icons else (256, 224)
         for file in self.held_out:
-            yield torch.tensor(read_image(file, **size))[None].float() / 255
+            yield torch.tensor(read_image(file, resize=resize, crop=crop))[None].float() / 255
 
 
 def _images(folder: Path) -> list[Path]:

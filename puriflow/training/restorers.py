@@ -1,6 +1,5 @@
 """Train a super-resolution network on pairs made from photographs, with L1 or adversarially."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -9,6 +8,7 @@ from torch.nn import functional as F
 
 from puriflow.errors import UserError
 from puriflow.metrics.psnr import psnr
+from puriflow.restorers.mdsr import MDSR
 from puriflow.restorers.rescaling import UpDown
 from puriflow.training.adversarial import GAN, Adversarial
 from puriflow.training.degradations import Round, bicubic, real
@@ -38,12 +38,13 @@ def train_restorer(restorer: UpDown, photos: Photos, recipe: RestorerRecipe, run
     A network with several scales (MDSR) draws one at every step.
     """
     device = next(restorer.parameters()).device
-    scales: Sequence[int] = getattr(restorer.network, "scales", (restorer.scale,))
+    network = restorer.network
+    scales = network.scales if isinstance(network, MDSR) else (restorer.scale,)
 
     def l1_loss(predict: Predict, generator: torch.Generator) -> Tensor:
         scale = scales[int(torch.randint(len(scales), (1,), generator=generator))]
-        if len(scales) > 1:
-            restorer.network.scale = scale
+        if isinstance(network, MDSR):
+            network.scale = scale
         high = photos.crops(recipe.batch, recipe.crop * scale, generator)
         low = degrade(high, scale, recipe, generator) * restorer.rgb_range
         low = low.to(device, memory_format=torch.channels_last)
@@ -64,8 +65,8 @@ def train_restorer(restorer: UpDown, photos: Photos, recipe: RestorerRecipe, run
             )
         gan = GAN(restorer.network, recipe.adversarial).to(device)
         trained, seconds = train(gan, gan_loss, recipe, run)
-        restorer.network = trained.generator
-    if len(scales) > 1:
+        restorer.network = trained.get_submodule("generator")
+    if isinstance(restorer.network, MDSR):
         restorer.network.scale = restorer.scale
     return seconds
 

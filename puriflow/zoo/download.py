@@ -10,7 +10,7 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -78,16 +78,17 @@ def check_file(
 
 
 @contextmanager
-def locked(target: Path) -> Iterator[None]:
+def locked(target: Path) -> Generator[None]:
     """Be the only process that makes `target`, whose folder is made if need be."""
     with on_disk(target):
         held = lock(target.with_name(f".{target.name}.lock"), wait=True)
+    assert held is not None  # it waited
     with held:
         yield
 
 
 @contextmanager
-def on_disk(path: Path) -> Iterator[None]:
+def on_disk(path: Path) -> Generator[None]:
     """Turn an error of the file system into a UserError that names the file."""
     try:
         yield

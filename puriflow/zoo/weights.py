@@ -95,6 +95,7 @@ def load_network(network: nn.Module, weights: str | Path | None) -> nn.Module:
     """Load `weights` (None leaves the network as initialised, for training) and make it ready."""
     if weights is not None:
         load_weights(network, weights)
+    # pyrefly: ignore[no-matching-overload]  # torch's stub leaves this option out
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 

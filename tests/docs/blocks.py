@@ -32,7 +32,8 @@ class Block:
 def documents() -> list[str]:
     """All Markdown files of which every block is tested."""
     found = [*(REPOSITORY / "docs").glob("*.md"), *REPOSITORY.glob("[!.]*/README.md")]
-    return ["README.md", *sorted(str(file.relative_to(REPOSITORY)) for file in found)]
+    inner = sorted(str(file.relative_to(REPOSITORY)) for file in found)
+    return ["README.md", "CONTRIBUTING.md", *inner]
 
 
 @cache

@@ -18,9 +18,9 @@ import yaml
 from PIL import Image
 from tiny_track import EDSR, with_weights, write
 
-from puriflow import registry
+from puriflow.registry import family_named, part_of
 
-COPIED = ("Makefile", "README.md", "LICENSE", "Snakefile", "pyproject.toml")
+COPIED = ("Makefile", "README.md", "CONTRIBUTING.md", "LICENSE", "Snakefile", "pyproject.toml")
 COPIED_FOLDERS = ("benchmarks", "config", "profiles", "puriflow", "tests", "workflow")
 # What takes the place of the mini track's parts: networks with random weights, few steps.
 NETWORKS = {
@@ -88,12 +88,13 @@ def tiny_config(folder: Path, adm: dict) -> dict:
     """The mini track with tiny parts, whose weights are written to `folder`."""
     config = yaml.safe_load((folder / "config" / "config.yaml").read_text())
     networks = NETWORKS | {"networks": NETWORKS["networks"] | {"adm": adm}}
-    for family, specs in networks.items():
-        for name, spec in specs.items():
-            config[family][name] = with_weights(folder, family, spec, name)
-    for family, roles in OPTIONS.items():
-        for name, options in roles.items():
-            config[family][name].update(options)
+    for section, entries in networks.items():
+        role = family_named(section).roles[0]
+        for name, entry in entries.items():
+            config[section][name] = with_weights(folder, role, entry, name)
+    for section, entries in OPTIONS.items():
+        for name, options in entries.items():
+            config[section][name].update(options)
     return config
 
 
@@ -118,9 +119,9 @@ def add_zoo(folder: Path, url: str) -> None:
     for name in ("served", "weights"):
         (folder / name).mkdir()
     torch.manual_seed(0)
-    edsr = registry.build("restorers", "r", {**EDSR, "weights": None}).network
+    edsr = part_of("restorer", "r", {**EDSR, "weights": None}).build().network
     torch.save(edsr.state_dict(), folder / "served" / ENTRIES["real-esrgan-x2"]["file"])
-    network = registry.build("networks", "n", {**SCORE_SDE, "weights": None}).network
+    network = part_of("network", "n", {**SCORE_SDE, "weights": None}).build().network
     averages = {"shadow_params": list(network.parameters())}
     torch.save({"ema": averages, "model": network.state_dict()}, folder / "checkpoint_8.pth")
     described = {"licence": "MIT", "input": "[0, 1]", "source": "tests"}

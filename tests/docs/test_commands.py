@@ -11,24 +11,12 @@ import yaml
 from blocks import REPOSITORY, Block, all_blocks, blocks_of, documents
 
 from puriflow.config import Config
-from puriflow.results.certified import load_curves
-from puriflow.results.figures.base import load_figure
-from puriflow.results.sweep import load_sweep
-from puriflow.results.table import load_table
-from puriflow.results.timing import load_timing
+from puriflow.results import load_result
 
 LANGUAGES = {"bash", "python", "yaml", "text"}
 # Markdown files without a command; so are the cards beside weights.
 WITHOUT_COMMANDS = {"CHANGELOG.md"}
 WEIGHTS = ".safetensors"
-# How the files of a folder of config/ are read.
-LOADERS = {
-    "tables": load_table,
-    "figures": load_figure,
-    "timings": load_timing,
-    "certified": load_curves,
-    "sweeps": load_sweep,
-}
 
 
 class Substitute(NamedTuple):
@@ -52,6 +40,12 @@ SUBSTITUTES = [
         "the tests' environment is left as it is",
     ),
     Substitute(r"^pytest$", "pytest tests/unit/test_seeding.py", "all tests hold this one"),
+    Substitute(r"^pytest (.+)", r"pytest --collect-only -q \1", "minutes; `pytest` runs them"),
+    Substitute(
+        r"^(ruff|snakefmt|pyrefly) .*",
+        r"\1 --version",
+        "tests/workflow/test_style.py runs it; the snippets in the copy have no docstrings",
+    ),
     Substitute(
         r"^(snakemake .*)--workflow-profile profiles/slurm(.*)",
         r"\1--workflow-profile profiles/slurm --executor local --dry-run\2",
@@ -69,10 +63,10 @@ SUBSTITUTES = [
     ),
 ]
 # What must be so before a command says what is quoted of it.
-PHOTOS = "puriflow images imagenet --subset 2 --out my/clean"
+PHOTOS = "puriflow stage images imagenet --subset 2 --out my/clean"
 BEFORE = {
-    "puriflow classify my/clean --out my/new --classifier deit-s": PHOTOS,
-    "snakemake results/table7.png": "mkdir -p .snakemake/locks;"
+    "puriflow stage classify my/clean --out my/new --classifier deit-s": PHOTOS,
+    "snakemake results/table7.png": "rm -f results/table7.png; mkdir -p .snakemake/locks;"
     " echo results/table7.png | tee .snakemake/locks/0.input.lock > .snakemake/locks/0.output.lock",
     "puriflow inspect my/unfinished": "mkdir -p my/unfinished",
     "puriflow inspect my/damaged": f"{PHOTOS} --out my/damaged;"
@@ -143,8 +137,8 @@ class Shell:
         file = self.folder / "config" / "config.yaml"
         config = yaml.safe_load(file.read_text())
         if entries.keys() <= Config.model_fields.keys():
-            for family, roles in entries.items():
-                config[family] = roles | config.get(family, {})
+            for section, named in entries.items():
+                config[section] = named | config.get(section, {})
             file.write_text(yaml.safe_dump(config))
 
     def command(self, line: str) -> tuple[int, str]:
@@ -199,15 +193,21 @@ def test_python_runs(shell, block):
 def test_a_configuration_is_valid(shell, block):
     """A file of config/ can be loaded; entries fit the tiny track, and the paper track too."""
     shell.result(block)
-    if file := named_file(block):
-        LOADERS[Path(file).parent.name](shell.folder / file)
-    else:
-        program = check_of(yaml.safe_load(block.text))
-        status, said = shell.command(f"python -c {shlex.quote(program)}")
-        assert status == 0, said
+    file = named_file(block)
+    if file and Path(file).parent.name != "config":
+        load_result(shell.folder / file)
+        return
+    program = check_of_file(file) if file else check_of_entries(yaml.safe_load(block.text))
+    status, said = shell.command(f"python -c {shlex.quote(program)}")
+    assert status == 0, said
 
 
-def check_of(entries: dict) -> str:
+def check_of_file(track: str) -> str:
+    """A program that checks a track, where the track that it extends is found."""
+    return f"from puriflow.config import load_config; load_config({track!r})"
+
+
+def check_of_entries(entries: dict) -> str:
     """A program that checks the tiny and the paper track with entries added or replaced."""
     return f"""
 import yaml

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tiny_parts import tiny
 
 from puriflow.attacks.pgd import PGD
 from puriflow.defence import Defence
 from puriflow.errors import UserError
 from puriflow.randomness import ImageNoise
-from puriflow.registry import Part, kinds, part_of
+from puriflow.registry import Part, kinds
 from puriflow.stages.attack import write_attack
 from puriflow.stages.evaluate import write_evaluated
 from puriflow.stages.images import write_images
@@ -20,37 +21,14 @@ from puriflow.store import Writer, open_stage
 
 EPS = 8 / 255
 CPU = torch.device("cpu")
-# What makes a kind quick. A new one is tried as well, by its defaults.
-ATTACKS = {
-    "pgd": {"step_size": 0.007, "n_iter": 2, "random_start": False, "eot_iter": 2},
-    "bpda-eot": {"n_iter": 2, "eot_iter": 2, "n_draws": 2},
-    "apgd": {"n_iter": 3, "eot_iter": 2},
-    "square": {"n_queries": 4},
-    "autoattack": {"n_iter": 2, "n_queries": 3, "n_target_classes": 2},
-    "diffattack": {"n_iter": 2, "eot_iter": 1},
-}
-PURIFIERS = {
-    "vpsde": {"t": 20, "step_size": 10},
-    "ode": {"t": 20, "step_size": 10},
-    "ddpm": {"t": 20, "respacing": 100},
-    "ddim": {"stages": [[10, 2, 1], [20, 2, 1]]},
-    "gdmp": {"t": 20, "respacing": 100, "rounds": 1},
-    "vesde": {"t": 20, "step_size": 10},
-    "ldsde": {"t": 20},
-    "osd": {"t": 20},
-    "scoreopt": {"n_iter": 2},
-}
-CLASSIFIER = part_of(
-    "classifier", "wrn", {"kind": "wide-resnet", "depth": 10, "widen_factor": 1, "weights": None}
-)
+CLASSIFIER = tiny("classifiers", "wide-resnet")
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Two images, which the classifier of random weights is right about."""
     folder = tmp_path_factory.mktemp("stores")
-    dataset = part_of("dataset", "cifar10", {"kind": "foolbox", "sample": "cifar10"})
-    source = write_images(folder / "source", dataset, subset=2)
+    source = write_images(folder / "source", tiny("datasets", "foolbox"), subset=2)
     torch.manual_seed(0)
     classifier = CLASSIFIER.build()
     with torch.no_grad():
@@ -67,14 +45,10 @@ def images(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def victim(tiny_adm):
+def victim():
     """A defence of random weights."""
-    purifier = {"kind": "vpsde", "t": 20, "step_size": 10, "network": tiny_adm}
-    return {
-        "restorer": part_of("restorer", "bicubic-x2", {"kind": "bicubic", "scale": 2}),
-        "purifier": part_of("purifier", "vpsde", purifier),
-        "classifier": CLASSIFIER,
-    }
+    restorer, purifier = tiny("restorers", "bicubic"), tiny("purifiers", "vpsde")
+    return {"restorer": restorer, "purifier": purifier, "classifier": CLASSIFIER}
 
 
 @pytest.fixture(autouse=True)
@@ -85,8 +59,7 @@ def seeded(monkeypatch):
 
 
 def attack(images, out, victim, kind, *, save_every=60.0, **options):
-    entry = {"kind": kind, "eps": "8/255", **ATTACKS.get(kind, {}), **options}
-    part = part_of("attack", kind, entry)
+    part = tiny("attacks", kind, **options)
     return write_attack(images, out, part, victim, seed=0, device=CPU, save_every=save_every)
 
 
@@ -142,9 +115,8 @@ def test_what_an_attack_differentiates_is_in_the_manifest(images, victim, tmp_pa
 
 
 @pytest.mark.parametrize("kind", kinds("purifiers"))
-def test_a_purifier(images, tiny_adm, tmp_path, kind):
-    entry = {"kind": kind, **PURIFIERS.get(kind, {}), "network": tiny_adm}
-    write_purified(images, tmp_path / "p", part_of("purifier", kind, entry), seed=0, device=CPU)
+def test_a_purifier(images, tmp_path, kind):
+    write_purified(images, tmp_path / "p", tiny("purifiers", kind), seed=0, device=CPU)
     change = np.abs(open_stage(tmp_path / "p").read("images") - images.read("images"))
     assert 0 < change.mean() < 0.5
 

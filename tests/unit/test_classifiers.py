@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
-from tiny_parts import build_tiny, tiny
+from tiny_parts import build_tiny
 
 from puriflow.classifiers import bai2021
 from puriflow.datasets import foolbox
@@ -39,13 +39,6 @@ def test_every_classifier_gives_logits_and_their_gradient(kind):
     assert not any(parameter.requires_grad for parameter in classifier.parameters())
     with torch.no_grad():  # evaluated: neither batch nor chance counts
         torch.testing.assert_close(classifier(images[1:2]), logits[1:2], rtol=1e-4, atol=1e-4)
-
-
-def test_an_option_s_old_name_is_answered_by_its_new_one():
-    with pytest.raises(UserError, match="option 'width' of wide-resnet is now 'widen_factor'"):
-        tiny("classifiers", "wide-resnet", width=2)
-    with pytest.raises(UserError, match="option 'classes' of dm-wide-resnet is now 'num_classes'"):
-        tiny("classifiers", "dm-wide-resnet", classes=2)
 
 
 def test_efficientnet_lite0_recognises_18_of_the_20_samples():

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from purifier_kinds import by_default
+from tiny_parts import tiny_purifier
 from torch import nn
 
 from puriflow.defence import Defence
@@ -144,7 +144,7 @@ def test_the_gradient_is_that_of_central_differences(name, network):
 
 @pytest.mark.parametrize("kind", kinds("purifiers"))
 def test_every_kind_has_its_exact_gradient_or_the_identity(kind):
-    defence = victim(partial(by_default, kind), "D")
+    defence = victim(partial(tiny_purifier, kind), "D")
     defence.restorer = None
     x, width = images(), 1e-5
     gradient = gradient_of(lambda x: purified(defence, x), x)

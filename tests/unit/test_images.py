@@ -159,17 +159,17 @@ def test_cifar10_reads_torchvisions_files(cifar10_files):
 
 def test_a_subset_is_fixed_and_shards_cut_it_without_loss():
     samples = foolbox.build(sample="imagenet")
-    whole = chosen_indices(samples, subset=7, seed=3, shard=0, shards=1)
+    whole = chosen_indices(samples, subset=7, seeds=[3], shard=0, shards=1)
     np.testing.assert_array_equal(whole, np.random.RandomState(3).choice(20, 7, replace=False))
-    shards = [chosen_indices(samples, subset=7, seed=3, shard=i, shards=3) for i in range(3)]
+    shards = [chosen_indices(samples, subset=7, seeds=[3], shard=i, shards=3) for i in range(3)]
     np.testing.assert_array_equal(np.concatenate(shards), whole)
     with pytest.raises(UserError, match="subset of 21"):
-        chosen_indices(samples, subset=21, seed=0, shard=0, shards=1)
+        chosen_indices(samples, subset=21, seeds=[0], shard=0, shards=1)
     with pytest.raises(UserError, match="8 shards"):
-        chosen_indices(samples, subset=7, seed=0, shard=0, shards=8)
-    for wrong in ({"shard": 5}, {"shard": -1}, {"subset": -1}, {"seed": -1}):
+        chosen_indices(samples, subset=7, seeds=[0], shard=0, shards=8)
+    for wrong in ({"shard": 5}, {"shard": -1}, {"subset": -1}, {"seeds": [-1]}):
         with pytest.raises(UserError, match=r"does not exist|must be positive"):
-            chosen_indices(samples, **{"subset": 7, "seed": 0, "shard": 0, "shards": 3, **wrong})
+            chosen_indices(samples, **{"subset": 7, "seeds": [0], "shard": 0, "shards": 3, **wrong})
 
 
 def test_a_new_file_changes_the_fingerprint(tmp_path):

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from purifier_kinds import by_default
+from tiny_parts import tiny_purifier
 
 from puriflow.diffusion.denoisers import SigmaDenoiser, VPDenoiser
 from puriflow.diffusion.vp import alpha_bar
@@ -19,8 +19,7 @@ from puriflow.purifiers.scoreopt import ScoreOpt
 from puriflow.purifiers.vesde import VESDE
 from puriflow.purifiers.vpsde import VPSDE
 from puriflow.randomness import ImageNoise
-from puriflow.registry import kinds, part_of
-from puriflow.renames import OPTIONS_RENAMED
+from puriflow.registry import kinds
 
 STD = 0.5
 
@@ -61,7 +60,7 @@ PURIFIERS = SAMPLERS | {
 }
 
 
-EVERY_KIND = {f"{kind} by default": partial(by_default, kind) for kind in kinds("purifiers")}
+EVERY_KIND = {f"{kind}, tiny": partial(tiny_purifier, kind) for kind in kinds("purifiers")}
 
 
 def gdmp(denoiser, **options):
@@ -226,14 +225,3 @@ def test_timesteps_of_a_stage():
 def test_what_is_impossible_is_said(make, message):
     with pytest.raises(UserError, match=message):
         make(NETWORKS["noise"])
-
-
-OLD = [(kind, old) for kind, options in OPTIONS_RENAMED["purifiers"].items() for old in options]
-
-
-@pytest.mark.parametrize(("kind", "old"), OLD)
-def test_an_option_s_old_name_is_answered_by_the_new_one(kind, old):
-    new = OPTIONS_RENAMED["purifiers"][kind][old]
-    assert new in kinds("purifiers")[kind].options
-    with pytest.raises(UserError, match=f"option '{old}' of {kind} is now '{new}'"):
-        part_of("purifier", "mine", {"kind": kind, old: 1})

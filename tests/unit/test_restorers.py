@@ -5,7 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from tiny_parts import build_tiny, tiny
+from tiny_parts import build_tiny
 
 from puriflow.errors import UserError
 from puriflow.registry import kinds
@@ -126,12 +126,3 @@ def test_a_network_of_another_scale_is_refused():
 def test_mdsr_refuses_a_scale_that_it_lacks():
     with pytest.raises(UserError, match="scales 2, 3, 4; 8"):
         build("mdsr", scale=8)
-
-
-@pytest.mark.parametrize(
-    ("kind", "old", "new"),
-    [("edsr", "features", "n_feats"), ("esrgan", "growth", "num_grow_ch")],
-)
-def test_an_option_s_old_name_is_answered_by_its_new_one(kind, old, new):
-    with pytest.raises(UserError, match=f"option '{old}' of {kind} is now '{new}'"):
-        tiny("restorers", kind, **{old: 8})
