@@ -5,6 +5,7 @@ All numbers come from the CSVs of tables, times, figures and claims; nothing is 
 
 import re
 from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,7 +43,7 @@ RULE = (
     "judged by itself: of many comparisons without a true difference, one in twenty would seem to "
     "have one."
 )
-Row = dict[str, Any]  # of a CSV
+Row = Mapping[Hashable, Any]  # of a CSV
 
 
 class Source(NamedTuple):
@@ -72,7 +73,7 @@ class Verdict(NamedTuple):
 
     said: str
     words: str
-    rows: list[Row]
+    rows: Sequence[Row]
 
 
 def write_page(file: str | Path, name: str, results: Path) -> list[Path]:
