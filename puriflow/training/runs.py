@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
 from torch import nn
 
@@ -15,7 +16,8 @@ from puriflow.classifiers.normalised import Normalised
 from puriflow.config import validated
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.errors import UserError
-from puriflow.plots.loss import plot_curve
+from puriflow.plots import loss
+from puriflow.plots.style import save, styled
 from puriflow.registry import Part, Weights
 from puriflow.restorers.rescaling import UpDown
 from puriflow.training.classifiers import (
@@ -87,7 +89,8 @@ def train_part(
     save_weights(built.network, weights, half=True)
     load_weights(built.network, weights)  # what is measured is what was saved
     quality = trainer.quality(built, data, recipe)
-    plot_curve(run.log, name, out / f"{name}.png")
+    with styled(text=9):
+        save(loss.draw(pd.read_json(run.log, lines=True), name), [out / f"{name}.png"])
     text = card(name, architecture, recipe, data, quality, seconds, built.network, device)
     (out / f"{name}.md").write_text(text)
 
