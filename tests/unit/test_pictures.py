@@ -60,7 +60,5 @@ def test_a_training_curve_is_drawn(tmp_path):
     rows = pd.DataFrame({"step": [100, 200], "loss": [1.0, 0.5]})
     with styled(text=9):
         save(loss.draw(rows, "net"), [tmp_path / "n.png"])
-            [tmp_path / "n.png"],
-        )
     with Image.open(tmp_path / "n.png") as picture:
         assert picture.size == (1350, 780)
