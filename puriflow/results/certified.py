@@ -6,20 +6,17 @@ has no numbers.
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from puriflow.config import NONE, Config
 from puriflow.metrics.accuracy import wilson
 from puriflow.metrics.certified import ABSTAIN, certified_hits
-from puriflow.results.base import Result, joined, notes, served_by, shards_of
+from puriflow.results.base import Device, Files, Model, Result, joined, notes, served_by, shards_of
 from puriflow.results.columns import write_csv
 from puriflow.store import Stage, open_stage
-
-if TYPE_CHECKING:
-    import torch
 
 ROLES = ("dataset", "restorer", "denoiser", "purifier", "classifier")  # as in a store's path
 COLUMNS = (
@@ -28,10 +25,8 @@ COLUMNS = (
 )
 
 
-class Row(BaseModel):
+class Row(Model):
     """One smoothed chain: its noise, and its roles where they differ from the file's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: str
     sigma: float = Field(gt=0, description="standard deviation of the noise, on [0, 1]")
@@ -58,11 +53,9 @@ class Curves(Result):
 
     @classmethod
     def outputs(cls, name: str) -> dict[str, str]:
-        """See `Result`."""
         return {form: f"certified/{name}.{form}" for form in ("csv", "png")}
 
     def items(self) -> tuple[Row, ...]:
-        """See `Result`."""
         return self.rows
 
     def chain(self, row: Row) -> dict[str, str]:
@@ -70,7 +63,6 @@ class Curves(Result):
         return {role: getattr(row, role) or getattr(self, role) for role in ROLES}
 
     def roles(self, row: Row) -> Iterator[tuple[str, str]]:
-        """See `Result`."""
         return ((role, name) for role, name in self.chain(row).items() if name != NONE)
 
     def reads(self, track: Config, row: Row) -> list[str]:
@@ -79,10 +71,7 @@ class Curves(Result):
         folder = PurePosixPath("certify", *chain.values(), f"{row.sigma:g}")
         return [str(folder / shard) for shard in shards_of(track, chain["dataset"])]
 
-    def write(
-        self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
-    ) -> None:
-        """See `Result`."""
+    def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
         from puriflow.plots import curves
         from puriflow.plots.style import save, styled
 

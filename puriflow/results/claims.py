@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from puriflow.config import Config, validated
 from puriflow.config.loading import read_yaml
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.paired import compare
-from puriflow.results.base import Judged, find, judged_results, load_result, make_folders
+from puriflow.results.base import Judged, Model, make_folders
 from puriflow.results.columns import CLAIMED, column, write_csv
+from puriflow.results.finding import find, judged_results, load_result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,10 +42,8 @@ def _claimed(name: str) -> str:
     return name
 
 
-class Comparison(BaseModel):
+class Comparison(Model):
     """Which of two rows, lines or times the paper says is higher, and in what."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     column: Annotated[str, AfterValidator(_claimed)]
     higher: str = Field(description="method of a row, or label of a line")
@@ -55,10 +54,8 @@ class Comparison(BaseModel):
     )
 
 
-class Claim(BaseModel):
+class Claim(Model):
     """A sentence of the paper, and what it says of a table, a figure, or times."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     about: str = Field(description="name of the file of the table, figure or timing")
     section: str
@@ -66,10 +63,8 @@ class Claim(BaseModel):
     says: tuple[Comparison, ...] = Field(min_length=1)
 
 
-class Claims(BaseModel):
+class Claims(Model):
     """A file of claims."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     claims: tuple[Claim, ...]
 

@@ -107,6 +107,11 @@ def column(name: str) -> Column:
     raise unknown("column", name, _BY_NAME)
 
 
+def bounded(name: str, numbers: Iterable[float]) -> dict[str, float]:
+    """The cells of a number with its lower and its upper bound."""
+    return dict(zip((name, f"{name}_low", f"{name}_high"), numbers, strict=True))
+
+
 def frame(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> "pd.DataFrame":
     """Rows with the types of their columns.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from puriflow.errors import UserError
-from puriflow.results.base import Judged, find, load_result, make_folders, paper_results
+from puriflow.results.base import Judged, make_folders
 from puriflow.results.claims import COLUMNS, NOT_MEASURED, VERDICTS
 from puriflow.results.columns import column, read_csv
 from puriflow.results.documents import (
@@ -24,6 +24,7 @@ from puriflow.results.documents import (
     significant,
     text,
 )
+from puriflow.results.finding import find, load_result, paper_results
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,7 @@ from puriflow.config import NONE, Config
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.accuracy import accuracy
 from puriflow.metrics.paired import student_interval
-from puriflow.results.base import Result, joined, notes
+from puriflow.results.base import Device, Files, Result, joined, notes
 from puriflow.results.columns import column, write_csv
 from puriflow.results.measures import Stores
 from puriflow.results.rows import Row, Threat, Threats
@@ -26,7 +26,6 @@ from puriflow.results.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
     from matplotlib.figure import Figure as Drawing
 
 ROLES = ("dataset", "attack", "restorer", "purifier", "classifier", "evaluation")
@@ -59,7 +58,6 @@ class Sweep(Result):
 
     @classmethod
     def load(cls, raw: object, where: str) -> Self:
-        """See `Result`."""
         sweep = super().load(raw, where)
         role = sweep.along.partition(".")[0]
         if role not in ROLES:
@@ -72,7 +70,6 @@ class Sweep(Result):
 
     @classmethod
     def outputs(cls, name: str) -> dict[str, str]:
-        """See `Result`."""
         return {form: f"sweeps/{name}.{form}" for form in ("csv", "png", "svg")}
 
     def points(self) -> Iterator[dict[str, Any]]:
@@ -95,11 +92,9 @@ class Sweep(Result):
         return self.table.rows
 
     def roles(self, row: Row) -> Iterator[tuple[str, str]]:
-        """See `Result`."""
         return self.table.roles(row)
 
     def reads(self, track: Config, row: Row) -> Iterator[str]:
-        """See `Result`."""
         return self.table.reads(track, row)
 
     def trigger(self, track: Config) -> dict[str, Any]:
@@ -137,10 +132,7 @@ class Sweep(Result):
                 f"sweep along {self.along}: {role} {name} has no number {option!r} in its entry"
             ) from None
 
-    def write(
-        self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
-    ) -> None:
-        """See `Result`."""
+    def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
         from puriflow.plots.style import save, styled
 
         frame = write_csv(self.lines(track, Stores(track, results)), COLUMNS, files["csv"])

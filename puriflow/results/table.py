@@ -5,7 +5,7 @@ row that the track cannot serve says why, and has no numbers; a row that the pap
 the paper's numbers and their source.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,15 +18,24 @@ from puriflow.config import NONE, Config
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.accuracy import accuracy
 from puriflow.registry import Part
-from puriflow.results.base import EVIDENCE, Judged, joined, notes, served_by, shards_of
-from puriflow.results.columns import column, frame, read_csv, write_csv
+from puriflow.results.base import (
+    EVIDENCE,
+    Device,
+    Files,
+    Judged,
+    Lines,
+    joined,
+    notes,
+    served_by,
+    shards_of,
+)
+from puriflow.results.columns import bounded, column, frame, read_csv, write_csv
 from puriflow.results.documents import Block, Grid, fixed, interval, text
 from puriflow.results.measures import Stores, outcomes
 from puriflow.results.rows import Row, Threat, Threats
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
 
 ROLES = ("dataset", "restorer", "purifier", "classifier")  # of a row, beside its attacks
 ACCURACIES = ("standard", "robust")
@@ -65,7 +74,6 @@ class Table(Judged):
 
     @classmethod
     def outputs(cls, name: str) -> dict[str, str]:
-        """See `Result`."""
         return {
             "csv": f"{name}.csv",
             "measures": f"measures/{name}.csv",
@@ -83,7 +91,6 @@ class Table(Judged):
         return getattr(self, name) if own is None else own
 
     def roles(self, row: Row) -> Iterator[tuple[str, str]]:
-        """See `Result`."""
         for role in ROLES:
             if (name := self.role(row, role)) != NONE:
                 yield role, name
@@ -150,10 +157,7 @@ class Table(Judged):
 
     # Its files
 
-    def write(
-        self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
-    ) -> None:
-        """See `Result`."""
+    def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
         from puriflow.plots import bars, sheets
         from puriflow.plots.style import save, styled
 
@@ -167,7 +171,6 @@ class Table(Judged):
         sheets.contact_sheet(self.images(track, stores), files["sheet"])
 
     def columns(self) -> tuple[str, ...]:
-        """See `Judged`."""
         costs = (*COSTS, *(f"paper_{name}" for name in COSTS)) if self.costs else ()
         return (*COLUMNS[:-1], *costs, COLUMNS[-1])
 
@@ -191,9 +194,7 @@ class Table(Judged):
         """A row's accuracies with their 95 % Wilson intervals, its time, and its costs."""
         numbers: dict[str, Any] = {}
         for name, right in self.outcomes(track, row, stores).items():
-            names = (name, f"{name}_low", f"{name}_high")
-            bounded = (round(value, 2) for value in accuracy(right))
-            numbers |= dict(zip(names, bounded, strict=True)) | {"n": len(right)}
+            numbers |= bounded(name, (round(x, 2) for x in accuracy(right))) | {"n": len(right)}
         clean, (first, *_) = self.chains(track, row)
         if (seconds := stores.measure(first).seconds_per_image) is not None:
             numbers["seconds_per_image"] = float(f"{seconds:.4g}")
@@ -229,7 +230,6 @@ class Table(Judged):
         for chain in (clean, *attacked):
             found = stores.measure(chain)
             for rule, right in found.right.items():
-                share, low, high = (round(value, 2) for value in accuracy(right))
                 yield {
                     "method": row.method,
                     "images": "clean" if chain.attack == NONE else "attacked",
@@ -238,7 +238,7 @@ class Table(Judged):
                     "rule": rule,
                     "n": len(right),
                     "correct": float(f"{right.sum():.6g}"),
-                    **{"accuracy": share, "accuracy_low": low, "accuracy_high": high},
+                    **bounded("accuracy", (round(x, 2) for x in accuracy(right))),
                     "cross_entropy": round(found.cross_entropy, 4),
                     "mse": None if found.mse is None else float(f"{found.mse:.4g}"),
                     "seconds_per_image": found.seconds_per_image,
@@ -274,9 +274,7 @@ class Table(Judged):
             raise UserError(f"{name} has {len(found)} rows of {method!r}: a claim needs one")
         return found[0]
 
-    def evidence(
-        self, track: Config, name: str, results: Path, lines: Collection[str]
-    ) -> "pd.DataFrame":
+    def evidence(self, track: Config, name: str, results: Path, lines: Lines) -> "pd.DataFrame":
         """See `Judged`; costs, which are the same for all images, have one value."""
         stores, values = Stores(track, results), []
         costs = read_csv(results / f"{name}.csv", ("method", *COSTS)) if self.costs else None

@@ -12,11 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from puriflow.chain import Chain
 from puriflow.config import NONE, Config
-from puriflow.results.base import EVIDENCE, Judged, joined, notes, served_by, shards_of
+from puriflow.results.base import (
+    EVIDENCE,
+    Device,
+    Files,
+    Judged,
+    Model,
+    joined,
+    notes,
+    served_by,
+    shards_of,
+)
 from puriflow.results.columns import column, write_csv
 from puriflow.results.documents import Block, Grid, interval, significant, text
 from puriflow.store import open_stage
@@ -37,10 +47,8 @@ Step = Callable[["torch.Tensor", int], "torch.Tensor"]  # of an image (1, 3, H, 
 Clock = Callable[[], float]  # in seconds
 
 
-class PaperTimes(BaseModel):
+class PaperTimes(Model):
     """The paper's seconds an image; None where it has none."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     restore: float | None = Field(None, ge=0)
     purify: float | None = Field(None, ge=0)
@@ -48,10 +56,8 @@ class PaperTimes(BaseModel):
     total: float | None = Field(None, ge=0)
 
 
-class Row(BaseModel):
+class Row(Model):
     """One chain: its roles, where they differ from the file's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: str
     restorer: str | None = None
@@ -79,11 +85,9 @@ class Timing(Judged):
 
     @classmethod
     def outputs(cls, name: str) -> dict[str, str]:
-        """See `Result`."""
         return {"csv": f"{name}.csv", "measures": f"measures/{name}.csv"}
 
     def items(self) -> tuple[Row, ...]:
-        """See `Result`."""
         return self.rows
 
     def chain(self, row: Row) -> dict[str, str]:
@@ -96,7 +100,6 @@ class Timing(Judged):
         return [(PARTS[part], name) for part, name in self.chain(row).items()]
 
     def roles(self, row: Row) -> Iterator[tuple[str, str]]:
-        """See `Result`."""
         yield "dataset", self.dataset
         yield from self.parts_of(row)
 
@@ -106,10 +109,7 @@ class Timing(Judged):
 
     # Its files
 
-    def write(
-        self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
-    ) -> None:
-        """See `Result`."""
+    def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
         assert device is not None
         seconds = self.time(track, results, device)
         name = device_name(device)
@@ -188,7 +188,6 @@ class Timing(Judged):
     # What its page says
 
     def columns(self) -> tuple[str, ...]:
-        """See `Judged`."""
         return COLUMNS
 
     def page(self, rows: "pd.DataFrame") -> list[Block]:

@@ -12,18 +12,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from puriflow.chain import Chain
 from puriflow.config import NONE, Config, validated
 from puriflow.errors import UserError, unknown
-from puriflow.results.base import Judged, classes, joined, notes, shards_of
+from puriflow.results.base import Device, Files, Judged, Model, joined, notes, shards_of
 from puriflow.results.columns import write_csv
 from puriflow.results.documents import Block
+from puriflow.results.finding import classes
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
     from matplotlib.figure import Figure as Drawing
 
     from puriflow.results.figures.sources import Sources
@@ -33,10 +33,8 @@ ROLES = ("attack", "restorer", "purifier", "dataset", "classifier", "features")
 DIGITS = 6  # of the numbers in its CSVs
 
 
-class Line(BaseModel):
+class Line(Model):
     """One chain of a figure: its attack, where it is not the figure's, and its defence."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     label: str
     attack: str | None = Field(None, description="`none` for clean images")
@@ -102,12 +100,10 @@ class Figure(Judged):
 
     @classmethod
     def outputs(cls, name: str) -> dict[str, str]:
-        """See `Result`."""
         pictures = {form: f"{name}.{form}" for form in ("csv", "png", "svg")}
         return pictures | {"measures": f"measures/{name}.csv"}
 
     def items(self) -> tuple[Line, ...]:
-        """See `Result`."""
         return self.lines
 
     def chain(self, line: Line) -> Chain:
@@ -117,7 +113,6 @@ class Figure(Judged):
         return Chain(self.dataset, attack, victim, line.restorer, line.purifier)
 
     def roles(self, line: Line) -> Iterator[tuple[str, str]]:
-        """See `Result`."""
         named = {"dataset": self.dataset, "classifier": self.classifier}
         named["attack"] = self.chain(line).attack
         named["features"] = getattr(self, "features", NONE)
@@ -125,7 +120,6 @@ class Figure(Judged):
         return ((role, name) for role, name in named.items() if name != NONE)
 
     def parts_of(self, line: Line) -> Iterator[tuple[str, str]]:
-        """See `Result`."""
         return ((role, name) for role, name in self.roles(line) if role in self.asks)
 
     def stages(self, line: Line) -> list[tuple[Chain, str]]:
@@ -139,7 +133,6 @@ class Figure(Judged):
         return shards if self.count is None else shards[:1]
 
     def reads(self, track: Config, line: Line) -> Iterator[str]:
-        """See `Result`."""
         shards = self.shards(track)
         return (chain.folder(s, shard) for chain, s in self.stages(line) for shard in shards)
 
@@ -162,21 +155,14 @@ class Figure(Judged):
         """
         raise NotImplementedError
 
-    def write(
-        self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
-    ) -> None:
-        """See `Result`."""
+    def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
         from puriflow.plots.style import message, save, styled
         from puriflow.results.figures.sources import Sources
 
         with styled():
             if self.served(track):
-                sources = Sources(
-                    *(track, results, device),
-                    dataset=self.dataset,
-                    shards=self.shards(track),
-                    count=self.count,
-                )
+                chosen = (self.dataset, self.shards(track), self.count)
+                sources = Sources(track, results, device, *chosen)
                 rows, values, drawing = self.compute(sources)
             else:
                 rows, values, drawing = [], [], message("not served by this track: see the CSV")

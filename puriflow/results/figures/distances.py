@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from puriflow.errors import UserError
 from puriflow.metrics.content import Definition, content_distance, ratio_of_means
+from puriflow.results.columns import bounded
 from puriflow.results.figures.base import Compared
 
 if TYPE_CHECKING:
@@ -51,9 +52,8 @@ class Distances(Compared):
         for line in lines:
             own = of_lines[line.label]
             values += sources.values(line.label, "content_distance", own, layer)
-            names = ("normalised", "normalised_low", "normalised_high")
             row = self.described(sources.track, line)
             row |= {"layer": layer, "n": len(own), "definition": self.definition}
             row |= {"content_distance": own.mean()}
-            rows.append(row | dict(zip(names, ratio_of_means(own, reference), strict=True)))
+            rows.append(row | bounded("normalised", ratio_of_means(own, reference)))
         return rows, values

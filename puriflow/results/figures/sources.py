@@ -32,7 +32,6 @@ class Sources:
         track: Config,
         results: Path,
         device: torch.device | None,
-        *,
         dataset: str,
         shards: Sequence[str],
         count: int | None,
