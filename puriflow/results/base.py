@@ -116,14 +116,15 @@ class Result(Model):
         Raises:
             UserError: the track does not know a role.
         """
-        found: dict[str, Any] = {"roles": {}, "parts": {}}
+        roles: dict[str, dict[str, Any]] = {}
+        parts: dict[str, dict[str, Any]] = {}
         for role, name in dict.fromkeys(named for i in self.items() for named in self.roles(i)):
             shards = {"shards": track.dataset(name).shards} if role == "dataset" else {}
-            said = track.served(role, name)._asdict() | shards
-            found["roles"].setdefault(role, {})[name] = said
+            served = track.served(role, name)._asdict() | shards
+            roles.setdefault(role, {})[name] = served
         for part in self.parts(track):
-            found["parts"].setdefault(part.role, {})[part.name] = part.entry()
-        return found
+            parts.setdefault(part.role, {})[part.name] = part.entry()
+        return {"roles": roles, "parts": parts}
 
     def modules(self) -> list[str]:
         """Names of the modules behind it; what they import follows from them."""
@@ -195,9 +196,9 @@ def notes(track: Config, roles: Iterable[tuple[str, str]]) -> list[str]:
     return [track.served(role, name).note for role, name in roles]
 
 
-def joined(*said: str | None) -> str:
+def joined(*notes: str | None) -> str:
     """Notes as one, each once."""
-    return "; ".join(filter(None, dict.fromkeys(said)))
+    return "; ".join(filter(None, dict.fromkeys(notes)))
 
 
 def make_folders(files: Iterable[Path]) -> None:

@@ -18,9 +18,9 @@ from puriflow.config import Config, validated
 from puriflow.config.loading import read_yaml
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.paired import compare
-from puriflow.results.base import Judged, Model, make_folders
+from puriflow.results.base import Model, make_folders
 from puriflow.results.columns import CLAIMED, column, write_csv
-from puriflow.results.finding import find, judged_results, load_result
+from puriflow.results.finding import find_judged, judged_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,9 +103,7 @@ def judge_result(file: str | Path, name: str, track: Config, results: Path) -> l
         UserError: a claim names something that is not there, or the result's files are not.
     """
     claims = [claim for claim in load_claims(file) if claim.about == name]
-    result = load_result(find(name, Path(file).parent))
-    if not isinstance(result, Judged):
-        raise UserError(f"claims are not about results like {name}, in config/{result.folder}")
+    result = find_judged(name, Path(file).parent)
     out = results / "claims" / f"{name}.csv"
     make_folders([out])
     lines = dict.fromkeys(

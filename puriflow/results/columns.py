@@ -28,7 +28,7 @@ class Column:
         unit: of its numbers.
         label: on axes and pages; by default the name.
         claim: how claims about it are judged; None where no claim may speak of it. `share`: of
-            images, said in percent; `skewed`: without a bound; `counted`: nothing is random in it.
+            images, in percent; `skewed`: without a bound; `counted`: nothing is random in it.
     """
 
     name: str
@@ -161,8 +161,8 @@ def read_csv(path: Path, names: Iterable[str]) -> "pd.DataFrame":
     except OSError as error:
         raise UserError(f"results {path}: {error.strerror}; build it first") from None
     except ValueError as error:  # as all that pandas raises about a file's content
-        said = " ".join(str(error).split())
-        raise UserError(f"results {path}: {said}; build it again") from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"results {path}: {reason}; build it again") from None
     if missing := [name for name in declared if name not in table]:
         raise UserError(f"results {path}: no column {', '.join(missing)}; is it another file?")
     return table

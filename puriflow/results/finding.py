@@ -20,14 +20,14 @@ CONFIG = Path("config")
 @cache
 def classes(package: str, attribute: str) -> dict[str, tuple[str, str]]:
     """Module and name of the classes in a package that set an attribute, by its value."""
-    found = {}
+    known = {}
     root = Path(__file__).parents[1].joinpath(*package.split(".")[1:])
     for file in sorted(root.rglob("*.py")):
         module = ".".join((package, *file.relative_to(root).with_suffix("").parts))
         for node in ast.parse(file.read_text()).body:
             if isinstance(node, ast.ClassDef) and (value := _value(node, attribute)) is not None:
-                found[value] = (module, node.name)
-    return found
+                known[value] = (module, node.name)
+    return known
 
 
 def _value(node: ast.ClassDef, attribute: str) -> str | None:
@@ -80,10 +80,22 @@ def find(name: str, config: Path = CONFIG) -> Path:
     listed = names(config)
     files = [config / folder / f"{name}.yaml" for folder in listed if name in listed[folder]]
     if not files:
-        raise unknown("result", name, [name for found in listed.values() for name in found])
+        raise unknown("result", name, [known for files in listed.values() for known in files])
     if len(files) > 1:
         raise UserError(f"{files[0]} and {files[1]} share the name {name}: rename one of them")
     return files[0]
+
+
+def find_judged(name: str, config: Path = CONFIG) -> Judged:
+    """The result of a name, if claims may be about it.
+
+    Raises:
+        UserError: there is none, or it is of a kind without claims.
+    """
+    result = load_result(find(name, config))
+    if not isinstance(result, Judged):
+        raise UserError(f"results of config/{result.folder}, as {name}, have no claims and no page")
+    return result
 
 
 def _judged(config: Path) -> Iterator[tuple[str, type[Judged]]]:

@@ -128,7 +128,7 @@ def outcomes(
     asked = evaluation.rule
     rule = evaluation.clean or ("average" if asked in ("attack", "others") else asked)
     standard = clean.right.get(rule, clean.right["first"])
-    rights = [found.right.get(asked, found.right["first"]) for found in attacked]
+    rights = [threat.right.get(asked, threat.right["first"]) for threat in attacked]
     if len(rights) == 1 or evaluation.minimum == "attack":
         robust = min(rights, key=np.mean)
     else:  # what is wrong without any attack is not robust

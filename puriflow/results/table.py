@@ -109,8 +109,8 @@ class Table(Judged):
     def trigger(self, track: Config) -> dict[str, Any]:
         """See `Result`; and how its rows are judged."""
         evaluations = dict.fromkeys(self.role(row, "evaluation") for row in self.items())
-        said = {name: track.evaluation(name).model_dump() for name in evaluations}
-        return super().trigger(track) | {"evaluations": said}
+        entries = {name: track.evaluation(name).model_dump() for name in evaluations}
+        return super().trigger(track) | {"evaluations": entries}
 
     def parts_of(self, row: Row) -> list[tuple[str, str]]:
         """The restorer, whose costs are counted."""
@@ -228,8 +228,8 @@ class Table(Judged):
         """All that was measured of a row's chains: a line for each of them and each rule."""
         clean, attacked = self.chains(track, row)
         for chain in (clean, *attacked):
-            found = stores.measure(chain)
-            for rule, right in found.right.items():
+            measures = stores.measure(chain)
+            for rule, right in measures.right.items():
                 yield {
                     "method": row.method,
                     "images": "clean" if chain.attack == NONE else "attacked",
@@ -239,9 +239,9 @@ class Table(Judged):
                     "n": len(right),
                     "correct": float(f"{right.sum():.6g}"),
                     **bounded("accuracy", (round(x, 2) for x in accuracy(right))),
-                    "cross_entropy": round(found.cross_entropy, 4),
-                    "mse": None if found.mse is None else float(f"{found.mse:.4g}"),
-                    "seconds_per_image": found.seconds_per_image,
+                    "cross_entropy": round(measures.cross_entropy, 4),
+                    "mse": None if measures.mse is None else float(f"{measures.mse:.4g}"),
+                    "seconds_per_image": measures.seconds_per_image,
                 }
 
     def images(self, track: Config, stores: Stores) -> Iterator[tuple[str, np.ndarray]]:
@@ -267,12 +267,12 @@ class Table(Judged):
         Raises:
             UserError: there is none of that method, or several.
         """
-        found = [row for row in self.rows if row.method == method]
-        if not found:
+        rows = [row for row in self.rows if row.method == method]
+        if not rows:
             raise unknown(f"method of {name}", method, {row.method for row in self.rows})
-        if len(found) > 1:
-            raise UserError(f"{name} has {len(found)} rows of {method!r}: a claim needs one")
-        return found[0]
+        if len(rows) > 1:
+            raise UserError(f"{name} has {len(rows)} rows of {method!r}: a claim needs one")
+        return rows[0]
 
     def evidence(self, track: Config, name: str, results: Path, lines: Lines) -> "pd.DataFrame":
         """See `Judged`; costs, which are the same for all images, have one value."""

@@ -193,7 +193,7 @@ class Timing(Judged):
     def page(self, rows: "pd.DataFrame") -> list[Block]:
         """See `Judged`: median and quartiles in seconds an image, beside the paper's."""
         devices = ", ".join(rows["device"].dropna().unique()) or "nothing"
-        said = (
+        how = (
             f"Medians of {self.repeats} repeats after {self.warmup} of warm-up, an image at a "
             f"time, on {devices}. The paper's: {self.paper_device}."
         )
@@ -204,7 +204,7 @@ class Timing(Judged):
             names = (text(row[head]) for head in heads)
             lines.append((*names, ours, _three(row["paper_seconds"]), text(row["note"])))
         words = (column(head).words for head in heads)
-        return [said, Grid((*words, "seconds (quartiles)", "paper", "note"), tuple(lines))]
+        return [how, Grid((*words, "seconds (quartiles)", "paper", "note"), tuple(lines))]
 
 
 def _three(seconds: float) -> str:
@@ -227,18 +227,18 @@ def sample(
         warmup: repeats before these.
         clock: must wait until the device has finished.
     """
-    taken = [{part: np.zeros(warmup + repeats) for part in row} for row in rows]
+    times = [{part: np.zeros(warmup + repeats) for part in row} for row in rows]
     for repeat in range(warmup + repeats):
         index = repeat % len(images)
-        for row, seconds in zip(rows, taken, strict=True):
+        for row, seconds in zip(rows, times, strict=True):
             x = images[index]
             for part, step in row.items():
                 begun = clock()
                 x = step(x, index)
                 seconds[part][repeat] = clock() - begun
-    for seconds in taken:
+    for seconds in times:
         seconds[TOTAL] = sum(seconds.values(), np.zeros(warmup + repeats))
-    return [{part: s[warmup:] for part, s in seconds.items()} for seconds in taken]
+    return [{part: s[warmup:] for part, s in seconds.items()} for seconds in times]
 
 
 def device_name(device: "torch.device") -> str:

@@ -185,9 +185,8 @@ class Figure(Judged):
         roles = ("dataset", "classifier", "features", "attack", "restorer", "purifier")
         served = {role: sorted(set(rows[role].dropna()) - {NONE}) for role in roles if role in rows}
         by = "; ".join(f"{role} {', '.join(names)}" for role, names in served.items() if names)
-        notes = dict.fromkeys(rows["note"].dropna())
-        said = ". ".join([f"Served by {by}", *notes])
-        return [f"The paper: {self.claim}", f"Here: {self.how} {said}."]
+        here = ". ".join([f"Served by {by}", *dict.fromkeys(rows["note"].dropna())])
+        return [f"The paper: {self.claim}", f"Here: {self.how} {here}."]
 
 
 class Computed(Figure):
