@@ -65,5 +65,6 @@ def grad_cam(classifier: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     layer = LayerGradCam(classifier, last_map(classifier, images[:1]))
     with torch.enable_grad():
         cam = layer.attribute(images, target=classes, relu_attributions=True)
+    assert isinstance(cam, Tensor)  # of one layer
     size = images.shape[-2:]
     return F.interpolate(cam.detach(), size, mode="bilinear", align_corners=False)[:, 0]

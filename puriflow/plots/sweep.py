@@ -1,6 +1,7 @@
 """A sweep: its numbers along one of the roles, or along an option of one."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -39,7 +40,7 @@ def draw(
 def _line(axes: Axes, rows: pd.DataFrame, label: str) -> None:
     """One combination along the picture, with its intervals."""
     bounds = [rows["value"] - rows["low"], rows["high"] - rows["value"]]
-    style = {"elinewidth": 0.6, "capsize": 2}
+    style: dict[str, Any] = {"elinewidth": 0.6, "capsize": 2}
     if not is_numeric_dtype(rows["along"]):
         style["linestyle"] = ""  # there is nothing between two names
     axes.errorbar(rows["along"], rows["value"], yerr=bounds, label=label, **style)

@@ -64,15 +64,15 @@ class Result(BaseModel):
         """All items but those that are only quoted."""
         raise NotImplementedError
 
-    def roles(self, item: Any) -> Iterator[tuple[str, str]]:
+    def roles(self, item: Any, /) -> Iterator[tuple[str, str]]:
         """Role and name of all that an item's numbers need of the track, without `none`."""
         raise NotImplementedError
 
-    def reads(self, track: Config, item: Any) -> Iterable[str]:
+    def reads(self, track: Config, item: Any, /) -> Iterable[str]:
         """Folders, below the results, of the stores that an item reads."""
         raise NotImplementedError
 
-    def parts_of(self, item: Any) -> Iterable[tuple[str, str]]:
+    def parts_of(self, item: Any, /) -> Iterable[tuple[str, str]]:
         """Role and name of the parts with which it computes an item's numbers itself."""
         return ()
 
@@ -84,7 +84,7 @@ class Result(BaseModel):
 
     # What follows
 
-    def unavailable(self, track: Config, item: Any) -> str | None:
+    def unavailable(self, track: Config, item: Any, /) -> str | None:
         """Why a track cannot serve an item; None if it can.
 
         Raises:
@@ -232,15 +232,12 @@ def classes(package: str, attribute: str) -> dict[str, tuple[str, str]]:
     root = Path(__file__).parents[1].joinpath(*package.split(".")[1:])
     for file in sorted(root.rglob("*.py")):
         module = ".".join((package, *file.relative_to(root).with_suffix("").parts))
-        for node in ast.parse(file.read_text()).body:
-            for line in node.body if isinstance(node, ast.ClassDef) else ():
-                if (
-                    isinstance(line, ast.AnnAssign)
-                    and isinstance(line.target, ast.Name)
-                    and line.target.id == attribute
-                    and isinstance(line.value, ast.Constant)
-                ):
-                    found[line.value.value] = (module, node.name)
+        body = ast.parse(file.read_text()).body
+        for node in (node for node in body if isinstance(node, ast.ClassDef)):
+            for line in node.body:
+                match line:
+                    case ast.AnnAssign(ast.Name(id), _, ast.Constant(str(kind))) if id == attribute:
+                        found[kind] = (module, node.name)
     return found
 
 

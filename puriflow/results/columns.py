@@ -7,7 +7,7 @@ and unit, and are not declared.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -126,7 +126,7 @@ def write_csv(
     frame = pd.DataFrame(list(rows), columns=list(names))
     types = {int: "Int64", float: float}
     frame = frame.astype({name: types[t] for name in names if (t := column(name).dtype) in types})
-    frame.to_csv(out, index=False, float_format=digits and f"%.{digits}g")
+    frame.to_csv(out, index=False, float_format=None if digits is None else f"%.{digits}g")
     return frame
 
 
@@ -143,7 +143,9 @@ def read_csv(path: Path, names: Iterable[str]) -> "pd.DataFrame":
     import pandas as pd
 
     declared = {name: column(name).dtype for name in names}
-    types = {name: str if t is str else float for name, t in declared.items() if t is not object}
+    types: dict[Hashable, type] = {
+        name: str if t is str else float for name, t in declared.items() if t is not object
+    }
     try:
         frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=types)
     except OSError as error:

@@ -71,13 +71,13 @@ class Stores:
         shards = zip(*(self.shards(chain, stage) for stage in stages), strict=True)
         parts = [_of_shard(chain, dict(zip(stages, shard, strict=True))) for shard in shards]
         counts = [len(part.losses) for part in parts]
-        errors = [part.errors for part in parts]
-        seconds = [part.seconds_per_image for part in parts]
-        timed = None not in seconds
+        errors = [part.errors for part in parts if part.errors is not None]
+        seconds = [part.seconds_per_image for part in parts if part.seconds_per_image is not None]
+        timed = len(seconds) == len(parts)
         return Measures(
             right={r: np.concatenate([part.right[r] for part in parts]) for r in parts[0].right},
             losses=np.concatenate([part.losses for part in parts]),
-            errors=None if errors[0] is None else np.concatenate(errors),
+            errors=np.concatenate(errors) if errors else None,
             seconds_per_image=np.average(seconds, weights=counts).item() if timed else None,
         )
 
@@ -93,14 +93,14 @@ def _of_shard(chain: Chain, stages: dict[str, Stage]) -> Measures:
         right["attack"] = 1.0 - stages["attack"].read("success")
     n_draws = logits.shape[1]
     timed = {n: s.seconds_per_image for n, s in stages.items() if n not in ("images", "attack")}
-    spent = [t if t is None or n != "evaluate" else t / n_draws for n, t in timed.items()]
+    spent = [t / n_draws if n == "evaluate" else t for n, t in timed.items() if t is not None]
     losses = [cross_entropy(logits[:, draw], labels) for draw in range(n_draws)]
     final = None if several else stages[chain.before("classify")]
     return Measures(
         right=right,
         losses=np.mean(losses, axis=0),
         errors=None if final is None else _squared_errors(final, stages["images"]),
-        seconds_per_image=None if None in spent else sum(spent),
+        seconds_per_image=sum(spent) if len(spent) == len(timed) else None,
     )
 
 

@@ -57,8 +57,9 @@ class Paper(BaseModel):
     @property
     def gap(self) -> float | None:
         """Standard less robust accuracy."""
-        known = self.standard is not None and self.robust is not None
-        return self.standard - self.robust if known else None
+        if self.standard is None or self.robust is None:
+            return None
+        return self.standard - self.robust
 
 
 class Row(BaseModel):

@@ -5,6 +5,7 @@ All numbers come from the CSVs of tables, times, figures and claims; nothing is 
 
 import re
 from collections import Counter
+from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,7 +43,7 @@ RULE = (
     "judged by itself: of many comparisons without a true difference, one in twenty would seem to "
     "have one."
 )
-Row = dict[str, Any]  # of a CSV
+Row = dict[Hashable, Any]  # of a CSV
 
 
 class Source(NamedTuple):

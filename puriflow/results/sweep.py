@@ -84,7 +84,7 @@ class Sweep(Result):
     def table(self) -> Table:
         """The table whose rows are the combinations, in their order."""
         rows = [
-            Row(method=str(i), type="", **{**point, "attack": [point["attack"]]})
+            Row.model_validate({"method": str(i), "type": "", **point, "attack": [point["attack"]]})
             for i, point in enumerate(self.points())
         ]
         shared = {role: getattr(self, role)[0] for role in ("dataset", "classifier")}
@@ -165,7 +165,7 @@ class Sweep(Result):
         """
         table, along = self.table, self.along.partition(".")[0]
         for point, row in zip(self.points(), table.rows, strict=True):
-            names = {role: _label(named) for role, named in point.items()}
+            names: dict[str, Any] = {role: _label(named) for role, named in point.items()}
             names["along"] = self.place(track, point[along])
             if reason := table.unavailable(track, row):
                 yield names | {"note": reason}

@@ -110,6 +110,7 @@ class Timing(Judged):
         self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
     ) -> None:
         """See `Result`."""
+        assert device is not None  # see `computes`
         seconds = self.time(track, results, device)
         name = device_name(device)
         lines = [line for row in self.rows for line in self.lines(track, row, seconds, name)]
@@ -237,7 +238,7 @@ def sample(
                 x = step(x, index)
                 seconds[part][repeat] = clock() - begun
     for seconds in taken:
-        seconds[TOTAL] = sum(seconds.values())
+        seconds[TOTAL] = sum(seconds.values(), np.zeros(warmup + repeats))
     return [{part: s[warmup:] for part, s in seconds.items()} for seconds in taken]
 
 

@@ -48,7 +48,7 @@ class Attention(Shown):
         rows, shown = [], {}
         for line in lines:
             own, reference = cams[line.label], cams[self.reference]
-            of_line = [
+            of_line: list[dict[str, Any]] = [
                 {**verdict(x, int(label)), "cam_similarity": similarity(cam, other), "mse": mse}
                 for x, label, cam, other, mse in zip(
                     logits[line.label],

@@ -52,6 +52,7 @@ class Rounds(Figure):
         rows, values = [], []
         for line in self.served(sources.track):
             clean, attacked = map(sources.stores.measure, self.both(line))
+            assert attacked.errors is not None  # the purifier is asked once
             of_images = {
                 "mse": attacked.errors,
                 "cross_entropy": attacked.losses,

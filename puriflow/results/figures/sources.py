@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from puriflow.chain import Chain
 from puriflow.compute import in_batches
@@ -21,7 +21,7 @@ class Sources:
     Args:
         track: what serves their roles.
         results: where the stores are.
-        device: to compute on.
+        device: to compute on; None if nothing is computed.
         dataset: name of the data set.
         shards: names of the shards that are read.
         count: images that are read of them; None for all.
@@ -37,7 +37,8 @@ class Sources:
         shards: Sequence[str],
         count: int | None,
     ):
-        self.track, self.device = track, device
+        self.track = track
+        self.device = device or torch.device("cpu")
         self.stores = Stores(track, results)
         self.shards, self.count = shards, count
         self.source = Chain(dataset)
@@ -71,7 +72,7 @@ class Sources:
         """Mean squared error of every image of a chain to the clean one: float64 (n,)."""
         return ((self.images(chain) - self.clean) ** 2).mean(axis=(1, 2, 3), dtype=np.float64)
 
-    def _part(self, role: str, name: str) -> nn.Module:
+    def _part(self, role: str, name: str) -> Any:
         """A part, built once, on the device."""
         return self.track.part(role, name).build().to(self.device)
 
