@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from puriflow.diffusion.denoisers import SigmaDenoiser, append_dims
 from puriflow.diffusion.vp import time_of_sigma
 from puriflow.errors import unknown
-from puriflow.networks.ddpmpp import norm, positional_embedding
+from puriflow.networks.ddpmpp import norm, positional_embedding, resampled
 from puriflow.zoo.weights import load_network
 
 SKIP_SCALE = math.sqrt(0.5)
@@ -30,17 +30,12 @@ class ResampledConv(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, kernel: int, resample: str):
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
         self.resample = resample
-        if resample != "none":  # the official key; what it says is done by the two functions below
+        if resample != "none":  # the official key; what it says is done by `resampled`
             self.register_buffer("resample_filter", torch.full((1, 1, 2, 2), 0.25))
 
     # pyrefly: ignore[bad-override-param-name]  # `input` of Conv2d
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C', H', W')."""
-        if self.resample == "down":
-            x = F.avg_pool2d(x, 2)
-        elif self.resample == "up":
-            x = F.interpolate(x, scale_factor=2, mode="nearest")
-        return super().forward(x)
+        return super().forward(resampled(x, self.resample))
 
 
 class Block(nn.Module):
@@ -74,7 +69,6 @@ class Block(nn.Module):
             self.proj = nn.Conv2d(outputs, outputs, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """(N, C, H, W) and (N, E) to (N, C', H', W')."""
         h = self.conv0(F.silu(self.norm0(x)))
         h = F.silu(self.norm1(h + self.affine(embedding)[:, :, None, None]))
         h = self.conv1(F.dropout(h, self.dropout, self.training))
@@ -196,7 +190,6 @@ class EDMPrecond(Precond):
     sigma_data = 0.5
 
     def scalings(self, sigma: Tensor) -> tuple[Tensor | float, Tensor, Tensor, Tensor]:
-        """See `Precond.scalings`."""
         variance = sigma**2 + self.sigma_data**2
         c_out = sigma * self.sigma_data / variance.sqrt()
         return self.sigma_data**2 / variance, c_out, 1 / variance.sqrt(), sigma.log() / 4
@@ -206,7 +199,6 @@ class VPPrecond(Precond):
     """The scaling of the VP-SDE, whose network is told 999 t."""
 
     def scalings(self, sigma: Tensor) -> tuple[Tensor | float, Tensor, Tensor, Tensor]:
-        """See `Precond.scalings`."""
         return 1.0, -sigma, 1 / (sigma**2 + 1).sqrt(), 999 * time_of_sigma(sigma)
 
 

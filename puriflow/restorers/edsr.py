@@ -40,7 +40,6 @@ class ResBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
         return x + self.res_scale * self.body(x)
 
 
@@ -96,10 +95,5 @@ def build(
 ) -> UpDown:
     """EDSR up, linear downsampler back; the default numbers are the official baseline's."""
     network = EDSR(n_resblocks=n_resblocks, n_feats=n_feats, scale=scale, res_scale=res_scale)
-    return UpDown(
-        load_network(network, weights),
-        scale=scale,
-        downsample=downsample,
-        rounds=rounds,
-        rgb_range=RGB_RANGE,
-    )
+    load_network(network, weights)
+    return UpDown(network, scale=scale, downsample=downsample, rounds=rounds, rgb_range=RGB_RANGE)

@@ -38,7 +38,6 @@ class DenseBlock(nn.Module):
         self.conv5 = small_conv(inputs[4], num_feat)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
         dense = x
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             dense = torch.cat([dense, activation(conv(dense))], dim=1)
@@ -55,7 +54,6 @@ class RRDB(nn.Module):
         self.rdb3 = DenseBlock(num_feat, num_grow_ch)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
         return x + 0.2 * self.rdb3(self.rdb2(self.rdb1(x)))
 
 

@@ -66,10 +66,5 @@ def build(
         raise UserError(f"mdsr has scales {', '.join(map(str, scales))}; {scale} is not among them")
     network = MDSR(n_resblocks=n_resblocks, n_feats=n_feats, scales=scales)
     network.scale = scale
-    return UpDown(
-        load_network(network, weights),
-        scale=scale,
-        downsample=downsample,
-        rounds=rounds,
-        rgb_range=RGB_RANGE,
-    )
+    load_network(network, weights)
+    return UpDown(network, scale=scale, downsample=downsample, rounds=rounds, rgb_range=RGB_RANGE)

@@ -24,17 +24,12 @@ def downsample_to(images: Tensor, size: tuple[int, int], method: Downsampler) ->
 class UpDown(nn.Module):
     """Enlarge by a network, shrink back by a linear filter: R(H(x)), clamped to [0, 1].
 
-    All of it may be done several times over (paper, Figure 6).
-
     Args:
         network: (N, 3, H, W) to (N, 3, scale H, scale W) on the scale 0 to `rgb_range`.
         scale: of the network.
         downsample: `bicubic`, `bilinear` or `area`.
-        rounds: how often; each begins with the image of the one before.
+        rounds: how often (paper, Figure 6); each begins with the image of the one before.
         rgb_range: largest value of a colour, 1 or 255, that the network was trained on.
-
-    Raises:
-        UserError: an unknown downsampler, or no round.
     """
 
     def __init__(
