@@ -107,27 +107,34 @@ def column(name: str) -> Column:
     raise unknown("column", name, _BY_NAME)
 
 
-def write_csv(
-    rows: Iterable[Mapping[str, Any]], names: Sequence[str], out: Path, digits: int | None = None
-) -> "pd.DataFrame":
-    """Write rows as a CSV.
+def frame(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> "pd.DataFrame":
+    """Rows with the types of their columns.
 
     Args:
         rows: cells by column; those that are left out are empty.
         names: of the columns, in order.
-        out: the file.
-        digits: of numbers that are not whole; default: all.
-
-    Returns:
-        The rows, with the types of the columns.
     """
     import pandas as pd
 
-    frame = pd.DataFrame(list(rows), columns=list(names))
     types = {int: "Int64", float: float}
-    frame = frame.astype({name: types[t] for name in names if (t := column(name).dtype) in types})
-    frame.to_csv(out, index=False, float_format=None if digits is None else f"%.{digits}g")
-    return frame
+    typed = {name: types[t] for name in names if (t := column(name).dtype) in types}
+    return pd.DataFrame(list(rows), columns=list(names)).astype(typed)
+
+
+def write_csv(
+    rows: Iterable[Mapping[str, Any]], names: Sequence[str], out: Path, digits: int | None = None
+) -> "pd.DataFrame":
+    """Write rows as a CSV, and return them as a frame.
+
+    Args:
+        rows: see `frame`.
+        names: see `frame`.
+        out: the file.
+        digits: of numbers that are not whole; default: all.
+    """
+    table = frame(rows, names)
+    table.to_csv(out, index=False, float_format=None if digits is None else f"%.{digits}g")
+    return table
 
 
 def read_csv(path: Path, names: Iterable[str]) -> "pd.DataFrame":
@@ -147,12 +154,12 @@ def read_csv(path: Path, names: Iterable[str]) -> "pd.DataFrame":
         name: str if t is str else float for name, t in declared.items() if t is not object
     }
     try:
-        frame = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=types)
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=types)
     except OSError as error:
         raise UserError(f"results {path}: {error.strerror}; build it first") from None
     except ValueError as error:  # as all that pandas raises about a file's content
         said = " ".join(str(error).split())
         raise UserError(f"results {path}: {said}; build it again") from None
-    if missing := [name for name in declared if name not in frame]:
+    if missing := [name for name in declared if name not in table]:
         raise UserError(f"results {path}: no column {', '.join(missing)}; is it another file?")
-    return frame
+    return table

@@ -19,7 +19,7 @@ from puriflow.errors import UserError, unknown
 from puriflow.metrics.accuracy import accuracy
 from puriflow.registry import Part
 from puriflow.results.base import EVIDENCE, Judged, joined, notes, served_by, shards_of
-from puriflow.results.columns import column, read_csv, write_csv
+from puriflow.results.columns import column, frame, read_csv, write_csv
 from puriflow.results.documents import Block, Grid, fixed, interval, text
 from puriflow.results.measures import Stores, outcomes
 from puriflow.results.rows import Row, Threat, Threats
@@ -160,10 +160,10 @@ class Table(Judged):
         stores, served = Stores(track, results), self.served(track)
         rows = [self.cells(track, row, stores) for row in self.rows]
         measures = [line for row in served for line in self.measured(track, row, stores)]
-        frame = write_csv(rows, self.columns(), files["csv"])
+        table = write_csv(rows, self.columns(), files["csv"])
         write_csv(measures, MEASURES, files["measures"])
         with styled(text=10):
-            save(bars.draw(frame, f"{self.source}: {self.title}"), [files["png"]])
+            save(bars.draw(table, f"{self.source}: {self.title}"), [files["png"]])
         sheets.contact_sheet(self.images(track, stores), files["sheet"])
 
     def columns(self) -> tuple[str, ...]:
@@ -278,24 +278,22 @@ class Table(Judged):
         self, track: Config, name: str, results: Path, lines: Collection[str]
     ) -> "pd.DataFrame":
         """See `Judged`; costs, which are the same for all images, have one value."""
-        import pandas as pd
-
-        stores, found = Stores(track, results), []
+        stores, values = Stores(track, results), []
         costs = read_csv(results / f"{name}.csv", ("method", *COSTS)) if self.costs else None
         for row in (self.row(name, method) for method in lines):
             reason = self.unavailable(track, row)
             if row.quoted is not None:
                 reason = f"{row.method} is quoted from {row.quoted}"
-            values = {} if reason else self.values(track, row, stores)
+            by_metric = {} if reason else self.values(track, row, stores)
             if costs is not None and not reason:
                 own = costs[costs["method"] == row.method].iloc[0]
-                values |= {cost: {0: own[cost]} for cost in COSTS}
+                by_metric |= {cost: {0: own[cost]} for cost in COSTS}
             for metric in (*ACCURACIES, "gap", "cross_entropy", *COSTS):
                 line = {"line": row.method, "metric": metric, "note": reason}
                 line["paper"] = getattr(row.paper, metric, None)
-                of_images = values.get(metric, {None: None} if reason else {})
-                found += [line | {"index": i, "value": value} for i, value in of_images.items()]
-        return pd.DataFrame(found, columns=[*EVIDENCE, "paper"])
+                of_images = by_metric.get(metric, {None: None} if reason else {})
+                values += [line | {"index": i, "value": value} for i, value in of_images.items()]
+        return frame(values, (*EVIDENCE, "paper"))
 
     def values(self, track: Config, row: Row, stores: Stores) -> dict[str, dict[int, float]]:
         """A row's value of every image, by metric and data-set index."""

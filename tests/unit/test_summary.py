@@ -11,21 +11,23 @@ from docutils.core import publish_parts
 from puriflow.config import load_config
 from puriflow.errors import UserError
 from puriflow.metrics.accuracy import wilson
+from puriflow.results import find, judged_results, load_result, paper_results
+from puriflow.results.base import EVIDENCE
 from puriflow.results.claims import (
+    COLUMNS,
     Claim,
     Comparison,
+    Evidence,
     judge,
+    judge_result,
     load_claims,
     overall,
     verdict,
-    write_claims,
 )
-from puriflow.results.evidence import MeasuredEvidence, TableEvidence
-from puriflow.results.figures.base import load_figure
-from puriflow.results.pages import Grid, Heading, as_html, as_markdown
-from puriflow.results.summary import document, load_sources, write_summary
-from puriflow.results.table import Table, load_table, served
-from puriflow.results.timing import load_timing
+from puriflow.results.columns import write_csv
+from puriflow.results.documents import Grid, Heading, as_html, as_markdown
+from puriflow.results.summary import document, source_of, write_page, write_summary
+from puriflow.results.table import Table
 
 TABLE = {
     "title": "a title",
@@ -48,26 +50,28 @@ def config(repository):
     return load_config(repository / "config" / "config.yaml")
 
 
-def values(right: list) -> dict[int, float]:
+def values(right) -> pd.Series:
     """Outcomes by image."""
-    return dict(enumerate(map(float, right)))
-
-
-class Rows(TableEvidence):
-    """A table whose outcomes of each image are given."""
-
-    def __init__(self, table, roles, outcomes):
-        super().__init__("t", table, roles, None)
-        self.outcomes = outcomes
-
-    def values(self, name, column, layer):
-        return self.outcomes[name]
+    return pd.Series([float(x) for x in right])
 
 
 @pytest.fixture
-def evidence(config):
+def given(monkeypatch):
+    """Lets the rows of a table have given outcomes of each image, whatever the stores say."""
+    right = {"a | b": np.ones(6), "c": np.zeros(6)}
+
+    def values(table, track, row, stores):
+        by_image = dict(enumerate(right[row.method].tolist()))
+        return dict.fromkeys(("standard", "robust", "gap", "cross_entropy"), by_image)
+
+    monkeypatch.setattr(Table, "values", values)
+
+
+@pytest.fixture
+def evidence(config, given, tmp_path):
     table = Table.model_validate(TABLE)
-    return Rows(table, served(table, config), {"a | b": values([1] * 6), "c": values([0] * 6)})
+    methods = [row.method for row in table.rows]
+    return Evidence("t", table.evidence(config, "t", tmp_path, methods))
 
 
 def claim(*says: dict) -> tuple[Claim, ...]:
@@ -108,14 +112,15 @@ def test_times_say_how_many_times_as_high(tmp_path):
 
 def test_counted_numbers_are_exact():
     said = Comparison(column="macs_g", higher="a", lower="c")
-    assert verdict(said, {0: 224.94}, {0: 899.5})["verdict"] == "does not hold"
-    assert verdict(said, {0: 899.5}, {0: 224.94})["verdict"] == "holds"
-    assert verdict(said, {0: 899.5}, {0: 899.5})["verdict"] == "not decidable"
+    few, many = values([224.94]), values([899.5])
+    assert verdict(said, few, many)["verdict"] == "does not hold"
+    assert verdict(said, many, few)["verdict"] == "holds"
+    assert verdict(said, many, many)["verdict"] == "not decidable"
 
 
 def test_other_images_are_not_compared():
     with pytest.raises(UserError, match="not of the same images"):
-        verdict(Comparison(**ROBUST), values([1, 0]), {3: 1.0, 4: 0.0})
+        verdict(Comparison(**ROBUST), values([1, 0]), pd.Series([1.0, 0.0], index=[3, 4]))
 
 
 @pytest.mark.parametrize(
@@ -140,12 +145,24 @@ def test_rows_that_were_not_run_say_why(evidence):
     assert {line["claim_verdict"] for line in (done, quoted, absent)} == {"holds"}
 
 
-def test_a_claim_names_one_row_of_its_table(evidence):
+def test_a_claim_names_one_row_of_its_table(config, given, tmp_path):
+    table = Table.model_validate(TABLE)
     with pytest.raises(UserError, match=r"unknown method of t 'a \| c': did you mean"):
-        evidence.row("a | c")
+        table.evidence(config, "t", tmp_path, ["a | c"])
     twice = Table.model_validate(TABLE | {"rows": TABLE["rows"][:1] * 2})
     with pytest.raises(UserError, match="2 rows"):
-        Rows(twice, evidence.roles, {}).row("a | b")
+        twice.evidence(config, "t", tmp_path, ["a | b"])
+
+
+def test_costs_come_from_the_table_s_csv(config, given, tmp_path):
+    table = Table.model_validate(TABLE | {"costs": True})
+    costs = [{"method": "a | b"}, {"method": "c", "macs_g": 224.94, "params_m": 16.7}]
+    write_csv(costs, table.columns(), tmp_path / "t.csv")
+    evidence = Evidence("t", table.evidence(config, "t", tmp_path, ["a | b", "c"]))
+    assert evidence.values("c", "macs_g", None).tolist() == [224.94]
+    assert (evidence.paper("c", "robust"), evidence.paper("c", "macs_g")) == (40, None)
+    with pytest.raises(UserError, match="'c' has no mse"):
+        evidence.values("c", "mse", None)
 
 
 MEASURED = [
@@ -159,9 +176,11 @@ MEASURED = [
 
 @pytest.fixture
 def measured(tmp_path):
-    file = tmp_path / "figure9.csv"
-    pd.DataFrame(MEASURED).assign(metric="content_distance").to_csv(file, index=False)
-    return MeasuredEvidence(file)
+    rows = [{"metric": "content_distance"} | row for row in MEASURED]
+    (tmp_path / "measures").mkdir()
+    write_csv(rows, EVIDENCE, tmp_path / "measures" / "figure9.csv")
+    figure = load_result(write(tmp_path / "figures" / "figure9.yaml", FIGURE))
+    return Evidence("figure9", figure.evidence(None, "figure9", tmp_path, []))
 
 
 def test_a_figure_is_judged_layer_by_layer(measured):
@@ -191,25 +210,20 @@ def test_mistakes_in_a_claim_about_a_figure(measured, change, message):
         judge(claim(said | change), measured)
 
 
-def sources_of(repository) -> dict:
-    """All tables, figures and timings of the project, by name."""
-    loaders = {"tables": load_table, "figures": load_figure, "timings": load_timing}
-    return {
-        file.stem: loader(file)
-        for folder, loader in loaders.items()
-        for file in (repository / "config" / folder).glob("*.yaml")
-    }
+def results_of(repository) -> dict:
+    """All results of the project that claims may be about, by name."""
+    config = repository / "config"
+    return {name: load_result(find(name, config)) for name in judged_results(config)}
 
 
 def test_the_paper_s_claims_agree_with_its_own_numbers(repository):
     checked = 0
-    sources = sources_of(repository)
-    for one in load_claims(repository / "config" / "claims.yaml", sources):
-        if isinstance(sources[one.about], Table):
-            evidence = TableEvidence(one.about, sources[one.about], {}, None)
+    results = results_of(repository)
+    for one in load_claims(repository / "config" / "claims.yaml"):
+        if isinstance(result := results[one.about], Table):
             for said in one.says:
-                higher = evidence.paper(said.higher, said.column)
-                lower = evidence.paper(said.lower, said.column)
+                papers = (result.row(one.about, m).paper for m in (said.higher, said.lower))
+                higher, lower = (getattr(paper, said.column, None) for paper in papers)
                 if said.column != "cross_entropy":
                     assert higher > lower, said
                     checked += 1
@@ -217,17 +231,17 @@ def test_the_paper_s_claims_agree_with_its_own_numbers(repository):
 
 
 def test_claims_about_figures_and_times_name_their_lines(repository):
-    sources = sources_of(repository)
+    results = results_of(repository)
     states = ("attacked", "restored", "diffused", "purified")
     for one in load_claims(repository / "config" / "claims.yaml"):
-        what = sources[one.about]
-        if isinstance(what, Table):
+        result = results[one.about]
+        if isinstance(result, Table):
             continue
-        if hasattr(what, "lines"):
-            labels = {line.label for line in what.lines}
+        if hasattr(result, "lines") and result.folder == "figures":
+            labels = {line.label for line in result.lines}
             labels |= {f"{label}, {state}" for label in labels for state in states}
         else:
-            parts = [(row.method, part) for row in what.rows for part in what.chain(row)]
+            parts = [(row.method, part) for row in result.rows for part in result.chain(row)]
             labels = {f"{method}, {part}" for method, part in parts}
         for said in one.says:
             assert {said.higher, said.lower} <= labels
@@ -235,23 +249,34 @@ def test_claims_about_figures_and_times_name_their_lines(repository):
 
 def test_every_result_of_the_paper_has_claims(repository):
     claimed = {one.about for one in load_claims(repository / "config" / "claims.yaml")}
-    results = {name for name in sources_of(repository) if name.startswith(("table", "figure"))}
+    results = set(paper_results(repository / "config"))
+    assert {name for name in results if not name.startswith(("table", "figure"))} == set()
     assert claimed == results - {"table8-times"}  # of which the paper says nothing but numbers
 
 
 def test_a_claim_is_about_something_that_is_there(tmp_path):
-    file = tmp_path / "claims.yaml"
     said = claim(ROBUST)[0].model_dump(exclude_none=True, mode="json")
-    file.write_text(yaml.safe_dump({"claims": [said | {"about": "table77"}]}))
+    file = write(tmp_path / "claims.yaml", {"claims": [said | {"about": "table77"}]})
     with pytest.raises(UserError, match="'table77': did you mean 'table7'"):
         load_claims(file, ["table7", "figure2"])
+    write(tmp_path / "tables" / "table7.yaml", TABLE)
+    with pytest.raises(UserError, match="'table77': did you mean 'table7'"):
+        load_claims(file)
+
+
+def test_a_claim_is_about_a_column_that_claims_may_speak_of(tmp_path):
+    said = claim(ROBUST)[0].model_dump(exclude_none=True, mode="json")
+    said["says"] = [ROBUST | {"column": "robusst"}]
+    file = write(tmp_path / "claims.yaml", {"claims": [said]})
+    with pytest.raises(
+        UserError, match="unknown column of a claim 'robusst': did you mean 'robust'"
+    ):
+        load_claims(file, ["t"])
 
 
 def _line(row: dict, hits: int | None) -> dict:
     """A row of a table's CSV with as many of six images robust; None for a row that was not run."""
-    empty = ("standard", "standard_low", "standard_high", "paper_standard", "note")
-    line = dict.fromkeys((*empty, "n", "robust", "robust_low", "robust_high"))
-    line |= {"method": row["method"], "type": "t"}
+    line = {"method": row["method"], "type": "t"}
     line["paper_robust"] = row.get("paper", {}).get("robust")
     if hits is not None:
         low, high = wilson(hits, 6)
@@ -260,6 +285,14 @@ def _line(row: dict, hits: int | None) -> dict:
     return line
 
 
+SWEEP = {
+    "title": "levels",
+    "source": "tests",
+    "dataset": "cifar10",
+    "classifier": "wrn-28-10",
+    "attack": "pgd-linf8",
+    "along": "attack",
+}
 FIGURE = {
     "kind": "rounds",
     "title": "rounds",
@@ -273,32 +306,45 @@ FIGURE = {
 }
 
 
+def write(file, what):
+    """A file of config/."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump(what))
+    return file
+
+
 @pytest.fixture
-def results(evidence, tmp_path):
-    """CSVs as the other commands write them: sources, and the folder."""
+def results(config, given, tmp_path):
+    """CSVs as commands write them: the file of claims, and the folder of results."""
+    folder = tmp_path / "results"
     files = {
         "tables/table10": TABLE,
         "tables/table2": TABLE | {"source": "Table 2"},
         "figures/figure1": FIGURE,
+        "tables/ours": TABLE,  # not the paper's
     }
     for name, what in files.items():
-        file = tmp_path / f"{name}.yaml"
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(yaml.safe_dump(what))
+        write(tmp_path / "config" / f"{name}.yaml", what)
     rows = [_line(row, hits) for row, hits in zip(TABLE["rows"], (6, 0, None, None), strict=True)]
-    folder = tmp_path / "results"
-    (folder / "claims").mkdir(parents=True)
-    for name in ("table10", "table2", "figure1"):
-        own = claim(ROBUST, ROBUST | {"lower": "q"}) if name == "table10" else ()
-        write_claims(own, evidence, folder / "claims" / f"{name}.csv")
-        pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
+    (said,) = claim(ROBUST, ROBUST | {"lower": "q"})
+    said = said.model_dump(exclude_none=True, mode="json") | {"about": "table10"}
+    claims = write(tmp_path / "config" / "claims.yaml", {"claims": [said]})
+    (folder / "measures").mkdir(parents=True)
+    write_csv([], EVIDENCE, folder / "measures" / "figure1.csv")
     drawn = {"line": "AE", "dataset": "imagenet-foolbox20", "restorer": "none", "note": "a note"}
-    pd.DataFrame([drawn]).to_csv(folder / "figure1.csv", index=False)
-    return load_sources([tmp_path / f"{name}.yaml" for name in files]), folder
+    write_csv([drawn], list(drawn), folder / "figure1.csv")
+    for name in ("table10", "table2", "ours"):
+        write_csv(rows, Table.model_validate(TABLE).columns(), folder / f"{name}.csv")
+    for name in ("table10", "table2", "ours", "figure1"):
+        out = folder / "claims" / f"{name}.csv"
+        assert judge_result(claims, name, config, folder) == [out]
+        assert tuple(pd.read_csv(out).columns) == COLUMNS
+    return claims, folder
 
 
 def test_a_document_has_the_paper_beside_ours_and_the_verdicts(results):
-    blocks = document(*results)
+    claims, folder = results
+    blocks = document([source_of(claims, x, folder) for x in ("table2", "table10", "figure1")])
     assert [b.text for b in blocks if isinstance(b, Heading)][1:] == [
         "Table 2: a title",
         "Table 0: a title",
@@ -328,20 +374,34 @@ def test_a_document_has_the_paper_beside_ours_and_the_verdicts(results):
     assert grids[2].rows[2][-1] == "not measured: q is quoted from them"
 
 
-def test_documents_are_well_formed(results, tmp_path):
-    sources, folder = results
-    outs = [tmp_path / f"out/summary.{ending}" for ending in ("md", "html", "rst")]
-    write_summary(sources, folder, outs)
-    markdown, page, caption = (out.read_text() for out in outs)
-    for block in re.findall(r"(?:^\|.*\n)+", markdown, re.MULTILINE):
+def test_documents_are_well_formed(results):
+    markdown, page = write_summary(*results)
+    assert (markdown.name, page.name) == ("summary.md", "summary.html")
+    headings = re.findall(r"^## (.*)$", markdown.read_text(), re.MULTILINE)
+    assert headings == ["Table 2: a title", "Table 0: a title", "Figure 1: rounds"]
+    for block in re.findall(r"(?:^\|.*\n)+", markdown.read_text(), re.MULTILINE):
         counts = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
         assert len(counts) == 1, block
-    assert page.count("<table>") == page.count("</table>") == 4
+    assert page.read_text().count("<table>") == page.read_text().count("</table>") == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("table10", ("it *is* so", "holds at n = 6", "robust accuracy: a | b above c")),
+        ("figure1", ("it *falls*", "Here: as it is. Served by dataset imagenet-foolbox20.")),
+        ("ours", ("Table 0: a title",)),
+    ],
+)
+def test_a_page_has_a_caption_for_the_report(results, name, words):
+    claims, folder = results
+    page, caption = write_page(claims, name, folder)
+    assert (page, caption) == tuple(folder / "pages" / f"{name}{end}" for end in (".html", ".rst"))
+    assert page.read_text().count("<h2>") == 1
     strict = {"report_level": 2, "halt_level": 2}
-    body = publish_parts(caption, writer_name="html", settings_overrides=strict)["body"]
-    assert "it *is* so" in body
-    assert "it *falls*" in body
-    assert "holds at n = 6" in body
+    body = publish_parts(caption.read_text(), writer_name="html", settings_overrides=strict)["body"]
+    for said in words:
+        assert said in body
 
 
 def test_markup_is_escaped():
@@ -351,12 +411,14 @@ def test_markup_is_escaped():
     assert "x\\|y" in as_markdown(blocks)
 
 
-def test_mistakes(results, tmp_path):
-    sources, folder = results
-    with pytest.raises(UserError, match=r"must end in \.md"):
-        write_summary(sources, folder, [tmp_path / "summary.txt"])
-    with pytest.raises(UserError, match=r"unknown kind of result .*tabels"):
-        load_sources([tmp_path / "tabels" / "table2.yaml"])
+def test_mistakes(results, config):
+    claims, folder = results
+    with pytest.raises(UserError, match="unknown result 'table22': did you mean 'table2'"):
+        write_page(claims, "table22", folder)
     (folder / "claims" / "table2.csv").unlink()
     with pytest.raises(UserError, match="build it first"):
-        write_summary(sources, folder, [tmp_path / "summary.md"])
+        write_summary(claims, folder)
+    write(claims.parent / "sweeps" / "levels.yaml", SWEEP)
+    for asked in (write_page, lambda *given: judge_result(*given[:2], config, folder)):
+        with pytest.raises(UserError, match="config/sweeps"):
+            asked(claims, "levels", folder)
