@@ -58,11 +58,9 @@ class Curves(Result):
 
     @classmethod
     def outputs(cls, name: str) -> dict[str, str]:
-        """See `Result`."""
         return {form: f"certified/{name}.{form}" for form in ("csv", "png")}
 
     def items(self) -> tuple[Row, ...]:
-        """See `Result`."""
         return self.rows
 
     def chain(self, row: Row) -> dict[str, str]:
@@ -70,7 +68,6 @@ class Curves(Result):
         return {role: getattr(row, role) or getattr(self, role) for role in ROLES}
 
     def roles(self, row: Row) -> Iterator[tuple[str, str]]:
-        """See `Result`."""
         return ((role, name) for role, name in self.chain(row).items() if name != NONE)
 
     def reads(self, track: Config, row: Row) -> list[str]:
@@ -82,7 +79,6 @@ class Curves(Result):
     def write(
         self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
     ) -> None:
-        """See `Result`."""
         from puriflow.plots import curves
         from puriflow.plots.style import save, styled
 

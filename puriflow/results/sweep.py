@@ -59,7 +59,6 @@ class Sweep(Result):
 
     @classmethod
     def load(cls, raw: object, where: str) -> Self:
-        """See `Result`."""
         sweep = super().load(raw, where)
         role = sweep.along.partition(".")[0]
         if role not in ROLES:
@@ -72,7 +71,6 @@ class Sweep(Result):
 
     @classmethod
     def outputs(cls, name: str) -> dict[str, str]:
-        """See `Result`."""
         return {form: f"sweeps/{name}.{form}" for form in ("csv", "png", "svg")}
 
     def points(self) -> Iterator[dict[str, Any]]:
@@ -95,11 +93,9 @@ class Sweep(Result):
         return self.table.rows
 
     def roles(self, row: Row) -> Iterator[tuple[str, str]]:
-        """See `Result`."""
         return self.table.roles(row)
 
     def reads(self, track: Config, row: Row) -> Iterator[str]:
-        """See `Result`."""
         return self.table.reads(track, row)
 
     def trigger(self, track: Config) -> dict[str, Any]:
@@ -140,7 +136,6 @@ class Sweep(Result):
     def write(
         self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
     ) -> None:
-        """See `Result`."""
         from puriflow.plots.style import save, styled
 
         frame = write_csv(self.lines(track, Stores(track, results)), COLUMNS, files["csv"])

@@ -65,7 +65,6 @@ class Table(Judged):
 
     @classmethod
     def outputs(cls, name: str) -> dict[str, str]:
-        """See `Result`."""
         return {
             "csv": f"{name}.csv",
             "measures": f"measures/{name}.csv",
@@ -83,7 +82,6 @@ class Table(Judged):
         return getattr(self, name) if own is None else own
 
     def roles(self, row: Row) -> Iterator[tuple[str, str]]:
-        """See `Result`."""
         for role in ROLES:
             if (name := self.role(row, role)) != NONE:
                 yield role, name
@@ -153,7 +151,6 @@ class Table(Judged):
     def write(
         self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
     ) -> None:
-        """See `Result`."""
         from puriflow.plots import bars, sheets
         from puriflow.plots.style import save, styled
 
@@ -167,7 +164,6 @@ class Table(Judged):
         sheets.contact_sheet(self.images(track, stores), files["sheet"])
 
     def columns(self) -> tuple[str, ...]:
-        """See `Judged`."""
         costs = (*COSTS, *(f"paper_{name}" for name in COSTS)) if self.costs else ()
         return (*COLUMNS[:-1], *costs, COLUMNS[-1])
 

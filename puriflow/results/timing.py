@@ -79,11 +79,9 @@ class Timing(Judged):
 
     @classmethod
     def outputs(cls, name: str) -> dict[str, str]:
-        """See `Result`."""
         return {"csv": f"{name}.csv", "measures": f"measures/{name}.csv"}
 
     def items(self) -> tuple[Row, ...]:
-        """See `Result`."""
         return self.rows
 
     def chain(self, row: Row) -> dict[str, str]:
@@ -96,7 +94,6 @@ class Timing(Judged):
         return [(PARTS[part], name) for part, name in self.chain(row).items()]
 
     def roles(self, row: Row) -> Iterator[tuple[str, str]]:
-        """See `Result`."""
         yield "dataset", self.dataset
         yield from self.parts_of(row)
 
@@ -109,7 +106,6 @@ class Timing(Judged):
     def write(
         self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
     ) -> None:
-        """See `Result`."""
         assert device is not None  # see `computes`
         seconds = self.time(track, results, device)
         name = device_name(device)
@@ -188,7 +184,6 @@ class Timing(Judged):
     # What its page says
 
     def columns(self) -> tuple[str, ...]:
-        """See `Judged`."""
         return COLUMNS
 
     def page(self, rows: "pd.DataFrame") -> list[Block]:

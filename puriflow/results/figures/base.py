@@ -102,12 +102,10 @@ class Figure(Judged):
 
     @classmethod
     def outputs(cls, name: str) -> dict[str, str]:
-        """See `Result`."""
         pictures = {form: f"{name}.{form}" for form in ("csv", "png", "svg")}
         return pictures | {"measures": f"measures/{name}.csv"}
 
     def items(self) -> tuple[Line, ...]:
-        """See `Result`."""
         return self.lines
 
     def chain(self, line: Line) -> Chain:
@@ -117,7 +115,6 @@ class Figure(Judged):
         return Chain(self.dataset, attack, victim, line.restorer, line.purifier)
 
     def roles(self, line: Line) -> Iterator[tuple[str, str]]:
-        """See `Result`."""
         named = {"dataset": self.dataset, "classifier": self.classifier}
         named["attack"] = self.chain(line).attack
         named["features"] = getattr(self, "features", NONE)
@@ -125,7 +122,6 @@ class Figure(Judged):
         return ((role, name) for role, name in named.items() if name != NONE)
 
     def parts_of(self, line: Line) -> Iterator[tuple[str, str]]:
-        """See `Result`."""
         return ((role, name) for role, name in self.roles(line) if role in self.asks)
 
     def stages(self, line: Line) -> list[tuple[Chain, str]]:
@@ -139,7 +135,6 @@ class Figure(Judged):
         return shards if self.count is None else shards[:1]
 
     def reads(self, track: Config, line: Line) -> Iterator[str]:
-        """See `Result`."""
         shards = self.shards(track)
         return (chain.folder(s, shard) for chain, s in self.stages(line) for shard in shards)
 
@@ -165,7 +160,6 @@ class Figure(Judged):
     def write(
         self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
     ) -> None:
-        """See `Result`."""
         from puriflow.plots.style import message, save, styled
         from puriflow.results.figures.sources import Sources
 

@@ -44,7 +44,6 @@ class Rounds(Figure):
         return [(chain, stage) for chain in self.both(line) for stage in chain.stages()]
 
     def compute(self, sources: "Sources") -> Built:
-        """See `Figure`."""
         import pandas as pd
 
         from puriflow.plots import rounds

@@ -68,7 +68,6 @@ class Transition(Computed):
         return super().trigger(track) | {"seed": track.seed}
 
     def compute(self, sources: "Sources") -> Built:
-        """See `Figure`."""
         import pandas as pd
 
         from puriflow.plots import transition
