@@ -48,7 +48,7 @@ def write_attack(
         save_every: seconds between two saves inside an attack.
 
     Raises:
-        UserError: a part cannot be built, or the attack left its ball.
+        UserError: the attack left its ball.
     """
     method: Attack = attack.build()
     defence = Defence.from_parts(victim, seed=seed).to(device).eval().requires_grad_(False)
@@ -98,11 +98,7 @@ def _results(name: str, attack: Attack, batch: Batch, state: State) -> Arrays:
 class _Progress:
     """The state of an attack under way, for a killed job to go on from.
 
-    Args:
-        path: of the file, in a folder that is of this very attack and victim.
-        batch: under attack.
-        device: of the state.
-        every: seconds between two saves.
+    The file `path` is in a folder that is of this very attack and victim.
     """
 
     def __init__(self, path: Path, batch: Batch, device: torch.device, every: float):

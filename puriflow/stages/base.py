@@ -2,7 +2,8 @@
 
 A stage says what it computes of a batch. `run` reads the batches of a finished stage, and records
 all that made the new one: its parts with all their options, code, weights, seed, versions, and the
-stage that it was made from.
+stage that it was made from. What writes a stage takes `source`, `out`, `seed` and `device` as `run`
+does; `batch` is the number of images between two saves, by default what suits the device.
 """
 
 import time
@@ -102,11 +103,8 @@ def fill(
 ) -> Stage:
     """Compute the samples that are not done yet, a batch at a time, and finish the store.
 
-    Args:
-        writer: of the stage.
-        compute: of positions `start` and `stop`, the arrays of these samples.
-        batch: samples of a batch.
-        device: name for the timings.
+    `compute` gives the arrays of the samples from a position to another; `device` is a name for the
+    timings.
     """
     before, done = startup(), writer.done()
     name, total = writer.provenance["stage"], len(writer.labels)

@@ -35,7 +35,7 @@ def write_images(
         shards: into how many the images are cut.
 
     Raises:
-        UserError: the data set cannot be read, or its images differ in size.
+        UserError: the images differ in size.
     """
     samples, seeds = dataset.build(), list(subset_seeds)
     indices = chosen_indices(samples, subset=subset, seeds=seeds, shard=shard, shards=shards)
