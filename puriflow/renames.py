@@ -49,24 +49,21 @@ OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {
     },
     "classifiers": {
         "dm-wide-resnet": {"classes": "num_classes"},
-        "wide-resnet": {
-            "width": "widen_factor",
-            "classes": "num_classes",
-            "dropout": "dropRate",
-        },
+        "wide-resnet": {"width": "widen_factor", "classes": "num_classes", "dropout": "dropRate"},
     },
 }
 
-# By their place in what is validated, such as the recipe of a training: keys of YAML files.
-KEYS_RENAMED: dict[str, str] = {"adversary.step": "step_size", "adversary.steps": "n_iter"}
-
-# Keys of evaluations.
-EVALUATIONS_RENAMED: dict[str, str] = {"draws": "n_draws"}
+# By their place in what is validated, a track or the recipe of a training: keys of YAML files.
+KEYS_RENAMED: dict[str, str] = {
+    "adversary.step": "step_size",
+    "adversary.steps": "n_iter",
+    "evaluations.*.draws": "n_draws",
+}
 
 # Commands.
+STAGES = ("images", "attack", "restore", "classify", "evaluate", "certify")
 COMMANDS_RENAMED: dict[str, str] = {
-    **{name: f"stage {name}" for name in ("images", "attack", "restore", "classify")},
-    **{name: f"stage {name}" for name in ("evaluate", "certify")},
+    **{name: f"stage {name}" for name in STAGES},
     "table": "result config/tables/NAME.yaml",
     "plot": "result config/tables/NAME.yaml",
     "sheet": "result config/tables/NAME.yaml",

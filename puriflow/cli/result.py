@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile, Gpus, Results, Threads, leased
+from puriflow.config import load_config
 from puriflow.errors import UserError
 
 BEHIND_RESULTS = False
@@ -43,7 +44,6 @@ def result(
 
 
 def _built(file: Path, results: Path, threads: int | None, gpus: int, config: Path) -> list[Path]:
-    from puriflow.config import load_config
     from puriflow.results import load_result
 
     what, track = load_result(file), load_config(config)
@@ -56,7 +56,6 @@ def _built(file: Path, results: Path, threads: int | None, gpus: int, config: Pa
 def _of_claims(
     file: Path, about: str | None, page: str | None, results: Path, config: Path
 ) -> list[Path]:
-    from puriflow.config import load_config
     from puriflow.results.claims import judge_result
     from puriflow.results.summary import write_page, write_summary
 

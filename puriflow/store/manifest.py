@@ -57,11 +57,7 @@ class Manifest(Provenance):
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a stage's directory.
-
-    Raises:
-        UserError: there is none, or it is none of a store.
-    """
+    """The manifest of a stage's directory; what is none of a store is refused."""
     file = folder / MANIFEST
     if not file.is_file():
         what = "has no manifest: it was not finished" if folder.is_dir() else "does not exist"
