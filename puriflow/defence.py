@@ -63,11 +63,7 @@ class Defence(nn.Module):
     def purify(self, images: Tensor, indices: Sequence[int] | None = None, draw: int = 0) -> Tensor:
         """Restored and purified images (N, 3, H, W), about [0, 1]; see `forward`."""
         indices = range(len(images)) if indices is None else indices
-        if self.restorer is not None:
-            images = self.restorer(images)
-        if self.purifier is not None:
-            images = self.purifier(images, ImageNoise(self.seed, PURIFY, indices, draw))
-        return images
+        return self.purified(images, ImageNoise(self.seed, PURIFY, indices, draw))
 
     def purified(self, images: Tensor, noise: ImageNoise, gradient: Gradient = "full") -> Tensor:
         """Restored and purified images with this noise, as an attack differentiates them.

@@ -20,11 +20,7 @@ def startup() -> float:
 class Progress:
     """Counts what is done and shows it: a bar on a terminal, else one line every ten seconds.
 
-    Args:
-        name: of what runs.
-        total: how many there are to do.
-        unit: what they are (images, steps).
-        done: how many were done before, in an earlier run.
+    Of `total` units (images, steps), `done` were done before, in an earlier run.
     """
 
     def __init__(self, name: str, *, total: int, unit: str = "images", done: int = 0):

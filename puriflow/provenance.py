@@ -56,10 +56,7 @@ def weights_hashes(parts: Iterable["Part"]) -> dict[str, str]:
 
 
 def weights_identities(parts: Iterable["Part"]) -> dict[str, str]:
-    """What tells the weights of parts from others, before and after they are fetched.
-
-    For a zoo entry that is its published hash, for a file its sha256.
-    """
+    """The published hash of a zoo entry, fetched or not; of other files of weights, the sha256."""
     files = (weights for part in parts for weights in part.files())
     known = (w for w in files if w.published is not None or w.file.is_file())
     return {w.name: w.published or _hash_file(w.file) for w in known}
@@ -86,19 +83,12 @@ def machine(device: "torch.device | None" = None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Source:
-    """A module of this package, read as text.
+    """A module of this package, read as text."""
 
-    Attributes:
-        code: hash of what it does.
-        ours: modules of this package that are run when it is, or called.
-        others: what it imports from elsewhere, by the first part of its name.
-        constants: values that are given to names at its top.
-    """
-
-    code: str
-    ours: frozenset[str]
-    others: frozenset[str]
-    constants: Mapping[str, Any]
+    code: str  # hash of what it does
+    ours: frozenset[str]  # modules of this package that are run when it is, or called
+    others: frozenset[str]  # what it imports from elsewhere, by the first part of its name
+    constants: Mapping[str, Any]  # values that are given to names at its top
 
 
 def _behind(modules: Iterable[str]) -> dict[str, Source]:

@@ -176,7 +176,7 @@ Parts = Mapping[str, Part]  # by role; a role that is `none` is not in it
 
 
 def part_of(role: str, name: str, entry: Mapping[str, Any]) -> Part:
-    """The part of an entry that says everything itself: kind, options, and a network as an entry."""
+    """The part of an entry that says all itself: kind, options, and the network as an entry."""
     check(role, name, entry)
     options = {key: v for key, v in entry.items() if key not in ("kind", "weights", NETWORK)}
     network, weights = entry.get(NETWORK), entry.get("weights")

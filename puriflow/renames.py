@@ -8,30 +8,21 @@ KINDS_RENAMED: dict[str, dict[str, str]] = {
 }
 
 # By section and kind: options.
+ATTACK = {"steps": "n_iter", "draws": "eot_iter"}
+APGD = {**ATTACK, "restarts": "n_restarts", "targets": "n_target_classes"}
 OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {
     "attacks": {
-        "pgd": {"step": "step_size", "steps": "n_iter", "draws": "eot_iter"},
+        "pgd": {**ATTACK, "step": "step_size"},
         "bpda-eot": {
             "step": "step_size",
             "steps": "n_iter",
             "attack_draws": "eot_iter",
             "defence_draws": "n_draws",
         },
-        "apgd": {
-            "steps": "n_iter",
-            "restarts": "n_restarts",
-            "draws": "eot_iter",
-            "targets": "n_target_classes",
-        },
+        "apgd": APGD,
         "square": {"queries": "n_queries"},
-        "autoattack": {
-            "draws": "eot_iter",
-            "steps": "n_iter",
-            "queries": "n_queries",
-            "targets": "n_target_classes",
-            "restarts": "n_restarts",
-        },
-        "diffattack": {"steps": "n_iter", "draws": "eot_iter"},
+        "autoattack": {**APGD, "queries": "n_queries"},
+        "diffattack": ATTACK,
     },
     "purifiers": {
         "vpsde": {"step": "step_size"},

@@ -49,14 +49,6 @@ class Smoothing(Certification):
         given = {**numbers.model_dump(), "sigma": sigma, "parts": parts}
         return validated(cls, given, "smoothing")
 
-    def modules(self) -> list[str]:
-        """Names of the modules that build the base classifier."""
-        return [module for part in self.parts.values() for module in part.modules()]
-
-    def numbers(self) -> dict[str, float]:
-        """All but the parts, for the record."""
-        return self.model_dump(exclude={"parts"})
-
     def base(self) -> Defence:
         """The base classifier, built."""
         parts = dict(self.parts)

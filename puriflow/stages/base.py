@@ -27,20 +27,12 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Inputs(NamedTuple):
-    """A batch of the samples that a stage is made from.
+    """A batch of the samples that a stage is made from."""
 
-    Attributes:
-        images: float32 (n, 3, H, W).
-        labels: int64 (n,).
-        indices: int64 (n,), in the data set; they select the noise.
-        work: a folder that is there until the new stage is finished, for what a killed job shall
-            find again.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    indices: np.ndarray
-    work: Path
+    images: np.ndarray  # float32 (n, 3, H, W)
+    labels: np.ndarray  # int64 (n,)
+    indices: np.ndarray  # int64 (n,), in the data set; they select the noise
+    work: Path  # a folder for what a killed job shall find again, until the stage is finished
 
 
 def run(

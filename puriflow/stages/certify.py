@@ -49,7 +49,7 @@ def write_certified(
         smoothing.parts,
         compute,
         array="certified",
-        numbers=smoothing.numbers(),
+        numbers=smoothing.model_dump(exclude={"parts"}),
         seed=seed,
         device=device,
         batch=batch_size(device, batch),

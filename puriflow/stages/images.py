@@ -53,8 +53,8 @@ def write_images(
         check_images(stacked, f"dataset {dataset.name}")
         return {"images": stacked}
 
-    choice = {"subset": subset, "subset_seeds": seeds, "shard": shard, "shards": shards}
-    numbers = {**choice, "fingerprint": samples.fingerprint}
+    numbers = {"subset": subset, "subset_seeds": seeds, "shard": shard, "shards": shards}
+    numbers["fingerprint"] = samples.fingerprint
     writer = Writer(
         out,
         "images",

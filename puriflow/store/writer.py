@@ -82,7 +82,7 @@ class Writer:
         return [(run[0], run[-1] + 1) for run in batches(left, size)]
 
     def write(self, start: int, arrays: Mapping[str, np.ndarray], seconds: float) -> None:
-        """Keep the results of the samples from `start` on, durably; NaN and infinity are refused."""
+        """Keep the results of the samples from `start` on, durably; all must be finite."""
         stop = start + len(next(iter(arrays.values())))
         for name, values in arrays.items():
             if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
