@@ -45,7 +45,7 @@ def group(
     """Blocks of one width, of which the first has the stride, under their official key."""
     rest = (block(outputs, outputs, 1) for _ in range(blocks - 1))
     layers = nn.Sequential(block(inputs, outputs, stride), *rest)
-    return nn.Sequential(OrderedDict({key: layers}))
+    return nn.Sequential(OrderedDict[str, nn.Module]({key: layers}))
 
 
 def blocks_of(depth: int) -> int:
