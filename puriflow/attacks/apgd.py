@@ -66,14 +66,13 @@ class APGD(JudgedAttack):
 
     Attributes:
         name: the word that seeds its noise.
-        n_iter: iterations of a run. A step of the attack is one point of a run, the start included.
         optimise_misclassified: all images are optimised until the end; else those that are
             misclassified from the start, or in a run before, are left alone.
 
     Args:
         ball, votes, gradient, fixed: see `JudgedAttack`.
         loss: what it raises.
-        n_iter: see above.
+        n_iter: iterations of a run. A step of the attack is one point of a run, the start included.
         n_restarts: runs, of each target class with `dlr-targeted`, on the images that are left.
         eot_iter: draws over which a gradient is averaged; the loss and the answer of a point are
             those of the last draw, as in auto-attack.

@@ -115,17 +115,17 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 def eot_gradient(
     loss_and_logits: Callable[[Tensor, int], tuple[Tensor, Tensor]], x: Tensor, eot_iter: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The mean gradient over draws of a random victim (EOT, Athalye et al. 2018).
+    """The mean gradient at x over draws of a random victim (EOT, Athalye et al. 2018).
 
     It is summed draw by draw, so that memory does not grow with their number.
 
     Args:
         loss_and_logits: of images and the number of a draw; (N,) and (N, classes).
-        x: (N, 3, H, W), where to differentiate.
+        x: (N, 3, H, W).
         eot_iter: how many draws.
 
     Returns:
-        The loss (N,) of the last draw, the mean gradient (N, 3, H, W), the logits of the last draw.
+        The mean gradient (N, 3, H, W) between the loss (N,) and the logits of the last draw.
     """
     total, evaluated = torch.zeros_like(x), []
     for draw in range(eot_iter):

@@ -39,16 +39,13 @@ class FABT(JudgedAttack):
     The library attacks each image alone, so that the draws of one do not depend on the others, and
     all its iterations are one step. It has no random start here, and draws nothing.
 
-    Attributes:
-        name: the word that seeds the victim's noise.
-
     Args:
         ball, votes, gradient, fixed: see `JudgedAttack`.
         n_iter: iterations towards a class.
         n_target_classes: of a victim with fewer, all but the label.
     """
 
-    name = FAB_T
+    name = FAB_T  # which seeds the victim's noise
 
     _: KW_ONLY
     n_iter: int = 100

@@ -33,9 +33,6 @@ def side(query: int, pixels: int, p_init: float) -> int:
 class Square(JudgedAttack):
     """The attack. A step is one query of the images that are left; the first is of the stripes.
 
-    Attributes:
-        name: the word that seeds its noise.
-
     Args:
         ball: Linf.
         votes, gradient, fixed: see `JudgedAttack`. A misclassification that is voted down is no
@@ -44,7 +41,7 @@ class Square(JudgedAttack):
         p_init: share of the pixels that the first windows have.
     """
 
-    name = SQUARE
+    name = SQUARE  # which seeds its noise
 
     _: KW_ONLY
     n_queries: int = 5000

@@ -40,13 +40,7 @@ class Block(nn.Module):
 
 
 class DMWideResNet(nn.Module):
-    """The network: normalised images (N, 3, 32, 32) to logits (N, num_classes).
-
-    Args:
-        depth: convolutions from end to end, 6 n + 4.
-        width: channels over those of a plain residual network.
-        num_classes: of the logits.
-    """
+    """The network: normalised images (N, 3, 32, 32) to logits (N, num_classes)."""
 
     def __init__(self, *, depth: int, width: int, num_classes: int = 10):
         super().__init__()

@@ -44,8 +44,8 @@ def group(
 ) -> nn.Sequential:
     """Blocks of one width, of which the first has the stride, under their official key."""
     rest = (block(outputs, outputs, 1) for _ in range(blocks - 1))
-    layers = nn.Sequential(block(inputs, outputs, stride), *rest)
-    return nn.Sequential(OrderedDict[str, nn.Module]({key: layers}))
+    layers: nn.Module = nn.Sequential(block(inputs, outputs, stride), *rest)
+    return nn.Sequential(OrderedDict({key: layers}))
 
 
 def blocks_of(depth: int) -> int:
@@ -56,14 +56,7 @@ def blocks_of(depth: int) -> int:
 
 
 class WideResNet(nn.Module):
-    """The network: images (N, 3, 32, 32) to logits (N, num_classes).
-
-    Args:
-        depth: convolutions from end to end, 6 n + 4.
-        widen_factor: channels over those of a plain residual network.
-        num_classes: of the logits.
-        dropRate: chance of a feature to be dropped in training.
-    """
+    """The network: normalised images (N, 3, 32, 32) to logits (N, num_classes)."""
 
     def __init__(
         self,

@@ -207,7 +207,7 @@ class ADM(nn.Module):
         widths = [int(mult * model_channels) for mult in channel_mult]
         channels = widths[0]
         self.input_blocks = nn.ModuleList(
-            [TimestepEmbedSequential([nn.Conv2d(in_channels, channels, 3, padding=1)])],
+            [TimestepEmbedSequential([nn.Conv2d(in_channels, channels, 3, padding=1)])]
         )
         skips = [channels]
         for level, width in enumerate(widths):
@@ -222,7 +222,7 @@ class ADM(nn.Module):
                 skips.append(channels)
 
         self.middle_block = TimestepEmbedSequential(
-            [block(channels, channels), attention(channels), block(channels, channels)],
+            [block(channels, channels), attention(channels), block(channels, channels)]
         )
 
         self.output_blocks = nn.ModuleList()

@@ -77,9 +77,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         pixels = self.GroupNorm_0(x).flatten(2).transpose(1, 2)
-        h = F.scaled_dot_product_attention(
-            self.NIN_0(pixels), self.NIN_1(pixels), self.NIN_2(pixels)
-        )
+        q, k, v = self.NIN_0(pixels), self.NIN_1(pixels), self.NIN_2(pixels)
+        h = F.scaled_dot_product_attention(q, k, v)
         return (x + self.NIN_3(h).transpose(1, 2).reshape(x.shape)) / math.sqrt(2)
 
 

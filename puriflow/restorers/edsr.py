@@ -57,14 +57,7 @@ def upsampler(scale: int, n_feats: int) -> nn.Sequential:
 
 
 class EDSR(nn.Module):
-    """The network: RGB in 0 to 255 in and out, no clamp.
-
-    Args:
-        n_resblocks: residual blocks of the trunk.
-        n_feats: channels of the trunk.
-        scale: 2, 3, 4 or 8.
-        res_scale: factor of every residual branch.
-    """
+    """The network: RGB in 0 to 255 in and out, no clamp; `res_scale` weighs residual branches."""
 
     def __init__(self, *, n_resblocks: int, n_feats: int, scale: int, res_scale: float = 1.0):
         super().__init__()

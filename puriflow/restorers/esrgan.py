@@ -60,11 +60,7 @@ class RRDB(nn.Module):
 class RRDBNet(nn.Module):
     """The network: RGB in [0, 1] in and out, no clamp; x2 needs even height and width.
 
-    Args:
-        num_feat: channels of the trunk.
-        num_block: residual-in-residual dense blocks of the trunk.
-        num_grow_ch: channels that each convolution of a dense block adds.
-        scale: 2, 4 or 8.
+    Each convolution of a dense block adds `num_grow_ch` channels to the `num_feat` of the trunk.
     """
 
     def __init__(self, *, num_feat: int, num_block: int, num_grow_ch: int, scale: int):

@@ -15,12 +15,9 @@ from puriflow.zoo.weights import load_network
 
 
 class MDSR(nn.Module):
-    """The network: RGB in 0 to 255 in and out, no clamp; `scale` may be changed at any time.
+    """The network: RGB in 0 to 255 in and out, no clamp.
 
-    Args:
-        n_resblocks: residual blocks of the trunk.
-        n_feats: channels of the trunk.
-        scales: what it can enlarge by.
+    It can enlarge by `scales`; which one it does, `scale`, may be changed at any time.
     """
 
     def __init__(self, *, n_resblocks: int, n_feats: int, scales: Sequence[int] = (2, 3, 4)):
