@@ -49,18 +49,10 @@ def is_map(out: Tensor, images: Tensor) -> bool:
 
 
 def grad_cam(classifier: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-    """Grad-CAM of images for classes.
-
-    Args:
-        classifier: from [0, 1] images to logits.
-        images: (N, 3, H, W).
-        classes: (N,) int64.
+    """Grad-CAM of images (N, 3, H, W) in [0, 1] for classes (N,).
 
     Returns:
         (N, H, W), not negative: the layer's map, enlarged bilinearly; not normalised.
-
-    Raises:
-        UserError: see `last_map`.
     """
     layer = LayerGradCam(classifier, last_map(classifier, images[:1]))
     with torch.enable_grad():
