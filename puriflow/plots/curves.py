@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Mapping
 from itertools import cycle
+from typing import Any
 
 import pandas as pd
 from matplotlib import pyplot as plt

@@ -241,6 +241,15 @@ def classes(package: str, attribute: str) -> dict[str, tuple[str, str]]:
     return found
 
 
+def _value(node: ast.ClassDef, attribute: str) -> str | None:
+    """The text that a class sets an attribute to, in its own body."""
+    for line in node.body:
+        match line:
+            case ast.AnnAssign(ast.Name(id), value=ast.Constant(str(value))) if id == attribute:
+                return value
+    return None
+
+
 def class_of(folder: str) -> type[Result]:
     """The kind of result whose files a folder of config/ holds.
 

@@ -73,7 +73,7 @@ class Verdict(NamedTuple):
 
     said: str
     words: str
-    rows: list[Row]
+    rows: Sequence[Row]
 
 
 def write_page(file: str | Path, name: str, results: Path) -> list[Path]:

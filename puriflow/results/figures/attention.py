@@ -65,10 +65,12 @@ class Attention(Shown):
             images = sources.images(self.chain(line))
             shown[line.label] = [
                 attention.Answer(
-                    images[i],
-                    own[i],
-                    reference[i].max(),
-                    *(of_line[i][key] for key in ("name", "confidence", "correct")),
+                    image=images[i],
+                    cam=own[i],
+                    top=reference[i].max(),
+                    name=str(of_line[i]["name"]),
+                    confidence=float(of_line[i]["confidence"]),
+                    correct=bool(of_line[i]["correct"]),
                 )
                 for i in self.shown
             ]
