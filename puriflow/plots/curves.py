@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Mapping
 from itertools import cycle
-from typing import Any
 
 import pandas as pd
 from matplotlib import pyplot as plt

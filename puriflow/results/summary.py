@@ -5,7 +5,7 @@ All numbers come from the CSVs of tables, times, figures and claims; nothing is 
 
 import re
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 

@@ -84,7 +84,7 @@ class Sweep(Result):
         rows = [
             Row.model_validate({"method": str(i), "type": "", **point, "attack": [point["attack"]]})
             for i, point in enumerate(self.points())
-        )
+        ]
         shared = {role: getattr(self, role)[0] for role in ("dataset", "classifier")}
         return Table(title=self.title, source=self.source, attack=self.attack, rows=rows, **shared)
 
