@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.rules import Rule
@@ -19,10 +19,8 @@ TRAINABLE = ("restorers", "networks", "classifiers")  # sections
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
 
 
-class Role(BaseModel):
+class Role(BaseModel, extra="allow", frozen=True):
     """What serves a role: a kind with its options, or the reason why this track has none."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
 
     kind: str | None = Field(None, description="name of the part's module")
     served_by: str | None = Field(
@@ -63,10 +61,8 @@ class Served(NamedTuple):
     note: str  # what this track does otherwise
 
 
-class Evaluation(BaseModel):
+class Evaluation(BaseModel, extra="forbid", frozen=True):
     """How a defence is judged on attacked (and on clean) images."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     n_draws: int = Field(1, ge=1, description="fresh purifications of every image")
     rule: Rule = Field("first", description="what makes an image right")
@@ -84,20 +80,16 @@ class Evaluation(BaseModel):
         return self
 
 
-class Certification(BaseModel):
+class Certification(BaseModel, extra="forbid", frozen=True):
     """How many draws certify an image by randomised smoothing; the defaults are Cohen et al.'s."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     n0: int = Field(100, ge=1, description="draws that choose the class")
     n: int = Field(100_000, ge=1, description="draws that bound its chance")
     alpha: float = Field(0.001, gt=0, lt=1, description="chance that a certificate is wrong")
 
 
-class Training(BaseModel):
+class Training(BaseModel, extra="forbid", frozen=True):
     """How the track's own networks are trained."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     images: dict[Name, str | None] = Field({}, description="folders that recipes name")
     held_out: int = Field(50, ge=1, description="images kept for measuring")
@@ -113,10 +105,8 @@ class Training(BaseModel):
         return recipes[name]
 
 
-class Config(BaseModel):
+class Config(BaseModel, extra="forbid", frozen=True):
     """A track: the parts behind every role."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     track: str = Field(description="name of the track")
     seed: int = Field(0, ge=0, description="of all random draws")

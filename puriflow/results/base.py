@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from puriflow.chain import shard_names
 from puriflow.config import NONE, Config, validated
@@ -31,13 +31,12 @@ CONFIG = Path("config")
 EVIDENCE = ("line", "layer", "index", "metric", "value", "note")
 
 
-class Result(BaseModel):
+class Result(BaseModel, extra="forbid", frozen=True):
     """A result: what its kind says, and what follows from that.
 
     An *item* is what has numbers of its own: a row of a table, a line of a figure.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     folder: ClassVar[str]  # of config/
     computes: ClassVar[bool] = False  # whether it needs a device: reading stores does not
 

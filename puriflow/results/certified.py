@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from puriflow.config import NONE, Config
 from puriflow.metrics.accuracy import wilson
@@ -28,10 +28,8 @@ COLUMNS = (
 )
 
 
-class Row(BaseModel):
+class Row(BaseModel, extra="forbid", frozen=True):
     """One smoothed chain: its noise, and its roles where they differ from the file's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: str
     sigma: float = Field(gt=0, description="standard deviation of the noise, on [0, 1]")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from puriflow.config import Config, validated
 from puriflow.config.loading import read_yaml
@@ -41,10 +41,8 @@ def _claimed(name: str) -> str:
     return name
 
 
-class Comparison(BaseModel):
+class Comparison(BaseModel, extra="forbid", frozen=True):
     """Which of two rows, lines or times the paper says is higher, and in what."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     column: Annotated[str, AfterValidator(_claimed)]
     higher: str = Field(description="method of a row, or label of a line")
@@ -55,10 +53,8 @@ class Comparison(BaseModel):
     )
 
 
-class Claim(BaseModel):
+class Claim(BaseModel, extra="forbid", frozen=True):
     """A sentence of the paper, and what it says of a table, a figure, or times."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     about: str = Field(description="name of the file of the table, figure or timing")
     section: str
@@ -66,10 +62,8 @@ class Claim(BaseModel):
     says: tuple[Comparison, ...] = Field(min_length=1)
 
 
-class Claims(BaseModel):
+class Claims(BaseModel, extra="forbid", frozen=True):
     """A file of claims."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     claims: tuple[Claim, ...]
 

@@ -2,15 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from puriflow.chain import Chain, victim_name
 
 
-class Threat(BaseModel):
+class Threat(BaseModel, extra="forbid", frozen=True):
     """An attack, and through what it goes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     attack: str
     victim: Literal["classifier", "defence"] = Field(
@@ -42,10 +40,8 @@ def _threats(given: object) -> object:
 Threats = Annotated[tuple[Threat, ...], BeforeValidator(_threats), Field(min_length=1)]
 
 
-class Paper(BaseModel):
+class Paper(BaseModel, extra="forbid", frozen=True):
     """The paper's numbers of a row, accuracies in percent; None where it has none."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     standard: float | None = Field(None, ge=0, le=100)
     robust: float | None = Field(None, ge=0, le=100)
@@ -62,13 +58,11 @@ class Paper(BaseModel):
         return self.standard - self.robust
 
 
-class Row(BaseModel):
+class Row(BaseModel, extra="forbid", frozen=True):
     """One chain: its roles, where they differ from the table's.
 
     Several attacks give the worst of them, by the evaluation's `minimum`.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: str
     type: str

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from puriflow.chain import Chain
 from puriflow.config import NONE, Config
@@ -37,10 +37,8 @@ Step = Callable[["torch.Tensor", int], "torch.Tensor"]  # of an image (1, 3, H, 
 Clock = Callable[[], float]  # in seconds
 
 
-class PaperTimes(BaseModel):
+class PaperTimes(BaseModel, extra="forbid", frozen=True):
     """The paper's seconds an image; None where it has none."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     restore: float | None = Field(None, ge=0)
     purify: float | None = Field(None, ge=0)
@@ -48,10 +46,8 @@ class PaperTimes(BaseModel):
     total: float | None = Field(None, ge=0)
 
 
-class Row(BaseModel):
+class Row(BaseModel, extra="forbid", frozen=True):
     """One chain: its roles, where they differ from the file's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: str
     restorer: str | None = None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from puriflow.errors import UserError, unknown
 
@@ -27,10 +27,8 @@ PREFIX = "zoo:"  # `weights: zoo:NAME` in a specification
 OFFICIAL = Path(__file__).with_name("entries.yaml")
 
 
-class Entry(BaseModel):
+class Entry(BaseModel, extra="forbid", frozen=True):
     """A checkpoint. See entries.yaml for what the fields mean."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     family: Literal["networks", "restorers", "classifiers", "features"]
     part: dict[str, Any]
@@ -68,10 +66,8 @@ class Entry(BaseModel):
 ENTRIES = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Entry])
 
 
-class Zoo(BaseModel):
+class Zoo(BaseModel, extra="forbid", frozen=True):
     """Where official checkpoints are: the `zoo` section of a configuration."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     cache: str | None = Field(None, description="folder of downloads (PURIFLOW_CACHE)")
     folders: tuple[str, ...] = Field((), description="your own folders of files (PURIFLOW_WEIGHTS)")

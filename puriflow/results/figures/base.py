@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from puriflow.chain import Chain
 from puriflow.config import NONE, Config, validated
@@ -33,10 +33,8 @@ ROLES = ("attack", "restorer", "purifier", "dataset", "classifier", "features")
 DIGITS = 6  # of the numbers in its CSVs
 
 
-class Line(BaseModel):
+class Line(BaseModel, extra="forbid", frozen=True):
     """One chain of a figure: its attack, where it is not the figure's, and its defence."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     label: str
     attack: str | None = Field(None, description="`none` for clean images")
