@@ -1,13 +1,11 @@
 """What figures of content distance share: distances by layer, over those of a reference."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from puriflow.errors import UserError
 from puriflow.metrics.content import Definition, content_distance, ratio_of_means
 from puriflow.results.figures.base import Compared
-
-if TYPE_CHECKING:
-    from puriflow.results.figures.sources import Sources
+from puriflow.results.figures.sources import Sources
 
 COLUMNS = (
     *("layer", "n", "definition", "content_distance"),
@@ -25,7 +23,7 @@ class Distances(Compared):
     definition: Definition
 
     def distances(
-        self, sources: "Sources", layer: str
+        self, sources: Sources, layer: str
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Content distances from the clean images at a layer of the feature network.
 

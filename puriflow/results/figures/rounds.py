@@ -1,7 +1,7 @@
 """Figure 6: what rounds of super-resolution do to errors, cross-entropy and accuracies."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,9 +10,7 @@ from puriflow.config import NONE
 from puriflow.metrics.accuracy import accuracy
 from puriflow.metrics.paired import student_interval
 from puriflow.results.figures.base import Built, Figure, Line
-
-if TYPE_CHECKING:
-    from puriflow.results.figures.sources import Sources
+from puriflow.results.figures.sources import Sources
 
 METRICS = ("mse", "cross_entropy", "standard", "robust")
 
@@ -43,7 +41,7 @@ class Rounds(Figure):
         """All stages of both chains."""
         return [(chain, stage) for chain in self.both(line) for stage in chain.stages()]
 
-    def compute(self, sources: "Sources") -> Built:
+    def compute(self, sources: Sources) -> Built:
         import pandas as pd
 
         from puriflow.plots import rounds
