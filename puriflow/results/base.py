@@ -34,7 +34,8 @@ EVIDENCE = ("line", "layer", "index", "metric", "value", "note")
 class Result(BaseModel, extra="forbid", frozen=True):
     """A result: what its kind says, and what follows from that.
 
-    An *item* is what has numbers of its own: a row of a table, a line of a figure.
+    An *item* is what has numbers of its own: a row of a table, a line of a figure. What asks a track
+    raises a UserError where it names a role that the track does not know.
     """
 
     folder: ClassVar[str]  # of config/
@@ -45,11 +46,7 @@ class Result(BaseModel, extra="forbid", frozen=True):
 
     @classmethod
     def load(cls, raw: object, where: str) -> Self:
-        """Check what a file says.
-
-        Raises:
-            UserError: it says something that is not known.
-        """
+        """Check what a file says."""
         return validated(cls, raw, where)
 
     # What a kind says
@@ -84,11 +81,7 @@ class Result(BaseModel, extra="forbid", frozen=True):
     # What follows
 
     def unavailable(self, track: Config, item: Any, /) -> str | None:
-        """Why a track cannot serve an item; None if it can.
-
-        Raises:
-            UserError: the track does not know a role.
-        """
+        """Why a track cannot serve an item; None if it can."""
         for role, name in self.roles(item):
             if reason := track.served(role, name).unavailable:
                 return f"{role} {name}: {reason}"
@@ -109,11 +102,7 @@ class Result(BaseModel, extra="forbid", frozen=True):
         return [track.part(role, name) for role, name in dict.fromkeys(named)]
 
     def trigger(self, track: Config) -> dict[str, Any]:
-        """All of a track that it depends on, as plain data: it is built anew when that changes.
-
-        Raises:
-            UserError: the track does not know a role.
-        """
+        """All of a track that it depends on, as plain data: it is built anew when that changes."""
         found: dict[str, Any] = {"roles": {}, "parts": {}}
         for role, name in dict.fromkeys(named for i in self.items() for named in self.roles(i)):
             shards = {"shards": track.dataset(name).shards} if role == "dataset" else {}
@@ -203,11 +192,7 @@ def joined(*said: str | None) -> str:
 
 
 def make_folders(files: Iterable[Path]) -> None:
-    """Make the folders of files that will be written, before anything is computed.
-
-    Raises:
-        UserError: a folder cannot be made, or a file is a folder.
-    """
+    """Make the folders of files that will be written, before anything is computed."""
     for file in files:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -250,11 +235,7 @@ def _value(node: ast.ClassDef, attribute: str) -> str | None:
 
 
 def class_of(folder: str) -> type[Result]:
-    """The kind of result whose files a folder of config/ holds.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The kind of result whose files a folder of config/ holds."""
     known = classes(__package__, "folder")
     if folder not in known:
         raise unknown("folder of results", folder, known)

@@ -133,11 +133,7 @@ class Evidence:
         return rows
 
     def why_not(self, line: str) -> str | None:
-        """Why a line was not measured; None if it was.
-
-        Raises:
-            UserError: there is no such line.
-        """
+        """Why a line was not measured; None if it was."""
         rows = self._of(line)
         return str(rows["note"].iloc[0]) if rows["value"].isna().all() else None
 
@@ -155,11 +151,7 @@ class Evidence:
         return {"each": layers, "first": layers[:1], "last": layers[-1:]}[which]
 
     def values(self, line: str, metric: str, layer: str | None) -> "pd.Series":
-        """Our numbers by the data-set index of the image, or by the repeat.
-
-        Raises:
-            UserError: this metric, or this layer, was not measured.
-        """
+        """Our numbers by the data-set index of the image, or by the repeat."""
         rows = self._of(line)
         rows = rows[rows["metric"] == metric]
         if layer is not None:
@@ -172,11 +164,7 @@ class Evidence:
 
 
 def judge(claims: Iterable[Claim], evidence: Evidence) -> list[dict[str, Any]]:
-    """What the evidence says of claims: a line for each comparison.
-
-    Raises:
-        UserError: a claim names a row or line that the evidence does not know.
-    """
+    """What the evidence says of claims: a line for each comparison."""
     lines: list[dict[str, Any]] = []
     for claim in claims:
         own = [line for says in claim.says for line in _judged(says, evidence)]
@@ -212,11 +200,7 @@ def _judged(says: Comparison, evidence: Evidence) -> Iterator[dict[str, Any]]:
 
 
 def verdict(says: Comparison, higher: "pd.Series", lower: "pd.Series") -> dict[str, Any]:
-    """What two rows' values by image say of a comparison; accuracies in percent.
-
-    Raises:
-        UserError: the two are not of the same images.
-    """
+    """What two rows' values by image say of a comparison; accuracies in percent."""
     if list(higher.index) != list(lower.index):
         raise UserError(f"claim: {says.higher!r} and {says.lower!r} are not of the same images")
     first, second = (values.to_numpy(dtype=np.float64) for values in (higher, lower))

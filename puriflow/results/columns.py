@@ -95,11 +95,7 @@ CLAIMED = tuple(column.name for column in DECLARED if column.claim)
 
 
 def column(name: str) -> Column:
-    """The column of a name, or the one whose bound or paper's number it is.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The column of a name, or the one whose bound or paper's number it is."""
     base = re.sub(r"^paper_|_(low|high|q1|q3)$", "", name)
     for known in (name, base):
         if known in _BY_NAME:

@@ -116,11 +116,7 @@ def write_summary(file: str | Path, results: Path) -> list[Path]:
 
 
 def source_of(file: str | Path, name: str, results: Path) -> Source:
-    """A result that has claims and a page.
-
-    Raises:
-        UserError: there is none of that name.
-    """
+    """A result that has claims and a page."""
     result = load_result(find(name, Path(file).parent))
     if not isinstance(result, Judged):
         raise UserError(f"results like {name}, in config/{result.folder}, have no page")

@@ -99,11 +99,7 @@ class Sweep(Result):
         return self.table.reads(track, row)
 
     def trigger(self, track: Config) -> dict[str, Any]:
-        """See `Result`; and where the combinations lie along the picture.
-
-        Raises:
-            UserError: a role is unknown, or lacks the option that the picture goes along.
-        """
+        """See `Result`; and where the combinations lie along the picture."""
         along = {_label(role): self.place(track, role) for role in self.swept}
         return self.table.trigger(track) | {"along": along}
 

@@ -28,11 +28,7 @@ class Attention(Shown):
     target: Literal["label", "predicted"] = Field(description="the class that Grad-CAM explains")
 
     def compute(self, sources: Sources) -> Built:
-        """See `Figure`.
-
-        Raises:
-            UserError: the classifier has no feature map, or an image that is shown is not there.
-        """
+        """See `Figure`."""
         from puriflow.plots import attention
 
         self.check_shown(sources)

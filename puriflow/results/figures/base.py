@@ -84,11 +84,7 @@ class Figure(Judged):
 
     @classmethod
     def load(cls, raw: object, where: str) -> Self:
-        """Check what a file says, by the model of its kind.
-
-        Raises:
-            UserError: it names no kind, or says something that is not known.
-        """
+        """Check what a file says, by the model of its kind."""
         kinds = classes(__package__, "kind")
         kind = raw.get("kind") if isinstance(raw, Mapping) else None
         if kind is None:
@@ -148,11 +144,7 @@ class Figure(Judged):
         return {"line": line.label, **names, "note": joined(*notes(track, roles))}
 
     def compute(self, sources: "Sources") -> Built:
-        """Measure and draw the lines that are served.
-
-        Raises:
-            UserError: a store or a part is not as it should be.
-        """
+        """Measure and draw the lines that are served."""
         raise NotImplementedError
 
     def write(
@@ -240,11 +232,7 @@ class Shown(Compared):
         return self
 
     def check_shown(self, sources: "Sources") -> None:
-        """Check that the images that it shows are there.
-
-        Raises:
-            UserError: the data set has fewer.
-        """
+        """Check that the images that it shows are there."""
         last, count = max(self.shown), len(sources.indices)
         if last >= count:
             raise UserError(

@@ -25,11 +25,7 @@ class Content(Distances):
         return self
 
     def compute(self, sources: Sources) -> Built:
-        """See `Figure`.
-
-        Raises:
-            UserError: the reference's distance is 0.
-        """
+        """See `Figure`."""
         import pandas as pd
 
         from puriflow.plots import content

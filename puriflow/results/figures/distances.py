@@ -30,9 +30,6 @@ class Distances(Compared):
         Returns:
             Of each line, a row with its mean and the ratio to the reference's, with the 95 %
             interval; of each line and image, a row with its own.
-
-        Raises:
-            UserError: the reference's mean distance is 0.
         """
         lines, of_lines = self.served(sources.track), {}
         clean = sources.maps(self.features, layer, sources.clean)

@@ -23,11 +23,7 @@ class Maps(Distances, Shown):
     kind: Literal["maps"] = "maps"
 
     def compute(self, sources: Sources) -> Built:
-        """See `Figure`.
-
-        Raises:
-            UserError: the configuration lists several layers, or an image to be shown is not there.
-        """
+        """See `Figure`."""
         from puriflow.plots import maps
 
         self.check_shown(sources)
