@@ -66,15 +66,9 @@ def build(
 
 
 def _load(network: nn.Module, file: Path, model: str) -> None:
-    """Load all of a network from a RobustBench checkpoint.
-
-    Such a file may hold more, an attacker or a normaliser of its training, which is left there; but
-    nothing of the network may be missing.
-    """
-    state = {
-        key.replace("module.", "").replace("model.", ""): value
-        for key, value in read_state(file).items()
-    }
+    """Load all of a network from a RobustBench checkpoint, which may hold more of its training."""
+    found = read_state(file)
+    state = {key.replace("module.", "").replace("model.", ""): found[key] for key in found}
     wanted = network.state_dict()
     for key, value in wanted.items():
         if key not in state or state[key].shape != value.shape:

@@ -4,6 +4,8 @@ WRN-28-10 "Standard" of RobustBench, the paper's CIFAR-10 victim, has `depth` 28
 10 and takes [0, 1] images as they are. WRN-70-16-dropout normalises them: `mean` and `std`.
 """
 
+# ruff: noqa: N803  # dropRate is RobustBench's name
+
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -59,12 +61,7 @@ class WideResNet(nn.Module):
     """The network: normalised images (N, 3, 32, 32) to logits (N, num_classes)."""
 
     def __init__(
-        self,
-        *,
-        depth: int,
-        widen_factor: int,
-        num_classes: int = 10,
-        dropRate: float = 0.0,  # noqa: N803, RobustBench's name
+        self, *, depth: int, widen_factor: int, num_classes: int = 10, dropRate: float = 0.0
     ):
         super().__init__()
         blocks = blocks_of(depth)
@@ -88,7 +85,7 @@ def build(
     depth: int = 28,
     widen_factor: int = 10,
     num_classes: int = 10,
-    dropRate: float = 0.0,  # noqa: N803, RobustBench's name
+    dropRate: float = 0.0,
     mean: Sequence[float] = (0.0, 0.0, 0.0),
     std: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> Normalised:

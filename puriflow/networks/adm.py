@@ -138,14 +138,12 @@ class ADM(nn.Module):
     """The U-Net; predicts the noise, and with 6 `out_channels` also the variance's interpolation.
 
     Args:
-        model_channels: channels of the first level.
         out_channels: 3 for the noise alone, 6 with learned variance.
-        num_res_blocks: residual blocks of a level on the way down (one more on the way up).
+        num_res_blocks: of a level on the way down (one more on the way up).
         attention_resolutions: downsampling factors (1, 2, 4, ...) at which attention is used.
         channel_mult: channels of each level as a multiple of `model_channels`.
         conv_resample: convolve when resampling between levels.
         num_heads: attention heads where `num_head_channels` is -1.
-        num_head_channels: channels of one attention head.
         use_scale_shift_norm: FiLM-like conditioning on the timestep.
         resblock_updown: resample inside residual blocks.
         use_new_attention_order: the order of heads and q, k, v in `qkv`.

@@ -87,11 +87,9 @@ class DDPMpp(nn.Module):
 
     Args:
         image_size: of the images; decides at which levels there is attention.
-        channels: of the first level.
         channel_mult: width of each level, in units of `channels`.
         num_res_blocks: of each level on the way down (one more on the way up).
         attn_resolutions: sides of the feature maps that get attention.
-        dropout: in training.
         num_scales: length of the official buffer `sigmas`, which nothing uses.
     """
 

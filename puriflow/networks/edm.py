@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from puriflow.diffusion.denoisers import SigmaDenoiser, append_dims
 from puriflow.diffusion.vp import time_of_sigma
-from puriflow.errors import unknown
 from puriflow.networks.ddpmpp import norm, positional_embedding, resampled
 from puriflow.zoo.weights import load_network
 
@@ -88,13 +87,11 @@ class SongUNet(nn.Module):
 
     Args:
         image_size: of the images; names the levels in the state dict.
-        channels: unit of the widths.
-        channel_mult: width of each level.
+        channel_mult: width of each level, in units of `channels`.
         num_blocks: of each level on the way down (one more on the way up).
         attn_resolutions: sides of the feature maps that get attention.
         augment_dim: length of the augmentation labels that the official network was trained with;
             without labels (always, here) they count as zero.
-        dropout: in training.
     """
 
     def __init__(
@@ -218,8 +215,6 @@ def build(
     dropout: float = 0.13,
 ) -> SigmaDenoiser:
     """EDM's denoiser; the default numbers are those of `edm-cifar10-32x32-uncond-vp`."""
-    if preconditioning not in PRECONDITIONINGS:
-        raise unknown("preconditioning", preconditioning, PRECONDITIONINGS)
     model = SongUNet(
         image_size=image_size,
         channels=channels,

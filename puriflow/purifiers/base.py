@@ -122,8 +122,8 @@ class DiffusionPurifier(Purifier):
         return diffuse(x0, level, eps)
 
 
-class SDEPurifier(DiffusionPurifier):
-    """A diffusion purifier that steps from t' to 0 along the `times` of `time_grid`."""
+class SolverPurifier(DiffusionPurifier):
+    """A diffusion purifier that solves an equation from t' to 0 along `time_grid`."""
 
     times: Tensor
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import beta
-from puriflow.purifiers.base import Callback, SDEPurifier
+from puriflow.purifiers.base import Callback, SolverPurifier
 from puriflow.randomness import ImageNoise
 
 
-class ODE(SDEPurifier):
-    """The purifier by Euler steps; see `SDEPurifier`."""
+class ODE(SolverPurifier):
+    """The purifier by Euler steps; see `SolverPurifier`."""
 
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
         x, trace = self.diffuse(x, noise, callback)

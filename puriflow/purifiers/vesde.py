@@ -14,12 +14,12 @@ from torch import Tensor
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import alpha_bar, discrete_alpha_bar
-from puriflow.purifiers.base import Callback, LevelOptions, SDEPurifier
+from puriflow.purifiers.base import Callback, LevelOptions, SolverPurifier
 from puriflow.randomness import ImageNoise
 
 
-class VESDE(SDEPurifier):
-    """The purifier by the reverse diffusion sampler; see `SDEPurifier`."""
+class VESDE(SolverPurifier):
+    """The purifier by the reverse diffusion sampler; see `SolverPurifier`."""
 
     sigmas: Tensor
 

@@ -12,12 +12,12 @@ from torch import Tensor
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import beta
-from puriflow.purifiers.base import Callback, SDEPurifier
+from puriflow.purifiers.base import Callback, SolverPurifier
 from puriflow.randomness import ImageNoise
 
 
-class VPSDE(SDEPurifier):
-    """The purifier by Euler-Maruyama; see `SDEPurifier`."""
+class VPSDE(SolverPurifier):
+    """The purifier by Euler-Maruyama; see `SolverPurifier`."""
 
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
         """One draw z for every step."""

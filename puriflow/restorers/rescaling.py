@@ -58,17 +58,13 @@ class UpDown(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] to the same shape and range."""
-        for _ in range(self.rounds):
-            images = self.round(images)
-        return images
-
-    def round(self, images: Tensor) -> Tensor:
-        """Up and down once."""
-        high = self.upscale(images)
         height, width = images.shape[-2:]
-        if high.shape[-2:] != (height * self.scale, width * self.scale):
-            raise UserError(
-                f"the network enlarged {height}x{width} to {high.shape[-2]}x{high.shape[-1]}, "
-                f"not by {self.scale}"
-            )
-        return downsample_to(high.clamp(0, 1), (height, width), self.downsample).clamp(0, 1)
+        for _ in range(self.rounds):
+            high = self.upscale(images)
+            if high.shape[-2:] != (height * self.scale, width * self.scale):
+                raise UserError(
+                    f"the network enlarged {height}x{width} to {high.shape[-2]}x{high.shape[-1]}, "
+                    f"not by {self.scale}"
+                )
+            images = downsample_to(high.clamp(0, 1), (height, width), self.downsample).clamp(0, 1)
+        return images
