@@ -54,13 +54,7 @@ class Run:
 
 
 def train(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.Module, float]:
-    """Train `network` with a cosine schedule of the learning rate.
-
-    Args:
-        network: trained in place, on the device it is on.
-        loss: of the network (as a function) and a generator, a scalar.
-        recipe: its numbers.
-        run: its name and files.
+    """Train `network` in place, on the device it is on; `loss` gives a scalar.
 
     Returns:
         The moving average of the network, and the seconds that the run took, in all processes.
@@ -143,7 +137,6 @@ def _keep_ends_in_float32(network: nn.Module) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and min(module.in_channels, module.out_channels) <= 12:
-            module.register_forward_pre_hook(lambda _, args: tuple(a.float() for a in args))
             own = type(module)
             module.__class__ = type(own.__name__, (own,), {"forward": _float32(own.forward)})
 
@@ -151,7 +144,7 @@ def _keep_ends_in_float32(network: nn.Module) -> None:
 def _float32(forward: Callable) -> Callable:
     def wrapped(self: nn.Module, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return forward(self, x)
+            return forward(self, x.float())
 
     return wrapped
 
