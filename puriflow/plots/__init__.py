@@ -1,1 +1,1 @@
-"""All pictures. The paper's figures are data like the tables: figure.py says what one is."""
+"""All pictures: data frames and image arrays in, figures and files out."""

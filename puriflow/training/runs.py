@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
 
 from puriflow.atomic import sha256
 from puriflow.config import validated
 from puriflow.errors import UserError
-from puriflow.plots.loss import plot_curve
+from puriflow.plots import loss
+from puriflow.plots.style import save, styled
 from puriflow.registry import Part, Weights
 from puriflow.training.card import card
 from puriflow.training.classifiers import ClassifierRecipe, measure_classifier, train_classifier
@@ -91,7 +93,8 @@ def train_part(
     save_weights(built.network, weights, half=True)
     load_weights(built.network, weights)  # what is measured is what was saved
     quality = trainer.measure(built, data, recipe)
-    plot_curve(run.log, name, out / f"{name}.png")
+    with styled(text=9):
+        save(loss.draw(pd.read_json(run.log, lines=True), name), [out / f"{name}.png"])
     parameters = sum(p.numel() for p in built.network.parameters())
     facts = {
         "network": f"`{json.dumps(architecture)}`, {parameters:,} parameters",

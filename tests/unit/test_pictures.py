@@ -8,41 +8,57 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from puriflow.plots.loss import plot_curve
-from puriflow.plots.style import ROBUST, STANDARD, styled
-from puriflow.results.figures import bars
+from puriflow.plots import bars, loss
+from puriflow.plots.style import ROBUST, STANDARD, save, styled
+from puriflow.results.columns import frame
+from puriflow.results.table import COLUMNS
 
 
 def test_colours_are_named_in_one_place(repository):
-    files = [*(repository / "puriflow" / "pictures").glob("*.py")]
-    files.append(repository / "puriflow" / "reporting/radii.py")
+    files = [*(repository / "puriflow" / "plots").glob("*.py")]
+    files += (repository / "puriflow" / "results").rglob("*.py")
     found = {file.name for file in files if re.search(r"#[0-9A-Fa-f]{6}\b", file.read_text())}
     assert found == {"style.py"}
 
 
-def test_a_table_s_bars_are_its_accuracies(tmp_path):
-    columns = ("standard", "robust")
+def test_pictures_know_nothing_of_the_rest(repository):
+    """But of errors: they take frames and arrays."""
+    files = (repository / "puriflow" / "plots").glob("*.py")
+    imported = [re.findall(r"puriflow\.(\w+)", file.read_text()) for file in files]
+    assert {room for rooms in imported for room in rooms} <= {"plots", "errors"}
+
+
+def test_a_table_s_bars_are_its_accuracies():
     row = {"method": "one", "type": "t", "n": 20, "standard": 80.0, "robust": 40.0, "note": ""}
-    for name in columns:
+    for name in ("standard", "robust"):
         row |= {f"{name}_low": row[name] - 5, f"{name}_high": row[name] + 5}
-    rows = pd.DataFrame([row, {"method": "not served"}])
-    for paper in (75.0, np.nan):  # the paper may have no number at all
-        rows = rows.assign(paper_standard=paper, paper_robust=paper)
-        rows.to_csv(tmp_path / "t.csv", index=False)
-        bars.plot_table(tmp_path / "t.csv", "a title", tmp_path / "t.png")
-        with Image.open(tmp_path / "t.png") as picture:
-            assert picture.size == (2100, 660)
+    rows = frame([row, {"method": "not served"}], COLUMNS)
     with styled():
+        for paper in (75.0, np.nan):  # the paper may have no number at all
+            own = rows.assign(paper_standard=paper, paper_robust=paper)
+            (axes,) = bars.draw(own, "a title").axes
+            drawn = {to_hex(b.get_facecolor()).upper(): b.get_width() for b in axes.patches[::2]}
+            assert drawn == {STANDARD: 80, ROBUST: 40}
+            assert axes.get_xlabel() == "accuracy (%), n = 20, 95 % Wilson intervals"
         (axes,) = bars.draw(pd.concat([rows, rows.assign(n=6)]), "a title").axes
-        assert axes.get_xlabel().startswith("accuracy (%), n = 20 or 6, 95 %")
-        (axes,) = bars.draw(rows, "a title").axes
-    drawn = {to_hex(bar.get_facecolor()).upper(): bar.get_width() for bar in axes.patches[::2]}
-    assert drawn == {STANDARD: 80, ROBUST: 40}
+    assert axes.get_xlabel().startswith("accuracy (%), n = 20 or 6, 95 %")
     plt.close("all")
 
 
+def test_a_picture_is_a_file_of_each_ending_and_the_same_again(tmp_path):
+    rows = frame([{"method": "one", "n": 2, "standard": 50.0, "robust": 0.0}], COLUMNS)
+    files = [tmp_path / name for name in ("one.svg", "two.svg", "t.png")]
+    with styled(text=10):
+        save(bars.draw(rows, "a title"), files[:1])
+        save(bars.draw(rows, "a title"), files[1:])
+    assert files[0].read_bytes() == files[1].read_bytes()
+    with Image.open(files[2]) as picture:
+        assert picture.size == (2100, 510)
+
+
 def test_a_training_curve_is_drawn(tmp_path):
-    (tmp_path / "log").write_text('{"step": 100, "loss": 1.0}\n{"step": 200, "loss": 0.5}\n')
-    plot_curve(tmp_path / "log", "net", tmp_path / "net.png")
-    with Image.open(tmp_path / "net.png") as picture:
+    rows = pd.DataFrame({"step": [100, 200], "loss": [1.0, 0.5]})
+    with styled(text=9):
+        save(loss.draw(rows, "net"), [tmp_path / "n.png"])
+    with Image.open(tmp_path / "n.png") as picture:
         assert picture.size == (1350, 780)
