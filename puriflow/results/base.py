@@ -34,8 +34,8 @@ EVIDENCE = ("line", "layer", "index", "metric", "value", "note")
 class Result(BaseModel, extra="forbid", frozen=True):
     """A result: what its kind says, and what follows from that.
 
-    An *item* is what has numbers of its own: a row of a table, a line of a figure. A method that asks
-    a track raises a UserError where an item names a role that the track does not know.
+    An *item* is what has numbers of its own: a row of a table, a line of a figure. A method that
+    asks a track raises a UserError where an item names a role that the track does not know.
     """
 
     folder: ClassVar[str]  # of config/
