@@ -5,7 +5,6 @@ import hashlib
 import os
 import uuid
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Literal, overload
 
 BEHIND_RESULTS = False
@@ -21,9 +20,7 @@ class Replacing:
     def __enter__(self) -> Path:
         return self.temporary
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             publish(self.temporary, self.path)
         else:
@@ -38,7 +35,8 @@ def write_text(path: Path, text: str) -> None:
 
 def publish(temporary: Path, path: Path) -> None:
     """Give a file or a folder its name, once all of it is on the disk."""
-    sync_tree(temporary)
+    for inner in [*temporary.rglob("*"), temporary]:
+        sync(inner)
     os.replace(temporary, path)
     sync(path.parent)
 
@@ -52,26 +50,15 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def sync_tree(path: Path) -> None:
-    """Bring a file, or a folder with all that is in it, to the disk."""
-    for inner in [*path.rglob("*"), path]:
-        sync(inner)
-
-
 @overload
 def lock(path: Path, *, wait: Literal[True]) -> IO[str]: ...
 @overload
 def lock(path: Path, *, wait: bool) -> IO[str] | None: ...
 def lock(path: Path, *, wait: bool) -> IO[str] | None:
-    """Hold the lock file `path` until the returned file is closed, or this process dies.
+    """Hold a lock file, which is made with its folder, until the returned file is closed.
 
-    Args:
-        path: of the lock file, which is made, with its folder.
-        wait: until another process lets it go.
-
-    Returns:
-        The open file, to be read and added to: what was in it stays. None if another process holds
-        it and `wait` is false.
+    Or until this process dies. The file may be read and added to: what was in it stays. None if
+    another process holds it and `wait` is false.
     """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)

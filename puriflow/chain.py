@@ -27,7 +27,6 @@ STAGES = {
     "classify": ("dataset", "attack", "victim", "restorer", "purifier", "classifier"),
     "evaluate": ("dataset", "attack", "victim", "restorer", "purifier", "classifier", "n_draws"),
 }
-DEFENCE = ("restorer", "purifier", "classifier")
 
 
 def victim_name(restorer: str, purifier: str, classifier: str) -> str:
@@ -37,11 +36,7 @@ def victim_name(restorer: str, purifier: str, classifier: str) -> str:
 
 
 def victim_roles(victim: str) -> dict[str, str]:
-    """The roles of a victim by `restorer`, `purifier` and `classifier`.
-
-    Raises:
-        UserError: the name has neither one nor three roles.
-    """
+    """The roles of a victim by `restorer`, `purifier` and `classifier`."""
     roles = victim.split(".")
     if len(roles) == 1:
         roles = [NONE, NONE, victim]
@@ -49,7 +44,7 @@ def victim_roles(victim: str) -> dict[str, str]:
         raise UserError(
             f"victim {victim!r} must be a classifier, or a defence as restorer.purifier.classifier"
         )
-    return dict(zip(DEFENCE, roles, strict=True))
+    return dict(zip(("restorer", "purifier", "classifier"), roles, strict=True))
 
 
 @dataclass(frozen=True)

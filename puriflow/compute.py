@@ -17,14 +17,10 @@ Setting = TypeVar("Setting")
 
 @contextmanager
 def device(gpu: bool, threads: int | None = None) -> Generator["torch.device"]:
-    """Import torch and make it ready; the process is as before when this ends.
+    """The first visible GPU, if there is one and `gpu` is set, or the CPU, in full float32.
 
-    Args:
-        gpu: compute on the first visible GPU, if there is one.
-        threads: of the CPU; None leaves their number to torch.
-
-    Yields:
-        The device, on which all is computed in full float32.
+    `threads` of the CPU: None leaves their number to torch. The process is as before when this
+    ends.
     """
     import torch
 
@@ -85,11 +81,7 @@ def _read(setting: Callable[[], Setting]) -> Setting | None:
 
 
 def batch_size(device: "torch.device", wanted: int | None, gpu: int = GPU_BATCH) -> int:
-    """Images computed between two saves: `wanted`, or what suits the device.
-
-    Raises:
-        UserError: fewer than one are wanted.
-    """
+    """Images computed between two saves: `wanted`, 1 or more, or what suits the device."""
     if wanted is not None and wanted < 1:
         raise UserError(f"batch is {wanted}, but must be 1 or more")
     return wanted or (CPU_BATCH if device.type == "cpu" else gpu)

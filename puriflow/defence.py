@@ -21,11 +21,7 @@ Gradient = Literal["full", "restorer", "identity", "blind"]
 
 
 def check_gradient(gradient: str) -> None:
-    """Check a way to differentiate a defence; see `Defence.purified`.
-
-    Raises:
-        UserError: there is no such way.
-    """
+    """Refuse what is no way to differentiate a defence; see `Defence.purified`."""
     if gradient not in get_args(Gradient):
         raise unknown("gradient", gradient, get_args(Gradient))
 
@@ -36,7 +32,7 @@ class Defence(nn.Module):
     Args:
         restorer: module on [0, 1] images, or None.
         purifier: module of [0, 1] images and their noise, or None.
-        classifier: from [0, 1] images to logits.
+        classifier: from [0, 1] images to logits; None for `purify` alone.
         seed: of the purifier's noise.
     """
 
@@ -49,39 +45,25 @@ class Defence(nn.Module):
         seed: int = 0,
     ):
         super().__init__()
-        self.restorer = restorer
-        self.purifier = purifier
-        self.classifier = classifier
+        self.restorer, self.purifier, self.classifier = restorer, purifier, classifier
         self.seed = seed
 
     @classmethod
     def from_config(cls, config: Config, restorer: str, purifier: str, classifier: str) -> Self:
-        """The defence of three roles of a track; `none` leaves restorer or purifier out.
-
-        Raises:
-            UserError: a role is unknown or cannot be built.
-        """
+        """The defence of three roles of a track; `none` leaves restorer or purifier out."""
         roles = {"restorer": restorer, "purifier": purifier, "classifier": classifier}
         return cls.from_parts(config.parts(roles), seed=config.seed)
 
     @classmethod
     def from_parts(cls, parts: Parts, *, seed: int) -> Self:
-        """The defence of parts by their roles; without a classifier, for `purify` alone.
-
-        Raises:
-            UserError: a part cannot be built.
-        """
+        """The defence of parts by their roles."""
         built = {role: part.build() for role, part in parts.items()}
         return cls(built.get("restorer"), built.get("purifier"), built.get("classifier"), seed=seed)
 
     def purify(self, images: Tensor, indices: Sequence[int] | None = None, draw: int = 0) -> Tensor:
         """Restored and purified images (N, 3, H, W), about [0, 1]; see `forward`."""
         indices = range(len(images)) if indices is None else indices
-        if self.restorer is not None:
-            images = self.restorer(images)
-        if self.purifier is not None:
-            images = self.purifier(images, ImageNoise(self.seed, PURIFY, indices, draw))
-        return images
+        return self.purified(images, ImageNoise(self.seed, PURIFY, indices, draw))
 
     def purified(self, images: Tensor, noise: ImageNoise, gradient: Gradient = "full") -> Tensor:
         """Restored and purified images with this noise, as an attack differentiates them.
@@ -117,11 +99,7 @@ class Defence(nn.Module):
         return self.classify(self.purify(images, indices, draw))
 
     def classify(self, purified: Tensor) -> Tensor:
-        """Logits (N, classes) of images (N, 3, H, W) as they come from the purifier.
-
-        Raises:
-            ValueError: the defence has no classifier.
-        """
+        """Logits (N, classes) of images (N, 3, H, W) as they come from the purifier."""
         if self.classifier is None:
             raise ValueError("a defence without a classifier has no logits")
         return self.classifier(purified)

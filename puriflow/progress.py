@@ -2,7 +2,6 @@
 
 import sys
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import psutil
@@ -21,19 +20,13 @@ def startup() -> float:
 class Progress:
     """Counts what is done and shows it: a bar on a terminal, else one line every ten seconds.
 
-    Args:
-        name: of what runs.
-        total: how many there are to do.
-        unit: what they are (images, steps).
-        done: how many were done before, in an earlier run.
+    Of `total` units (images, steps), `done` were done before, in an earlier run.
     """
 
     def __init__(self, name: str, *, total: int, unit: str = "images", done: int = 0):
         self.name, self.total, self.unit = name, total, unit
         self.first = self.done = done
-        self.bar = None
-        if sys.stderr.isatty():
-            self.bar = _bar(name, total, unit, done)
+        self.bar = _bar(name, total, unit, done) if sys.stderr.isatty() else None
 
     def __enter__(self) -> Self:
         self.started = self.said = time.monotonic()
@@ -62,12 +55,7 @@ class Progress:
     def _rate(self, now: float) -> float:
         return (self.done - self.first) / max(now - self.started, 1e-9)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.bar:
             self.bar.stop()
 
@@ -78,13 +66,7 @@ def _bar(name: str, total: int, unit: str, done: int) -> "Rich":
     from rich.progress import Progress as Rich
 
     rate = TextColumn("{task.fields[rate]:.3g} " + unit + "/s")
-    bar = Rich(
-        TextColumn(name),
-        BarColumn(),
-        MofNCompleteColumn(),
-        rate,
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
+    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+    bar = Rich(*columns, console=Console(stderr=True))
     bar.add_task(name, total=total, completed=done, rate=0.0)
     return bar

@@ -22,7 +22,7 @@ from puriflow.atomic import sha256
 if TYPE_CHECKING:
     import torch
 
-    from puriflow.registry import Part, Weights
+    from puriflow.registry import Part
 
 BEHIND_RESULTS = False
 ROOT = Path(__file__).parent
@@ -40,8 +40,7 @@ def code_hash(*modules: str) -> str:
 def versions(*modules: str) -> dict[str, str]:
     """Versions of the distributions that modules, and all that they import from puriflow, use.
 
-    These are what they import, and what a module names as its `PACKAGE` because it reads files of
-    it, or needs it in another way that no import shows.
+    A module names as its `PACKAGE` what it needs in a way that no import shows.
     """
     sources = _behind(modules).values()
     installed = packages_distributions()
@@ -52,23 +51,21 @@ def versions(*modules: str) -> dict[str, str]:
 
 def weights_hashes(parts: Iterable["Part"]) -> dict[str, str]:
     """sha256 of every file of weights that is here, by path or `zoo:NAME`."""
-    return {w.name: _hash_file(w.file) for w in _weights(parts) if w.file.is_file()}
+    files = (weights for part in parts for weights in part.files())
+    return {w.name: _hash_file(w.file) for w in files if w.file.is_file()}
 
 
 def weights_identities(parts: Iterable["Part"]) -> dict[str, str]:
-    """What tells the weights of parts from others, before and after they are fetched.
-
-    For a zoo entry that is its published hash, for a file its sha256.
-    """
-    known = (w for w in _weights(parts) if w.published is not None or w.file.is_file())
+    """The published hash of a zoo entry, fetched or not; of other files of weights, the sha256."""
+    files = (weights for part in parts for weights in part.files())
+    known = (w for w in files if w.published is not None or w.file.is_file())
     return {w.name: w.published or _hash_file(w.file) for w in known}
 
 
 def machine(device: "torch.device | None" = None) -> dict[str, Any]:
     """What may change the last bits of a result, though the result is the same.
 
-    Args:
-        device: that torch computes on; None if it computes nothing, and need not be imported.
+    Without a device, torch computes nothing, and is not imported.
     """
     found = {"architecture": platform.machine(), "device": "cpu"}
     if device is None:
@@ -86,19 +83,12 @@ def machine(device: "torch.device | None" = None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Source:
-    """A module of this package, read as text.
+    """A module of this package, read as text."""
 
-    Attributes:
-        code: hash of what it does.
-        ours: modules of this package that are run when it is, or called.
-        others: what it imports from elsewhere, by the first part of its name.
-        constants: values that are given to names at its top.
-    """
-
-    code: str
-    ours: frozenset[str]
-    others: frozenset[str]
-    constants: Mapping[str, Any]
+    code: str  # hash of what it does
+    ours: frozenset[str]  # modules of this package that are run when it is, or called
+    others: frozenset[str]  # what it imports from elsewhere, by the first part of its name
+    constants: Mapping[str, Any]  # values that are given to names at its top
 
 
 def _behind(modules: Iterable[str]) -> dict[str, Source]:
@@ -195,11 +185,6 @@ def _constants(tree: ast.Module) -> dict[str, Any]:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=value)):
                 found[name] = value
     return found
-
-
-def _weights(parts: Iterable["Part"]) -> "Iterator[Weights]":
-    for part in parts:
-        yield from part.files()
 
 
 def _hash_file(file: Path) -> str:

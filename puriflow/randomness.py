@@ -6,10 +6,9 @@ CPU and moved, so that a GPU sees the same numbers.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import torch
+from torch import Tensor
 
 # The words that seed noise. They are data, not names: another word gives an image other noise, and
 # so every result that depends on it another number. Whatever is renamed around them, they stay.
@@ -81,41 +80,29 @@ class ImageNoise:
     """
 
     def __init__(self, seed: int, word: str, indices: Sequence[int], draw: int = 0):
-        import torch
-
         self.generators = [
             torch.Generator().manual_seed(derive(seed, word, int(i), draw)) for i in indices
         ]
 
-    def normal_like(self, images: "torch.Tensor") -> "torch.Tensor":
+    def normal_like(self, images: Tensor) -> Tensor:
         """Standard normal noise of the shape, type and device of images (N, ...)."""
         return self._stack(images, lambda x, g: x.normal_(generator=g))
 
-    def uniform_like(self, images: "torch.Tensor", low: float, high: float) -> "torch.Tensor":
+    def uniform_like(self, images: Tensor, low: float, high: float) -> Tensor:
         """Uniform noise in [low, high) of the shape, type and device of images (N, ...)."""
         return self._stack(images, lambda x, g: x.uniform_(low, high, generator=g))
 
-    def integers(self, low: int, high: int) -> "torch.Tensor":
+    def integers(self, low: int, high: int) -> Tensor:
         """An integer in [low, high) for each image: (N,) int64."""
-        import torch
-
         return torch.stack([torch.randint(low, high, (), generator=g) for g in self.generators])
 
-    def uniform(self, low: float, high: float) -> "torch.Tensor":
+    def uniform(self, low: float, high: float) -> Tensor:
         """A number in [low, high) for each image: (N,) float64."""
-        import torch
-
         empty = [torch.empty((), dtype=torch.float64) for _ in self.generators]
         pairs = zip(empty, self.generators, strict=True)
         return torch.stack([x.uniform_(low, high, generator=g) for x, g in pairs])
 
-    def _stack(
-        self,
-        images: "torch.Tensor",
-        fill: "Callable[[torch.Tensor, torch.Generator], torch.Tensor]",
-    ) -> "torch.Tensor":
-        import torch
-
+    def _stack(self, images: Tensor, fill: Callable[[Tensor, torch.Generator], Tensor]) -> Tensor:
         if len(images) != len(self.generators):
             raise ValueError(f"{len(images)} images, but noise for {len(self.generators)}")
         shape = images.shape[1:]

@@ -27,20 +27,10 @@ NETWORK = "network"  # the option that is a part itself: a purifier's diffusion 
 
 @dataclass(frozen=True)
 class Family:
-    """A family of parts.
+    """A family of parts."""
 
-    Attributes:
-        section: of the configuration; also the package of the kinds, `puriflow.<section>`.
-        roles: what chains, results and commands call a member.
-    """
-
-    section: str
-    roles: tuple[str, ...]
-
-    @property
-    def package(self) -> str:
-        """Where its kinds are."""
-        return f"puriflow.{self.section}"
+    section: str  # of the configuration; also the package of the kinds, `puriflow.<section>`
+    roles: tuple[str, ...]  # what chains, results and commands call a member
 
 
 FAMILIES = (
@@ -55,27 +45,19 @@ FAMILIES = (
 
 
 def family_of(role: str) -> Family:
-    """The family of a role.
-
-    Raises:
-        UserError: there is none.
-    """
-    for family in FAMILIES:
-        if role in family.roles:
-            return family
-    raise unknown("role", role, [role for family in FAMILIES for role in family.roles])
+    """The family of a role."""
+    return _family("role", role, {role: family for family in FAMILIES for role in family.roles})
 
 
 def family_named(section: str) -> Family:
-    """The family of a section of the configuration.
+    """The family of a section of the configuration."""
+    return _family("family", section, {family.section: family for family in FAMILIES})
 
-    Raises:
-        UserError: there is none.
-    """
-    for family in FAMILIES:
-        if section == family.section:
-            return family
-    raise unknown("family", section, [family.section for family in FAMILIES])
+
+def _family(what: str, name: str, known: Mapping[str, Family]) -> Family:
+    if name not in known:
+        raise unknown(what, name, known)
+    return known[name]
 
 
 @dataclass(frozen=True)
@@ -103,17 +85,11 @@ def kinds(section: str) -> dict[str, Kind]:
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights that a part loads.
+    """A file of weights that a part loads."""
 
-    Attributes:
-        name: what the configuration says, a path or `zoo:NAME`.
-        file: where it is, or will be once it is fetched.
-        published: what tells these weights from others before they are here (of the zoo's).
-    """
-
-    name: str
-    file: Path
-    published: str | None = None
+    name: str  # what the configuration says, a path or `zoo:NAME`
+    file: Path  # where it is, or will be once it is fetched
+    published: str | None = None  # of the zoo's: tells it from others before it is here
 
 
 @dataclass(frozen=True)
@@ -121,9 +97,6 @@ class Part:
     """What serves a role: a kind with its options, checked but not built.
 
     Attributes:
-        role: see `FAMILIES`.
-        name: in the configuration.
-        kind: name of the module that builds it.
         options: of its `build`, as the configuration says them, without `network` and `weights`.
         network: the diffusion network that it asks, where it has one.
         weights: the file that it loads, where it names one.
@@ -138,7 +111,6 @@ class Part:
 
     @property
     def module(self) -> str:
-        """Name of the module that builds it."""
         return kinds(family_of(self.role).section)[self.kind].module
 
     def parts(self) -> Iterator["Part"]:
@@ -189,7 +161,7 @@ class Part:
                 )
             given["weights"] = str(self.weights.file)
         elif "weights" in kinds(section)[self.kind].options:
-            given.setdefault("weights", None)
+            given["weights"] = None
         function = importlib.import_module(self.module).build
         given = _validated(function, given, where)
         if self.network is not None:
@@ -204,11 +176,7 @@ Parts = Mapping[str, Part]  # by role; a role that is `none` is not in it
 
 
 def part_of(role: str, name: str, entry: Mapping[str, Any]) -> Part:
-    """The part of an entry that says everything itself: kind, options, and a network as an entry.
-
-    Raises:
-        UserError: as `check`.
-    """
+    """The part of an entry that says all itself: kind, options, and the network as an entry."""
     check(role, name, entry)
     options = {key: v for key, v in entry.items() if key not in ("kind", "weights", NETWORK)}
     network, weights = entry.get(NETWORK), entry.get("weights")

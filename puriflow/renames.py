@@ -8,30 +8,21 @@ KINDS_RENAMED: dict[str, dict[str, str]] = {
 }
 
 # By section and kind: options.
+ATTACK = {"steps": "n_iter", "draws": "eot_iter"}
+APGD = {**ATTACK, "restarts": "n_restarts", "targets": "n_target_classes"}
 OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {
     "attacks": {
-        "pgd": {"step": "step_size", "steps": "n_iter", "draws": "eot_iter"},
+        "pgd": {**ATTACK, "step": "step_size"},
         "bpda-eot": {
             "step": "step_size",
             "steps": "n_iter",
             "attack_draws": "eot_iter",
             "defence_draws": "n_draws",
         },
-        "apgd": {
-            "steps": "n_iter",
-            "restarts": "n_restarts",
-            "draws": "eot_iter",
-            "targets": "n_target_classes",
-        },
+        "apgd": APGD,
         "square": {"queries": "n_queries"},
-        "autoattack": {
-            "draws": "eot_iter",
-            "steps": "n_iter",
-            "queries": "n_queries",
-            "targets": "n_target_classes",
-            "restarts": "n_restarts",
-        },
-        "diffattack": {"steps": "n_iter", "draws": "eot_iter"},
+        "autoattack": {**APGD, "queries": "n_queries"},
+        "diffattack": ATTACK,
     },
     "purifiers": {
         "vpsde": {"step": "step_size"},
@@ -49,24 +40,21 @@ OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {
     },
     "classifiers": {
         "dm-wide-resnet": {"classes": "num_classes"},
-        "wide-resnet": {
-            "width": "widen_factor",
-            "classes": "num_classes",
-            "dropout": "dropRate",
-        },
+        "wide-resnet": {"width": "widen_factor", "classes": "num_classes", "dropout": "dropRate"},
     },
 }
 
-# By their place in what is validated, such as the recipe of a training: keys of YAML files.
-KEYS_RENAMED: dict[str, str] = {"adversary.step": "step_size", "adversary.steps": "n_iter"}
-
-# Keys of evaluations.
-EVALUATIONS_RENAMED: dict[str, str] = {"draws": "n_draws"}
+# By their place in what is validated, a track or the recipe of a training: keys of YAML files.
+KEYS_RENAMED: dict[str, str] = {
+    "adversary.step": "step_size",
+    "adversary.steps": "n_iter",
+    "evaluations.*.draws": "n_draws",
+}
 
 # Commands.
+STAGES = ("images", "attack", "restore", "classify", "evaluate", "certify")
 COMMANDS_RENAMED: dict[str, str] = {
-    **{name: f"stage {name}" for name in ("images", "attack", "restore", "classify")},
-    **{name: f"stage {name}" for name in ("evaluate", "certify")},
+    **{name: f"stage {name}" for name in STAGES},
     "table": "result config/tables/NAME.yaml",
     "plot": "result config/tables/NAME.yaml",
     "sheet": "result config/tables/NAME.yaml",

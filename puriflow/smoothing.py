@@ -45,29 +45,12 @@ class Smoothing(Certification):
 
     @classmethod
     def of(cls, numbers: Certification, parts: Parts, sigma: float) -> Self:
-        """The smoothing of parts at a sigma, by a track's numbers of draws.
-
-        Raises:
-            UserError: there is no classifier, or both a denoiser and a purifier, or sigma is not
-                above 0.
-        """
+        """The smoothing of parts at a sigma, by a track's numbers of draws."""
         given = {**numbers.model_dump(), "sigma": sigma, "parts": parts}
         return validated(cls, given, "smoothing")
 
-    def modules(self) -> list[str]:
-        """Names of the modules that build the base classifier."""
-        return [module for part in self.parts.values() for module in part.modules()]
-
-    def numbers(self) -> dict[str, float]:
-        """All but the parts, for the record."""
-        return self.model_dump(exclude={"parts"})
-
     def base(self) -> Defence:
-        """The base classifier.
-
-        Raises:
-            UserError: a part cannot be built.
-        """
+        """The base classifier, built."""
         parts = dict(self.parts)
         denoiser = parts.pop("denoiser", None)
         defence = Defence.from_parts(parts, seed=0)
@@ -77,12 +60,7 @@ class Smoothing(Certification):
 
 
 class OneShot(Purifier):
-    """Takes smoothing noise away by one call of a network; in the purifier's place of a defence.
-
-    Args:
-        denoiser: the network.
-        sigma: of the noise, on [0, 1].
-    """
+    """Takes noise of `sigma`, on [0, 1], away by one call of a network, in a purifier's place."""
 
     def __init__(self, denoiser: Denoiser, sigma: float):
         super().__init__(denoiser)
@@ -97,11 +75,7 @@ class _Repeated(ImageNoise):
     """Noise for copies of one image, one draw for each copy."""
 
     def __init__(self, seed: int, index: int, draws: range):
-        self.generators = [
-            generator
-            for draw in draws
-            for generator in ImageNoise(seed, CERTIFY, [index], draw).generators
-        ]
+        self.generators = [ImageNoise(seed, CERTIFY, [index], draw).generators[0] for draw in draws]
 
 
 class Smoothed:
@@ -124,9 +98,6 @@ class Smoothed:
             image: (3, H, W) in [0, 1]; the noisy one is not clamped, as published.
             index: of the image in its data set, which selects its noise.
             draws: numbers of the repetitions, 1 or more.
-
-        Raises:
-            UserError: the classifier's answer is NaN or infinite.
         """
         total = np.zeros((), np.int64)
         for start in range(0, len(draws), BLOCK):

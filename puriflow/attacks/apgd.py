@@ -13,17 +13,9 @@ import torch
 from torch import Tensor
 
 from puriflow.attacks.ball import Ball, Norm, fraction
-from puriflow.attacks.base import (
-    Attack,
-    Batch,
-    State,
-    advance_rest,
-    choose,
-    cross_entropy,
-    eot_gradient,
-)
-from puriflow.attacks.votes import confirm, judge
-from puriflow.defence import Gradient, check_gradient
+from puriflow.attacks.base import Batch, State, advance_rest, choose, cross_entropy, eot_gradient
+from puriflow.attacks.votes import JudgedAttack
+from puriflow.defence import Gradient
 from puriflow.errors import UserError, unknown
 from puriflow.randomness import APGD as WORDS
 from puriflow.randomness import CLEAN
@@ -63,7 +55,7 @@ def checkpoints(n_iter: int) -> dict[int, int]:
 
 
 @dataclass
-class APGD(Attack):
+class APGD(JudgedAttack):
     """The attack, on cross-entropy (`ce`), DLR (`dlr`) or targeted DLR (`dlr-targeted`, APGD-T).
 
     APGD-T has a run for each class but the label, the likeliest on the clean image first. One pass
@@ -74,27 +66,22 @@ class APGD(Attack):
 
     Attributes:
         name: the word that seeds its noise.
-        n_iter: iterations of a run. A step of the attack is one point of a run, the start included.
         optimise_misclassified: all images are optimised until the end; else those that are
             misclassified from the start, or in a run before, are left alone.
 
     Args:
-        ball: what it stays in.
+        ball, votes, gradient, fixed: see `JudgedAttack`.
         loss: what it raises.
-        n_iter: see above.
+        n_iter: iterations of a run. A step of the attack is one point of a run, the start included.
         n_restarts: runs, of each target class with `dlr-targeted`, on the images that are left.
         eot_iter: draws over which a gradient is averaged; the loss and the answer of a point are
             those of the last draw, as in auto-attack.
         n_target_classes: of `dlr-targeted`; of a victim with fewer classes, all but the label.
         rho: the step size is halved where the loss rose in no more than this share of a window.
-        votes: see `confirm`.
-        gradient: see `Defence.purified`; with `blind` the classifier alone is judged.
-        fixed: see `Attack`.
     """
 
     optimise_misclassified = False
 
-    ball: Ball
     loss: Loss = "ce"
     _: KW_ONLY
     n_iter: int = 100
@@ -102,14 +89,11 @@ class APGD(Attack):
     eot_iter: int = 1
     n_target_classes: int = 9
     rho: float = 0.75
-    votes: int = 1
-    gradient: Gradient = "full"
-    fixed: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.loss not in LOSSES:
             raise unknown("loss", self.loss, LOSSES)
-        check_gradient(self.gradient)
         self.name, self.targeted = WORDS[self.loss], self.loss == "dlr-targeted"
         self.loss_function, self.min_classes = LOSSES[self.loss]
         n_runs = (self.n_target_classes if self.targeted else 1) * self.n_restarts
@@ -117,30 +101,23 @@ class APGD(Attack):
         self.windows = checkpoints(self.n_iter)
 
     def check_classes(self, number: int) -> None:
-        """Check how many classes the victim has.
-
-        Raises:
-            UserError: too few for the loss.
-        """
+        """Raise a `UserError` if the victim has too few classes for the loss."""
         if number < self.min_classes:
             raise UserError(
                 f"{self.name} needs {self.min_classes} or more classes, but the victim has {number}"
             )
 
     def begin(self, batch: Batch) -> State:
-        """See `Attack`: one pass over the clean images.
+        """One pass over the clean images.
 
         `x_adv` is the last point that was misclassified, or else that of the highest loss,
         `loss_adv` (N,); `misclassified` says which, and becomes `success` at the end of a run. Of
         the run: the points `x`, `x_prev` and `x_best` (N, 3, H, W) with `grad` and `grad_best`,
         `loss_best` (N,) and `loss_steps` (N, n_iter + 1), and `step_size` (N,) with what its next
         checkpoint needs.
-
-        Raises:
-            UserError: the victim has too few classes for the loss.
         """
         x, clean = batch.images, f"{self.name} {CLEAN}"
-        logits, wrong, queries = judge(batch, x, clean, self.votes, self.gradient)
+        logits, wrong, queries = self.judge(batch, x, clean)
         self.check_classes(logits.shape[1])
         lowest = x.new_full((len(x),), -torch.inf)
         state = {
@@ -158,7 +135,7 @@ class APGD(Attack):
         return state
 
     def step(self, batch: Batch, state: State, number: int) -> State:
-        """See `Attack`: the next point of every image that is attacked."""
+        """The next point of every image that is attacked."""
         which = number // (self.n_iter + 1) // self.n_restarts
         if self.targeted and which >= state["target_class"].shape[1]:
             return state
@@ -181,13 +158,9 @@ class APGD(Attack):
     def loss_and_grad(
         self, batch: Batch, x: Tensor, number: int, *target_class: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The loss (N,), its gradient like x, and the logits (N, classes) at a point.
+        """The loss (N,), its gradient like x, and the logits (N, classes) at x in a step.
 
-        Args:
-            batch: a victim and images.
-            x: (N, 3, H, W) in place of the images.
-            number: of the step.
-            target_class: of each image (N,), only with `dlr-targeted`.
+        `target_class` of each image (N,) is given with `dlr-targeted` only.
         """
 
         def loss_and_logits(y: Tensor, draw: int) -> tuple[Tensor, Tensor]:
@@ -231,7 +204,7 @@ class APGD(Attack):
         """What is remembered of a point: if it is misclassified, and if its loss is the best."""
         x, step = state["x"], f"{self.name} {number}"
         wrong = logits.argmax(1) != batch.labels
-        wrong, votes = confirm(batch, x, wrong, step, self.votes, self.gradient)
+        wrong, votes = self.confirm(batch, x, wrong, step)
         highest = ~state["misclassified"] & (loss > state["loss_adv"])
         better = loss > state["loss_best"]
         loss_steps = state["loss_steps"].clone()

@@ -7,64 +7,51 @@ for each defence the lower robust accuracy of the two versions.
 """
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from puriflow.attacks.apgd import APGD
 from puriflow.attacks.ball import Ball, Norm, fraction
-from puriflow.attacks.base import Attack, Batch, State, advance_rest, choose, cross_entropy
+from puriflow.attacks.base import Batch, State, advance_rest, choose, cross_entropy
 from puriflow.attacks.fab import FABT
 from puriflow.attacks.square import Square
-from puriflow.attacks.votes import judge
-from puriflow.defence import Gradient, check_gradient
+from puriflow.attacks.votes import JudgedAttack
+from puriflow.defence import Gradient
 from puriflow.errors import UserError, unknown
 from puriflow.randomness import AUTOATTACK, CLEAN
 
 Version = Literal["standard", "rand"]
 EOT_ITER = {"standard": 1, "rand": 20}
-# Before the keys of the state of the attack that is under way.
-INNER = "inner."
+INNER = "inner."  # before the keys of the state of the attack that is under way
 
 
 @dataclass
-class AutoAttack(Attack):
+class AutoAttack(JudgedAttack):
     """The ensemble. Its steps are those of its attacks, one after the other.
 
     auto-attack judges the clean image where an attack was no success; here it is its best try.
 
     Args:
-        ball: what it stays in.
+        ball, votes, gradient, fixed: see `JudgedAttack`.
         attacks: to run, on the same ball.
-        votes: see `confirm`.
-        gradient: see `Defence.purified`; with `blind` the classifier alone is judged.
-        fixed: see `Attack`.
     """
 
-    ball: Ball
     attacks: Sequence[APGD | FABT | Square]
-    _: KW_ONLY
-    votes: int = 1
-    gradient: Gradient = "full"
-    fixed: bool = False
 
     def __post_init__(self) -> None:
-        check_gradient(self.gradient)
+        super().__post_init__()
         self.n_steps = sum(attack.n_steps for attack in self.attacks)
 
     def begin(self, batch: Batch) -> State:
-        """See `Attack`: one pass over the clean images.
+        """One pass over the clean images.
 
         `success_by` (N,) int64 is the number of the attack that was a success, -1 for none, and for
         an image that is misclassified from the start. `x_adv` is that attack's, or else that of the
         highest cross-entropy, `loss_adv` (N,), among all.
-
-        Raises:
-            UserError: the victim has too few classes for an attack.
         """
-        logits, wrong, queries = self._judge(batch, batch.images, CLEAN)
+        logits, wrong, queries = self.judge(batch, batch.images, f"{AUTOATTACK} {CLEAN}")
         for attack in self.attacks:
             if isinstance(attack, APGD):
                 attack.check_classes(logits.shape[1])
@@ -77,8 +64,11 @@ class AutoAttack(Attack):
         }
 
     def step(self, batch: Batch, state: State, number: int) -> State:
-        """See `Attack`: a step of an attack, on the images that were left when it began."""
-        which, inner_number = self._locate(number)
+        """A step of an attack, on the images that were left when it began."""
+        which, inner_number = 0, number
+        while inner_number >= self.attacks[which].n_steps:
+            inner_number -= self.attacks[which].n_steps
+            which += 1
         attack = self.attacks[which]
         rest = batch.take(torch.nonzero(~state["success"]).flatten().tolist())
         inner = {key.removeprefix(INNER): v for key, v in state.items() if key.startswith(INNER)}
@@ -91,18 +81,11 @@ class AutoAttack(Attack):
         own = {key: value for key, value in state.items() if not key.startswith(INNER)}
         return advance_rest(batch, own, lambda some, part: self._end(some, part, inner, which))
 
-    def _locate(self, number: int) -> tuple[int, int]:
-        """The attack of a step, and the step's number in it."""
-        for which, attack in enumerate(self.attacks):
-            if number < attack.n_steps:
-                return which, number
-            number -= attack.n_steps
-        raise IndexError(f"AutoAttack has {self.n_steps} steps")
-
     def _end(self, batch: Batch, state: State, inner: State, which: int) -> State:
         """The verdict over what an attack hands in."""
         x = inner["x_adv"]
-        logits, success, queries = self._judge(batch, x, self.attacks[which].name)
+        step = f"{AUTOATTACK} {self.attacks[which].name}"
+        logits, success, queries = self.judge(batch, x, step)
         loss = cross_entropy(logits, batch.labels)
         better = success | (loss > state["loss_adv"])
         return {
@@ -112,9 +95,6 @@ class AutoAttack(Attack):
             "success_by": state["success_by"].masked_fill(success, which),
             "loss_adv": torch.where(better, loss, state["loss_adv"]),
         }
-
-    def _judge(self, batch: Batch, x: Tensor, what: str) -> tuple[Tensor, Tensor, Tensor]:
-        return judge(batch, x, f"{AUTOATTACK} {what}", self.votes, self.gradient)
 
 
 def build(

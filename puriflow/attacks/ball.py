@@ -19,9 +19,6 @@ class Ball:
     Attributes:
         eps: radius, on [0, 1].
         norm: `Linf`, or `L2` of the whole image.
-
-    Raises:
-        UserError: another norm, or an eps that no image could reach.
     """
 
     eps: float
@@ -44,14 +41,7 @@ class Ball:
         return (clean + delta).clamp(0, 1)
 
     def sign_step(self, x: Tensor, grad: Tensor, step_size: float, clean: Tensor) -> Tensor:
-        """One step of PGD: up the loss by the sign of its gradient, then back into the ball.
-
-        Args:
-            x: (N, 3, H, W), where the attack is.
-            grad: of the loss there.
-            step_size: on [0, 1].
-            clean: the images that the ball is around.
-        """
+        """One step of PGD from x: up the loss by the sign of its `grad`, back into the ball."""
         return self.project(x + step_size * torch.sign(grad), clean)
 
     def distance(self, x: Tensor, clean: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ class Batch:
     """A batch under attack.
 
     Attributes:
-        victim: a defence; a bare classifier is one without restorer and purifier.
+        victim: a bare classifier is one without restorer and purifier.
         images: clean (N, 3, H, W) in [0, 1].
         labels: (N,) int64.
         noise: of the attacker and of the victim.
@@ -56,8 +56,8 @@ class Batch:
             draw: number of the repetition (EOT, votes).
             gradient: see `Defence.purified`.
         """
-        noise = self.noise.victim(step, draw)
-        return self.victim.classify(self.victim.purified(x, noise, gradient))
+        purified = self.victim.purified(x, self.noise.victim(step, draw), gradient)
+        return self.victim.classify(purified)
 
 
 class Attack(ABC):
@@ -88,7 +88,7 @@ class Attack(ABC):
         """Run the attack, until all images are successes where it judges itself.
 
         Args:
-            batch: a victim and images.
+            batch: to attack.
             callback: called after every step with the state and the number of steps done.
             saved: what an earlier run gave its callback, to go on from.
         """
@@ -115,17 +115,17 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 def eot_gradient(
     loss_and_logits: Callable[[Tensor, int], tuple[Tensor, Tensor]], x: Tensor, eot_iter: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The mean gradient over draws of a random victim (EOT, Athalye et al. 2018).
+    """The mean gradient at x over draws of a random victim (EOT, Athalye et al. 2018).
 
     It is summed draw by draw, so that memory does not grow with their number.
 
     Args:
         loss_and_logits: of images and the number of a draw; (N,) and (N, classes).
-        x: (N, 3, H, W), where to differentiate.
+        x: (N, 3, H, W).
         eot_iter: how many draws.
 
     Returns:
-        The loss (N,) of the last draw, the mean gradient (N, 3, H, W), the logits of the last draw.
+        The mean gradient (N, 3, H, W) between the loss (N,) and the logits of the last draw.
     """
     total, evaluated = torch.zeros_like(x), []
     for draw in range(eot_iter):

@@ -47,7 +47,7 @@ class BPDAEOT(Attack):
         self.n_steps = self.n_iter + 1
 
     def begin(self, batch: Batch) -> State:
-        """See `Attack`. `x` is where the attack is; `x_adv` where an image was a success, or x."""
+        """`x` is where the attack is; `x_adv` where an image was a success, or x."""
         queries = no_queries(batch.images)
         return {
             "x_adv": batch.images,

@@ -51,11 +51,6 @@ class DiffAttack(APGD):
         self.min_classes = max(needed)
 
     def begin(self, batch: Batch) -> State:
-        """See `APGD.begin`.
-
-        Raises:
-            UserError: also where the victim's purifier has no forward process to stray from.
-        """
         purifier = batch.victim.purifier
         if not isinstance(purifier, DiffusionPurifier):
             own = "none" if purifier is None else type(purifier).__name__
@@ -68,7 +63,7 @@ class DiffAttack(APGD):
     def loss_and_grad(
         self, batch: Batch, x: Tensor, number: int, *target_class: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """See `APGD.loss_and_grad`; the loss is that of the round, with the deviation."""
+        """The loss is that of the round, with the deviation."""
         l_cls = self.losses[number // (self.n_iter + 1)]
 
         def loss_and_logits(y: Tensor, draw: int) -> tuple[Tensor, Tensor]:

@@ -8,25 +8,19 @@ misclassified in a pass of its own.
 import contextlib
 import io
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchattacks
-from puriflow.attacks.ball import Ball
-from puriflow.attacks.base import Attack, Batch, State
-from puriflow.attacks.votes import judge
-from puriflow.defence import Gradient, check_gradient
+from puriflow.attacks.base import Batch, State
+from puriflow.attacks.votes import JudgedAttack
+from puriflow.defence import Gradient
 from puriflow.randomness import AGAIN, CLEAN, FAB_T
 
 
 class CountedModel(nn.Module):
-    """The victim as a library wants it, a function of images; every call has noise of its own.
-
-    Attributes:
-        calls: how often it was called.
-    """
+    """The victim as a library wants it, a function of images; every call has noise of its own."""
 
     def __init__(self, batch: Batch, step: str, gradient: Gradient = "full"):
         super().__init__()
@@ -34,53 +28,40 @@ class CountedModel(nn.Module):
         self.calls = 0
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, classes)."""
         self.calls += 1
         return self.batch.logits(images, f"{self.step} {self.calls}", gradient=self.gradient)
 
 
 @dataclass
-class FABT(Attack):
+class FABT(JudgedAttack):
     """The attack. A step goes towards one class, the likeliest but the label first.
 
     The library attacks each image alone, so that the draws of one do not depend on the others, and
     all its iterations are one step. It has no random start here, and draws nothing.
 
-    Attributes:
-        name: the word that seeds the victim's noise.
-
     Args:
-        ball: what counts.
+        ball, votes, gradient, fixed: see `JudgedAttack`.
         n_iter: iterations towards a class.
         n_target_classes: of a victim with fewer, all but the label.
-        votes: see `confirm`.
-        gradient: see `Defence.purified`; with `blind` the classifier alone is judged.
-        fixed: see `Attack`.
     """
 
-    name = FAB_T
+    name = FAB_T  # which seeds the victim's noise
 
-    ball: Ball
     _: KW_ONLY
     n_iter: int = 100
     n_target_classes: int = 9
-    votes: int = 1
-    gradient: Gradient = "full"
-    fixed: bool = False
 
     def __post_init__(self) -> None:
-        check_gradient(self.gradient)
+        super().__post_init__()
         self.n_steps = self.n_target_classes
 
     def begin(self, batch: Batch) -> State:
-        """See `Attack`: one pass over the clean images, which says how many `classes` there are."""
-        step = f"{self.name} {CLEAN}"
-        logits, wrong, queries = judge(batch, batch.images, step, self.votes, self.gradient)
+        """One pass over the clean images, which says how many `classes` there are."""
+        logits, wrong, queries = self.judge(batch, batch.images, f"{self.name} {CLEAN}")
         classes = torch.full_like(queries, logits.shape[1])
         return {"x_adv": batch.images, "queries": queries, "success": wrong, "classes": classes}
 
     def step(self, batch: Batch, state: State, number: int) -> State:
-        """See `Attack`."""
         state = {key: value.clone() for key, value in state.items()}
         for i in torch.nonzero(~state["success"]).flatten().tolist():
             if number < state["classes"][i] - 1:
@@ -92,27 +73,20 @@ class FABT(Attack):
 
     def _towards(self, batch: Batch, number: int) -> tuple[Tensor, bool, int]:
         """Of one image, the nearest towards a class, whether it is a success, and the queries."""
-        step = f"{self.name} {number}"
+        import torchattacks
+
+        step, ball = f"{self.name} {number}", self.ball
         model = CountedModel(batch, step, self.gradient)
-        fab = self._library(model)
+        # It prints that it finds no parameters, and takes the device of the images then.
+        with contextlib.redirect_stdout(io.StringIO()):
+            fab = torchattacks.FAB(
+                model, norm=ball.norm, eps=ball.eps, steps=self.n_iter, multi_targeted=True
+            )
         fab.target_class = number + 2  # the library counts the likeliest class as 1
         with torch.no_grad():
             x = fab.attack_single_run_targeted(batch.images, batch.labels)
-        outside = self.ball.distance(x, batch.images) > self.ball.eps
+        outside = ball.distance(x, batch.images) > ball.eps
         if outside or torch.equal(x, batch.images):  # the clean image says that it found none
             return x, False, model.calls
-        _, success, queries = judge(batch, x, f"{step} {AGAIN}", self.votes, self.gradient)
+        _, success, queries = self.judge(batch, x, f"{step} {AGAIN}")
         return x, bool(success), model.calls + int(queries)
-
-    def _library(self, model: CountedModel) -> Any:
-        import torchattacks
-
-        # It prints that it finds no parameters, and takes the device of the images then.
-        with contextlib.redirect_stdout(io.StringIO()):
-            return torchattacks.FAB(
-                model,
-                norm=self.ball.norm,
-                eps=self.ball.eps,
-                steps=self.n_iter,
-                multi_targeted=True,
-            )

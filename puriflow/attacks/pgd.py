@@ -24,9 +24,6 @@ class PGD(Attack):
         eot_iter: draws of the victim over which a gradient is averaged.
         gradient: see `Defence.purified`.
         fixed: see `Attack`.
-
-    Raises:
-        UserError: a random start in L2.
     """
 
     ball: Ball
@@ -45,17 +42,14 @@ class PGD(Attack):
         self.n_steps = self.n_iter
 
     def begin(self, batch: Batch) -> State:
-        """See `Attack`."""
         x, eps = batch.images, self.ball.eps
         if self.random_start:
             x = (x + batch.noise.attacker().uniform_like(x, -eps, eps)).clamp(0, 1)
         return {"x_adv": x, "queries": no_queries(x)}
 
     def step(self, batch: Batch, state: State, number: int) -> State:
-        """See `Attack`."""
-        x = state["x_adv"]
-        grad = self.mean_gradient(batch, x, number)
-        x = self.ball.sign_step(x, grad, self.step_size, batch.images)
+        grad = self.mean_gradient(batch, state["x_adv"], number)
+        x = self.ball.sign_step(state["x_adv"], grad, self.step_size, batch.images)
         return {"x_adv": x, "queries": state["queries"] + self.eot_iter}
 
     def mean_gradient(self, batch: Batch, x: Tensor, number: int) -> Tensor:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from puriflow.attacks.ball import Ball, Norm, fraction
-from puriflow.attacks.base import Attack, Batch, State, advance_rest, choose
-from puriflow.attacks.votes import confirm, judge
-from puriflow.defence import Gradient, check_gradient
+from puriflow.attacks.base import Batch, State, advance_rest, choose
+from puriflow.attacks.votes import JudgedAttack
+from puriflow.defence import Gradient
 from puriflow.errors import UserError
 from puriflow.randomness import CLEAN, SQUARE
 
@@ -30,45 +30,33 @@ def side(query: int, pixels: int, p_init: float) -> int:
 
 
 @dataclass
-class Square(Attack):
+class Square(JudgedAttack):
     """The attack. A step is one query of the images that are left; the first is of the stripes.
-
-    Attributes:
-        name: the word that seeds its noise.
 
     Args:
         ball: Linf.
+        votes, gradient, fixed: see `JudgedAttack`. A misclassification that is voted down is no
+            progress either: its margin was luck, and no honest one would fall below it again.
         n_queries: windows tried; the clean image and the stripes are queries as well.
         p_init: share of the pixels that the first windows have.
-        votes: see `confirm`. A misclassification that is voted down is no progress either: its
-            margin was luck, and no honest one would fall below it again.
-        gradient: `blind` asks the classifier alone; the others are one, as no gradient is taken.
-        fixed: see `Attack`.
-
-    Raises:
-        UserError: the ball is not Linf.
     """
 
-    name = SQUARE
+    name = SQUARE  # which seeds its noise
 
-    ball: Ball
     _: KW_ONLY
     n_queries: int = 5000
     p_init: float = 0.8
-    votes: int = 1
-    gradient: Gradient = "full"
-    fixed: bool = False
 
     def __post_init__(self) -> None:
-        check_gradient(self.gradient)
+        super().__post_init__()
         if self.ball.norm != "Linf":
             raise UserError(f"square is for the norm Linf, not {self.ball.norm}")
         self.n_steps = 1 + self.n_queries
 
     def begin(self, batch: Batch) -> State:
-        """See `Attack`: one pass over the clean images; `margin` (N,) is the lowest so far."""
+        """One pass over the clean images; `margin` (N,) is the lowest so far."""
         clean, step = batch.images, f"{self.name} {CLEAN}"
-        _, wrong, queries = judge(batch, clean, step, self.votes, self.gradient)
+        _, wrong, queries = self.judge(batch, clean, step)
         stripes = batch.noise.attacker(self.name).uniform_like(clean[:, :, :1], -1, 1).sign()
         start = (clean + self.ball.eps * stripes).clamp(0, 1)
         return {
@@ -79,7 +67,6 @@ class Square(Attack):
         }
 
     def step(self, batch: Batch, state: State, number: int) -> State:
-        """See `Attack`."""
         return advance_rest(batch, state, lambda some, part: self._query(some, part, number))
 
     @torch.no_grad()
@@ -89,7 +76,7 @@ class Square(Attack):
         x = best if number == 0 else self._shift_window(batch, best, number)
         logits = batch.logits(x, step, gradient=self.gradient)
         wrong = logits.argmax(1) != batch.labels
-        success, votes = confirm(batch, x, wrong, step, self.votes, self.gradient)
+        success, votes = self.confirm(batch, x, wrong, step)
         z_y = logits.gather(1, batch.labels[:, None])[:, 0]
         margin = z_y - logits.scatter(1, batch.labels[:, None], -torch.inf).amax(1)
         better = success | (~wrong & (margin < state["margin"]))
@@ -136,5 +123,11 @@ def build(
         raise UserError("square needs n_queries and votes of 1 or more")
     if not 0 < p_init <= 1:
         raise UserError(f"p_init is {p_init}, but must lie in (0, 1]")
-    ball, judged = Ball(fraction(eps), norm), {"votes": votes, "gradient": gradient, "fixed": fixed}
-    return Square(ball, n_queries=n_queries, p_init=p_init, **judged)
+    return Square(
+        Ball(fraction(eps), norm),
+        n_queries=n_queries,
+        p_init=p_init,
+        votes=votes,
+        gradient=gradient,
+        fixed=fixed,
+    )

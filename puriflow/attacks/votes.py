@@ -4,11 +4,14 @@ auto-attack believes the one pass that it happens to make. A random victim that 
 times is wrong once by chance, so here a misclassification can be put to a vote of fresh draws.
 """
 
+from dataclasses import KW_ONLY, dataclass
+
 import torch
 from torch import Tensor
 
-from puriflow.attacks.base import Batch, no_queries
-from puriflow.defence import Gradient
+from puriflow.attacks.ball import Ball
+from puriflow.attacks.base import Attack, Batch, no_queries
+from puriflow.defence import Gradient, check_gradient
 from puriflow.randomness import VOTES
 
 
@@ -42,16 +45,33 @@ def confirm(
     return stands, queries.index_fill(0, doubtful, votes)
 
 
-@torch.no_grad()
-def judge(
-    batch: Batch, x: Tensor, step: str, votes: int, gradient: Gradient = "full"
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One fresh pass over x, its misclassifications confirmed.
+@dataclass
+class JudgedAttack(Attack):
+    """An attack that judges by itself which images are successes.
 
-    Returns:
-        Logits (N, classes) of the pass, and what `confirm` returns, the pass counted.
+    Args:
+        ball: what it stays in.
+        votes: see `confirm`.
+        gradient: see `Defence.purified`; with `blind` the classifier alone is judged.
+        fixed: see `Attack`.
     """
-    logits = batch.logits(x, step, gradient=gradient)
-    wrong = logits.argmax(1) != batch.labels
-    stands, queries = confirm(batch, x, wrong, step, votes, gradient)
-    return logits, stands, queries + 1
+
+    ball: Ball
+    _: KW_ONLY
+    votes: int = 1
+    gradient: Gradient = "full"
+    fixed: bool = False
+
+    def __post_init__(self) -> None:
+        check_gradient(self.gradient)
+
+    def confirm(self, batch: Batch, x: Tensor, wrong: Tensor, step: str) -> tuple[Tensor, Tensor]:
+        """See `confirm`."""
+        return confirm(batch, x, wrong, step, self.votes, self.gradient)
+
+    @torch.no_grad()
+    def judge(self, batch: Batch, x: Tensor, step: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (N, classes) of a fresh pass over x, and what `confirm` returns, it counted."""
+        logits = batch.logits(x, step, gradient=self.gradient)
+        stands, queries = self.confirm(batch, x, logits.argmax(1) != batch.labels, step)
+        return logits, stands, queries + 1

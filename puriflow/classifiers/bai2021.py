@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision and timm
@@ -69,7 +68,6 @@ def fold(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if match := AFFINE.match(name):
             norm, parameter = match.groups()
             folded[f"{norm}.{parameter}"] = value.flatten()
-            folded[f"{norm}.num_batches_tracked"] = torch.tensor(0)
         elif match := GHOST.match(name):
             norm, number, rest = match.groups()
             if number == "0" and rest in ("proxy_bn.running_mean", "proxy_bn.running_var"):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puriflow.classifiers.normalised import Normalised
-from puriflow.classifiers.wide_resnet import blocks_of
+from puriflow.classifiers.wide_resnet import blocks_of, group
 from puriflow.zoo.weights import load_network
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
@@ -32,7 +32,6 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C', H/stride, W/stride)."""
         h = F.silu(self.batchnorm_0(x))
         shortcut = x if self.shortcut is None else self.shortcut(h)
         if self.stride == 2:
@@ -40,29 +39,8 @@ class Block(nn.Module):
         return shortcut + self.conv_1(F.silu(self.batchnorm_1(self.conv_0(h))))
 
 
-class BlockGroup(nn.Module):
-    """Blocks of one width, under the official key `block`."""
-
-    def __init__(self, blocks: int, inputs: int, outputs: int, stride: int):
-        super().__init__()
-        self.block = nn.Sequential(
-            Block(inputs, outputs, stride),
-            *(Block(outputs, outputs, 1) for _ in range(blocks - 1)),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C', H/stride, W/stride)."""
-        return self.block(x)
-
-
 class DMWideResNet(nn.Module):
-    """The network: normalised images (N, 3, 32, 32) to logits (N, num_classes).
-
-    Args:
-        depth: convolutions from end to end, 6 n + 4.
-        width: channels over those of a plain residual network.
-        num_classes: of the logits.
-    """
+    """The network: normalised images (N, 3, 32, 32) to logits (N, num_classes)."""
 
     def __init__(self, *, depth: int, width: int, num_classes: int = 10):
         super().__init__()
@@ -70,15 +48,14 @@ class DMWideResNet(nn.Module):
         widths = [16, 16 * width, 32 * width, 64 * width]
         self.init_conv = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.layer = nn.Sequential(
-            BlockGroup(blocks, widths[0], widths[1], 1),
-            BlockGroup(blocks, widths[1], widths[2], 2),
-            BlockGroup(blocks, widths[2], widths[3], 2),
+            group("block", Block, blocks, widths[0], widths[1], 1),
+            group("block", Block, blocks, widths[1], widths[2], 2),
+            group("block", Block, blocks, widths[2], widths[3], 2),
         )
         self.batchnorm = nn.BatchNorm2d(widths[3], momentum=0.01)
         self.logits = nn.Linear(widths[3], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, num_classes) of normalised images."""
         h = F.silu(self.batchnorm(self.layer(self.init_conv(x))))
         return self.logits(F.avg_pool2d(h, 8).flatten(1))
 

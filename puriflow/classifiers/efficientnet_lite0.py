@@ -28,7 +28,5 @@ def build() -> Normalised:
     names = [k for k in model.state_dict() if not k.endswith("num_batches_tracked")]
     if len(names) != len(values):
         raise UserError(f"{PACKAGE} has {len(values)} tensors, but the network has {len(names)}")
-    state = dict(zip(names, values, strict=True))
-    counters = {k: v for k, v in model.state_dict().items() if k not in state}
-    model.load_state_dict(state | counters, strict=True)
+    model.load_state_dict(dict(zip(names, values, strict=True)), strict=True)
     return Normalised(model, mean=[127 / 255] * 3, std=[128 / 255] * 3)

@@ -7,13 +7,7 @@ from torch import Tensor, nn
 
 
 class Normalised(nn.Module):
-    """`network` behind (x - mean) / std, evaluated, frozen and in channels-last order.
-
-    Args:
-        network: from normalised images to logits.
-        mean: of each channel, on [0, 1].
-        std: of each channel, on [0, 1].
-    """
+    """`network` behind (x - mean) / std a channel: evaluated, frozen, in channels-last order."""
 
     mean: Tensor
     std: Tensor

@@ -19,12 +19,7 @@ from puriflow.zoo.weights import read_state
 
 
 class Sized(nn.Module):
-    """A classifier of [0, 1] images that insists on the size it was made for.
-
-    Args:
-        network: from images to logits, with its normalisation inside.
-        size: side of the square images.
-    """
+    """A classifier that normalises inside, and insists on the image side that it was made for."""
 
     def __init__(self, network: nn.Module, size: int):
         super().__init__()
@@ -34,11 +29,7 @@ class Sized(nn.Module):
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (N, 3, size, size) in [0, 1] to logits (N, classes).
-
-        Raises:
-            UserError: the images have another size.
-        """
+        """Images (N, 3, size, size) in [0, 1] to logits (N, classes)."""
         if images.shape[-2:] != (self.size, self.size):
             raise UserError(
                 f"this classifier takes {self.size}x{self.size} images, but these are "
@@ -75,15 +66,9 @@ def build(
 
 
 def _load(network: nn.Module, file: Path, model: str) -> None:
-    """Load all of a network from a RobustBench checkpoint.
-
-    Such a file may hold more, an attacker or a normaliser of its training, which is left there; but
-    nothing of the network may be missing.
-    """
-    state = {
-        key.replace("module.", "").replace("model.", ""): value
-        for key, value in read_state(file).items()
-    }
+    """Load all of a network from a RobustBench checkpoint, which may hold more of its training."""
+    found = read_state(file)
+    state = {key.replace("module.", "").replace("model.", ""): found[key] for key in found}
     wanted = network.state_dict()
     for key, value in wanted.items():
         if key not in state or state[key].shape != value.shape:

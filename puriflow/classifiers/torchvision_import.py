@@ -13,18 +13,11 @@ SCHEMAS = (
 )
 
 
-def _declare() -> "torch.library.Library | None":
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError as error:
-        if "torchvision::nms" not in str(error):
-            raise
-    else:
-        return None
-    library = torch.library.Library("torchvision", "DEF")
+try:
+    import torchvision  # noqa: F401
+except RuntimeError as error:
+    if "torchvision::nms" not in str(error):
+        raise
+    LIBRARY = torch.library.Library("torchvision", "DEF")  # kept, since the schemas go with it
     for schema in SCHEMAS:
-        library.define(schema)
-    return library
-
-
-LIBRARY = _declare()  # kept, since the schemas go with it
+        LIBRARY.define(schema)

@@ -4,7 +4,11 @@ WRN-28-10 "Standard" of RobustBench, the paper's CIFAR-10 victim, has `depth` 28
 10 and takes [0, 1] images as they are. WRN-70-16-dropout normalises them: `mean` and `std`.
 """
 
-from collections.abc import Sequence
+# ruff: noqa: N803  # dropRate is RobustBench's name
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,7 +33,6 @@ class BasicBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C', H/stride, W/stride)."""
         h = F.relu(self.bn1(x))
         # Where the width changes, the shortcut starts behind the first normalisation.
         shortcut = x if self.convShortcut is None else self.convShortcut(h)
@@ -38,62 +41,40 @@ class BasicBlock(nn.Module):
         return shortcut + self.conv2(h)
 
 
-class BlockGroup(nn.Module):
-    """Blocks of one width, under the official key `layer`."""
-
-    def __init__(self, blocks: int, inputs: int, outputs: int, stride: int, drop_rate: float):
-        super().__init__()
-        self.layer = nn.Sequential(
-            BasicBlock(inputs, outputs, stride, drop_rate),
-            *(BasicBlock(outputs, outputs, 1, drop_rate) for _ in range(blocks - 1)),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C', H/stride, W/stride)."""
-        return self.layer(x)
+def group(
+    key: str, block: Callable[..., nn.Module], blocks: int, inputs: int, outputs: int, stride: int
+) -> nn.Sequential:
+    """Blocks of one width, of which the first has the stride, under their official key."""
+    rest = (block(outputs, outputs, 1) for _ in range(blocks - 1))
+    layers: nn.Module = nn.Sequential(block(inputs, outputs, stride), *rest)
+    return nn.Sequential(OrderedDict({key: layers}))
 
 
 def blocks_of(depth: int) -> int:
-    """Blocks of each of the three groups of a wide residual network.
-
-    Raises:
-        UserError: `depth` is not 6 n + 4.
-    """
+    """Blocks of each of the three groups of a wide residual network, whose depth is 6 n + 4."""
     if depth < 10 or (depth - 4) % 6:
         raise UserError(f"depth {depth} of a wide residual network is not 10, 16, 22, 28, ...")
     return (depth - 4) // 6
 
 
 class WideResNet(nn.Module):
-    """The network: images (N, 3, 32, 32) to logits (N, num_classes).
-
-    Args:
-        depth: convolutions from end to end, 6 n + 4.
-        widen_factor: channels over those of a plain residual network.
-        num_classes: of the logits.
-        dropRate: chance of a feature to be dropped in training.
-    """
+    """The network: normalised images (N, 3, 32, 32) to logits (N, num_classes)."""
 
     def __init__(
-        self,
-        *,
-        depth: int,
-        widen_factor: int,
-        num_classes: int = 10,
-        dropRate: float = 0.0,  # noqa: N803, RobustBench's name
+        self, *, depth: int, widen_factor: int, num_classes: int = 10, dropRate: float = 0.0
     ):
         super().__init__()
         blocks = blocks_of(depth)
         widths = [16, 16 * widen_factor, 32 * widen_factor, 64 * widen_factor]
         self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
-        self.block1 = BlockGroup(blocks, widths[0], widths[1], 1, dropRate)
-        self.block2 = BlockGroup(blocks, widths[1], widths[2], 2, dropRate)
-        self.block3 = BlockGroup(blocks, widths[2], widths[3], 2, dropRate)
+        block = partial(BasicBlock, drop_rate=dropRate)
+        self.block1 = group("layer", block, blocks, widths[0], widths[1], 1)
+        self.block2 = group("layer", block, blocks, widths[1], widths[2], 2)
+        self.block3 = group("layer", block, blocks, widths[2], widths[3], 2)
         self.bn1 = nn.BatchNorm2d(widths[3])
         self.fc = nn.Linear(widths[3], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, num_classes) of normalised images."""
         h = self.block3(self.block2(self.block1(self.conv1(x))))
         return self.fc(F.avg_pool2d(F.relu(self.bn1(h)), 8).flatten(1))
 
@@ -104,7 +85,7 @@ def build(
     depth: int = 28,
     widen_factor: int = 10,
     num_classes: int = 10,
-    dropRate: float = 0.0,  # noqa: N803, RobustBench's name
+    dropRate: float = 0.0,
     mean: Sequence[float] = (0.0, 0.0, 0.0),
     std: Sequence[float] = (1.0, 1.0, 1.0),
 ) -> Normalised:

@@ -28,7 +28,6 @@ class Commands(TyperGroup):
     """Answers a command that has another name now with that name."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """See click."""
         if args and args[0] in COMMANDS_RENAMED:
             new = COMMANDS_RENAMED[args[0]]
             raise UserError(f"`puriflow {args[0]}` is now `puriflow {new}`")
@@ -37,7 +36,6 @@ class Commands(TyperGroup):
 
 app = typer.Typer(
     cls=Commands,
-    help="Adversarial purification via super-resolution and diffusion.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile, Gpus, Seed, Threads, leased
+from puriflow.config import load_config
 from puriflow.registry import NONE
 
 BEHIND_RESULTS = False
@@ -28,7 +29,6 @@ def purify(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Purify your own images; they keep their names, formats and sizes (JPEG becomes PNG)."""
-    from puriflow.config import load_config
     from puriflow.image_files.command import purify_files
 
     track = load_config(config)

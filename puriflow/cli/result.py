@@ -1,11 +1,13 @@
 """`puriflow result`: building tables, figures, sweeps, times, curves, verdicts and summaries."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile, Gpus, Results, Threads, leased
+from puriflow.config import load_config
 from puriflow.errors import UserError
 
 BEHIND_RESULTS = False
@@ -37,26 +39,18 @@ def result(
     elif about is not None or page is not None:
         raise UserError(f"--about and --page are for {CLAIMS}, and {file} is another file")
     else:
-        written = _built(file, results, threads, gpus, config)
+        from puriflow.results import load_result
+
+        what, track = load_result(file), load_config(config)
+        with leased(gpus, threads) if what.computes else nullcontext() as device:
+            written = what.build(track, file.stem, results, device)
     for path in written:
         typer.echo(path)
-
-
-def _built(file: Path, results: Path, threads: int | None, gpus: int, config: Path) -> list[Path]:
-    from puriflow.config import load_config
-    from puriflow.results import load_result
-
-    what, track = load_result(file), load_config(config)
-    if not what.computes:
-        return what.build(track, file.stem, results, None)
-    with leased(gpus, threads) as device:
-        return what.build(track, file.stem, results, device)
 
 
 def _of_claims(
     file: Path, about: str | None, page: str | None, results: Path, config: Path
 ) -> list[Path]:
-    from puriflow.config import load_config
     from puriflow.results.claims import judge_result
     from puriflow.results.summary import write_page, write_summary
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from puriflow.chain import victim_roles
 from puriflow.cli.options import (
     DEFAULT_CONFIG,
     Batch,
@@ -18,6 +19,7 @@ from puriflow.cli.options import (
 from puriflow.config import load_config
 from puriflow.errors import UserError
 from puriflow.registry import NONE
+from puriflow.store import open_stage
 
 BEHIND_RESULTS = False
 app = typer.Typer(help="Stages of a chain, for rules and experts.", no_args_is_help=True)
@@ -69,9 +71,6 @@ def attack(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Make adversarial images of a victim: a bare classifier, or a whole defence."""
-    from puriflow.chain import victim_roles
-    from puriflow.store import open_stage
-
     stage, track = open_stage(source), load_config(config)
     part, parts = track.part("attack", attack), track.parts(victim_roles(victim))
     seed = track.seed if seed is None else seed
@@ -92,8 +91,6 @@ def restore(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Restore images: super-resolution and back, or a classical denoiser."""
-    from puriflow.store import open_stage
-
     stage, part = open_stage(source), load_config(config).part("restorer", restorer)
     with leased(gpus, threads) as device:
         from puriflow.stages.restore import write_restored
@@ -113,8 +110,6 @@ def purify(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Purify the images of a finished stage."""
-    from puriflow.store import open_stage
-
     stage, track = open_stage(source), load_config(config)
     part = track.part("purifier", purifier)
     seed = track.seed if seed is None else seed
@@ -135,8 +130,6 @@ def classify(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Store a classifier's logits of images."""
-    from puriflow.store import open_stage
-
     stage, part = open_stage(source), load_config(config).part("classifier", classifier)
     with leased(gpus, threads) as device:
         from puriflow.stages.classify import write_logits
@@ -158,8 +151,6 @@ def evaluate(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Purify and classify several times: the logits of every draw."""
-    from puriflow.store import open_stage
-
     stage, track = open_stage(source), load_config(config)
     parts = track.part("purifier", purifier), track.part("classifier", classifier)
     seed = track.seed if seed is None else seed
@@ -185,8 +176,6 @@ def certify(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Certify images by randomised smoothing: classes and L2 radii."""
-    from puriflow.store import open_stage
-
     stage, track = open_stage(source), load_config(config)
     roles = {"restorer": restorer, "denoiser": denoiser, "purifier": purifier}
     parts = track.parts({**roles, "classifier": classifier})

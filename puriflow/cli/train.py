@@ -6,7 +6,10 @@ from typing import Annotated
 import typer
 
 from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile, Gpus, Threads, leased
+from puriflow.config import load_config
+from puriflow.config.track import TRAINABLE
 from puriflow.errors import unknown
+from puriflow.registry import family_named
 
 BEHIND_RESULTS = False
 
@@ -24,10 +27,6 @@ def train(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Train a network by its recipe in the track; what was begun is resumed."""
-    from puriflow.config import load_config
-    from puriflow.config.track import TRAINABLE
-    from puriflow.registry import family_named
-
     if family not in TRAINABLE:
         raise unknown("family to train", family, TRAINABLE)
     track = load_config(config)

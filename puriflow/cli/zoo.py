@@ -48,8 +48,7 @@ def list_entries(context: typer.Context) -> None:
 
 @app.command("fetch")
 def fetch_entries(
-    context: typer.Context,
-    names: Annotated[list[str], typer.Argument(help="names of entries")],
+    context: typer.Context, names: Annotated[list[str], typer.Argument(help="names of entries")]
 ) -> None:
     """Download, check and convert entries; what is here is left as it is."""
     from puriflow.zoo.fetching import fetch

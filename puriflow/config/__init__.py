@@ -1,7 +1,7 @@
 """The configuration: tracks, each a file that says what serves every role."""
 
 from puriflow.config.loading import check_config, load_config, validated, write_config
-from puriflow.config.track import Certification, Config, Evaluation, Rule
+from puriflow.config.track import Certification, Config, Evaluation
 from puriflow.registry import NONE
 
 BEHIND_RESULTS = False
@@ -10,7 +10,6 @@ __all__ = [
     "Certification",
     "Config",
     "Evaluation",
-    "Rule",
     "check_config",
     "load_config",
     "validated",

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ Raw = TypeVar("Raw")
 
 
 def load_config(path: str | Path) -> Config:
-    """Read and check the file of a track; nothing of the process is changed.
+    """Read and check the file of a track.
 
     Raises:
         UserError: the file is missing, is not YAML, or says something that is not known.
@@ -29,11 +30,7 @@ def load_config(path: str | Path) -> Config:
 
 
 def read_yaml(path: str | Path, what: str) -> Any:
-    """The content of a YAML file.
-
-    Raises:
-        UserError: the file is missing, or is not YAML.
-    """
+    """The content of a YAML file."""
     try:
         return yaml.safe_load(Path(path).read_text())
     except OSError as error:
@@ -43,11 +40,7 @@ def read_yaml(path: str | Path, what: str) -> Any:
 
 
 def check_config(raw: object, *, where: str = "config") -> Config:
-    """Check a track that was read, down to the option names of every part.
-
-    Raises:
-        UserError: it, or a track that it extends, says something that is not known.
-    """
+    """Check a track that was read, down to the option names of every part."""
     config = validated(Config, extended(raw), where)
     for family in FAMILIES:
         for name in getattr(config, family.section):
@@ -68,9 +61,6 @@ def extended(raw: Raw, by: tuple[str, ...] = ()) -> Raw | dict[str, Any]:
     """A track with what it leaves out taken from the track that it extends, entry by entry.
 
     `extends: FILE` names that track; the path starts at the working folder, like all paths in one.
-
-    Raises:
-        UserError: that file cannot be read, is no track, or extends itself.
     """
     if not isinstance(raw, Mapping) or "extends" not in raw:
         return raw
@@ -94,14 +84,9 @@ def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_config(raw: Mapping[str, Any], folder: Path) -> Path:
-    """Write a track as a file that is named by its content; one that is there is left alone.
+    """Write a track, with all that was overridden, as `folder/TRACK-DIGEST.yaml`.
 
-    Args:
-        raw: the track as it was read, with all that was overridden.
-        folder: of the file.
-
-    Returns:
-        `folder/TRACK-DIGEST.yaml`.
+    The file is named by its content; one that is there is left alone.
     """
     whole = extended(raw)
     text = yaml.safe_dump(whole, sort_keys=True, allow_unicode=True, width=100)
@@ -114,18 +99,16 @@ def write_config(raw: Mapping[str, Any], folder: Path) -> Path:
 
 
 def validated(model: type[Model], raw: object, where: str) -> Model:
-    """Validate by a pydantic model; the first error becomes one line with the nearest name.
-
-    Raises:
-        UserError: the first error.
-    """
+    """Validate by a pydantic model; the first error becomes a UserError with the nearest name."""
     try:
         return model.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden" and place in KEYS_RENAMED:
-            raise UserError(f"{where}: {place} is now {KEYS_RENAMED[place]}") from None
-        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-            raise unknown(f"key (in {where})", place, model.model_fields) from None
+        if first["type"] == "extra_forbidden":
+            for old, new in KEYS_RENAMED.items():
+                if fnmatch(place, old):
+                    raise UserError(f"{where}: {place} is now {new}") from None
+            if len(first["loc"]) == 1:
+                raise unknown(f"key (in {where})", place, model.model_fields) from None
         raise UserError(f"{where}: {place or 'the file'}: {first['msg']}") from None

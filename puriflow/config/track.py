@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.rules import Rule
 from puriflow.registry import NETWORK, NONE, Part, Parts, Weights, check, family_of
-from puriflow.renames import EVALUATIONS_RENAMED
 from puriflow.zoo.catalogue import PREFIX, Zoo
 
 BEHIND_RESULTS = False
@@ -20,10 +19,8 @@ TRAINABLE = ("restorers", "networks", "classifiers")  # sections
 Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
 
 
-class Role(BaseModel):
+class Role(BaseModel, extra="allow", frozen=True):
     """What serves a role: a kind with its options, or the reason why this track has none."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
 
     kind: str | None = Field(None, description="name of the part's module")
     served_by: str | None = Field(
@@ -57,23 +54,15 @@ class Dataset(Role):
 
 
 class Served(NamedTuple):
-    """What results say of a role.
+    """What results say of a role."""
 
-    Attributes:
-        by: the name of what serves it.
-        unavailable: why this track cannot serve it; None if it can.
-        note: what this track does otherwise.
-    """
-
-    by: str
-    unavailable: str | None
-    note: str
+    by: str  # the name of what serves it
+    unavailable: str | None  # why this track cannot serve it; None if it can
+    note: str  # what this track does otherwise
 
 
-class Evaluation(BaseModel):
+class Evaluation(BaseModel, extra="forbid", frozen=True):
     """How a defence is judged on attacked (and on clean) images."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     n_draws: int = Field(1, ge=1, description="fresh purifications of every image")
     rule: Rule = Field("first", description="what makes an image right")
@@ -84,14 +73,6 @@ class Evaluation(BaseModel):
         "image", description="of several attacks: the worst for each image, or the lowest accuracy"
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _renamed(cls, raw: object) -> object:
-        for old, new in EVALUATIONS_RENAMED.items():
-            if isinstance(raw, Mapping) and old in raw:
-                raise ValueError(f"{old!r} is now {new!r}")
-        return raw
-
     @model_validator(mode="after")
     def _enough(self) -> "Evaluation":
         if self.rule == "others" and self.n_draws < 2:
@@ -99,20 +80,16 @@ class Evaluation(BaseModel):
         return self
 
 
-class Certification(BaseModel):
+class Certification(BaseModel, extra="forbid", frozen=True):
     """How many draws certify an image by randomised smoothing; the defaults are Cohen et al.'s."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     n0: int = Field(100, ge=1, description="draws that choose the class")
     n: int = Field(100_000, ge=1, description="draws that bound its chance")
     alpha: float = Field(0.001, gt=0, lt=1, description="chance that a certificate is wrong")
 
 
-class Training(BaseModel):
+class Training(BaseModel, extra="forbid", frozen=True):
     """How the track's own networks are trained."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     images: dict[Name, str | None] = Field({}, description="folders that recipes name")
     held_out: int = Field(50, ge=1, description="images kept for measuring")
@@ -121,21 +98,15 @@ class Training(BaseModel):
     classifiers: dict[Name, dict[str, Any]] = Field({}, description="recipes by classifier")
 
     def recipe(self, section: str, name: str) -> dict[str, Any]:
-        """The recipe of a part of a section.
-
-        Raises:
-            UserError: there is none.
-        """
+        """The recipe of a part of a section."""
         recipes = getattr(self, section)
         if name not in recipes:
             raise unknown(f"recipe of training.{section}", name, recipes)
         return recipes[name]
 
 
-class Config(BaseModel):
+class Config(BaseModel, extra="forbid", frozen=True):
     """A track: the parts behind every role."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     track: str = Field(description="name of the track")
     seed: int = Field(0, ge=0, description="of all random draws")
@@ -152,32 +123,20 @@ class Config(BaseModel):
     training: Training = Training()
 
     def entry(self, role: str, name: str) -> Role:
-        """The entry of a role.
-
-        Raises:
-            UserError: there is none of that name.
-        """
+        """The entry of a role."""
         entries = getattr(self, family_of(role).section)
         if name not in entries:
             raise unknown(role, name, [*entries, NONE])
         return entries[name]
 
     def dataset(self, name: str) -> Dataset:
-        """The entry of a data set.
-
-        Raises:
-            UserError: there is none of that name.
-        """
+        """The entry of a data set."""
         entry = self.entry("dataset", name)
         assert isinstance(entry, Dataset)
         return entry
 
     def evaluation(self, name: str) -> Evaluation:
-        """How results are judged; `single`, one draw of each image, is always known.
-
-        Raises:
-            UserError: there is none of that name.
-        """
+        """How results are judged; `single`, one draw of each image, is always known."""
         known = {"single": Evaluation(), **self.evaluations}
         if name not in known:
             raise unknown("evaluation", name, known)
@@ -192,9 +151,8 @@ class Config(BaseModel):
         """
         section, entry = family_of(role).section, self.entry(role, name)
         if entry.unavailable is not None:
-            raise UserError(
-                f"{section}.{name} is unavailable on track {self.track}: {entry.unavailable}"
-            )
+            where = f"{section}.{name} is unavailable on track {self.track}"
+            raise UserError(f"{where}: {entry.unavailable}")
         said = self._said(entry)
         check(role, name, said)
         network = said.get(NETWORK)
@@ -209,11 +167,7 @@ class Config(BaseModel):
         )
 
     def parts(self, roles: Mapping[str, str]) -> Parts:
-        """The parts that serve several roles, without those that are `none`.
-
-        Raises:
-            UserError: as `part`.
-        """
+        """The parts that serve several roles, without those that are `none`."""
         return {role: self.part(role, name) for role, name in roles.items() if name != NONE}
 
     def why_unavailable(self, role: str, name: str) -> str | None:
@@ -224,11 +178,7 @@ class Config(BaseModel):
         return entry.unavailable
 
     def served(self, role: str, name: str) -> Served:
-        """What results say of a role.
-
-        Raises:
-            UserError: it is unknown.
-        """
+        """What results say of a role."""
         entry = self.entry(role, name)
         by = entry.served_by or entry.zoo or name
         return Served(by, self.why_unavailable(role, name), entry.note)

@@ -6,11 +6,7 @@ from puriflow.errors import UserError
 
 
 def build(*, root: str, train: bool = False, download: bool = False) -> Samples:
-    """The data set below `root` as torchvision lays it out (`cifar-10-batches-py`).
-
-    Raises:
-        UserError: it is not there, or is damaged, and was not to be downloaded.
-    """
+    """The data set below `root` as torchvision lays it out (`cifar-10-batches-py`)."""
     from torchvision.datasets import CIFAR10
 
     try:

@@ -29,17 +29,12 @@ def build(
     crop: int | None = 224,
     interpolation: Interpolation = "bicubic",
 ) -> Samples:
-    """All images below `root`, sorted by folder and name; resized and cropped as `read_image` does.
-
-    Raises:
-        UserError: the folder is missing or has no images, or a subfolder is no wnid.
-    """
+    """All images below `root`, sorted by folder and name, resized and cropped by `read_image`."""
     folder = Path(root)
     if not folder.is_dir():
         raise UserError(f"image folder {folder} does not exist")
     known = {wnid: label for label, wnid in enumerate(wnids())}
-    files: list[Path] = []
-    labels: list[int] = []
+    files, labels = [], []
     for subfolder in sorted(f for f in folder.iterdir() if f.is_dir() and f.name[0] != "."):
         if subfolder.name not in known:
             raise unknown(f"wnid (a folder in {folder})", subfolder.name, known) from None

@@ -57,10 +57,6 @@ def chosen_indices(
 
     Returns:
         int64, in the order in which they were drawn.
-
-    Raises:
-        UserError: the subset is larger than the data set, there are more shards than images, or a
-            number is out of range.
     """
     if not 0 <= shard < shards:
         raise UserError(

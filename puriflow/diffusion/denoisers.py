@@ -93,17 +93,14 @@ class VPDenoiser(Denoiser):
         return label.long() if self.integer_steps else label
 
     def eps(self, x: Tensor, t: Tensor) -> Tensor:
-        """See `Denoiser.eps`."""
         t = torch.as_tensor(t, device=x.device)
         return self._eps_and_v(x, self.label(t), append_dims(1 - alpha_bar(t), x).sqrt())[0]
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """See `Denoiser.denoise`."""
         scale = 1 / (1 + append_dims(sigma, x) ** 2).sqrt()
         return x - append_dims(sigma, x) * self.eps_and_variance(scale * x, sigma)[0]
 
     def eps_and_variance(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor | None]:
-        """See `Denoiser.eps_and_variance`."""
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
         if self.integer_steps:
             label = (self.sigmas - sigma.reshape(-1, 1)).abs().argmin(1).reshape(sigma.shape)
@@ -127,7 +124,6 @@ class SigmaDenoiser(Denoiser):
         self.network = network
 
     def eps(self, x: Tensor, t: Tensor) -> Tensor:
-        """See `Denoiser.eps`."""
         alpha_bar_t = alpha_bar(torch.as_tensor(t, device=x.device))
         sigma = ((1 - alpha_bar_t) / alpha_bar_t).sqrt()
         scale = append_dims(alpha_bar_t.sqrt(), x)
@@ -135,7 +131,6 @@ class SigmaDenoiser(Denoiser):
         return (x - scale * x0) / append_dims(1 - alpha_bar_t, x).sqrt()
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """See `Denoiser.denoise`."""
         return self.network(x, torch.as_tensor(sigma, dtype=x.dtype, device=x.device))
 
 

@@ -15,11 +15,7 @@ from puriflow.errors import UserError
 
 
 def space_timesteps(respacing: int) -> list[int]:
-    """`respacing` timesteps from 0 to 999, evenly spaced and rounded as guided-diffusion does.
-
-    Raises:
-        UserError: there are not so many.
-    """
+    """`respacing` timesteps from 0 to 999, evenly spaced and rounded as guided-diffusion does."""
     if not 1 <= respacing <= STEPS:
         raise UserError(f"respacing is {respacing}, but must lie between 1 and {STEPS}")
     stride = (STEPS - 1) / (respacing - 1) if respacing > 1 else 1.0

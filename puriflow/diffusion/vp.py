@@ -42,10 +42,9 @@ def time_of_sigma(sigma: Tensor) -> Tensor:
 
 
 def discrete_alpha_bar(level: int | Tensor) -> Tensor:
-    """Alpha_bar at discrete level t', 1 to 1000 (one, or one for each image): float64, on the CPU.
+    """Alpha_bar at discrete level t', 1 to 1000 (one, or one for each image), to multiply images.
 
-    Returns:
-        (1, 1, 1, 1) or (N, 1, 1, 1), to multiply images.
+    It is float64 and on the CPU, (1, 1, 1, 1) or (N, 1, 1, 1).
     """
     index = torch.as_tensor(level).cpu().numpy() - 1
     return torch.as_tensor(DISCRETE_ALPHA_BAR[index]).reshape(-1, 1, 1, 1)
@@ -54,10 +53,8 @@ def discrete_alpha_bar(level: int | Tensor) -> Tensor:
 def diffuse(x0: Tensor, level: int | Tensor, eps: Tensor) -> Tensor:
     """The state at discrete level t', sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps (Eq. 5)."""
     alpha_bar_t = discrete_alpha_bar(level)
-    signal, sigma = (
-        s.to(x0.device, x0.dtype) for s in (alpha_bar_t.sqrt(), (1 - alpha_bar_t).sqrt())
-    )
-    return signal * x0 + sigma * eps
+    signal = alpha_bar_t.sqrt().to(x0.device, x0.dtype)
+    return signal * x0 + (1 - alpha_bar_t).sqrt().to(x0.device, x0.dtype) * eps
 
 
 def diffuse_to_time(x0: Tensor, t: float, eps: Tensor) -> Tensor:
@@ -79,9 +76,6 @@ def time_grid(level: int, step_size: int) -> Tensor:
     Returns:
         float32 (evaluations + 1,). The sums run over s = 1 - t in float32 like torchsde's, since
         the truncated labels of the network depend on the last bit.
-
-    Raises:
-        UserError: the step size is not positive.
     """
     if step_size < 1:
         raise UserError(f"step_size is {step_size} thousandths, but must be 1 or more")

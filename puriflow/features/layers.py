@@ -15,19 +15,13 @@ class Features(nn.Module):
         layers: name and module of every layer, in the order in which they are applied.
         wanted: names of those whose feature maps are returned.
         classifier: whose normalisation the images get.
-
-    Raises:
-        UserError: a layer is unknown, or none is wanted.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self,
-        layers: Sequence[tuple[str, nn.Module]],
-        wanted: Sequence[str],
-        classifier: Normalised,
+        self, layers: Sequence[tuple[str, nn.Module]], wanted: Sequence[str], classifier: Normalised
     ):
         super().__init__()
         names = [name for name, _ in layers]

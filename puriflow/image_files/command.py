@@ -96,13 +96,9 @@ def write_purified(
     with Progress("purify", total=total, unit=unit) as progress:
         for image in images:
             file = open_images(image.path)
+            indices = noise_indices(image.output, image.layout.count)
             blocks = purified_blocks(
-                defence,
-                file.array,
-                image.layout,
-                noise_indices(image.output, image.layout.count),
-                device=device,
-                advance=progress.advance,
+                defence, file.array, image.layout, indices, device, progress.advance
             )
             with record.writing(image.output, made_from(image, made_by)) as temporary:
                 file.save(temporary, image.layout, blocks)

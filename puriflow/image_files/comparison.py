@@ -4,7 +4,7 @@ Both are read from the files, so that the sheet shows, and the classifier sees, 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -28,27 +28,14 @@ SIDE, LINE, GAP = 224, 22, 6  # pixels of an image, of a line of text, and betwe
 SIZES = {1000: (256, 224), 10: (32, 32)}
 
 
-@dataclass(frozen=True)
-class Pair:
-    """An image (3, H, W) in [0, 1], and the same purified."""
-
-    name: str
-    before: np.ndarray
-    after: np.ndarray
-
-
 class ImageClassifier:
     """A classifier of images of any size, which gives the name of the class.
 
     1000 classes are taken for those of ImageNet-1k, 10 for those of CIFAR-10; the images are
     brought to the size that goes with them, those of that size being left alone.
 
-    Args:
-        part: the classifier.
-        device: to compute on.
-
     Raises:
-        UserError: it cannot be built, or has other classes.
+        UserError: the classifier cannot be built, or has other classes.
     """
 
     def __init__(self, part: Part, device: torch.device):
@@ -93,25 +80,21 @@ def center_crop(images: torch.Tensor, side: int) -> torch.Tensor:
     return images[..., top : top + side, left : left + side]
 
 
-def pairs(files: Sequence[ImageFile], out: Path) -> Iterator[Pair]:
-    """Every image and what became of it, from the files."""
+def pairs(files: Sequence[ImageFile], out: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """The name of every image, the image (3, H, W) in [0, 1], and the same purified."""
     for file in files:
         before, after = open_images(file.path).array, open_images(out / file.output).array
         for i in range(file.layout.count):
             name = str(file.output) + (f" [{i}]" if file.layout.count > 1 else "")
-            yield Pair(name, *(file.layout.read(array, i, i + 1)[0] for array in (before, after)))
+            yield name, file.layout.read(before, i, i + 1)[0], file.layout.read(after, i, i + 1)[0]
 
 
 def draw_sheet(
     files: Sequence[ImageFile], out: Path, to: Path, classifier: ImageClassifier | None
 ) -> None:
-    """Draw the first images before, after, and their difference; print the predictions.
+    """Draw the first images before, after, and their difference, as a PNG; print the predictions.
 
-    Args:
-        files: whose results are all there.
-        out: folder of the results.
-        to: the PNG.
-        classifier: whose predictions are shown, or None.
+    The results of all files must be in the folder `out`.
     """
     total = sum(file.layout.count for file in files)
     shown = min(total, ROWS)
@@ -121,19 +104,18 @@ def draw_sheet(
     for column, title in enumerate(COLUMNS):
         write(pen, column, LINE / 2, title)
     top = LINE
-    for _, pair in zip(range(shown), pairs(files, out), strict=False):
-        write(pen, 0, top + LINE / 2, pair.name, width=len(COLUMNS), colour="#555555")
+    for name, before, after in islice(pairs(files, out), shown):
+        write(pen, 0, top + LINE / 2, name, width=len(COLUMNS), colour="#555555")
         top += LINE
-        difference = GAIN * np.abs(pair.after - pair.before)
-        for column, image in enumerate((pair.before, pair.after, difference)):
+        for column, image in enumerate((before, after, GAIN * np.abs(after - before))):
             sheet.paste(framed(image), (GAP + column * (SIDE + GAP), top))
         top += SIDE
         if classifier is not None:
-            predictions = [classifier(image) for image in (pair.before, pair.after)]
+            predictions = [classifier(image) for image in (before, after)]
             texts = [f"{label}, {100 * confidence:.0f} %" for label, confidence in predictions]
             for column, text in enumerate(texts):
                 write(pen, column, top + LINE / 2, text)
-            print(f"{pair.name}: {' -> '.join(texts)}")
+            print(f"{name}: {' -> '.join(texts)}")
             top += LINE
         top += GAP
     if shown < total:

@@ -24,25 +24,16 @@ GREY, COLOUR = ("1", "L", "LA"), ("P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 @dataclass(frozen=True)
 class OpenFile:
-    """An open file of images.
+    """An open file of images."""
 
-    Attributes:
-        array: what numpy can slice; see `Layout` for its shapes.
-        save: writes purified images to a path, given the layout and blocks (n, ...) in order.
-        notes: what the user should know about how the file is read and written.
-    """
-
-    array: Any
+    array: Any  # what numpy can slice; see `Layout` for its shapes
+    # Writes purified images to a path, given the layout and blocks (n, ...) in order.
     save: Callable[[Path, Layout, Iterable[np.ndarray]], None]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what to know about how it is read and written
 
 
 def open_images(path: Path) -> OpenFile:
-    """Open a file or a Zarr store.
-
-    Raises:
-        UserError: it is of another kind, or cannot be read.
-    """
+    """Open a file or a Zarr store; a UserError if it is of another kind, or cannot be read."""
     opener = zarr_store if is_zarr(path) else OPENERS.get(path.suffix.lower())
     if opener is None:
         kinds = ", ".join(OPENERS)
@@ -124,14 +115,14 @@ def npz(path: Path) -> OpenFile:
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise UserError(f"{path} is no npz: {name} in it is no array")
-    name = images_array(path, arrays)
+    name, notes = images_array(path, arrays)
 
     def save(to: Path, layout: Layout, blocks: Iterable[np.ndarray]) -> None:
         with to.open("wb") as out:
             # pyrefly: ignore[bad-argument-type]  # these are arrays, not its option
             np.savez(out, **{**arrays, name: layout.concatenate(list(blocks))})
 
-    return OpenFile(arrays[name], save, note_on_others(arrays, name))
+    return OpenFile(arrays[name], save, notes)
 
 
 def zarr_store(path: Path) -> OpenFile:
@@ -139,9 +130,9 @@ def zarr_store(path: Path) -> OpenFile:
     source = zarr.open(path, mode="r")
     single = isinstance(source, zarr.Array)
     arrays = {"": source} if single else dict(source.arrays())
-    name = images_array(path, arrays)
-    groups = "" if single else ", ".join(sorted(source.group_keys()))
-    left_out = (f"{groups} left out, being no array",) if groups else ()
+    name, notes = images_array(path, arrays)
+    if not single and (groups := sorted(source.group_keys())):
+        notes = (*notes, f"{', '.join(groups)} left out, being no array")
 
     def save(to: Path, layout: Layout, blocks: Iterable[np.ndarray]) -> None:
         if not single:
@@ -154,22 +145,16 @@ def zarr_store(path: Path) -> OpenFile:
             if other == name:
                 write_blocks(copy, layout, blocks)
 
-    return OpenFile(arrays[name], save, note_on_others(arrays, name) + left_out)
+    return OpenFile(arrays[name], save, notes)
 
 
-def images_array(path: Path, arrays: dict[str, Any]) -> str:
-    """Name of the array, of those of a file, that holds its images."""
-    if len(arrays) == 1:
-        return next(iter(arrays))
-    if IMAGES not in arrays:
-        raise unknown(f"array of {path}", IMAGES, arrays)
-    return IMAGES
-
-
-def note_on_others(arrays: dict[str, Any], name: str) -> tuple[str, ...]:
-    """What is to be known of the arrays beside the images."""
+def images_array(path: Path, arrays: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Name of the array of a file that holds its images, and what to know of the others."""
+    name = next(iter(arrays)) if len(arrays) == 1 else IMAGES
+    if name not in arrays:
+        raise unknown(f"array of {path}", name, arrays)
     others = ", ".join(sorted(set(arrays) - {name}))
-    return (f"{others} copied as they are",) if others else ()
+    return name, (f"{others} copied as they are",) if others else ()
 
 
 def write_blocks(array: Any, layout: Layout, blocks: Iterable[np.ndarray]) -> None:
@@ -183,10 +168,4 @@ def write_blocks(array: Any, layout: Layout, blocks: Iterable[np.ndarray]) -> No
         begin += len(block)
 
 
-OPENERS: dict[str, Callable[[Path], OpenFile]] = {
-    ".png": png_or_jpeg,
-    ".jpg": png_or_jpeg,
-    ".jpeg": png_or_jpeg,
-    ".npy": npy,
-    ".npz": npz,
-}
+OPENERS = {**dict.fromkeys((".png", ".jpg", ".jpeg"), png_or_jpeg), ".npy": npy, ".npz": npz}

@@ -15,58 +15,39 @@ JPEG = (".jpg", ".jpeg")
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file, or a Zarr store, of images that were all checked.
-
-    Attributes:
-        path: where it is.
-        output: name of what comes out, relative to the folder of results.
-        layout: of its array.
-        notes: what to know about how it is read and written.
-    """
+    """A file, or a Zarr store, of images that were all checked."""
 
     path: Path
-    output: Path
-    layout: Layout
-    notes: tuple[str, ...]
+    output: Path  # name of what comes out, relative to the folder of results
+    layout: Layout  # of its array
+    notes: tuple[str, ...]  # what to know about how it is read and written
 
 
 def find_images(paths: Sequence[Path], out: Path) -> list[ImageFile]:
     """All images of files, Zarr stores and folders, in the order given; folders by sorted name.
 
-    Args:
-        paths: of what is given.
-        out: folder of results, which is left out where a folder holds it.
+    The folder of results `out` is left out where a folder holds it.
 
     Raises:
         UserError: something is missing, unreadable or no image, or two results had the same name.
     """
     images: dict[Path, ImageFile] = {}
     for path, output in _found(paths, out):
+        notes: tuple[str, ...] = ()
         if output.suffix.lower() in JPEG and path.is_file():
+            notes = ("PNG, since JPEG would change the result",)
             output = output.with_suffix(".png")
         if output in images:
             raise UserError(
                 f"{images[output].path} and {path} would both become {output}: give one of them "
                 "alone, and another folder for the other"
             )
-        images[output] = check(path, output)
+        file = open_images(path)
+        layout = layout_of(file.array.shape, file.array.dtype, str(path))
+        with reading(path):
+            layout.check(file.array, str(path))
+        images[output] = ImageFile(path, output, layout, (*notes, *file.notes))
     return list(images.values())
-
-
-def check(path: Path, output: Path) -> ImageFile:
-    """Read a file from end to end.
-
-    Raises:
-        UserError: it cannot be read, or holds no images in [0, 1].
-    """
-    file = open_images(path)
-    layout = layout_of(file.array.shape, file.array.dtype, str(path))
-    with reading(path):
-        layout.check(file.array, str(path))
-    notes = file.notes
-    if output.suffix != path.suffix:
-        notes = ("PNG, since JPEG would change the result", *notes)
-    return ImageFile(path, output, layout, notes)
 
 
 def _found(paths: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:

@@ -17,23 +17,15 @@ BLOCK = 64  # images checked at once
 
 @dataclass(frozen=True)
 class Layout:
-    """The layout of an array of images.
-
-    Attributes:
-        shape: of the array.
-        dtype: uint8 (0 to 255), or floating point ([0, 1]).
-        single: it is one image, without an axis that counts images.
-        channels_last: the colours are the last axis.
-    """
+    """The layout of an array of images."""
 
     shape: tuple[int, ...]
-    dtype: np.dtype
-    single: bool
-    channels_last: bool
+    dtype: np.dtype  # uint8 (0 to 255), or floating point ([0, 1])
+    single: bool  # it is one image, without an axis that counts images
+    channels_last: bool  # the colours are the last axis
 
     @property
     def count(self) -> int:
-        """How many images there are."""
         return 1 if self.single else self.shape[0]
 
     @property
@@ -61,11 +53,7 @@ class Layout:
         return blocks[0][0] if self.single else np.concatenate(blocks)
 
     def check(self, array: Any, where: str) -> None:
-        """Check every value.
-
-        Raises:
-            UserError: one is NaN, infinite or outside [0, 1].
-        """
+        """Check every value; a UserError if one is NaN, infinite or outside [0, 1]."""
         for start in range(0, self.count, BLOCK):
             images = self.read(array, start, min(start + BLOCK, self.count))
             if not np.isfinite(images).all():
@@ -78,12 +66,7 @@ class Layout:
 
 
 def layout_of(shape: Sequence[int], dtype: np.dtype, where: str) -> Layout:
-    """The layout of an array.
-
-    Args:
-        shape: of the array.
-        dtype: of the array.
-        where: what errors call it.
+    """The layout of an array, which errors call `where`.
 
     Raises:
         UserError: it holds no images, or could hold them in two ways.

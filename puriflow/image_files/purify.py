@@ -62,8 +62,7 @@ def purify(
     layout.check(array, "images")
     with compute.device(gpu=True) as device:
         defence = Defence.from_parts(chain, seed=seed).to(device)
-        indices = range(layout.count)
-        blocks = list(purified_blocks(defence, array, layout, indices, device=device))
+        blocks = list(purified_blocks(defence, array, layout, range(layout.count), device))
     purified = layout.concatenate(blocks)
     # pyrefly: ignore[bad-return]  # the kind of `images`, which `tensor` says
     return torch.from_numpy(purified).to(images.device) if tensor else purified
@@ -74,22 +73,12 @@ def purified_blocks(
     array: Any,
     layout: Layout,
     indices: Sequence[int],
-    *,
     device: torch.device,
     advance: Advance = lambda tiles: None,
 ) -> Iterator[np.ndarray]:
-    """Purify the images of an array, some at a time.
+    """Purify the images of an array, some at a time: (n, ...) as the array holds them.
 
-    Args:
-        defence: the chain.
-        array: what `layout` reads.
-        layout: of the array and of the result.
-        indices: of each image, which select its noise.
-        device: of the chain.
-        advance: told how many tiles were computed.
-
-    Yields:
-        Images (n, ...) as the array holds them.
+    The indices of the images select their noise; `advance` is told how many tiles were computed.
     """
     step = 1 if device.type == "cpu" else GPU_BATCH
     for begin in range(0, layout.count, step):
@@ -106,14 +95,7 @@ def purify_tiled(
     indices: Sequence[int],
     advance: Advance = lambda tiles: None,
 ) -> Tensor:
-    """Purified images of any size, clamped to [0, 1].
-
-    Args:
-        defence: the chain.
-        images: (n, 3, H, W) in [0, 1].
-        indices: of each image, which select its noise.
-        advance: told how many tiles were computed.
-    """
+    """Purified images (n, 3, H, W) of any size, clamped to [0, 1]; see `purified_blocks`."""
     height, width = images.shape[-2:]
     tiling = tiling_for(defence, (height, width))
     rows, columns = tiling.rows, tiling.columns

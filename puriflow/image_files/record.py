@@ -21,10 +21,7 @@ NAME = "purified.jsonl"
 
 
 class Record:
-    """The record of a folder, which only one process at a time may hold.
-
-    Args:
-        folder: of the results; made if it is not there.
+    """The record of a folder of results, made if need be, which one process at a time may hold.
 
     Raises:
         UserError: the folder cannot be one, another process holds it, or its record is none.
@@ -33,7 +30,6 @@ class Record:
     def __init__(self, folder: Path):
         self.folder = folder
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             held = lock(folder / NAME, wait=False)
         except OSError as error:
             raise UserError(f"folder {folder} cannot be written: {error.strerror}") from None
@@ -96,11 +92,7 @@ class Record:
         return not os.path.lexists(self.folder / name) or self._made_by(name) is not None
 
     def make_folder(self, name: Path) -> None:
-        """Make the folder of a file.
-
-        Raises:
-            UserError: it cannot be made.
-        """
+        """Make the folder of a file."""
         parent = (self.folder / name).parent
         try:
             parent.mkdir(parents=True, exist_ok=True)
@@ -109,11 +101,7 @@ class Record:
 
     @contextmanager
     def writing(self, name: Path, made_by: dict[str, Any]) -> Generator[Path]:
-        """Yields a path to write to, which becomes the file when all went well.
-
-        Raises:
-            UserError: it cannot be written; the disk may be full.
-        """
+        """Yields a path to write to, which becomes the file when all went well."""
         final = self.folder / name
         # Not by `Replacing`: its name is longer than that of the file, which may be the longest.
         temporary = final.with_name(".purifying")

@@ -17,15 +17,10 @@ LONGEST = 256  # side of a tile
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of an image in tiles of equal size, a multiple of 32.
+    """One axis of an image in tiles of equal size, a multiple of 32."""
 
-    Attributes:
-        length: pixels of the image.
-        longest: pixels that a tile has at most.
-    """
-
-    length: int
-    longest: int
+    length: int  # pixels of the image
+    longest: int  # pixels that a tile has at most
 
     @property
     def overlap(self) -> int:
@@ -84,7 +79,6 @@ class Tiling:
 
     @property
     def count(self) -> int:
-        """How many tiles."""
         return self.rows.count * self.columns.count
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -102,12 +96,10 @@ class Tiling:
 
 
 def tiling_of(size: tuple[int, int], resize: int | None) -> Tiling:
-    """The tiles of an image.
+    """The tiles of an image of this height and width.
 
-    Args:
-        size: height and width of the image.
-        resize: side that the purifier gives every tile (`Purifier.resize`), which is then the
-            longest side of a tile, so that nothing loses resolution; None for 256.
+    The side that the purifier gives every tile (`Purifier.resize`) is the longest that a tile has,
+    so that nothing loses resolution; it is 256 where that is None.
     """
     longest = -(-(resize or LONGEST) // MULTIPLE) * MULTIPLE
     return Tiling(Axis(size[0], longest), Axis(size[1], longest))

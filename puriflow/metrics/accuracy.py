@@ -18,12 +18,10 @@ def judged(logits: np.ndarray, labels: np.ndarray, rule: Rule) -> np.ndarray:
     Args:
         logits: (n, draws, classes).
         labels: (n,).
-        rule: see `puriflow.metrics.rules.Rule`.
-
-    Raises:
-        ValueError: the rule is `attack`, which is not one of logits.
+        rule: any but `attack`, which is not one of logits.
     """
-    right = logits.argmax(axis=2) == labels[:, None]
+    answers = logits.argmax(axis=2)
+    right = answers == labels[:, None]
     if rule == "first":
         return right[:, 0].astype(float)
     if rule == "average":
@@ -35,17 +33,11 @@ def judged(logits: np.ndarray, labels: np.ndarray, rule: Rule) -> np.ndarray:
     if rule == "mean-logits":
         return correct(logits.mean(axis=1), labels).astype(float)
     if rule == "majority":
-        votes = _votes(logits)
+        votes = (answers[:, :, None] == np.arange(logits.shape[2])).sum(axis=1)  # (n, classes)
         own = np.take_along_axis(votes, labels[:, None], axis=1)[:, 0]
         np.put_along_axis(votes, labels[:, None], -1, axis=1)
         return (own > votes.max(axis=1)).astype(float)
     raise ValueError(f"rule {rule!r} is not one of logits")
-
-
-def _votes(logits: np.ndarray) -> np.ndarray:
-    """How many draws name each class: (n, classes)."""
-    answers = logits.argmax(axis=2)
-    return (answers[:, :, None] == np.arange(logits.shape[2])).sum(axis=1)
 
 
 def wilson(hits: float, count: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -16,26 +16,17 @@ ABSTAIN = -1  # in place of a class
 
 
 class Certificate(NamedTuple):
-    """What CERTIFY says of an image.
+    """What CERTIFY says of an image."""
 
-    Attributes:
-        prediction: the class of g, or ABSTAIN.
-        radius: L2, on [0, 1] images; 0 where it abstains.
-        hits: how many of the n draws gave the class that the n0 draws had chosen.
-    """
-
-    prediction: int
-    radius: float
-    hits: int
+    prediction: int  # the class of g, or ABSTAIN
+    radius: float  # L2, on [0, 1] images; 0 where it abstains
+    hits: int  # how many of the n draws gave the class that the n0 draws had chosen
 
 
 def lower_bound(hits: int, count: int, alpha: float) -> float:
-    """Clopper and Pearson's one-sided lower bound of a chance, from hits in independent draws.
+    """Clopper and Pearson's one-sided lower bound of a chance, from hits in `count` draws.
 
-    Args:
-        hits: 0 to `count`.
-        count: of draws, 1 or more.
-        alpha: the bound is above the true chance with probability `alpha` at most.
+    The bound is above the true chance with probability `alpha` at most.
     """
     return float(beta.ppf(alpha, hits, count - hits + 1)) if hits else 0.0
 
@@ -47,7 +38,7 @@ def certify(selection: np.ndarray, counts: np.ndarray, sigma: float, alpha: floa
         selection: (classes,) answers of n0 draws, which choose the class.
         counts: (classes,) answers of n other draws, which bound its chance.
         sigma: standard deviation of the noise, on [0, 1].
-        alpha: chance that the certificate is wrong.
+        alpha: chance that the certificate is wrong, at most.
     """
     chosen = int(selection.argmax())
     hits = int(counts[chosen])
@@ -58,11 +49,9 @@ def certify(selection: np.ndarray, counts: np.ndarray, sigma: float, alpha: floa
 
 
 def predict(counts: np.ndarray, alpha: float) -> int:
-    """PREDICT: the commonest answer, or ABSTAIN if it may not be that of g.
+    """PREDICT: the commonest of answers (classes,), or ABSTAIN if it may not be that of g.
 
-    Args:
-        counts: (classes,) answers of n draws, 2 classes or more.
-        alpha: chance that a class that is returned is not that of g.
+    A class that is returned is not that of g with probability `alpha` at most.
     """
     second, first = np.sort(counts)[-2:].tolist()
     close = binomtest(first, first + second, 0.5).pvalue > alpha

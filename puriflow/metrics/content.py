@@ -26,7 +26,7 @@ DEFINITIONS = get_args(Definition)
 def content_distance(
     maps: "Tensor", reference: "Tensor", definition: Definition = "eq7"
 ) -> "Tensor":
-    """Content distance of each image from its reference.
+    """Content distance of each image from its reference: float64 (N,).
 
     Args:
         maps: feature maps (N, C, H, W) of the images.
@@ -34,13 +34,6 @@ def content_distance(
         definition: `eq7`, the paper's: squared differences are summed over channels and averaged
             over the H x W positions. `johnson` (Johnson et al. 2016): averaged over channels as
             well. `gatys` (Gatys et al. 2016): half their sum over channels and positions.
-
-    Returns:
-        float64 (N,).
-
-    Raises:
-        UserError: there is no such definition.
-        ValueError: the shapes differ.
     """
     if definition not in DEFINITIONS:
         raise unknown("definition of content distance", definition, DEFINITIONS)
@@ -55,12 +48,9 @@ def content_distance(
 def ratio_of_means(
     values: Sequence[float], references: Sequence[float], *, n_resamples: int = 2000
 ) -> tuple[float, float, float]:
-    """Mean of values over mean of references, of the same images, with a 95 % bootstrap interval.
+    """Mean of values over mean of references, of the same n images, and its 95 % interval.
 
-    Args:
-        values: (n,).
-        references: (n,), in the same order of images.
-        n_resamples: of n images with replacement, the same ones in every call.
+    A bootstrap of `n_resamples` draws of n images with replacement, the same ones in every call.
     """
     pairs = np.stack([values, references]).astype(np.float64)
     count = pairs.shape[1]

@@ -19,13 +19,10 @@ class Cost(NamedTuple):
 
 
 def cost_of(network: nn.Module, side: int, *levels: float) -> Cost:
-    """Count a network for one square image.
+    """Count a network for one image (1, 3, side, side); it is of no use afterwards.
 
-    Args:
-        network: a diffusion network, or a restorer with all its rounds; it is moved to the meta
-            device, and of no use afterwards.
-        side: of the image (1, 3, side, side).
-        levels: what a diffusion network takes beside the image, one number each.
+    The network is a restorer with all its rounds, or a diffusion network with what it takes beside
+    the image, one number each.
     """
     network.to("meta")
     image = torch.zeros(1, 3, side, side, device="meta")

@@ -49,22 +49,14 @@ def is_map(out: Tensor, images: Tensor) -> bool:
 
 
 def grad_cam(classifier: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-    """Grad-CAM of images for classes.
-
-    Args:
-        classifier: from [0, 1] images to logits.
-        images: (N, 3, H, W).
-        classes: (N,) int64.
+    """Grad-CAM of images (N, 3, H, W) in [0, 1] for classes (N,).
 
     Returns:
         (N, H, W), not negative: the layer's map, enlarged bilinearly; not normalised.
-
-    Raises:
-        UserError: see `last_map`.
     """
     layer = LayerGradCam(classifier, last_map(classifier, images[:1]))
     with torch.enable_grad():
         cam = layer.attribute(images, target=classes, relu_attributions=True)
-    assert isinstance(cam, Tensor)  # it would be a tuple for a layer of several outputs
+    assert isinstance(cam, Tensor)  # of one layer
     size = images.shape[-2:]
     return F.interpolate(cam.detach(), size, mode="bilinear", align_corners=False)[:, 0]

@@ -17,22 +17,17 @@ MANY = 2000  # images, whose mean has Student's interval even with long tails
 
 
 class Paired(NamedTuple):
-    """The mean difference of two outcomes over images, with its interval.
+    """The mean of the first of two outcomes less the second, over images, with its interval.
 
-    Attributes:
-        difference: mean of the first less the second; of skewed outcomes, Hodges and Lehmann's
-            estimate of what is typical.
-        low: lower bound; NaN where the images cannot tell, because no two outcomes differ.
-        high: upper bound.
-        wins: images on which the first is higher.
-        losses: images on which it is lower.
+    Of skewed outcomes, the difference is Hodges and Lehmann's estimate of what is typical. The
+    bounds are NaN where the images cannot tell, because no two outcomes differ.
     """
 
     difference: float
     low: float
     high: float
-    wins: int
-    losses: int
+    wins: int  # images on which the first is higher
+    losses: int  # images on which it is lower
 
     @property
     def side(self) -> int:
@@ -43,17 +38,11 @@ class Paired(NamedTuple):
 def compare(
     first: np.ndarray, second: np.ndarray, *, skewed: bool = False, confidence: float = 0.95
 ) -> Paired:
-    """Compare outcomes of the same images, (n,) each.
+    """Compare outcomes of two defences on the same images, (n,) each.
 
-    Args:
-        first: of one defence.
-        second: of the other.
-        skewed: whether outcomes have no bound; else they are shares in [0, 1].
-        confidence: of the interval.
-
-    Returns:
-        With `signed_rank_interval` of skewed outcomes (but of very many images),
-        `discordant_interval` if every difference is -1, 0 or 1, and else Student's.
+    The interval is `signed_rank_interval` of `skewed` outcomes, which have no bound (but of very
+    many images); of shares in [0, 1], `discordant_interval` if every difference is -1, 0 or 1, and
+    else Student's.
     """
     differences = np.asarray(first, dtype=np.float64) - second
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())

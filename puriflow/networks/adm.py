@@ -7,6 +7,7 @@ argument is one that the official constructor has, but for `norm_groups`.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,6 @@ class Downsample(nn.Module):
         self.op = nn.Conv2d(channels, channels, 3, 2, 1) if use_conv else nn.AvgPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, H/2, W/2)."""
         return self.op(x)
 
 
@@ -46,7 +46,6 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1) if use_conv else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, 2H, 2W)."""
         return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
@@ -56,13 +55,13 @@ class ResBlock(nn.Module):
     def __init__(
         self,
         channels: int,
-        emb_channels: int,
         out_channels: int,
+        resample: nn.Module | None = None,
         *,
+        emb_channels: int,
         dropout: float,
         scale_shift: bool,
         norm_groups: int,
-        resample: nn.Module | None = None,
     ):
         super().__init__()
         self.scale_shift = scale_shift
@@ -84,7 +83,6 @@ class ResBlock(nn.Module):
         self.skip_connection = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        """X (N, C, H, W) and emb (N, E) to (N, C', H', W')."""
         norm, activation, conv = self.in_layers
         h = activation(norm(x))
         if self.resample is not None:
@@ -111,8 +109,7 @@ class AttentionBlock(nn.Module):
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = nn.Conv1d(channels, channels, 1)
 
-    def forward(self, x: Tensor, emb: Tensor | None = None) -> Tensor:
-        """(N, C, H, W) to the same shape; `emb` is ignored."""
+    def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
         flat = x.reshape(n, c, h * w)
         qkv = self.qkv(self.norm(flat))
@@ -132,9 +129,8 @@ class TimestepEmbedSequential(nn.ModuleList):
     """Layers run one after another, of which residual blocks also take the timestep embedding."""
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        """Run every layer."""
         for layer in self:
-            x = layer(x, emb) if isinstance(layer, ResBlock | AttentionBlock) else layer(x)
+            x = layer(x, emb) if isinstance(layer, ResBlock) else layer(x)
         return x
 
 
@@ -142,14 +138,12 @@ class ADM(nn.Module):
     """The U-Net; predicts the noise, and with 6 `out_channels` also the variance's interpolation.
 
     Args:
-        model_channels: channels of the first level.
         out_channels: 3 for the noise alone, 6 with learned variance.
-        num_res_blocks: residual blocks of a level on the way down (one more on the way up).
+        num_res_blocks: of a level on the way down (one more on the way up).
         attention_resolutions: downsampling factors (1, 2, 4, ...) at which attention is used.
         channel_mult: channels of each level as a multiple of `model_channels`.
         conv_resample: convolve when resampling between levels.
         num_heads: attention heads where `num_head_channels` is -1.
-        num_head_channels: channels of one attention head.
         use_scale_shift_norm: FiLM-like conditioning on the timestep.
         resblock_updown: resample inside residual blocks.
         use_new_attention_order: the order of heads and q, k, v in `qkv`.
@@ -184,16 +178,13 @@ class ADM(nn.Module):
             nn.Linear(emb_channels, emb_channels),
         )
 
-        def block(channels: int, out: int, resample: nn.Module | None = None) -> ResBlock:
-            return ResBlock(
-                channels,
-                emb_channels,
-                out,
-                dropout=dropout,
-                scale_shift=use_scale_shift_norm,
-                norm_groups=norm_groups,
-                resample=resample,
-            )
+        block = partial(
+            ResBlock,
+            emb_channels=emb_channels,
+            dropout=dropout,
+            scale_shift=use_scale_shift_norm,
+            norm_groups=norm_groups,
+        )
 
         def attention(channels: int) -> AttentionBlock:
             by_width = num_head_channels != -1
@@ -206,30 +197,30 @@ class ADM(nn.Module):
             layers: list[nn.Module] = [block(channels, out)]
             return layers + ([attention(out)] if factor in attention_resolutions else [])
 
+        def resampling(kind: type[Downsample | Upsample], channels: int) -> nn.Module:
+            if resblock_updown:
+                return block(channels, channels, kind(channels, use_conv=False))
+            return kind(channels, conv_resample)
+
         widths = [int(mult * model_channels) for mult in channel_mult]
         channels = widths[0]
         self.input_blocks = nn.ModuleList(
-            [TimestepEmbedSequential([nn.Conv2d(in_channels, channels, 3, padding=1)])],
+            [TimestepEmbedSequential([nn.Conv2d(in_channels, channels, 3, padding=1)])]
         )
         skips = [channels]
         for level, width in enumerate(widths):
             for _ in range(num_res_blocks):
-                self.input_blocks.append(
-                    TimestepEmbedSequential(level_block(channels, width, 2**level))
-                )
+                layers = level_block(channels, width, 2**level)
+                self.input_blocks.append(TimestepEmbedSequential(layers))
                 channels = width
                 skips.append(channels)
             if level < len(widths) - 1:
-                down = (
-                    block(channels, channels, Downsample(channels, use_conv=False))
-                    if resblock_updown
-                    else Downsample(channels, conv_resample)
-                )
+                down = resampling(Downsample, channels)
                 self.input_blocks.append(TimestepEmbedSequential([down]))
                 skips.append(channels)
 
         self.middle_block = TimestepEmbedSequential(
-            [block(channels, channels), attention(channels), block(channels, channels)],
+            [block(channels, channels), attention(channels), block(channels, channels)]
         )
 
         self.output_blocks = nn.ModuleList()
@@ -238,12 +229,7 @@ class ADM(nn.Module):
                 layers = level_block(channels + skips.pop(), width, 2**level)
                 channels = width
                 if level and i == num_res_blocks:
-                    up = (
-                        block(channels, channels, Upsample(channels, use_conv=False))
-                        if resblock_updown
-                        else Upsample(channels, conv_resample)
-                    )
-                    layers.append(up)
+                    layers.append(resampling(Upsample, channels))
                 self.output_blocks.append(TimestepEmbedSequential(layers))
 
         self.out = nn.Sequential(
@@ -253,15 +239,11 @@ class ADM(nn.Module):
         )
 
     def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
-        """Predict from a noisy image.
+        """The noise, then the variance values if there are any, (N, out_channels, H, W).
 
         Args:
-            x: (N, C, H, W) on the scale [-1, 1], height and width divisible by
-                2 ** (levels - 1).
+            x: (N, C, H, W) on [-1, 1], height and width divisible by 2 ** (levels - 1).
             timesteps: (N,), 0 to 1000; integers for the official checkpoints.
-
-        Returns:
-            (N, out_channels, H, W): the noise, then the variance values if there are any.
         """
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))
         skips = []

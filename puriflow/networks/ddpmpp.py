@@ -22,6 +22,13 @@ def norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(min(channels // 4, 32), channels, eps=1e-6)
 
 
+def resampled(x: Tensor, resample: str) -> Tensor:
+    """Images (N, C, H, W) `down` by their mean, `up` by nearest neighbour, or as they are."""
+    if resample == "down":
+        return F.avg_pool2d(x, 2)
+    return F.interpolate(x, scale_factor=2, mode="nearest") if resample == "up" else x
+
+
 class ResidualBlock(nn.Module):
     """BigGAN's residual block: two convolutions that may also halve or double the resolution."""
 
@@ -37,17 +44,11 @@ class ResidualBlock(nn.Module):
         if inputs != outputs or resample != "none":
             self.Conv_2 = nn.Conv2d(inputs, outputs, 1)
 
-    def _resized(self, x: Tensor) -> Tensor:
-        if self.resample == "down":
-            return F.avg_pool2d(x, 2)
-        return F.interpolate(x, scale_factor=2, mode="nearest") if self.resample == "up" else x
-
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """(N, C, H, W) and (N, E) to (N, C', H', W')."""
-        h = self.Conv_0(self._resized(F.silu(self.GroupNorm_0(x))))
+        h = self.Conv_0(resampled(F.silu(self.GroupNorm_0(x)), self.resample))
         h = h + self.Dense_0(F.silu(embedding))[:, :, None, None]
         h = F.dropout(F.silu(self.GroupNorm_1(h)), self.dropout, self.training)
-        x = self._resized(x)
+        x = resampled(x, self.resample)
         if hasattr(self, "Conv_2"):
             x = self.Conv_2(x)
         return (x + self.Conv_1(h)) / math.sqrt(2)
@@ -63,7 +64,6 @@ class NIN(nn.Module):
         nn.init.xavier_uniform_(self.W)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, L, C) to the same shape."""
         return x @ self.W + self.b
 
 
@@ -76,11 +76,9 @@ class Attention(nn.Module):
         self.NIN_0, self.NIN_1, self.NIN_2, self.NIN_3 = (NIN(channels) for _ in range(4))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape; the time embedding is not used."""
         pixels = self.GroupNorm_0(x).flatten(2).transpose(1, 2)
-        h = F.scaled_dot_product_attention(
-            self.NIN_0(pixels), self.NIN_1(pixels), self.NIN_2(pixels)
-        )
+        q, k, v = self.NIN_0(pixels), self.NIN_1(pixels), self.NIN_2(pixels)
+        h = F.scaled_dot_product_attention(q, k, v)
         return (x + self.NIN_3(h).transpose(1, 2).reshape(x.shape)) / math.sqrt(2)
 
 
@@ -89,11 +87,9 @@ class DDPMpp(nn.Module):
 
     Args:
         image_size: of the images; decides at which levels there is attention.
-        channels: of the first level.
         channel_mult: width of each level, in units of `channels`.
         num_res_blocks: of each level on the way down (one more on the way up).
         attn_resolutions: sides of the feature maps that get attention.
-        dropout: in training.
         num_scales: length of the official buffer `sigmas`, which nothing uses.
     """
 

@@ -17,8 +17,7 @@ from torch.nn import functional as F
 
 from puriflow.diffusion.denoisers import SigmaDenoiser, append_dims
 from puriflow.diffusion.vp import time_of_sigma
-from puriflow.errors import unknown
-from puriflow.networks.ddpmpp import norm, positional_embedding
+from puriflow.networks.ddpmpp import norm, positional_embedding, resampled
 from puriflow.zoo.weights import load_network
 
 SKIP_SCALE = math.sqrt(0.5)
@@ -30,17 +29,12 @@ class ResampledConv(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, kernel: int, resample: str):
         super().__init__(inputs, outputs, kernel, padding=kernel // 2)
         self.resample = resample
-        if resample != "none":  # the official key; what it says is done by the two functions below
+        if resample != "none":  # the official key; what it says is done by `resampled`
             self.register_buffer("resample_filter", torch.full((1, 1, 2, 2), 0.25))
 
     # pyrefly: ignore[bad-override-param-name]  # `input` of Conv2d
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C', H', W')."""
-        if self.resample == "down":
-            x = F.avg_pool2d(x, 2)
-        elif self.resample == "up":
-            x = F.interpolate(x, scale_factor=2, mode="nearest")
-        return super().forward(x)
+        return super().forward(resampled(x, self.resample))
 
 
 class Block(nn.Module):
@@ -74,7 +68,6 @@ class Block(nn.Module):
             self.proj = nn.Conv2d(outputs, outputs, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """(N, C, H, W) and (N, E) to (N, C', H', W')."""
         h = self.conv0(F.silu(self.norm0(x)))
         h = F.silu(self.norm1(h + self.affine(embedding)[:, :, None, None]))
         h = self.conv1(F.dropout(h, self.dropout, self.training))
@@ -94,13 +87,11 @@ class SongUNet(nn.Module):
 
     Args:
         image_size: of the images; names the levels in the state dict.
-        channels: unit of the widths.
-        channel_mult: width of each level.
+        channel_mult: width of each level, in units of `channels`.
         num_blocks: of each level on the way down (one more on the way up).
         attn_resolutions: sides of the feature maps that get attention.
         augment_dim: length of the augmentation labels that the official network was trained with;
             without labels (always, here) they count as zero.
-        dropout: in training.
     """
 
     def __init__(
@@ -196,7 +187,6 @@ class EDMPrecond(Precond):
     sigma_data = 0.5
 
     def scalings(self, sigma: Tensor) -> tuple[Tensor | float, Tensor, Tensor, Tensor]:
-        """See `Precond.scalings`."""
         variance = sigma**2 + self.sigma_data**2
         c_out = sigma * self.sigma_data / variance.sqrt()
         return self.sigma_data**2 / variance, c_out, 1 / variance.sqrt(), sigma.log() / 4
@@ -206,7 +196,6 @@ class VPPrecond(Precond):
     """The scaling of the VP-SDE, whose network is told 999 t."""
 
     def scalings(self, sigma: Tensor) -> tuple[Tensor | float, Tensor, Tensor, Tensor]:
-        """See `Precond.scalings`."""
         return 1.0, -sigma, 1 / (sigma**2 + 1).sqrt(), 999 * time_of_sigma(sigma)
 
 
@@ -226,8 +215,6 @@ def build(
     dropout: float = 0.13,
 ) -> SigmaDenoiser:
     """EDM's denoiser; the default numbers are those of `edm-cifar10-32x32-uncond-vp`."""
-    if preconditioning not in PRECONDITIONINGS:
-        raise unknown("preconditioning", preconditioning, PRECONDITIONINGS)
     model = SongUNet(
         image_size=image_size,
         channels=channels,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puriflow.diffusion.denoisers import Denoiser
-from puriflow.diffusion.vp import STEPS, diffuse, diffuse_to_time
+from puriflow.diffusion.vp import STEPS, diffuse, diffuse_to_time, time_grid
 from puriflow.errors import UserError
 from puriflow.randomness import ImageNoise
 
@@ -49,9 +49,6 @@ class Purifier(nn.Module, ABC):
         resize: side to which the image is resized for the network (256 in DiffPure), bilinear
             without antialiasing, and back; None for the image's own size.
         rounds: how often all of it is done (DiffPure's `sample_step`).
-
-    Raises:
-        UserError: there is no round.
     """
 
     def __init__(self, denoiser: Denoiser, *, resize: int | None = None, rounds: int = 1):
@@ -65,13 +62,7 @@ class Purifier(nn.Module, ABC):
     def forward(
         self, images: Tensor, noise: ImageNoise, callback: Callback | None = None
     ) -> Tensor:
-        """Purify.
-
-        Args:
-            images: (N, 3, H, W) in [0, 1].
-            noise: every draw, in the order in which it is used.
-            callback: see `Callback`.
-        """
+        """Purify images with noise that is drawn in the order in which it is used."""
         size = images.shape[-2:]
         x = images * 2 - 1
         if self.resize is not None:
@@ -91,14 +82,10 @@ class DiffusionPurifier(Purifier):
     """Noises the image to level t' and denoises it; how it denoises is its own.
 
     Args:
-        denoiser: the network.
         t: the level t' to which the image is diffused, 1 to 1000.
         t_delta: the forward level of each image and round is drawn from [t - t_delta, t + t_delta)
             (DiffPure's `rand_t`); the reverse process starts at t all the same.
         options: of `Purifier`.
-
-    Raises:
-        UserError: a level that is not there, or no round.
     """
 
     def __init__(self, denoiser: Denoiser, *, t: int, t_delta: int = 0, **options: Unpack[Options]):
@@ -133,3 +120,13 @@ class DiffusionPurifier(Purifier):
     def add_noise(self, x0: Tensor, level: int | Tensor, eps: Tensor) -> Tensor:
         """The forward process to a level t' (one, or one for each image): of the VP-SDE."""
         return diffuse(x0, level, eps)
+
+
+class SolverPurifier(DiffusionPurifier):
+    """A diffusion purifier that solves an equation from t' to 0 along `time_grid`."""
+
+    times: Tensor
+
+    def __init__(self, denoiser: Denoiser, *, step_size: int = 1, **options: Unpack[LevelOptions]):
+        super().__init__(denoiser, **options)
+        self.register_buffer("times", time_grid(self.t, step_size), persistent=False)

@@ -23,11 +23,7 @@ Stage = tuple[int, int, int]  # level t', steps, times
 
 
 def stage_timesteps(level: int, n_steps: int) -> list[int]:
-    """The timesteps of a stage, from the first above 0 to level - 1.
-
-    Raises:
-        UserError: there are more steps than the level has.
-    """
+    """The timesteps of a stage, from the first above 0 to level - 1."""
     if not 1 <= n_steps <= level:
         raise UserError(f"a stage to t' = {level} has 1 to {level} steps, not {n_steps}")
     stride = level // n_steps
@@ -38,19 +34,12 @@ class DDIM(DiffusionPurifier):
     """The purifier; see `DiffusionPurifier`.
 
     Args:
-        denoiser: the network.
         stages: level, steps and times of each.
         eta: 1 for DDPM's noise, 0 for none.
-        options: of `Purifier`.
     """
 
     def __init__(
-        self,
-        denoiser: Denoiser,
-        *,
-        stages: Sequence[Stage],
-        eta: float,
-        **options: Unpack[Options],
+        self, denoiser: Denoiser, *, stages: Sequence[Stage], eta: float, **options: Unpack[Options]
     ):
         if not stages:
             raise UserError("ddim needs at least one stage: [level, steps, times]")

@@ -28,11 +28,9 @@ class DDPM(DiffusionPurifier):
     """The purifier; see `DiffusionPurifier`.
 
     Args:
-        denoiser: the network.
         respacing: how many of the 1000 steps the process has; those below t' are taken. The image
             is diffused to t' all the same, and the first step is the last one at or below it.
         clip: whether x0 is clamped, as DiffPure does.
-        options: of `DiffusionPurifier`.
     """
 
     def __init__(

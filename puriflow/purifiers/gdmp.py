@@ -25,12 +25,10 @@ class GDMP(DDPM):
     """The purifier; see `DDPM`. Levels are not random.
 
     Args:
-        denoiser: the network.
         guidance_scale: of the pull; 0 leaves DDPM.
         diffused: whether the reference is diffused, afresh for every step.
         shared: as published, the MSE is a mean over the batch too, so that the guidance of an image
             is the weaker the more batch mates it has; else it is a mean over its own pixels.
-        options: of `DDPM`.
     """
 
     def __init__(

@@ -25,13 +25,8 @@ class LDSDE(Purifier):
     """See `Purifier`.
 
     Args:
-        denoiser: the network.
         t: the time t', 1 to 1000.
         sigma2, lambda_ld, eta: sigma2, lambda and eta of the SDE, by DiffPure's names.
-        options: of `Purifier`.
-
-    Raises:
-        UserError: a time that is not there, or no round.
     """
 
     def __init__(

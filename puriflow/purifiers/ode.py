@@ -5,28 +5,20 @@ forward diffusion is random.
 """
 
 from itertools import pairwise
-from typing import Unpack
 
 from torch import Tensor
 
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
-from puriflow.diffusion.vp import beta, time_grid
-from puriflow.purifiers.base import Callback, DiffusionPurifier, LevelOptions
+from puriflow.diffusion.vp import beta
+from puriflow.purifiers.base import Callback, SolverPurifier
 from puriflow.randomness import ImageNoise
 
 
-class ODE(DiffusionPurifier):
-    """The purifier by Euler steps; see `DiffusionPurifier`, and `time_grid` for `step_size`."""
-
-    times: Tensor
-
-    def __init__(self, denoiser: Denoiser, *, step_size: int = 1, **options: Unpack[LevelOptions]):
-        super().__init__(denoiser, **options)
-        self.register_buffer("times", time_grid(self.t, step_size), persistent=False)
+class ODE(SolverPurifier):
+    """The purifier by Euler steps; see `SolverPurifier`."""
 
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
-        """See `Purifier.purify`; the steps draw nothing."""
         x, trace = self.diffuse(x, noise, callback)
         for t, t_next in pairwise(self.times):
             x = self.euler(x, t=t, t_next=t_next)

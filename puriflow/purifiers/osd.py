@@ -17,7 +17,6 @@ class OSD(DiffusionPurifier):
     """The purifier; see `DiffusionPurifier`. x0 is clamped to [-1, 1]."""
 
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
-        """See `Purifier.purify`; the one step draws nothing."""
         x, trace = self.diffuse(x, noise, callback)
         x = self.tweedie(x)
         trace(0.0, x)

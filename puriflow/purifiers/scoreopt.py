@@ -26,14 +26,12 @@ class ScoreOpt(Purifier):
     For an attack its Jacobian is the identity (BPDA): the optimisation is not differentiated.
 
     Args:
-        denoiser: the network.
         method: `O` or `N`.
         sigma: EDM's noise level.
         n_iter: iterations of Adam.
         learning_rate: of Adam.
         shared: as published, one sigma and one mean loss for the whole batch, so that the result of
             an image depends on its batch mates; else each image has its own.
-        resize: of `Purifier`.
     """
 
     def __init__(
@@ -62,13 +60,12 @@ class ScoreOpt(Purifier):
     def forward(
         self, images: Tensor, noise: ImageNoise, callback: Callback | None = None
     ) -> Tensor:
-        """See `Purifier.forward`. There is no reverse process, so no callback is called."""
+        """There is no reverse process, so no callback is called."""
         purify = super().forward
         return straight_through(lambda x: purify(x, noise).clamp(0, 1), images)
 
     @torch.enable_grad()
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
-        """See `Purifier.purify`."""
         return self.scoreopt_o(x, noise) if self.method == "O" else self.scoreopt_n(x, noise)
 
     def scoreopt_o(self, x: Tensor, noise: ImageNoise) -> Tensor:

@@ -13,20 +13,18 @@ from torch import Tensor
 
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
-from puriflow.diffusion.vp import alpha_bar, discrete_alpha_bar, time_grid
-from puriflow.purifiers.base import Callback, DiffusionPurifier, LevelOptions
+from puriflow.diffusion.vp import alpha_bar, discrete_alpha_bar
+from puriflow.purifiers.base import Callback, LevelOptions, SolverPurifier
 from puriflow.randomness import ImageNoise
 
 
-class VESDE(DiffusionPurifier):
-    """The purifier by the reverse diffusion sampler; see `DiffusionPurifier` and `time_grid`."""
+class VESDE(SolverPurifier):
+    """The purifier by the reverse diffusion sampler; see `SolverPurifier`."""
 
-    times: Tensor
     sigmas: Tensor
 
     def __init__(self, denoiser: Denoiser, *, step_size: int = 1, **options: Unpack[LevelOptions]):
-        super().__init__(denoiser, **options)
-        self.register_buffer("times", time_grid(self.t, step_size), persistent=False)
+        super().__init__(denoiser, step_size=step_size, **options)
         alpha_bars = alpha_bar(self.times.double())
         self.register_buffer("sigmas", ((1 - alpha_bars) / alpha_bars).sqrt(), persistent=False)
 

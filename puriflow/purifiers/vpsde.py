@@ -6,28 +6,21 @@ where the noise that a step adds would otherwise stay in the image.
 """
 
 from itertools import pairwise
-from typing import Unpack
 
 from torch import Tensor
 
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
-from puriflow.diffusion.vp import beta, time_grid
-from puriflow.purifiers.base import Callback, DiffusionPurifier, LevelOptions
+from puriflow.diffusion.vp import beta
+from puriflow.purifiers.base import Callback, SolverPurifier
 from puriflow.randomness import ImageNoise
 
 
-class VPSDE(DiffusionPurifier):
-    """The purifier; see `DiffusionPurifier`, and `time_grid` for `step_size`."""
-
-    times: Tensor
-
-    def __init__(self, denoiser: Denoiser, *, step_size: int = 1, **options: Unpack[LevelOptions]):
-        super().__init__(denoiser, **options)
-        self.register_buffer("times", time_grid(self.t, step_size), persistent=False)
+class VPSDE(SolverPurifier):
+    """The purifier by Euler-Maruyama; see `SolverPurifier`."""
 
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
-        """See `Purifier.purify`; one draw z for every step."""
+        """One draw z for every step."""
         x, trace = self.diffuse(x, noise, callback)  # Eq. 5
         for t, t_next in pairwise(self.times):
             sigma = (beta(t) * (t - t_next)).sqrt()

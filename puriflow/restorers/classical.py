@@ -5,6 +5,8 @@ gradient; an attack that goes through one sees the identity (BPDA).
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +16,11 @@ from puriflow.straight_through import straight_through
 
 
 class Classical(nn.Module):
-    """A denoiser of float32 arrays (H, W, 3) on [0, 1], as a module on [0, 1] images."""
+    """A denoiser of scikit-image with its options, as a module on [0, 1] images."""
 
-    def __init__(self, denoise: Callable[[np.ndarray], np.ndarray]):
+    def __init__(self, denoise: Callable[..., np.ndarray], **options: Any):
         super().__init__()
-        self.denoise = denoise
+        self.denoise = partial(denoise, **options, channel_axis=-1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] to the same shape and range."""

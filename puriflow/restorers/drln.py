@@ -6,6 +6,7 @@ first long skip instead of its neighbour. The official class takes the scale alo
 have the names of EDSR-PyTorch, on which its code is built.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -17,32 +18,18 @@ from puriflow.restorers.rescaling import Downsampler, UpDown
 from puriflow.zoo.weights import load_network
 
 
-class Shift(nn.Module):
-    """EDSR's mean shift under the key that DRLN gives it."""
-
-    def __init__(self, sign: int):
-        super().__init__()
-        self.shifter = MeanShift(1, sign)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shift the colours of x (N, 3, H, W)."""
-        return self.shifter(x)
+def under(key: str, module: nn.Module) -> nn.Sequential:
+    """A module under one more key, as the official code nests it."""
+    return nn.Sequential(OrderedDict({key: module}))
 
 
-class Conv(nn.Module):
-    """A convolution, and whatever follows it, under the key `body.0`."""
-
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int, *after: nn.Module, dilation: int = 1
-    ):
-        super().__init__()
-        padding = dilation * (kernel // 2)
-        conv = nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation)
-        self.body = nn.Sequential(conv, *after)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C', H, W), or enlarged where a pixel shuffle follows."""
-        return self.body(x)
+def conv(
+    inputs: int, outputs: int, kernel: int, *after: nn.Module, dilation: int = 1
+) -> nn.Sequential:
+    """A convolution that keeps height and width, and whatever follows it."""
+    padding = dilation * (kernel // 2)
+    layer = nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation)
+    return under("body", nn.Sequential(layer, *after))
 
 
 class ResidualBlock(nn.Module):
@@ -57,7 +44,6 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
         return F.relu(x + self.body(x))
 
 
@@ -67,13 +53,12 @@ class LaplacianAttention(nn.Module):
     def __init__(self, n_feats: int, reduction: int):
         super().__init__()
         hidden = max(n_feats // reduction, 1)
-        self.c1 = Conv(n_feats, hidden, 3, nn.ReLU(), dilation=3)
-        self.c2 = Conv(n_feats, hidden, 3, nn.ReLU(), dilation=5)
-        self.c3 = Conv(n_feats, hidden, 3, nn.ReLU(), dilation=7)
-        self.c4 = Conv(3 * hidden, n_feats, 3, nn.Sigmoid())
+        self.c1 = conv(n_feats, hidden, 3, nn.ReLU(), dilation=3)
+        self.c2 = conv(n_feats, hidden, 3, nn.ReLU(), dilation=5)
+        self.c3 = conv(n_feats, hidden, 3, nn.ReLU(), dilation=7)
+        self.c4 = conv(3 * hidden, n_feats, 3, nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
         pooled = F.adaptive_avg_pool2d(x, 1)
         levels = torch.cat([self.c1(pooled), self.c2(pooled), self.c3(pooled)], dim=1)
         return x * self.c4(levels)
@@ -87,26 +72,13 @@ class Block(nn.Module):
         self.r1 = ResidualBlock(n_feats)
         self.r2 = ResidualBlock(2 * n_feats)
         self.r3 = ResidualBlock(4 * n_feats)
-        self.g = Conv(8 * n_feats, n_feats, 1, nn.ReLU())
+        self.g = conv(8 * n_feats, n_feats, 1, nn.ReLU())
         self.ca = LaplacianAttention(n_feats, reduction)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
         for residual in (self.r1, self.r2, self.r3):
             x = torch.cat([x, residual(x)], dim=1)
         return self.ca(self.g(x))
-
-
-class Upsampler(nn.Module):
-    """Enlarge by `scale`, with the official ReLU before the pixel shuffle."""
-
-    def __init__(self, n_feats: int, scale: int):
-        super().__init__()
-        self.up = Conv(n_feats, n_feats * scale**2, 3, nn.ReLU(), nn.PixelShuffle(scale))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, scale H, scale W)."""
-        return self.up(x)
 
 
 class DRLN(nn.Module):
@@ -129,17 +101,18 @@ class DRLN(nn.Module):
     ):
         super().__init__()
         self.groups = tuple(groups)
-        self.sub_mean = Shift(-1)
-        self.add_mean = Shift(1)
+        self.sub_mean = under("shifter", MeanShift(1, -1))
+        self.add_mean = under("shifter", MeanShift(1, 1))
         self.head = nn.Conv2d(3, n_feats, 3, padding=1)
         number = 0
         for size in self.groups:
             for place in range(size):
                 number += 1
-                fusion = Conv((place + 2) * n_feats, n_feats, 3, nn.ReLU())
+                fusion = conv((place + 2) * n_feats, n_feats, 3, nn.ReLU())
                 self.add_module(f"b{number}", Block(n_feats, reduction))
                 self.add_module(f"c{number}", fusion)
-        self.upsample = Upsampler(n_feats, scale)
+        up = conv(n_feats, n_feats * scale**2, 3, nn.ReLU(), nn.PixelShuffle(scale))
+        self.upsample = under("up", up)
         self.tail = nn.Conv2d(n_feats, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -177,10 +150,5 @@ def build(
     sees colours that are not centred.
     """
     network = DRLN(n_feats=n_feats, groups=groups, scale=scale, reduction=reduction)
-    return UpDown(
-        load_network(network, weights),
-        scale=scale,
-        downsample=downsample,
-        rounds=rounds,
-        rgb_range=rgb_range,
-    )
+    load_network(network, weights)
+    return UpDown(network, scale=scale, downsample=downsample, rounds=rounds, rgb_range=rgb_range)

@@ -40,7 +40,6 @@ class ResBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
         return x + self.res_scale * self.body(x)
 
 
@@ -58,14 +57,7 @@ def upsampler(scale: int, n_feats: int) -> nn.Sequential:
 
 
 class EDSR(nn.Module):
-    """The network: RGB in 0 to 255 in and out, no clamp.
-
-    Args:
-        n_resblocks: residual blocks of the trunk.
-        n_feats: channels of the trunk.
-        scale: 2, 3, 4 or 8.
-        res_scale: factor of every residual branch.
-    """
+    """The network: RGB in 0 to 255 in and out, no clamp; `res_scale` weighs residual branches."""
 
     def __init__(self, *, n_resblocks: int, n_feats: int, scale: int, res_scale: float = 1.0):
         super().__init__()
@@ -96,10 +88,5 @@ def build(
 ) -> UpDown:
     """EDSR up, linear downsampler back; the default numbers are the official baseline's."""
     network = EDSR(n_resblocks=n_resblocks, n_feats=n_feats, scale=scale, res_scale=res_scale)
-    return UpDown(
-        load_network(network, weights),
-        scale=scale,
-        downsample=downsample,
-        rounds=rounds,
-        rgb_range=RGB_RANGE,
-    )
+    load_network(network, weights)
+    return UpDown(network, scale=scale, downsample=downsample, rounds=rounds, rgb_range=RGB_RANGE)

@@ -38,7 +38,6 @@ class DenseBlock(nn.Module):
         self.conv5 = small_conv(inputs[4], num_feat)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
         dense = x
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             dense = torch.cat([dense, activation(conv(dense))], dim=1)
@@ -55,18 +54,13 @@ class RRDB(nn.Module):
         self.rdb3 = DenseBlock(num_feat, num_grow_ch)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
         return x + 0.2 * self.rdb3(self.rdb2(self.rdb1(x)))
 
 
 class RRDBNet(nn.Module):
     """The network: RGB in [0, 1] in and out, no clamp; x2 needs even height and width.
 
-    Args:
-        num_feat: channels of the trunk.
-        num_block: residual-in-residual dense blocks of the trunk.
-        num_grow_ch: channels that each convolution of a dense block adds.
-        scale: 2, 4 or 8.
+    Each convolution of a dense block adds `num_grow_ch` channels to the `num_feat` of the trunk.
     """
 
     def __init__(self, *, num_feat: int, num_block: int, num_grow_ch: int, scale: int):

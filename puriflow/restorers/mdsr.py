@@ -15,12 +15,9 @@ from puriflow.zoo.weights import load_network
 
 
 class MDSR(nn.Module):
-    """The network: RGB in 0 to 255 in and out, no clamp; `scale` may be changed at any time.
+    """The network: RGB in 0 to 255 in and out, no clamp.
 
-    Args:
-        n_resblocks: residual blocks of the trunk.
-        n_feats: channels of the trunk.
-        scales: what it can enlarge by.
+    It can enlarge by `scales`; which one it does, `scale`, may be changed at any time.
     """
 
     def __init__(self, *, n_resblocks: int, n_feats: int, scales: Sequence[int] = (2, 3, 4)):
@@ -66,10 +63,5 @@ def build(
         raise UserError(f"mdsr has scales {', '.join(map(str, scales))}; {scale} is not among them")
     network = MDSR(n_resblocks=n_resblocks, n_feats=n_feats, scales=scales)
     network.scale = scale
-    return UpDown(
-        load_network(network, weights),
-        scale=scale,
-        downsample=downsample,
-        rounds=rounds,
-        rgb_range=RGB_RANGE,
-    )
+    load_network(network, weights)
+    return UpDown(network, scale=scale, downsample=downsample, rounds=rounds, rgb_range=RGB_RANGE)

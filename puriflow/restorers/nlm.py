@@ -3,8 +3,6 @@
 The defaults are scikit-image's, as in Prakash et al.'s code, which the paper most likely ran.
 """
 
-from functools import partial
-
 from skimage.restoration import denoise_nl_means
 
 from puriflow.restorers.classical import Classical
@@ -12,12 +10,4 @@ from puriflow.restorers.classical import Classical
 
 def build(*, h: float = 0.1, patch_size: int = 7, patch_distance: int = 11) -> Classical:
     """Non-local means; `h` is the cut-off on [0, 1], the patches' sizes are in pixels."""
-    return Classical(
-        partial(
-            denoise_nl_means,
-            h=h,
-            patch_size=patch_size,
-            patch_distance=patch_distance,
-            channel_axis=-1,
-        )
-    )
+    return Classical(denoise_nl_means, h=h, patch_size=patch_size, patch_distance=patch_distance)

@@ -24,17 +24,12 @@ def downsample_to(images: Tensor, size: tuple[int, int], method: Downsampler) ->
 class UpDown(nn.Module):
     """Enlarge by a network, shrink back by a linear filter: R(H(x)), clamped to [0, 1].
 
-    All of it may be done several times over (paper, Figure 6).
-
     Args:
         network: (N, 3, H, W) to (N, 3, scale H, scale W) on the scale 0 to `rgb_range`.
         scale: of the network.
         downsample: `bicubic`, `bilinear` or `area`.
-        rounds: how often; each begins with the image of the one before.
+        rounds: how often (paper, Figure 6); each begins with the image of the one before.
         rgb_range: largest value of a colour, 1 or 255, that the network was trained on.
-
-    Raises:
-        UserError: an unknown downsampler, or no round.
     """
 
     def __init__(
@@ -63,17 +58,13 @@ class UpDown(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] to the same shape and range."""
-        for _ in range(self.rounds):
-            images = self.round(images)
-        return images
-
-    def round(self, images: Tensor) -> Tensor:
-        """Up and down once."""
-        high = self.upscale(images)
         height, width = images.shape[-2:]
-        if high.shape[-2:] != (height * self.scale, width * self.scale):
-            raise UserError(
-                f"the network enlarged {height}x{width} to {high.shape[-2]}x{high.shape[-1]}, "
-                f"not by {self.scale}"
-            )
-        return downsample_to(high.clamp(0, 1), (height, width), self.downsample).clamp(0, 1)
+        for _ in range(self.rounds):
+            high = self.upscale(images)
+            if high.shape[-2:] != (height * self.scale, width * self.scale):
+                raise UserError(
+                    f"the network enlarged {height}x{width} to {high.shape[-2]}x{high.shape[-1]}, "
+                    f"not by {self.scale}"
+                )
+            images = downsample_to(high.clamp(0, 1), (height, width), self.downsample).clamp(0, 1)
+        return images

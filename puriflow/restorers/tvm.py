@@ -3,8 +3,6 @@
 The default weight is scikit-image's, as in Prakash et al.'s code, which the paper most likely ran.
 """
 
-from functools import partial
-
 from skimage.restoration import denoise_tv_chambolle
 
 from puriflow.restorers.classical import Classical
@@ -12,4 +10,4 @@ from puriflow.restorers.classical import Classical
 
 def build(*, weight: float = 0.1) -> Classical:
     """Total variation denoising; a larger `weight` smooths more."""
-    return Classical(partial(denoise_tv_chambolle, weight=weight, channel_axis=-1))
+    return Classical(denoise_tv_chambolle, weight=weight)

@@ -4,8 +4,6 @@ Soft thresholds in YCbCr with the noise level of Prakash's code, 0.04; the paper
 no parameters of its own.
 """
 
-from functools import partial
-
 from skimage.restoration import denoise_wavelet
 
 from puriflow.restorers.classical import Classical
@@ -16,14 +14,11 @@ PACKAGE = "PyWavelets"  # by which scikit-image transforms
 def build(*, sigma: float | None = 0.04, wavelet: str = "db1") -> Classical:
     """BayesShrink; `sigma` is the noise's standard deviation on [0, 1], None to estimate it."""
     return Classical(
-        partial(
-            denoise_wavelet,
-            sigma=sigma,
-            wavelet=wavelet,
-            mode="soft",
-            method="BayesShrink",
-            convert2ycbcr=True,
-            rescale_sigma=True,
-            channel_axis=-1,
-        )
+        denoise_wavelet,
+        sigma=sigma,
+        wavelet=wavelet,
+        mode="soft",
+        method="BayesShrink",
+        convert2ycbcr=True,
+        rescale_sigma=True,
     )

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from puriflow.chain import shard_names
 from puriflow.config import NONE, Config, validated
@@ -29,16 +29,11 @@ Device: TypeAlias = "torch.device | None"
 EVIDENCE = ("line", "layer", "index", "metric", "value", "note")
 
 
-class Model(BaseModel):
-    """What a file of config/ says, and no more."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Result(Model):
+class Result(BaseModel, extra="forbid", frozen=True):
     """A result: what its kind says, and what follows from that.
 
-    An *item* is what has numbers of its own: a row of a table, a line of a figure.
+    An *item* is what has numbers of its own: a row of a table, a line of a figure. A method that
+    asks a track raises a UserError where an item names a role that the track does not know.
     """
 
     folder: ClassVar[str]  # of config/
@@ -49,11 +44,7 @@ class Result(Model):
 
     @classmethod
     def load(cls, raw: object, where: str) -> Self:
-        """Check what a file says.
-
-        Raises:
-            UserError: it says something that is not known.
-        """
+        """Check what a file says."""
         return validated(cls, raw, where)
 
     # What a kind says
@@ -86,11 +77,7 @@ class Result(Model):
     # What follows
 
     def unavailable(self, track: Config, item: Any, /) -> str | None:
-        """Why a track cannot serve an item; None if it can.
-
-        Raises:
-            UserError: the track does not know a role.
-        """
+        """Why a track cannot serve an item; None if it can."""
         for role, name in self.roles(item):
             if reason := track.served(role, name).unavailable:
                 return f"{role} {name}: {reason}"
@@ -111,11 +98,7 @@ class Result(Model):
         return [track.part(role, name) for role, name in dict.fromkeys(named)]
 
     def trigger(self, track: Config) -> dict[str, Any]:
-        """All of a track that it depends on, as plain data: it is built anew when that changes.
-
-        Raises:
-            UserError: the track does not know a role.
-        """
+        """All of a track that it depends on, as plain data: it is built anew when that changes."""
         roles: dict[str, dict[str, Any]] = {}
         parts: dict[str, dict[str, Any]] = {}
         for role, name in dict.fromkeys(named for i in self.items() for named in self.roles(i)):
@@ -202,11 +185,7 @@ def joined(*notes: str | None) -> str:
 
 
 def make_folders(files: Iterable[Path]) -> None:
-    """Make the folders of files that will be written, before anything is computed.
-
-    Raises:
-        UserError: a folder cannot be made, or a file is a folder.
-    """
+    """Make the folders of files that will be written, before anything is computed."""
     for file in files:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from puriflow.config import Config, validated
 from puriflow.config.loading import read_yaml
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.paired import compare
-from puriflow.results.base import Model, make_folders
+from puriflow.results.base import make_folders
 from puriflow.results.columns import CLAIMED, column, write_csv
 from puriflow.results.finding import find_judged, judged_results
 
@@ -42,7 +42,7 @@ def _claimed(name: str) -> str:
     return name
 
 
-class Comparison(Model):
+class Comparison(BaseModel, extra="forbid", frozen=True):
     """Which of two rows, lines or times the paper says is higher, and in what."""
 
     column: Annotated[str, AfterValidator(_claimed)]
@@ -54,7 +54,7 @@ class Comparison(Model):
     )
 
 
-class Claim(Model):
+class Claim(BaseModel, extra="forbid", frozen=True):
     """A sentence of the paper, and what it says of a table, a figure, or times."""
 
     about: str = Field(description="name of the file of the table, figure or timing")
@@ -63,7 +63,7 @@ class Claim(Model):
     says: tuple[Comparison, ...] = Field(min_length=1)
 
 
-class Claims(Model):
+class Claims(BaseModel, extra="forbid", frozen=True):
     """A file of claims."""
 
     claims: tuple[Claim, ...]
@@ -132,11 +132,7 @@ class Evidence:
         return rows
 
     def why_not(self, line: str) -> str | None:
-        """Why a line was not measured; None if it was.
-
-        Raises:
-            UserError: there is no such line.
-        """
+        """Why a line was not measured; None if it was."""
         rows = self._of(line)
         return str(rows["note"].iloc[0]) if rows["value"].isna().all() else None
 
@@ -154,11 +150,7 @@ class Evidence:
         return {"each": layers, "first": layers[:1], "last": layers[-1:]}[which]
 
     def values(self, line: str, metric: str, layer: str | None) -> "pd.Series":
-        """Our numbers by the data-set index of the image, or by the repeat.
-
-        Raises:
-            UserError: this metric, or this layer, was not measured.
-        """
+        """Our numbers by the data-set index of the image, or by the repeat."""
         rows = self._of(line)
         rows = rows[rows["metric"] == metric]
         if layer is not None:
@@ -171,11 +163,7 @@ class Evidence:
 
 
 def judge(claims: Iterable[Claim], evidence: Evidence) -> list[dict[str, Any]]:
-    """What the evidence says of claims: a line for each comparison.
-
-    Raises:
-        UserError: a claim names a row or line that the evidence does not know.
-    """
+    """What the evidence says of claims: a line for each comparison."""
     lines: list[dict[str, Any]] = []
     for claim in claims:
         own = [line for says in claim.says for line in _judged(says, evidence)]
@@ -211,11 +199,7 @@ def _judged(says: Comparison, evidence: Evidence) -> Iterator[dict[str, Any]]:
 
 
 def verdict(says: Comparison, higher: "pd.Series", lower: "pd.Series") -> dict[str, Any]:
-    """What two rows' values by image say of a comparison; accuracies in percent.
-
-    Raises:
-        UserError: the two are not of the same images.
-    """
+    """What two rows' values by image say of a comparison; accuracies in percent."""
     if list(higher.index) != list(lower.index):
         raise UserError(f"claim: {says.higher!r} and {says.lower!r} are not of the same images")
     first, second = (values.to_numpy(dtype=np.float64) for values in (higher, lower))

@@ -24,27 +24,17 @@ def classes(package: str, attribute: str) -> dict[str, tuple[str, str]]:
     root = Path(__file__).parents[1].joinpath(*package.split(".")[1:])
     for file in sorted(root.rglob("*.py")):
         module = ".".join((package, *file.relative_to(root).with_suffix("").parts))
-        for node in ast.parse(file.read_text()).body:
-            if isinstance(node, ast.ClassDef) and (value := _value(node, attribute)) is not None:
-                known[value] = (module, node.name)
+        body = ast.parse(file.read_text()).body
+        for node in (node for node in body if isinstance(node, ast.ClassDef)):
+            for line in node.body:
+                match line:
+                    case ast.AnnAssign(ast.Name(id), _, ast.Constant(str(kind))) if id == attribute:
+                        known[kind] = (module, node.name)
     return known
 
 
-def _value(node: ast.ClassDef, attribute: str) -> str | None:
-    """The text that a class sets an attribute to, in its own body."""
-    for line in node.body:
-        match line:
-            case ast.AnnAssign(ast.Name(id), value=ast.Constant(str(value))) if id == attribute:
-                return value
-    return None
-
-
 def class_of(folder: str) -> type[Result]:
-    """The kind of result whose files a folder of config/ holds.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The kind of result whose files a folder of config/ holds."""
     known = classes(__package__, "folder")
     if folder not in known:
         raise unknown("folder of results", folder, known)
@@ -53,11 +43,7 @@ def class_of(folder: str) -> type[Result]:
 
 
 def load_result(file: str | Path) -> Result:
-    """Read and check the file of a result; the folder that it is in says of what kind it is.
-
-    Raises:
-        UserError: it is missing, says something that is not known, or is in no folder of results.
-    """
+    """Read and check the file of a result; the folder that it is in says of what kind it is."""
     file = Path(file)
     kind = class_of(file.absolute().parent.name)
     return kind.load(read_yaml(file, "result"), f"result {file}")
@@ -72,11 +58,7 @@ def names(config: Path = CONFIG) -> dict[str, list[str]]:
 
 
 def find(name: str, config: Path = CONFIG) -> Path:
-    """The file of a result.
-
-    Raises:
-        UserError: there is none, or two results share the name.
-    """
+    """The file of a result."""
     listed = names(config)
     files = [config / folder / f"{name}.yaml" for folder in listed if name in listed[folder]]
     if not files:
@@ -87,11 +69,7 @@ def find(name: str, config: Path = CONFIG) -> Path:
 
 
 def find_judged(name: str, config: Path = CONFIG) -> Judged:
-    """The result of a name, if claims may be about it.
-
-    Raises:
-        UserError: there is none, or it is of a kind without claims.
-    """
+    """The result of a name, if claims may be about it."""
     result = load_result(find(name, config))
     if not isinstance(result, Judged):
         raise UserError(f"results of config/{result.folder}, as {name}, have no claims and no page")

@@ -2,13 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from puriflow.chain import Chain, victim_name
-from puriflow.results.base import Model
 
 
-class Threat(Model):
+class Threat(BaseModel, extra="forbid", frozen=True):
     """An attack, and through what it goes."""
 
     attack: str
@@ -41,7 +40,7 @@ def _threats(given: object) -> object:
 Threats = Annotated[tuple[Threat, ...], BeforeValidator(_threats), Field(min_length=1)]
 
 
-class Paper(Model):
+class Paper(BaseModel, extra="forbid", frozen=True):
     """The paper's numbers of a row, accuracies in percent; None where it has none."""
 
     standard: float | None = Field(None, ge=0, le=100)
@@ -59,7 +58,7 @@ class Paper(Model):
         return self.standard - self.robust
 
 
-class Row(Model):
+class Row(BaseModel, extra="forbid", frozen=True):
     """One chain: its roles, where they differ from the table's.
 
     Several attacks give the worst of them, by the evaluation's `minimum`.

@@ -80,10 +80,10 @@ class Sweep(Result):
     @cached_property
     def table(self) -> Table:
         """The table whose rows are the combinations, in their order."""
-        rows = tuple(
-            Row.model_validate({**point, "attack": [point["attack"]], "method": str(i), "type": ""})
+        rows = [
+            Row.model_validate({"method": str(i), "type": "", **point, "attack": [point["attack"]]})
             for i, point in enumerate(self.points())
-        )
+        ]
         shared = {role: getattr(self, role)[0] for role in ("dataset", "classifier")}
         return Table(title=self.title, source=self.source, attack=self.attack, rows=rows, **shared)
 
@@ -98,11 +98,7 @@ class Sweep(Result):
         return self.table.reads(track, row)
 
     def trigger(self, track: Config) -> dict[str, Any]:
-        """See `Result`; and where the combinations lie along the picture.
-
-        Raises:
-            UserError: a role is unknown, or lacks the option that the picture goes along.
-        """
+        """See `Result`; and where the combinations lie along the picture."""
         along = {_label(role): self.place(track, role) for role in self.swept}
         return self.table.trigger(track) | {"along": along}
 

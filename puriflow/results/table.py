@@ -123,11 +123,7 @@ class Table(Judged):
         return [replace(part, weights=None) for part in counted]
 
     def chains(self, track: Config, row: Row) -> tuple[Chain, list[Chain]]:
-        """The chain of clean images, and that of each attack.
-
-        Raises:
-            UserError: an attack's verdict on another victim would be taken for one on this defence.
-        """
+        """The chain of clean images, and that of each attack."""
         evaluation = track.evaluation(self.role(row, "evaluation"))
         names = {role: self.role(row, role) for role in ROLES}
         random = names["purifier"] != NONE
@@ -262,11 +258,7 @@ class Table(Judged):
     # What claims and pages ask
 
     def row(self, name: str, method: str) -> Row:
-        """The row of a method, in the table of a name.
-
-        Raises:
-            UserError: there is none of that method, or several.
-        """
+        """The row of a method, in the table of a name."""
         rows = [row for row in self.rows if row.method == method]
         if not rows:
             raise unknown(f"method of {name}", method, {row.method for row in self.rows})

@@ -42,13 +42,13 @@ def write_attack(
         out: folder of the new one.
         attack: what attacks.
         victim: what is attacked: a classifier alone, or a defence with restorer or purifier.
-        seed: of all draws.
+        seed: of all draws, the attacker's and the victim's.
         device: to compute on.
         batch: images that are attacked together; default: 4; always 1 on a CPU.
         save_every: seconds between two saves inside an attack.
 
     Raises:
-        UserError: a part cannot be built, or the attack left its ball.
+        UserError: the attack left its ball.
     """
     method: Attack = attack.build()
     defence = Defence.from_parts(victim, seed=seed).to(device).eval().requires_grad_(False)
@@ -65,17 +65,10 @@ def write_attack(
         state = method(attacked, callback=progress.save, saved=progress.load())
         return _results(attack.name, method, attacked, state)
 
-    return run(
-        "attack",
-        source,
-        out,
-        {"attack": attack, **victim},
-        adversarial,
-        seed=seed,
-        device=device,
-        # A CPU attacks one by one (see `in_batches`), and keeps what is done after each.
-        batch=1 if device.type == "cpu" else together,
-    )
+    # A CPU attacks one by one (see `in_batches`), and keeps what is done after each.
+    size = 1 if device.type == "cpu" else together
+    parts = {"attack": attack, **victim}
+    return run("attack", source, out, parts, adversarial, seed=seed, device=device, batch=size)
 
 
 @torch.no_grad()
@@ -98,11 +91,7 @@ def _results(name: str, attack: Attack, batch: Batch, state: State) -> Arrays:
 class _Progress:
     """The state of an attack under way, for a killed job to go on from.
 
-    Args:
-        path: of the file, in a folder that is of this very attack and victim.
-        batch: under attack.
-        device: of the state.
-        every: seconds between two saves.
+    The file `path` is in a folder that is of this very attack and victim.
     """
 
     def __init__(self, path: Path, batch: Batch, device: torch.device, every: float):

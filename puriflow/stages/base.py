@@ -2,7 +2,8 @@
 
 A stage says what it computes of a batch. `run` reads the batches of a finished stage, and records
 all that made the new one: its parts with all their options, code, weights, seed, versions, and the
-stage that it was made from.
+stage that it was made from. What writes a stage takes `source`, `out`, `seed` and `device` as `run`
+does; `batch` is the number of images between two saves, by default what suits the device.
 """
 
 import time
@@ -26,20 +27,12 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Inputs(NamedTuple):
-    """A batch of the samples that a stage is made from.
+    """A batch of the samples that a stage is made from."""
 
-    Attributes:
-        images: float32 (n, 3, H, W).
-        labels: int64 (n,).
-        indices: int64 (n,), in the data set; they select the noise.
-        work: a folder that is there until the new stage is finished, for what a killed job shall
-            find again.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    indices: np.ndarray
-    work: Path
+    images: np.ndarray  # float32 (n, 3, H, W)
+    labels: np.ndarray  # int64 (n,)
+    indices: np.ndarray  # int64 (n,), in the data set; they select the noise
+    work: Path  # a folder for what a killed job shall find again, until the stage is finished
 
 
 def run(
@@ -102,11 +95,8 @@ def fill(
 ) -> Stage:
     """Compute the samples that are not done yet, a batch at a time, and finish the store.
 
-    Args:
-        writer: of the stage.
-        compute: of positions `start` and `stop`, the arrays of these samples.
-        batch: samples of a batch.
-        device: name for the timings.
+    `compute` gives the arrays of the samples from a position to another; `device` is a name for the
+    timings.
     """
     before, done = startup(), writer.done()
     name, total = writer.provenance["stage"], len(writer.labels)

@@ -21,21 +21,10 @@ def write_certified(
     device: torch.device,
     batch: int | None = 1,
 ) -> Stage:
-    """Certify every image of `source`.
+    """Certify every clean image of `source`; each is hundreds of draws or more.
 
     The store has, for each image, CERTIFY's `prediction` (-1: it abstains), `radius` and `hits`,
     and PREDICT's `answer` (-1: it abstains) from the same n draws.
-
-    Args:
-        source: clean images.
-        out: folder of the store.
-        smoothing: what is smoothed, and by how many draws.
-        seed: of the noise.
-        device: of the parts.
-        batch: images between two saves; one is hundreds of draws or more.
-
-    Raises:
-        UserError: a part cannot be built, or images do not lie in [0, 1].
     """
     smoothed = Smoothed(smoothing.base().to(device), smoothing.sigma, seed)
     choosing, bounding = range(smoothing.n0), range(smoothing.n0, smoothing.n0 + smoothing.n)
@@ -60,7 +49,7 @@ def write_certified(
         smoothing.parts,
         compute,
         array="certified",
-        numbers=smoothing.numbers(),
+        numbers=smoothing.model_dump(exclude={"parts"}),
         seed=seed,
         device=device,
         batch=batch_size(device, batch),

@@ -26,21 +26,7 @@ def write_evaluated(
     device: torch.device,
     batch: int | None = None,
 ) -> Stage:
-    """Ask a purifier and a classifier several times about every image of `source`.
-
-    Args:
-        source: a store of images, which are restored already.
-        out: folder of the new one; its array is `answers`, the logits (n, n_draws, classes).
-        purifier: what purifies.
-        classifier: what classifies.
-        n_draws: how often each image is purified.
-        seed: of the purifier's noise.
-        device: to compute on.
-        batch: images between two saves.
-
-    Raises:
-        UserError: a part cannot be built, or logits are not finite.
-    """
+    """Store `answers`, logits (n, n_draws, classes) of the restored images of `source`."""
     purify, classify = purifier.build().to(device), classifier.build().to(device)
 
     def answers(images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:

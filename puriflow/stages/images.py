@@ -35,7 +35,7 @@ def write_images(
         shards: into how many the images are cut.
 
     Raises:
-        UserError: the data set cannot be read, or its images differ in size.
+        UserError: the images differ in size.
     """
     samples, seeds = dataset.build(), list(subset_seeds)
     indices = chosen_indices(samples, subset=subset, seeds=seeds, shard=shard, shards=shards)
@@ -53,8 +53,8 @@ def write_images(
         check_images(stacked, f"dataset {dataset.name}")
         return {"images": stacked}
 
-    choice = {"subset": subset, "subset_seeds": seeds, "shard": shard, "shards": shards}
-    numbers = {**choice, "fingerprint": samples.fingerprint}
+    numbers = {"subset": subset, "subset_seeds": seeds, "shard": shard, "shards": shards}
+    numbers["fingerprint"] = samples.fingerprint
     writer = Writer(
         out,
         "images",

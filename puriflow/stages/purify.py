@@ -21,19 +21,7 @@ def write_purified(
     device: torch.device,
     batch: int | None = None,
 ) -> Stage:
-    """Purify every image of `source`; like DiffPure's, the result is not clamped to [0, 1].
-
-    Args:
-        source: a store of images.
-        out: folder of the new one.
-        purifier: what purifies.
-        seed: of its noise.
-        device: to compute on.
-        batch: images between two saves.
-
-    Raises:
-        UserError: the purifier cannot be built, or an image is not finite.
-    """
+    """Purify every image of `source`; like DiffPure's, the result is not clamped to [0, 1]."""
     purify = purifier.build().to(device)
 
     def purified(images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
@@ -42,14 +30,7 @@ def write_purified(
     def compute(inputs: Inputs) -> Arrays:
         return {"images": in_batches(purified, device, inputs.images, inputs.indices).cpu().numpy()}
 
+    parts, size = {"purifier": purifier}, batch_size(device, batch)
     return run(
-        "purify",
-        source,
-        out,
-        {"purifier": purifier},
-        compute,
-        bounded=False,
-        seed=seed,
-        device=device,
-        batch=batch_size(device, batch),
+        "purify", source, out, parts, compute, bounded=False, seed=seed, device=device, batch=size
     )

@@ -14,29 +14,11 @@ from puriflow.store import Stage
 def write_restored(
     source: Stage, out: Path, restorer: Part, *, device: torch.device, batch: int | None = None
 ) -> Stage:
-    """Restore every image of `source` (size and range stay).
-
-    Args:
-        source: a store of images.
-        out: folder of the new one.
-        restorer: what restores.
-        device: to compute on.
-        batch: images between two saves.
-
-    Raises:
-        UserError: the restorer cannot be built, or an image leaves [0, 1].
-    """
+    """Restore every image of `source` (size and range stay)."""
     network = restorer.build().to(device)
 
     def restored(inputs: Inputs) -> Arrays:
         return {"images": in_batches(network, device, inputs.images).cpu().numpy()}
 
-    return run(
-        "restore",
-        source,
-        out,
-        {"restorer": restorer},
-        restored,
-        device=device,
-        batch=batch_size(device, batch),
-    )
+    parts, size = {"restorer": restorer}, batch_size(device, batch)
+    return run("restore", source, out, parts, restored, device=device, batch=size)

@@ -7,7 +7,7 @@ killed job finds its finished batches again.
 """
 
 from puriflow.store.manifest import MANIFEST, Manifest, Provenance
-from puriflow.store.reader import Stage, is_stage, open_stage
+from puriflow.store.reader import Stage, open_stage
 from puriflow.store.writer import Writer, batches
 
 BEHIND_RESULTS = False
@@ -18,6 +18,5 @@ __all__ = [
     "Stage",
     "Writer",
     "batches",
-    "is_stage",
     "open_stage",
 ]

@@ -15,53 +15,30 @@ TIMING = "timing.json"  # beside the manifest, never in it: times differ from ru
 
 
 class Provenance(TypedDict):
-    """What made a stage; decides whether earlier work may be resumed. No times, no host names.
-
-    Attributes:
-        stage: name of the stage.
-        parameters: its parts by role, with all their options, and its own numbers.
-        seed: of all draws; None if there are none.
-        code: hash of the code behind it.
-        weights: sha256 of the files of weights, by path or `zoo:NAME`.
-        versions: of the libraries that the code uses.
-        upstream: identities of the stages that it was made from, by their folders.
-    """
+    """What made a stage; decides whether earlier work may be resumed. No times, no host names."""
 
     stage: str
-    parameters: dict[str, Any]
-    seed: int | None
-    code: str
-    weights: dict[str, str]
-    versions: dict[str, str]
-    upstream: dict[str, str]
+    parameters: dict[str, Any]  # its parts by role, with all their options, and its own numbers
+    seed: int | None  # of all draws; None if there are none
+    code: str  # hash of the code behind it
+    weights: dict[str, str]  # sha256 of the files of weights, by path or `zoo:NAME`
+    versions: dict[str, str]  # of the libraries that the code uses
+    upstream: dict[str, str]  # identities of the stages that it was made from, by their folders
 
 
 class Manifest(Provenance):
-    """What the file holds.
+    """What the file holds."""
 
-    Attributes:
-        schema: version of this layout.
-        store: name of the Zarr group.
-        n: how many samples there are.
-        arrays: `shape` and `dtype` by name, without `label` and `index`.
-        files: sha256 of every file of the Zarr group.
-        machine: where it was finished; what may change the last bits of it. Older stores have none.
-    """
-
-    schema: int
-    store: str
-    n: int
-    arrays: dict[str, dict[str, Any]]
-    files: dict[str, str]
-    machine: NotRequired[dict[str, Any]]
+    schema: int  # version of this layout
+    store: str  # name of the Zarr group
+    n: int  # how many samples there are
+    arrays: dict[str, dict[str, Any]]  # `shape` and `dtype` by name, without `label` and `index`
+    files: dict[str, str]  # sha256 of every file of the Zarr group
+    machine: NotRequired[dict[str, Any]]  # see `provenance.machine`; older stores have none
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a stage's directory.
-
-    Raises:
-        UserError: there is none, or it is none of a store.
-    """
+    """The manifest of a stage's directory; what is none of a store is refused."""
     file = folder / MANIFEST
     if not file.is_file():
         what = "has no manifest: it was not finished" if folder.is_dir() else "does not exist"

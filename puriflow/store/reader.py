@@ -9,14 +9,7 @@ import zarr
 
 from puriflow.atomic import sha256
 from puriflow.errors import UserError, unknown
-from puriflow.store.manifest import (
-    MANIFEST,
-    TIMING,
-    Manifest,
-    files_of,
-    identity,
-    read_manifest,
-)
+from puriflow.store.manifest import MANIFEST, TIMING, Manifest, files_of, identity, read_manifest
 
 BEHIND_RESULTS = False
 
@@ -47,11 +40,7 @@ class Stage:
         return identity(self.manifest)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Samples `start` to `stop` of an array.
-
-        Raises:
-            UserError: the store has no such array.
-        """
+        """Samples `start` to `stop` of an array."""
         if name not in ("label", "index", *self.manifest["arrays"]):
             raise unknown(f"array of store {self.folder}", name, self.manifest["arrays"])
         array = zarr.open_array(self.store, path=name, mode="r")
@@ -67,20 +56,12 @@ class Stage:
         return timing["seconds"] / timing["images"] if timing["images"] else None
 
 
-def is_stage(path: Path) -> bool:
-    """Whether a path is meant as a finished stage: its directory or its manifest."""
-    return path.name == MANIFEST or (path / MANIFEST).is_file()
-
-
 def open_stage(path: str | Path, *, verify: bool = True) -> Stage:
     """Open a finished stage by its directory or its manifest.
 
-    Args:
-        path: the directory or the `manifest.json` in it.
-        verify: compare every file with the manifest's sha256.
-
     Raises:
-        UserError: there is no manifest, or a file is missing, added or changed.
+        UserError: there is no manifest, or (if `verify`) a file is not as its sha256 there says,
+            is missing, or was added.
     """
     path = Path(path)
     folder = path.parent if path.name == MANIFEST else path

@@ -20,11 +20,7 @@ from puriflow.store.reader import Stage, open_stage
 BEHIND_RESULTS = False
 CHUNK_BYTES = 4 * 2**20  # what a reader reads
 SHARD_BYTES = 256 * 2**20  # what a job writes at once, and holds in memory
-AXES = {
-    "images": ("channel", "y", "x"),
-    "logits": ("class",),
-    "answers": ("draw", "class"),
-}
+AXES = {"images": ("channel", "y", "x"), "logits": ("class",), "answers": ("draw", "class")}
 
 
 class Writer:
@@ -35,9 +31,8 @@ class Writer:
         name: of the Zarr group, `images` or `logits`.
         labels: int64 (n,), class of each sample.
         indices: int64 (n,), data-set index of each sample.
-        provenance: what made the stage; goes into the manifest and into the store's attributes,
-            and decides whether earlier work may be resumed.
-        machine: what is said of it in the manifest alone; see `Manifest`.
+        provenance: goes into the manifest and the store's attributes, and decides what is resumed.
+        machine: goes into the manifest alone.
 
     Attributes:
         work: folder of the work under way, of this very provenance; removed in the end.
@@ -87,11 +82,7 @@ class Writer:
         return [(run[0], run[-1] + 1) for run in batches(left, size)]
 
     def write(self, start: int, arrays: Mapping[str, np.ndarray], seconds: float) -> None:
-        """Keep the results of the samples from `start` on, durably.
-
-        Raises:
-            UserError: a result is NaN or infinite.
-        """
+        """Keep the results of the samples from `start` on, durably; all must be finite."""
         stop = start + len(next(iter(arrays.values())))
         for name, values in arrays.items():
             if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
@@ -164,7 +155,8 @@ class Writer:
                     arrays[name] = _create(group, name, part.dtype, shape, dims)
                     pending[name] = part[:0]
                 pending[name] = np.concatenate([pending[name], part[new]])
-            step = _shard_length(next(iter(arrays.values())))
+            first = next(iter(arrays.values()))
+            step = (first.shards or first.shape)[0]
             while filled - written >= step or (filled == count and written < count):
                 length = min(step, count - written)
                 for name, array in arrays.items():
@@ -191,10 +183,6 @@ def _refuse_strangers(folder: Path) -> None:
         )
 
 
-def _shard_length(array: zarr.Array) -> int:
-    return array.shards[0] if array.shards else array.shape[0]
-
-
 def _create(
     group: zarr.Group, name: str, dtype: np.dtype, shape: tuple[int, ...], dims: tuple[str, ...]
 ) -> zarr.Array:
@@ -203,7 +191,6 @@ def _create(
     chunk = min(max(CHUNK_BYTES // sample, 1), max(shape[0], 1))
     per_shard = max(SHARD_BYTES // (sample * chunk), 1)
     shard = chunk * min(per_shard, -(-shape[0] // chunk))
-    floating = np.issubdtype(dtype, np.floating)
     array = group.create_array(
         name,
         shape=shape,
@@ -215,7 +202,7 @@ def _create(
             # Without it, flipped bits of barely compressible data come back as wrong numbers.
             Crc32cCodec(),
         ],
-        fill_value=float("nan") if floating else 0,
+        fill_value=float("nan") if np.issubdtype(dtype, np.floating) else 0,
         dimension_names=dims,
         config={"write_empty_chunks": True},
     )

@@ -9,7 +9,7 @@ and the other way round.
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -19,22 +19,13 @@ from puriflow.features.layers import Features
 from puriflow.registry import part_of
 
 
-class Adversarial(BaseModel):
-    """The second and third term of the generator's loss.
+class Adversarial(BaseModel, extra="forbid", frozen=True):
+    """The second and third term of the generator's loss."""
 
-    Attributes:
-        features: kind and options of a feature network, and the layers that the loss compares.
-        feature_weight: of the feature loss.
-        weight: of the adversarial loss.
-        width: channels of the discriminator's first layer.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    features: dict[str, Any]
-    feature_weight: float = 0.1
-    weight: float = 0.005  # ESRGAN's
-    width: int = 16
+    features: dict[str, Any]  # kind and options of a feature network, and the layers to compare
+    feature_weight: float = 0.1  # of the feature loss
+    weight: float = 0.005  # of the adversarial loss, ESRGAN's
+    width: int = 16  # channels of the discriminator's first layer
 
 
 class Discriminator(nn.Module):
@@ -68,12 +59,7 @@ def _resized(x: Tensor, to: Tensor) -> Tensor:
 
 
 class GAN(nn.Module):
-    """A generator and its discriminator; called with pairs of images, it returns the loss of both.
-
-    Args:
-        generator: from low to high resolution, images in [0, 1].
-        terms: of the generator's loss.
-    """
+    """A generator and its discriminator; called with pairs of [0, 1] images, it gives the loss."""
 
     def __init__(self, generator: nn.Module, terms: Adversarial):
         super().__init__()
@@ -84,12 +70,7 @@ class GAN(nn.Module):
         self._features = [features]  # in a list: not part of what is trained, averaged and saved
 
     def forward(self, low: Tensor, high: Tensor) -> Tensor:
-        """The sum of the generator's loss and the discriminator's.
-
-        Args:
-            low: photographs of low resolution (N, 3, H, W).
-            high: the same of high resolution (N, 3, scale H, scale W).
-        """
+        """The sum of both losses, of photographs (N, 3, H, W) and (N, 3, scale H, scale W)."""
         sr = self.generator(low).float()
         frozen = {k: v.detach() for k, v in self.discriminator.named_parameters()}
         seen = functional_call(self.discriminator, frozen, (sr,)).float()

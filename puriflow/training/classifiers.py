@@ -1,21 +1,22 @@
 """Train a classifier of small images, on clean ones or on PGD's (Madry et al. 2018)."""
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from torch import Tensor
 from torch.nn import functional as F
 
 from puriflow.attacks.ball import Ball
 from puriflow.classifiers.normalised import Normalised
 from puriflow.randomness import MEASURE_CLASSIFIER, ImageNoise
+from puriflow.training.card import table
 from puriflow.training.labelled import Labelled
 from puriflow.training.trainer import Predict, Recipe, Run, train
 
+ATTACKED = 1000  # test images that are attacked when a classifier is measured
 
-class Adversary(BaseModel):
+
+class Adversary(BaseModel, extra="forbid", frozen=True):
     """The PGD of adversarial training; `eps` and `step_size` are in 255ths."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     eps: float = 8
     step_size: float = 2
@@ -69,23 +70,28 @@ def attacked(
 
 
 def measure_classifier(
-    classifier: Normalised, data: Labelled, adversary: Adversary, count: int = 1000
-) -> dict[str, tuple[int, int]]:
-    """Right answers and images asked: on all test images, and on `count` of them attacked.
+    classifier: Normalised, data: Labelled, recipe: ClassifierRecipe
+) -> list[str]:
+    """For the card: right answers on all test images, and on ATTACKED of them, evenly spaced.
 
-    The attacked ones are evenly spaced; the attack is the adversary's PGD with 20 iterations.
+    The attack is the adversary's PGD with 20 iterations.
     """
     device = next(classifier.parameters()).device
     images, labels = data.test
-    longer = adversary.model_copy(update={"n_iter": 20})
-    chosen = torch.arange(0, len(images), max(len(images) // count, 1))[:count]
-    right = {"clean": 0, "attacked": 0}
+    adversary = (recipe.adversary or Adversary()).model_copy(update={"n_iter": 20})
+    chosen = torch.arange(0, len(images), max(len(images) // ATTACKED, 1))[:ATTACKED]
+    clean = attacked_right = 0
     for part in chosen.split(250):
         x, y = images[part].to(device).float() / 255, labels[part].to(device)
         start = ImageNoise(0, MEASURE_CLASSIFIER, part.tolist()).uniform_like(x, -1, 1)
-        x = attacked(classifier, x, y, longer, start)
-        right["attacked"] += int((classifier(x).argmax(1) == y).sum())
+        x = attacked(classifier, x, y, adversary, start)
+        attacked_right += int((classifier(x).argmax(1) == y).sum())
     for x, y in zip(images.split(250), labels.split(250), strict=True):
-        answer = classifier(x.to(device).float() / 255).argmax(1).cpu()
-        right["clean"] += int((answer == y).sum())
-    return {"clean": (right["clean"], len(images)), "attacked": (right["attacked"], len(chosen))}
+        clean += int((classifier(x.to(device).float() / 255).argmax(1).cpu() == y).sum())
+    counts = {"clean": (clean, len(images)), "attacked": (attacked_right, len(chosen))}
+    return table(
+        f"Right answers on test images; attacked by PGD-20 within {adversary.eps:g}/255, "
+        f"step {adversary.step_size:g}/255:",
+        ("images", "n", "accuracy"),
+        ((which, str(n), f"{100 * right / n:.2f} %") for which, (right, n) in counts.items()),
+    )

@@ -11,21 +11,19 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from torch import Tensor
 from torch.nn import functional as F
 
 Range = tuple[float, float]
 
 
-class Round(BaseModel):
+class Round(BaseModel, extra="forbid", frozen=True):
     """One round of the `real` degradation; every number is drawn uniformly from its range.
 
     The defaults are milder than Real-ESRGAN's first round (in brackets), since a purifier must
     keep an ImageNet-sized image recognisable.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     blur: Range = (0.2, 1.0)  # Gaussian sigma in pixels, each axis its own [0.2, 3]
     resize: Range = (0.6, 1.2)  # factor of the photograph's size [0.15, 1.5]
@@ -79,12 +77,8 @@ def _blur(images: Tensor, sigma: Range, generator: torch.Generator, radius: int 
     u, v = x * cos + y * sin, y * cos - x * sin
     kernel = torch.exp(-0.5 * ((u / axes[:, :1, None]) ** 2 + (v / axes[:, 1:, None]) ** 2))
     kernel = (kernel / kernel.sum((1, 2), keepdim=True)).repeat_interleave(channels, 0)[:, None]
-    padded = F.pad(images, [radius] * 4, mode="reflect").reshape(1, n * channels, *_padded(images))
+    padded = F.pad(images, [radius] * 4, mode="reflect").flatten(0, 1)[None]
     return F.conv2d(padded, kernel, groups=n * channels).reshape(images.shape)
-
-
-def _padded(images: Tensor, radius: int = 6) -> tuple[int, int]:
-    return images.shape[-2] + 2 * radius, images.shape[-1] + 2 * radius
 
 
 def _resize(images: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:

@@ -7,6 +7,7 @@ from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.vp import alpha_bar, diffuse
 from puriflow.metrics.psnr import psnr
 from puriflow.randomness import MEASURE_DENOISER, ImageNoise
+from puriflow.training.card import table
 from puriflow.training.photos import Photos
 from puriflow.training.trainer import Predict, Recipe, Run, train
 
@@ -17,10 +18,9 @@ LEVELS = (10, 50, 90, 150)
 def train_diffusion(denoiser: Denoiser, photos: Photos, recipe: Recipe, run: Run) -> float:
     """Train the network of `denoiser`, in place; returns the seconds that it took.
 
-    The loss is the mean squared error of the noise (paper Eq. 3 with lambda = 1 - alpha_bar).
-
-    t = 0.3 u^2 with u uniform: half of the draws are below t' = 75, where most of the solver's
-    steps are.
+    The loss is the mean squared error of the noise (paper Eq. 3 with lambda = 1 - alpha_bar) at
+    t = 0.3 u^2, u uniform: half of the draws are below t' = 75, where most of the solver's steps
+    are.
     """
     device = next(denoiser.parameters()).device
 
@@ -40,8 +40,8 @@ def train_diffusion(denoiser: Denoiser, photos: Photos, recipe: Recipe, run: Run
 
 
 @torch.no_grad()
-def measure_denoising(denoiser: Denoiser, photos: Photos) -> dict[int, float]:
-    """Mean PSNR in dB of the one-call estimate of x0 (clamped), by level t', on held-out photos."""
+def measure_diffusion(denoiser: Denoiser, photos: Photos, recipe: Recipe) -> list[str]:
+    """For the card: mean PSNR of the one-call estimate of x0 (clamped), by level t'."""
     device = next(denoiser.parameters()).device
     scores: dict[int, list[float]] = {level: [] for level in LEVELS}
     for index, image in enumerate(photos.held_out_images()):
@@ -53,4 +53,8 @@ def measure_denoising(denoiser: Denoiser, photos: Photos) -> dict[int, float]:
             a = alpha_bar(t)
             x0 = (x_t - (1 - a).sqrt() * denoiser.eps(x_t, t)) / a.sqrt()
             scores[level].append(psnr((x0 / 2 + 0.5).clamp(0, 1), x / 2 + 0.5))
-    return {level: sum(values) / len(values) for level, values in scores.items()}
+    return table(
+        "Mean PSNR of the one-call estimate of x0 on the held-out images, in dB:",
+        ("t'", "PSNR"),
+        ((str(level), f"{sum(dbs) / len(dbs):.2f}") for level, dbs in scores.items()),
+    )

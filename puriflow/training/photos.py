@@ -27,7 +27,7 @@ class Photos:
         UserError: the folder is missing or has too few images, or an image cannot be read.
     """
 
-    def __init__(self, folder: str | Path, *, held_out: int):
+    def __init__(self, folder: str | Path, held_out: int):
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise UserError(f"training images: folder {folder} does not exist")
@@ -55,7 +55,9 @@ class Photos:
 
     def crops(self, count: int, size: int, generator: torch.Generator) -> Tensor:
         """Random crops (count, 3, size, size) in [0, 1], flipped and turned at random."""
-        images = self._as_large_as(size)
+        if size not in self._by_size:
+            self._by_size[size] = [i for i in self.train if min(i.shape[-2:]) >= size]
+        images = self._by_size[size]
         if not images:
             raise UserError(
                 f"training images: none in {self.folder} is as large as a crop of {size}"
@@ -69,11 +71,6 @@ class Photos:
             crop = torch.rot90(crop, _integer(4, generator), dims=(1, 2))
             crops.append(crop.flip(2) if _integer(2, generator) else crop)
         return torch.stack(crops).float() / 255
-
-    def _as_large_as(self, size: int) -> list[Tensor]:
-        if size not in self._by_size:
-            self._by_size[size] = [i for i in self.train if min(i.shape[-2:]) >= size]
-        return self._by_size[size]
 
     def held_out_images(self) -> Iterator[Tensor]:
         """The held-out images (1, 3, H, W) in [0, 1].

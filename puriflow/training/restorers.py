@@ -11,25 +11,19 @@ from puriflow.metrics.psnr import psnr
 from puriflow.restorers.mdsr import MDSR
 from puriflow.restorers.rescaling import UpDown
 from puriflow.training.adversarial import GAN, Adversarial
+from puriflow.training.card import table
 from puriflow.training.degradations import Round, bicubic, real
 from puriflow.training.photos import Photos
 from puriflow.training.trainer import Predict, Recipe, Run, train
 
 
 class RestorerRecipe(Recipe):
-    """A recipe, and what low-resolution images are; `crop` is the side of these.
+    """A recipe, and what low-resolution images are; `crop` is the side of these."""
 
-    Attributes:
-        degradation: `bicubic` for clean pairs, `real` for Real-ESRGAN's degradations.
-        rounds: of the `real` degradation.
-        start: the restorer of the same track whose trained weights are the start.
-        adversarial: what is added to the L1 loss; None for nothing.
-    """
-
-    degradation: Literal["bicubic", "real"] = "bicubic"
-    rounds: tuple[Round, ...] = (Round(),)
-    start: str | None = None
-    adversarial: Adversarial | None = None
+    degradation: Literal["bicubic", "real"] = "bicubic"  # clean pairs, or Real-ESRGAN's
+    rounds: tuple[Round, ...] = (Round(),)  # of the `real` degradation
+    start: str | None = None  # the restorer of the same track whose trained weights are the start
+    adversarial: Adversarial | None = None  # what is added to the L1 loss
 
 
 def train_restorer(restorer: UpDown, photos: Photos, recipe: RestorerRecipe, run: Run) -> float:
@@ -41,29 +35,30 @@ def train_restorer(restorer: UpDown, photos: Photos, recipe: RestorerRecipe, run
     network = restorer.network
     scales = network.scales if isinstance(network, MDSR) else (restorer.scale,)
 
+    def pair(scale: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        high = photos.crops(recipe.batch, recipe.crop * scale, generator)
+        low = degrade(high, scale, recipe, generator) * restorer.rgb_range
+        return low.to(device, memory_format=torch.channels_last), high.to(device)
+
     def l1_loss(predict: Predict, generator: torch.Generator) -> Tensor:
         scale = scales[int(torch.randint(len(scales), (1,), generator=generator))]
         if isinstance(network, MDSR):
             network.scale = scale
-        high = photos.crops(recipe.batch, recipe.crop * scale, generator)
-        low = degrade(high, scale, recipe, generator) * restorer.rgb_range
-        low = low.to(device, memory_format=torch.channels_last)
-        return F.l1_loss(predict(low).float() / restorer.rgb_range, high.to(device))
+        low, high = pair(scale, generator)
+        return F.l1_loss(predict(low).float() / restorer.rgb_range, high)
 
     def gan_loss(predict: Predict, generator: torch.Generator) -> Tensor:
-        high = photos.crops(recipe.batch, recipe.crop * restorer.scale, generator)
-        low = degrade(high, restorer.scale, recipe, generator)
-        low = low.to(device, memory_format=torch.channels_last)
-        return predict(low, high.to(device, memory_format=torch.channels_last))
+        low, high = pair(restorer.scale, generator)
+        return predict(low, high.to(memory_format=torch.channels_last))
 
     if recipe.adversarial is None:
-        restorer.network, seconds = train(restorer.network, l1_loss, recipe, run)
+        restorer.network, seconds = train(network, l1_loss, recipe, run)
     else:
         if restorer.rgb_range != 1 or len(scales) > 1:
             raise UserError(
                 f"{run.name}: adversarial training is for one scale and values in [0, 1]"
             )
-        gan = GAN(restorer.network, recipe.adversarial).to(device)
+        gan = GAN(network, recipe.adversarial).to(device)
         trained, seconds = train(gan, gan_loss, recipe, run)
         restorer.network = trained.get_submodule("generator")
     if isinstance(restorer.network, MDSR):
@@ -79,21 +74,24 @@ def degrade(high: Tensor, scale: int, recipe: RestorerRecipe, generator: torch.G
 
 
 @torch.no_grad()
-def measure_super_resolution(
-    restorer: UpDown, photos: Photos, recipe: RestorerRecipe
-) -> dict[str, dict[str, float]]:
-    """Mean PSNR in dB of the network and of bicubic enlargement, by degradation."""
+def measure_restorer(restorer: UpDown, photos: Photos, recipe: RestorerRecipe) -> list[str]:
+    """For the card: mean PSNR of the network and of bicubic enlargement, by degradation."""
     device = next(restorer.parameters()).device
-    means: dict[str, dict[str, float]] = {}
+    rows = []
     for degradation in ("bicubic", "real"):
         degraded = recipe.model_copy(update={"degradation": degradation})
-        scores: dict[str, list[float]] = {"network": [], "bicubic": []}
+        scores = []
         for index, high in enumerate(photos.held_out_images()):
             generator = torch.Generator().manual_seed(index)
             low = degrade(high, restorer.scale, degraded, generator).to(device)
-            bicubic_sr = F.interpolate(low, size=high.shape[-2:], mode="bicubic")
-            high = high.to(device)
-            scores["network"].append(psnr(restorer.upscale(low).clamp(0, 1), high))
-            scores["bicubic"].append(psnr(bicubic_sr.clamp(0, 1), high))
-        means[degradation] = {name: sum(v) / len(v) for name, v in scores.items()}
-    return means
+            enlarged = F.interpolate(low, size=high.shape[-2:], mode="bicubic")
+            pair = (restorer.upscale(low), enlarged)
+            scores.append([psnr(sr.clamp(0, 1), high.to(device)) for sr in pair])
+        network, baseline = (sum(values) / len(scores) for values in zip(*scores, strict=True))
+        gain = network - baseline
+        rows.append((degradation, f"{network:.2f}", f"{baseline:.2f}", f"{gain:+.2f}"))
+    return table(
+        "Mean PSNR on the held-out photographs (resized to 256, cropped to 224), in dB:",
+        ("low-resolution images", "network", "bicubic", "gain"),
+        rows,
+    )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from puriflow.atomic import Replacing
@@ -27,64 +27,34 @@ Loss = Callable[[Predict, torch.Generator], Tensor]
 Stateful = tuple[nn.Module, nn.Module, torch.optim.Optimizer]  # all that a checkpoint holds
 
 
-class Recipe(BaseModel):
-    """The numbers of a training run.
+class Recipe(BaseModel, extra="forbid", frozen=True):
+    """The numbers of a training run."""
 
-    Attributes:
-        images: name in the configuration's `training.images`.
-        steps: of the optimiser.
-        batch: images of a step.
-        crop: side of what the network sees, in pixels.
-        optimiser: `adam` (AdamW) or `sgd` (with Nesterov's momentum).
-        weight_decay: of the optimiser.
-        learning_rate: its largest value; it falls to 0 as a cosine.
-        warmup: steps until the largest value is reached.
-        ema: decay of the moving average of the weights; 0 for none.
-        seed: of the network's initialisation and of all draws.
-        precision: `bfloat16` (autocast) or `float32`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    images: str = "photographs"
-    steps: int
-    batch: int
-    crop: int
-    optimiser: Literal["adam", "sgd"] = "adam"
+    images: str = "photographs"  # name in the configuration's `training.images`
+    steps: int  # of the optimiser
+    batch: int  # images of a step
+    crop: int  # side of what the network sees, in pixels
+    optimiser: Literal["adam", "sgd"] = "adam"  # AdamW, or SGD with Nesterov's momentum
     weight_decay: float = 0.0
-    learning_rate: float = 1e-3
-    warmup: int = 100
-    ema: float = 0.999
-    seed: int = 0
-    precision: Literal["bfloat16", "float32"] = "bfloat16"
+    learning_rate: float = 1e-3  # its largest value; it falls to 0 as a cosine
+    warmup: int = 100  # steps until the largest value is reached
+    ema: float = 0.999  # decay of the moving average of the weights; 0 for none
+    seed: int = 0  # of the network's initialisation and of all draws
+    precision: Literal["bfloat16", "float32"] = "bfloat16"  # bfloat16 by autocast
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a training run is called, and where it keeps its state.
+    """What a training run is called, and where it keeps its state."""
 
-    Attributes:
-        name: of what is trained; also selects the random draws.
-        identity: of all that the run depends on (network, recipe, images).
-        checkpoint: where the state is kept, and removed at the end; an existing one of the same
-            identity is resumed.
-        log: JSON lines with step, loss (mean since the last line), learning rate and seconds.
-    """
-
-    name: str
-    identity: str
-    checkpoint: Path
-    log: Path
+    name: str  # of what is trained; also selects the random draws
+    identity: str  # of all that the run depends on (network, recipe, images)
+    checkpoint: Path  # resumed if it has the same identity; removed at the end
+    log: Path  # JSON lines: step, loss (mean since the last line), learning rate and seconds
 
 
 def train(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.Module, float]:
-    """Train `network` with a cosine schedule of the learning rate.
-
-    Args:
-        network: trained in place, on the device it is on.
-        loss: of the network (as a function) and a generator, a scalar.
-        recipe: steps, learning rate, seed and the like.
-        run: its name and files.
+    """Train `network` in place, on the device it is on; `loss` gives a scalar.
 
     Returns:
         The moving average of the network, and the seconds that the run took, in all processes.
@@ -167,7 +137,6 @@ def _keep_ends_in_float32(network: nn.Module) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and min(module.in_channels, module.out_channels) <= 12:
-            module.register_forward_pre_hook(lambda _, args: tuple(a.float() for a in args))
             own = type(module)
             module.__class__ = type(own.__name__, (own,), {"forward": _float32(own.forward)})
 
@@ -175,13 +144,12 @@ def _keep_ends_in_float32(network: nn.Module) -> None:
 def _float32(forward: Callable) -> Callable:
     def wrapped(self: nn.Module, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return forward(self, x)
+            return forward(self, x.float())
 
     return wrapped
 
 
 def _save(run: Run, step: int, seconds: float, states: Stateful) -> None:
-    """Save a checkpoint."""
     checkpoint: dict[str, Any] = {"identity": run.identity, "step": step, "seconds": seconds}
     checkpoint["states"] = [state.state_dict() for state in states]
     run.checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -191,11 +159,10 @@ def _save(run: Run, step: int, seconds: float, states: Stateful) -> None:
 
 def _resume(run: Run, device: torch.device, states: Stateful) -> tuple[int, float]:
     """Load the checkpoint of an earlier run; returns its steps and seconds (0 if there is none)."""
-    if not run.checkpoint.exists():
-        return 0, 0.0
-    checkpoint = torch.load(run.checkpoint, map_location=device, weights_only=True)
-    if checkpoint["identity"] != run.identity:  # of another recipe: never to be resumed
-        return 0, 0.0
-    for state, values in zip(states, checkpoint["states"], strict=True):
-        state.load_state_dict(values)
-    return checkpoint["step"], checkpoint["seconds"]
+    if run.checkpoint.exists():
+        checkpoint = torch.load(run.checkpoint, map_location=device, weights_only=True)
+        if checkpoint["identity"] == run.identity:  # of another recipe, it is never resumed
+            for state, values in zip(states, checkpoint["states"], strict=True):
+                state.load_state_dict(values)
+            return checkpoint["step"], checkpoint["seconds"]
+    return 0, 0.0

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from puriflow.errors import UserError, unknown
 
@@ -27,10 +27,8 @@ PREFIX = "zoo:"  # `weights: zoo:NAME` in a specification
 OFFICIAL = Path(__file__).with_name("entries.yaml")
 
 
-class Entry(BaseModel):
+class Entry(BaseModel, extra="forbid", frozen=True):
     """A checkpoint. See entries.yaml for what the fields mean."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     family: Literal["networks", "restorers", "classifiers", "features"]
     part: dict[str, Any]
@@ -59,6 +57,12 @@ class Entry(BaseModel):
         return f"{Path(self.file).stem}.safetensors" if self.convert else self.file
 
     @property
+    def hashes(self) -> dict[str, str]:
+        """The published hashes, by algorithm."""
+        pairs = {"sha256": self.sha256, "md5": self.md5}
+        return {algorithm: digits for algorithm, digits in pairs.items() if digits}
+
+    @property
     def identity(self) -> str:
         """What tells these weights from others before they are here: a published hash, or none."""
         return self.sha256 or self.md5 or f"{self.file}, no hash published"
@@ -68,10 +72,8 @@ class Entry(BaseModel):
 ENTRIES = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Entry])
 
 
-class Zoo(BaseModel):
+class Zoo(BaseModel, extra="forbid", frozen=True):
     """Where official checkpoints are: the `zoo` section of a configuration."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     cache: str | None = Field(None, description="folder of downloads (PURIFLOW_CACHE)")
     folders: tuple[str, ...] = Field((), description="your own folders of files (PURIFLOW_WEIGHTS)")
@@ -87,11 +89,7 @@ class Zoo(BaseModel):
         return _read(OFFICIAL) | (_read(Path(own)) if own else {})
 
     def entry(self, name: str) -> Entry:
-        """The entry of a name.
-
-        Raises:
-            UserError: there is none.
-        """
+        """The entry of a name; a UserError names the nearest one if there is none."""
         known = self.known()
         if name not in known:
             raise unknown("zoo entry", name, known)
@@ -104,21 +102,16 @@ class Zoo(BaseModel):
         given = os.environ.get("PURIFLOW_CACHE") or self.cache
         return Path(given or default).expanduser().absolute()
 
-    @property
-    def own_folders(self) -> list[Path]:
-        """The user's folders of official files."""
-        listed = os.environ.get("PURIFLOW_WEIGHTS")
-        given = listed.split(os.pathsep) if listed else self.folders
-        return [Path(folder).expanduser().absolute() for folder in given if folder]
-
     def cached(self, name: str, file: str) -> Path:
         """Where the cache keeps a file of an entry, whether it is there or not."""
         return self.cache_folder / name / file
 
     def find(self, name: str, file: str) -> Path | None:
         """A file of an entry that is here: in the user's folders, else in the cache."""
-        places = [folder / file for folder in self.own_folders] + [self.cached(name, file)]
-        return next((place for place in places if place.is_file()), None)
+        listed = os.environ.get("PURIFLOW_WEIGHTS")
+        folders = listed.split(os.pathsep) if listed else self.folders
+        own = [Path(folder).expanduser().absolute() / file for folder in folders if folder]
+        return next((place for place in [*own, self.cached(name, file)] if place.is_file()), None)
 
     def ready_file(self, name: str) -> Path:
         """The file that is loaded for an entry: that which is here, else its place in the cache."""

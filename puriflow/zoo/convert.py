@@ -28,12 +28,8 @@ def convert(
 ) -> None:
     """Convert an official file to safetensors; the caller sees to it that one process does.
 
-    Args:
-        converter: `edm`, `score-sde` or `esrgan`.
-        source: the official file.
-        target: the new file; gets its name when it is whole.
-        section: family of the part that loads it, as the configuration names it.
-        entry: kind and options of that part, whose network the weights must fit.
+    The target gets its name when it is whole. It must fit the network of the part that loads it:
+    one of the family `section`, with the kind and the options of `entry`.
 
     Raises:
         UserError: the file is not what its converter reads, would run code, or fits another
@@ -192,17 +188,12 @@ RENAMED = (
 
 def _esrgan(source: Path, network: nn.Module) -> dict[str, Tensor]:
     """ESRGAN's first keys to Real-ESRGAN's."""
-    state: Mapping[str, Tensor] = read_state(source)
     renamed = {}
-    for key, value in state.items():
+    for key, value in read_state(source).items():
         for pattern, replacement in RENAMED:
             key = re.sub(pattern, replacement, key)
         renamed[key] = value
     return renamed
 
 
-CONVERTERS: dict[str, Callable[[Path, nn.Module], dict[str, Tensor]]] = {
-    "edm": _edm,
-    "score-sde": _score_sde,
-    "esrgan": _esrgan,
-}
+CONVERTERS = {"edm": _edm, "score-sde": _score_sde, "esrgan": _esrgan}

@@ -45,7 +45,7 @@ def download(
     with locked(target):
         if target.is_file():
             return
-        part = _part(target)
+        part = target.with_name(f"{target.name}.part")
         if size is None or _length(part) != size:
             _fetch_all(url, part, size, whole_is_known=bool(hashes))
         check_file(part, size=size, hashes=hashes, what=url, remove=True)
@@ -115,10 +115,8 @@ def _fetch_all(url: str, part: Path, size: int | None, *, whole_is_known: bool) 
             if error.code < 500 and error.code not in TEMPORARY:
                 raise UserError(f"{url} answered {error.code} {error.reason}") from None
             why = f"answered {error.code} {error.reason}"
-        except (
-            http.client.HTTPException,
-            OSError,
-        ) as error:  # of the network: _write sees to disks
+        except (http.client.HTTPException, OSError) as error:
+            # Of the network: `_write` sees to disks.
             why = str(getattr(error, "reason", None) or error or type(error).__name__)
         failures = 0 if _length(part) > before else failures + 1
     raise UserError(f"{url}: {why}; {_length(part)} bytes are kept, the next fetch continues")
@@ -169,9 +167,8 @@ def _write(
         if offset == 0:  # the old bytes go before the new tag comes
             _mark(part).unlink(missing_ok=True)
         file = part.open("ab" if offset else "wb")
-        if offset == 0 and (
-            tag := answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-        ):
+        tag = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+        if offset == 0 and tag:
             _mark(part).write_text(tag)
     name = part.name.removesuffix(".part")
     with file, Progress(name, total=total or 0, unit="bytes", done=offset) as progress:
@@ -196,10 +193,6 @@ def _check_room(part: Path, url: str, total: int | None, offset: int) -> None:
 
 def _length(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
-
-
-def _part(target: Path) -> Path:
-    return target.with_name(f"{target.name}.part")
 
 
 def _mark(part: Path) -> Path:

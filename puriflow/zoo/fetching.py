@@ -40,10 +40,7 @@ def fetch(zoo: Zoo, name: str) -> Path:
 
 
 def verify(zoo: Zoo, name: str) -> str:
-    """Check an entry's official file against its published size and hashes, and the recorded one.
-
-    Returns:
-        What was compared.
+    """Say how an entry's official file compares with its published size and hashes, and its own.
 
     Raises:
         UserError: the file is not here, or differs.
@@ -52,8 +49,8 @@ def verify(zoo: Zoo, name: str) -> str:
     file = zoo.find(name, what.file)
     if file is None:
         raise UserError(f"{name} is not here; get it by: puriflow zoo fetch {name}")
-    check_file(file, size=what.size, hashes=published(what), what=str(file))
-    compared = [*(["size"] if what.size else []), *published(what)]
+    check_file(file, size=what.size, hashes=what.hashes, what=str(file))
+    compared = [*(["size"] if what.size else []), *what.hashes]
     if recorded(file).is_file():
         hashes = {"sha256": recorded(file).read_text().split()[0]}
         check_file(file, size=None, hashes=hashes, what=str(file))
@@ -63,17 +60,11 @@ def verify(zoo: Zoo, name: str) -> str:
     return f"{file}: {', '.join(compared)} right"
 
 
-def published(what: Entry) -> dict[str, str]:
-    """The hashes that an entry publishes, by algorithm."""
-    pairs = {"sha256": what.sha256, "md5": what.md5}
-    return {algorithm: digits for algorithm, digits in pairs.items() if digits}
-
-
 def _download(zoo: Zoo, name: str, what: Entry, target: Path) -> None:
     if what.url is None:
         raise zoo.by_hand(name)
     try:
-        download(what.url, target, size=what.size, hashes=published(what))
+        download(what.url, target, size=what.size, hashes=what.hashes)
     except UserError as problem:
         if what.by_hand is None:
             raise
@@ -86,7 +77,7 @@ def _check_once(zoo: Zoo, name: str, what: Entry, file: Path) -> None:
     mark = zoo.cached(name, f"{what.file}.checked")
     if mark.is_file() and mark.read_text() == state:
         return
-    check_file(file, size=what.size, hashes=published(what), what=str(file))
+    check_file(file, size=what.size, hashes=what.hashes, what=str(file))
     with on_disk(mark):
         mark.parent.mkdir(parents=True, exist_ok=True)
         write_text(mark, state)

@@ -45,11 +45,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
-    """What torch.save wrote, of tensors and plain containers only.
-
-    Raises:
-        UserError: the file is broken, is no mapping, or would run code.
-    """
+    """What torch.save wrote, of tensors and plain containers only; else a UserError."""
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file can be broken in any way
@@ -75,10 +71,8 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        first = " ".join(str(error).split())[:300]
-        raise UserError(
-            f"weights file {path} does not fit {type(network).__name__}: {first}"
-        ) from None
+        where = f"weights file {path} does not fit {type(network).__name__}"
+        raise UserError(f"{where}: {' '.join(str(error).split())[:300]}") from None
 
 
 def without_prefix(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
@@ -105,11 +99,7 @@ def save_weights(network: nn.Module, path: str | Path, *, half: bool = False) ->
 
 
 def save_state(state: Mapping[str, Tensor], path: str | Path, *, half: bool = False) -> None:
-    """Write a state dict as safetensors; with `half`, floating-point values as float16.
-
-    Raises:
-        UserError: it cannot be written; what was there before is left alone.
-    """
+    """See `save_weights`; a UserError if it cannot be written: what was there is left alone."""
     tensors = {}
     for key, value in state.items():
         value = value.detach().cpu()

@@ -310,12 +310,3 @@ def test_a_classifier_that_answers_nan_is_stopped():
     base = Linear(torch.full((48,), torch.nan), 0.0)
     with pytest.raises(UserError, match="image 4: logits under noise have NaN"):
         Smoothed(Defence(None, None, base), 0.25, seed=0).counts(image(), 4, range(2))
-
-
-def test_the_modules_of_a_smoothing_are_those_of_its_parts():
-    purifier = {"kind": "osd", "t": 9, "network": NETWORK}
-    assert smoothed_by(purifier=purifier, classifier=WRN).modules() == [
-        "puriflow.purifiers.osd",
-        "puriflow.networks.edm",
-        "puriflow.classifiers.wide_resnet",
-    ]

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from puriflow.config import load_config
+from puriflow.diffusion.vp import time_grid
 from puriflow.metrics.cost import cost_of
-from puriflow.purifiers.vpsde import time_grid
 from puriflow.registry import family_named, kinds
 
 PUBLISHED = [

@@ -16,6 +16,7 @@ rule attack_images:
         "../envs/puriflow.yaml"
     threads: 1
     resources:
+        track=TRACK_FILE,
         gpu=1,
         mem_mb=8000,
         runtime=720,
@@ -26,6 +27,6 @@ rule attack_images:
     message:
         "Attack {wildcards.victim} with {wildcards.attack} on {wildcards.dataset} ({wildcards.shard})"
     shell:
-        "puriflow stage attack {input.manifest} --out {output.store} --config {TRACK_FILE}"
+        "puriflow stage attack {input.manifest} --out {output.store} --config {resources.track}"
         " --attack {wildcards.attack} --victim {wildcards.victim}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

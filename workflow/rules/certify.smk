@@ -22,6 +22,7 @@ rule certify_images:
         "../envs/puriflow.yaml"
     threads: 1
     resources:
+        track=TRACK_FILE,
         gpu=1,
         mem_mb=16000,
         runtime=1440,
@@ -34,7 +35,7 @@ rule certify_images:
         "Certify {wildcards.classifier} after {wildcards.restorer}, {wildcards.denoiser} and"
         " {wildcards.purifier} on {wildcards.dataset}, sigma {wildcards.sigma} ({wildcards.shard})"
     shell:
-        "puriflow stage certify {input.manifest} --out {output.store} --config {TRACK_FILE}"
+        "puriflow stage certify {input.manifest} --out {output.store} --config {resources.track}"
         " --restorer {wildcards.restorer} --denoiser {wildcards.denoiser}"
         " --purifier {wildcards.purifier} --classifier {wildcards.classifier}"
         " --sigma {wildcards.sigma} --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

@@ -18,6 +18,7 @@ rule classify_images:
         "../envs/puriflow.yaml"
     threads: 1
     resources:
+        track=TRACK_FILE,
         gpu=1,
         mem_mb=8000,
         runtime=60,
@@ -28,6 +29,6 @@ rule classify_images:
         "Classify {wildcards.dataset} under {wildcards.attack} after {wildcards.restorer}"
         " and {wildcards.purifier} by {wildcards.classifier} ({wildcards.shard})"
     shell:
-        "puriflow stage classify {input.manifest} --out {output.store} --config {TRACK_FILE}"
+        "puriflow stage classify {input.manifest} --out {output.store} --config {resources.track}"
         " --classifier {wildcards.classifier}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

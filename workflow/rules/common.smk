@@ -34,8 +34,9 @@ def exit_on_error(function):
 def track_and_file():
     """The track, and the one file by which all commands of this run get it.
 
-    The file is named by its content and is neither an input nor a param: what a rule depends on are
-    its own entries, in its params. Jobs on a cluster read the Snakefile again and find it there.
+    The file is named by its content. Rules have it as a resource, neither as an input nor as a
+    param, since it does not count what else is in it: what a rule depends on are its own entries, in
+    its params. Jobs on a cluster read the Snakefile again and find the file there.
     """
     return check_config(config), write_config(config, Path(".snakemake/puriflow"))
 

@@ -19,6 +19,7 @@ rule evaluate_images:
         "../envs/puriflow.yaml"
     threads: 1
     resources:
+        track=TRACK_FILE,
         gpu=1,
         mem_mb=16000,
         runtime=1440,
@@ -30,7 +31,7 @@ rule evaluate_images:
         "Ask {wildcards.restorer}, {wildcards.purifier} and {wildcards.classifier} {wildcards.n_draws}"
         " times about {wildcards.dataset} under {wildcards.attack} ({wildcards.shard})"
     shell:
-        "puriflow stage evaluate {input.manifest} --out {output.store} --config {TRACK_FILE}"
+        "puriflow stage evaluate {input.manifest} --out {output.store} --config {resources.track}"
         " --purifier {wildcards.purifier} --classifier {wildcards.classifier}"
         " --n-draws {wildcards.n_draws}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

@@ -11,6 +11,7 @@ rule store_images:
     conda:
         "../envs/puriflow.yaml"
     resources:
+        track=TRACK_FILE,
         mem_mb=4000,
         runtime=60,
     params:
@@ -20,5 +21,5 @@ rule store_images:
     message:
         "Decode the images of {wildcards.dataset} ({wildcards.shard})"
     shell:
-        "puriflow stage images {wildcards.dataset} --out {output.store} --config {TRACK_FILE}"
+        "puriflow stage images {wildcards.dataset} --out {output.store} --config {resources.track}"
         " --shard {wildcards.shard} > {log} 2>&1"

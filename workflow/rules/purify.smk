@@ -18,6 +18,7 @@ rule purify_images:
         "../envs/puriflow.yaml"
     threads: 1
     resources:
+        track=TRACK_FILE,
         gpu=1,
         mem_mb=16000,
         runtime=1440,
@@ -29,6 +30,6 @@ rule purify_images:
         "Purify {wildcards.dataset} under {wildcards.attack} by {wildcards.restorer}"
         " and {wildcards.purifier} ({wildcards.shard})"
     shell:
-        "puriflow stage purify {input.manifest} --out {output.store} --config {TRACK_FILE}"
+        "puriflow stage purify {input.manifest} --out {output.store} --config {resources.track}"
         " --purifier {wildcards.purifier}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

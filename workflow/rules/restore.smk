@@ -18,6 +18,7 @@ rule restore_images:
         "../envs/puriflow.yaml"
     threads: 1
     resources:
+        track=TRACK_FILE,
         gpu=gpus_of_restorer,
         mem_mb=8000,
         runtime=120,
@@ -27,6 +28,6 @@ rule restore_images:
     message:
         "Restore {wildcards.dataset} under {wildcards.attack} by {wildcards.restorer} ({wildcards.shard})"
     shell:
-        "puriflow stage restore {input.manifest} --out {output.store} --config {TRACK_FILE}"
+        "puriflow stage restore {input.manifest} --out {output.store} --config {resources.track}"
         " --restorer {wildcards.restorer}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"

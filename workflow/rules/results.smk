@@ -34,6 +34,7 @@ rule build_table:
         "../envs/puriflow.yaml"
     threads: 1
     resources:
+        track=TRACK_FILE,
         gpu=0,
         mem_mb=4000,
         runtime=60,
@@ -43,7 +44,7 @@ rule build_table:
     message:
         "Build {wildcards.result}"
     shell:
-        "puriflow result {input.file} --config {TRACK_FILE}"
+        "puriflow result {input.file} --config {resources.track}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
 
 
@@ -77,6 +78,7 @@ rule build_figure:
         "../envs/puriflow.yaml"
     threads: 1
     resources:
+        track=TRACK_FILE,
         gpu=1,
         mem_mb=16000,
         runtime=240,
@@ -86,7 +88,7 @@ rule build_figure:
     message:
         "Draw {wildcards.result}"
     shell:
-        "puriflow result {input.file} --config {TRACK_FILE}"
+        "puriflow result {input.file} --config {resources.track}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
 
 
@@ -114,6 +116,7 @@ rule measure_times:
     # of the whole machine, so that nothing else is timed with it
     threads: workflow.resource_settings.cores or 4
     resources:
+        track=TRACK_FILE,
         gpu=1,
         mem_mb=16000,
         runtime=120,
@@ -123,7 +126,7 @@ rule measure_times:
     message:
         "Time {wildcards.result}"
     shell:
-        "puriflow result {input.file} --config {TRACK_FILE}"
+        "puriflow result {input.file} --config {resources.track}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
 
 
@@ -156,6 +159,7 @@ rule build_sweep:
         "../envs/puriflow.yaml"
     threads: 1
     resources:
+        track=TRACK_FILE,
         gpu=0,
         mem_mb=4000,
         runtime=60,
@@ -165,7 +169,7 @@ rule build_sweep:
     message:
         "Build the sweep {wildcards.result}"
     shell:
-        "puriflow result {input.file} --config {TRACK_FILE}"
+        "puriflow result {input.file} --config {resources.track}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
 
 
@@ -192,6 +196,7 @@ rule build_certified:
         "../envs/puriflow.yaml"
     threads: 1
     resources:
+        track=TRACK_FILE,
         gpu=0,
         mem_mb=4000,
         runtime=60,
@@ -201,7 +206,7 @@ rule build_certified:
     message:
         "Draw certified accuracy against radius for {wildcards.result}"
     shell:
-        "puriflow result {input.file} --config {TRACK_FILE}"
+        "puriflow result {input.file} --config {resources.track}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
 
 
@@ -222,13 +227,15 @@ rule judge_claims:
         "results/benchmarks/claims/{result}.jsonl"
     conda:
         "../envs/puriflow.yaml"
+    resources:
+        track=TRACK_FILE,
     params:
         track=track_of_result,
         version=code_hash("puriflow.results.claims"),
     message:
         "Judge the paper's claims about {wildcards.result}"
     shell:
-        "puriflow result {input.claims} --about {wildcards.result} --config {TRACK_FILE} > {log} 2>&1"
+        "puriflow result {input.claims} --about {wildcards.result} --config {resources.track} > {log} 2>&1"
 
 
 rule write_page:

@@ -17,6 +17,7 @@ rule train_part:
         "../envs/puriflow.yaml"
     threads: 1
     resources:
+        track=TRACK_FILE,
         gpu=1,
         mem_mb=8000,
         runtime=1440,
@@ -29,7 +30,7 @@ rule train_part:
         "Train {wildcards.family} {wildcards.name}"
     shell:
         "puriflow train {wildcards.family} {wildcards.name} --images {input.images:q}"
-        " --out results/training/{wildcards.family} --config {TRACK_FILE}"
+        " --out results/training/{wildcards.family} --config {resources.track}"
         " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
 
 

@@ -13,7 +13,9 @@ rule fetch_weights:
     localrule: True
     conda:
         "../envs/puriflow.yaml"
+    resources:
+        track=TRACK_FILE,
     message:
         "Fetch {wildcards.entry} into the cache"
     shell:
-        "puriflow zoo --config {TRACK_FILE} fetch {wildcards.entry} > {log} 2>&1"
+        "puriflow zoo --config {resources.track} fetch {wildcards.entry} > {log} 2>&1"

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from puriflow.chain import Chain
 from puriflow.config import NONE, Config, validated
 from puriflow.errors import UserError, unknown
-from puriflow.results.base import Device, Files, Judged, Model, joined, notes, shards_of
+from puriflow.results.base import Device, Files, Judged, joined, notes, shards_of
 from puriflow.results.columns import write_csv
 from puriflow.results.documents import Block
 from puriflow.results.finding import classes
@@ -33,7 +33,7 @@ ROLES = ("attack", "restorer", "purifier", "dataset", "classifier", "features")
 DIGITS = 6  # of the numbers in its CSVs
 
 
-class Line(Model):
+class Line(BaseModel, extra="forbid", frozen=True):
     """One chain of a figure: its attack, where it is not the figure's, and its defence."""
 
     label: str
@@ -84,11 +84,7 @@ class Figure(Judged):
 
     @classmethod
     def load(cls, raw: object, where: str) -> Self:
-        """Check what a file says, by the model of its kind.
-
-        Raises:
-            UserError: it names no kind, or says something that is not known.
-        """
+        """Check what a file says, by the model of its kind."""
         kinds = classes(__package__, "kind")
         kind = raw.get("kind") if isinstance(raw, Mapping) else None
         if kind is None:
@@ -148,11 +144,7 @@ class Figure(Judged):
         return {"line": line.label, **names, "note": joined(*notes(track, roles))}
 
     def compute(self, sources: "Sources") -> Built:
-        """Measure and draw the lines that are served.
-
-        Raises:
-            UserError: a store or a part is not as it should be.
-        """
+        """Measure and draw the lines that are served."""
         raise NotImplementedError
 
     def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
@@ -233,11 +225,7 @@ class Shown(Compared):
         return self
 
     def check_shown(self, sources: "Sources") -> None:
-        """Check that the images that it shows are there.
-
-        Raises:
-            UserError: the data set has fewer.
-        """
+        """Check that the images that it shows are there."""
         last, count = max(self.shown), len(sources.indices)
         if last >= count:
             raise UserError(

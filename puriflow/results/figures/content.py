@@ -1,6 +1,6 @@
 """Figure 4: content distance from the ground truth by layer, for several kinds of images."""
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,9 +8,7 @@ from puriflow.config import NONE
 from puriflow.progress import Progress
 from puriflow.results.figures.base import Built
 from puriflow.results.figures.distances import Distances
-
-if TYPE_CHECKING:
-    from puriflow.results.figures.sources import Sources
+from puriflow.results.figures.sources import Sources
 
 
 class Content(Distances):
@@ -26,12 +24,8 @@ class Content(Distances):
                 raise ValueError(f"line {line.label!r} is in panels {line.panels!r}, not all there")
         return self
 
-    def compute(self, sources: "Sources") -> Built:
-        """See `Figure`.
-
-        Raises:
-            UserError: the reference's distance is 0.
-        """
+    def compute(self, sources: Sources) -> Built:
+        """See `Figure`."""
         import pandas as pd
 
         from puriflow.plots import content

@@ -1,14 +1,12 @@
 """What figures of content distance share: distances by layer, over those of a reference."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from puriflow.errors import UserError
 from puriflow.metrics.content import Definition, content_distance, ratio_of_means
 from puriflow.results.columns import bounded
 from puriflow.results.figures.base import Compared
-
-if TYPE_CHECKING:
-    from puriflow.results.figures.sources import Sources
+from puriflow.results.figures.sources import Sources
 
 COLUMNS = (
     *("layer", "n", "definition", "content_distance"),
@@ -26,16 +24,13 @@ class Distances(Compared):
     definition: Definition
 
     def distances(
-        self, sources: "Sources", layer: str
+        self, sources: Sources, layer: str
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Content distances from the clean images at a layer of the feature network.
 
         Returns:
             Of each line, a row with its mean and the ratio to the reference's, with the 95 %
             interval; of each line and image, a row with its own.
-
-        Raises:
-            UserError: the reference's mean distance is 0.
         """
         lines, of_lines = self.served(sources.track), {}
         clean = sources.maps(self.features, layer, sources.clean)

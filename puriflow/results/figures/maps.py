@@ -4,7 +4,7 @@ A map of many channels is shown as the mean of their absolute values; below it i
 difference from the clean image's. Each of the two rows has one scale for all kinds of images.
 """
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -12,9 +12,7 @@ from puriflow.errors import UserError
 from puriflow.progress import Progress
 from puriflow.results.figures.base import Built, Shown
 from puriflow.results.figures.distances import COLUMNS, Distances
-
-if TYPE_CHECKING:
-    from puriflow.results.figures.sources import Sources
+from puriflow.results.figures.sources import Sources
 
 
 class Maps(Distances, Shown):
@@ -24,12 +22,8 @@ class Maps(Distances, Shown):
 
     kind: Literal["maps"] = "maps"
 
-    def compute(self, sources: "Sources") -> Built:
-        """See `Figure`.
-
-        Raises:
-            UserError: the configuration lists several layers, or an image to be shown is not there.
-        """
+    def compute(self, sources: Sources) -> Built:
+        """See `Figure`."""
         from puriflow.plots import maps
 
         self.check_shown(sources)
@@ -47,7 +41,7 @@ class Maps(Distances, Shown):
             columns[line.label] = [self.mapped(sources, images[i], i) for i in self.shown]
         return Built(rows, values, maps.draw(columns, f"{layers[0]} of {rows[0]['features']}"))
 
-    def mapped(self, sources: "Sources", image: np.ndarray, i: int) -> tuple[np.ndarray, ...]:
+    def mapped(self, sources: Sources, image: np.ndarray, i: int) -> tuple[np.ndarray, ...]:
         """An image (3, H, W), its features (h, w), and their change from those of clean image i."""
         (layer,) = sources.layers(self.features)
         own, clean = (
