@@ -1,8 +1,5 @@
 """Figures from tiny stores, their numbers computed a second time from the same images."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -546,13 +543,3 @@ def test_rounds_are_of_all_shards(tiny, tmp_path):
 def test_rounds_are_of_all_images(tiny):
     with pytest.raises(UserError, match="count"):
         tiny.build(SHARED | {"kind": "rounds", "count": 2})
-
-
-def test_reading_results_imports_no_torch(repository):
-    code = (
-        "import sys; from puriflow.results import find, load_result, names\n"
-        "for listed in names().values():\n"
-        "    for name in listed: load_result(find(name))\n"
-        "sys.exit(bool({'torch', 'pandas', 'matplotlib'} & {*sys.modules}))"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=repository, check=True)
