@@ -19,13 +19,13 @@ def contact_sheet(
         side: of a thumbnail, in pixels.
         margin: room for the names, in pixels; 0 for none.
     """
-    drawn = [(name, [thumbnail(image, side) for image in images]) for name, images in rows]
-    columns = max(len(images) for _, images in drawn)
+    lines = [(name, [thumbnail(image, side) for image in images]) for name, images in rows]
+    columns = max(len(images) for _, images in lines)
     gap = 2
-    size = (margin + columns * (side + gap), len(drawn) * (side + gap))
+    size = (margin + columns * (side + gap), len(lines) * (side + gap))
     sheet = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(sheet)
-    for row, (name, images) in enumerate(drawn):
+    for row, (name, images) in enumerate(lines):
         top = row * (side + gap)
         if margin:
             pen.text((6, top + side / 2), name, fill="black", anchor="lm", font_size=13)

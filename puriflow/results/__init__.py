@@ -4,13 +4,7 @@ Tables, sweeps, times, certified curves and figures are files of config/ (see `b
 claims.py judges the paper's claims about them, and summary.py writes the paper beside them.
 """
 
-from puriflow.results.base import (
-    Result,
-    find,
-    judged_results,
-    load_result,
-    names,
-    paper_results,
-)
+from puriflow.results.base import Result
+from puriflow.results.finding import find, judged_results, load_result, names, paper_results
 
 __all__ = ["Result", "find", "judged_results", "load_result", "names", "paper_results"]

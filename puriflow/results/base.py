@@ -1,23 +1,19 @@
 """What every result is: a file of config/ about chains of roles, and what is built of their stores.
 
-A kind of result is a module of this package whose class says the `folder` of its files; a file of
-that folder is one result. All that depends on the track is asked from the track itself. Nothing
+A kind of result is a module of this package whose class says the `folder` of its files
+(puriflow.results.finding). All that depends on the track is asked from the track itself. Nothing
 heavy is imported here: the workflow reads results whenever it is parsed.
 """
 
-import ast
-import importlib
 from collections.abc import Collection, Iterable, Iterator
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from puriflow.chain import shard_names
 from puriflow.config import NONE, Config, validated
-from puriflow.config.loading import read_yaml
-from puriflow.errors import UserError, unknown
+from puriflow.errors import UserError
 from puriflow.registry import Part
 from puriflow.results.columns import read_csv
 from puriflow.results.documents import Block
@@ -26,12 +22,20 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-CONFIG = Path("config")
+Files = dict[str, Path]  # by form
+Lines = Collection[str]
+Device: TypeAlias = "torch.device | None"
 # What claims are judged by: a value of one image, or of one repeat, a row.
 EVIDENCE = ("line", "layer", "index", "metric", "value", "note")
 
 
-class Result(BaseModel, extra="forbid", frozen=True):
+class Model(BaseModel):
+    """What a file of config/ says, and no more."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Result(Model):
     """A result: what its kind says, and what follows from that.
 
     An *item* is what has numbers of its own: a row of a table, a line of a figure. A method that
@@ -72,9 +76,7 @@ class Result(BaseModel, extra="forbid", frozen=True):
         """Role and name of the parts with which it computes an item's numbers itself."""
         return ()
 
-    def write(
-        self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
-    ) -> None:
+    def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
         """Build it from the stores below `results` and write its files, by form."""
         raise NotImplementedError
 
@@ -103,22 +105,21 @@ class Result(BaseModel, extra="forbid", frozen=True):
 
     def trigger(self, track: Config) -> dict[str, Any]:
         """All of a track that it depends on, as plain data: it is built anew when that changes."""
-        found: dict[str, Any] = {"roles": {}, "parts": {}}
+        roles: dict[str, dict[str, Any]] = {}
+        parts: dict[str, dict[str, Any]] = {}
         for role, name in dict.fromkeys(named for i in self.items() for named in self.roles(i)):
             shards = {"shards": track.dataset(name).shards} if role == "dataset" else {}
-            said = track.served(role, name)._asdict() | shards
-            found["roles"].setdefault(role, {})[name] = said
+            served = track.served(role, name)._asdict() | shards
+            roles.setdefault(role, {})[name] = served
         for part in self.parts(track):
-            found["parts"].setdefault(part.role, {})[part.name] = part.entry()
-        return found
+            parts.setdefault(part.role, {})[part.name] = part.entry()
+        return {"roles": roles, "parts": parts}
 
     def modules(self) -> list[str]:
         """Names of the modules behind it; what they import follows from them."""
         return [type(self).__module__]
 
-    def build(
-        self, track: Config, name: str, results: Path, device: "torch.device | None"
-    ) -> list[Path]:
+    def build(self, track: Config, name: str, results: Path, device: Device) -> list[Path]:
         """Build a result and write all of its files.
 
         Args:
@@ -149,9 +150,7 @@ class Judged(Result):
         """Whether it is one of the paper's own results."""
         return True
 
-    def evidence(
-        self, track: Config, name: str, results: Path, lines: Collection[str]
-    ) -> "pd.DataFrame":
+    def evidence(self, track: Config, name: str, results: Path, lines: Lines) -> "pd.DataFrame":
         """The values by which claims about some of its lines are judged: `EVIDENCE`.
 
         It may have a column `paper` with the paper's numbers. A line that was not measured has a
@@ -186,9 +185,9 @@ def notes(track: Config, roles: Iterable[tuple[str, str]]) -> list[str]:
     return [track.served(role, name).note for role, name in roles]
 
 
-def joined(*said: str | None) -> str:
+def joined(*notes: str | None) -> str:
     """Notes as one, each once."""
-    return "; ".join(filter(None, dict.fromkeys(said)))
+    return "; ".join(filter(None, dict.fromkeys(notes)))
 
 
 def make_folders(files: Iterable[Path]) -> None:
@@ -200,100 +199,3 @@ def make_folders(files: Iterable[Path]) -> None:
             raise UserError(f"folder {file.parent} cannot be made: {error.strerror}") from None
         if file.is_dir():
             raise UserError(f"{file} is a folder, but must be a file")
-
-
-# Kinds of results, and their files
-
-
-@cache
-def classes(package: str, attribute: str) -> dict[str, tuple[str, str]]:
-    """Module and name of the classes in a package that set an attribute, by its value.
-
-    They are found in the text, so that a new kind is a file that is there, and none is imported
-    before it is needed.
-    """
-    found = {}
-    root = Path(__file__).parents[1].joinpath(*package.split(".")[1:])
-    for file in sorted(root.rglob("*.py")):
-        module = ".".join((package, *file.relative_to(root).with_suffix("").parts))
-        body = ast.parse(file.read_text()).body
-        for node in (node for node in body if isinstance(node, ast.ClassDef)):
-            for line in node.body:
-                match line:
-                    case ast.AnnAssign(ast.Name(id), _, ast.Constant(str(kind))) if id == attribute:
-                        found[kind] = (module, node.name)
-    return found
-
-
-def _value(node: ast.ClassDef, attribute: str) -> str | None:
-    """The text that a class sets an attribute to, in its own body."""
-    for line in node.body:
-        match line:
-            case ast.AnnAssign(ast.Name(id), value=ast.Constant(str(value))) if id == attribute:
-                return value
-    return None
-
-
-def class_of(folder: str) -> type[Result]:
-    """The kind of result whose files a folder of config/ holds."""
-    known = classes(__package__, "folder")
-    if folder not in known:
-        raise unknown("folder of results", folder, known)
-    module, name = known[folder]
-    return getattr(importlib.import_module(module), name)
-
-
-def load_result(file: str | Path) -> Result:
-    """Read and check the file of a result; the folder that it is in says of what kind it is.
-
-    Raises:
-        UserError: it is missing, says something that is not known, or is in no folder of results.
-    """
-    file = Path(file)
-    kind = class_of(file.absolute().parent.name)
-    return kind.load(read_yaml(file, "result"), f"result {file}")
-
-
-def names(config: Path = CONFIG) -> dict[str, list[str]]:
-    """The names of all results, by the folder of their files."""
-    return {
-        folder: sorted(file.stem for file in (config / folder).glob("*.yaml"))
-        for folder in classes(__package__, "folder")
-    }
-
-
-def find(name: str, config: Path = CONFIG) -> Path:
-    """The file of a result.
-
-    Raises:
-        UserError: there is none, or two results share the name.
-    """
-    listed = names(config)
-    files = [config / folder / f"{name}.yaml" for folder in listed if name in listed[folder]]
-    if not files:
-        raise unknown("result", name, [name for found in listed.values() for name in found])
-    if len(files) > 1:
-        raise UserError(f"{files[0]} and {files[1]} share the name {name}: rename one of them")
-    return files[0]
-
-
-def judged_results(config: Path = CONFIG) -> list[str]:
-    """Names of all results that claims may be about."""
-    return [
-        name
-        for folder, found in names(config).items()
-        if issubclass(class_of(folder), Judged)
-        for name in found
-    ]
-
-
-def paper_results(config: Path = CONFIG) -> list[str]:
-    """Names of the results that are the paper's own."""
-    listed = names(config)
-    return [
-        name
-        for folder, kind in ((folder, class_of(folder)) for folder in listed)
-        if issubclass(kind, Judged)
-        for name in listed[folder]
-        if kind.of_paper(name)
-    ]

@@ -6,20 +6,17 @@ has no numbers.
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from puriflow.config import NONE, Config
 from puriflow.metrics.accuracy import wilson
 from puriflow.metrics.certified import ABSTAIN, certified_hits
-from puriflow.results.base import Result, joined, notes, served_by, shards_of
+from puriflow.results.base import Device, Files, Model, Result, joined, notes, served_by, shards_of
 from puriflow.results.columns import write_csv
 from puriflow.store import Stage, open_stage
-
-if TYPE_CHECKING:
-    import torch
 
 ROLES = ("dataset", "restorer", "denoiser", "purifier", "classifier")  # as in a store's path
 COLUMNS = (
@@ -28,7 +25,7 @@ COLUMNS = (
 )
 
 
-class Row(BaseModel, extra="forbid", frozen=True):
+class Row(Model):
     """One smoothed chain: its noise, and its roles where they differ from the file's."""
 
     method: str
@@ -74,9 +71,7 @@ class Curves(Result):
         folder = PurePosixPath("certify", *chain.values(), f"{row.sigma:g}")
         return [str(folder / shard) for shard in shards_of(track, chain["dataset"])]
 
-    def write(
-        self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
-    ) -> None:
+    def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
         from puriflow.plots import curves
         from puriflow.plots.style import save, styled
 

@@ -7,7 +7,7 @@ and unit, and are not declared.
 """
 
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,7 +28,7 @@ class Column:
         unit: of its numbers.
         label: on axes and pages; by default the name.
         claim: how claims about it are judged; None where no claim may speak of it. `share`: of
-            images, said in percent; `skewed`: without a bound; `counted`: nothing is random in it.
+            images, in percent; `skewed`: without a bound; `counted`: nothing is random in it.
     """
 
     name: str
@@ -103,6 +103,11 @@ def column(name: str) -> Column:
     raise unknown("column", name, _BY_NAME)
 
 
+def bounded(name: str, numbers: Iterable[float]) -> dict[str, float]:
+    """The cells of a number with its lower and its upper bound."""
+    return dict(zip((name, f"{name}_low", f"{name}_high"), numbers, strict=True))
+
+
 def frame(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> "pd.DataFrame":
     """Rows with the types of their columns.
 
@@ -146,16 +151,14 @@ def read_csv(path: Path, names: Iterable[str]) -> "pd.DataFrame":
     import pandas as pd
 
     declared = {name: column(name).dtype for name in names}
-    types: dict[Hashable, type] = {
-        name: str if t is str else float for name, t in declared.items() if t is not object
-    }
+    types: Any = {n: str if t is str else float for n, t in declared.items() if t is not object}
     try:
         table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=types)
     except OSError as error:
         raise UserError(f"results {path}: {error.strerror}; build it first") from None
     except ValueError as error:  # as all that pandas raises about a file's content
-        said = " ".join(str(error).split())
-        raise UserError(f"results {path}: {said}; build it again") from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"results {path}: {reason}; build it again") from None
     if missing := [name for name in declared if name not in table]:
         raise UserError(f"results {path}: no column {', '.join(missing)}; is it another file?")
     return table

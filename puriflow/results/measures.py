@@ -72,7 +72,7 @@ class Stores:
         parts = [_of_shard(chain, dict(zip(stages, shard, strict=True))) for shard in shards]
         counts = [len(part.losses) for part in parts]
         errors = [part.errors for part in parts if part.errors is not None]
-        seconds = [part.seconds_per_image for part in parts if part.seconds_per_image is not None]
+        seconds = [s for part in parts if (s := part.seconds_per_image) is not None]
         timed = len(seconds) == len(parts)
         return Measures(
             right={r: np.concatenate([part.right[r] for part in parts]) for r in parts[0].right},
@@ -128,7 +128,7 @@ def outcomes(
     asked = evaluation.rule
     rule = evaluation.clean or ("average" if asked in ("attack", "others") else asked)
     standard = clean.right.get(rule, clean.right["first"])
-    rights = [found.right.get(asked, found.right["first"]) for found in attacked]
+    rights = [threat.right.get(asked, threat.right["first"]) for threat in attacked]
     if len(rights) == 1 or evaluation.minimum == "attack":
         robust = min(rights, key=np.mean)
     else:  # what is wrong without any attack is not robust

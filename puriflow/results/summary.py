@@ -5,12 +5,11 @@ All numbers come from the CSVs of tables, times, figures and claims; nothing is 
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from puriflow.errors import UserError
-from puriflow.results.base import Judged, find, load_result, make_folders, paper_results
+from puriflow.results.base import Judged, make_folders
 from puriflow.results.claims import COLUMNS, NOT_MEASURED, VERDICTS
 from puriflow.results.columns import column, read_csv
 from puriflow.results.documents import (
@@ -24,6 +23,7 @@ from puriflow.results.documents import (
     significant,
     text,
 )
+from puriflow.results.finding import find_judged, paper_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ RULE = (
     "judged by itself: of many comparisons without a true difference, one in twenty would seem to "
     "have one."
 )
-Row = dict[Hashable, Any]  # of a CSV
+Row = Mapping[Hashable, Any]  # of a CSV
 
 
 class Source(NamedTuple):
@@ -55,7 +55,7 @@ class Source(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What is above all that is said of it."""
+        """The heading above it."""
         return f"{self.result.source}: {self.result.title}"
 
     def blocks(self) -> list[Block]:
@@ -69,9 +69,9 @@ class Source(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """A claim of a CSV: what it says, the verdict with its count, and its comparisons."""
+    """A claim of a CSV: its quote, the verdict with its count, and its comparisons."""
 
-    said: str
+    quote: str
     words: str
     rows: Sequence[Row]
 
@@ -91,8 +91,9 @@ def write_page(file: str | Path, name: str, results: Path) -> list[Path]:
         UserError: there is no such result with claims, or a CSV is missing.
     """
     source = source_of(file, name, results)
-    said = {".html": as_html(document([source])), ".rst": caption(source)}
-    return _written({results / "pages" / f"{name}{end}": words for end, words in said.items()})
+    page = results / "pages" / f"{name}.html"
+    texts = {page: as_html(document([source])), page.with_suffix(".rst"): caption(source)}
+    return _written(texts)
 
 
 def write_summary(file: str | Path, results: Path) -> list[Path]:
@@ -111,16 +112,13 @@ def write_summary(file: str | Path, results: Path) -> list[Path]:
     sources = [source_of(file, name, results) for name in paper_results(Path(file).parent)]
     sources.sort(key=lambda source: (source.result.folder == "figures", _number(source.name)))
     blocks = document(sources)
-    said = {".md": as_markdown(blocks), ".html": as_html(blocks)}
-    return _written({results / f"summary{end}": words for end, words in said.items()})
+    page = results / "summary.md"
+    return _written({page: as_markdown(blocks), page.with_suffix(".html"): as_html(blocks)})
 
 
 def source_of(file: str | Path, name: str, results: Path) -> Source:
     """A result that has claims and a page."""
-    result = load_result(find(name, Path(file).parent))
-    if not isinstance(result, Judged):
-        raise UserError(f"results like {name}, in config/{result.folder}, have no page")
-    return Source(name, result, results)
+    return Source(name, find_judged(name, Path(file).parent), results)
 
 
 def _number(name: str) -> list[tuple[int, str]]:
@@ -129,11 +127,11 @@ def _number(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
 
 
-def _written(files: dict[Path, str]) -> list[Path]:
-    make_folders(files)
-    for file, words in files.items():
-        file.write_text(words)
-    return list(files)
+def _written(texts: dict[Path, str]) -> list[Path]:
+    make_folders(texts)
+    for file, content in texts.items():
+        file.write_text(content)
+    return list(texts)
 
 
 # Documents
@@ -150,11 +148,11 @@ def document(sources: list[Source]) -> list[Block]:
     if claims:
         blocks.append(RULE)
     for what, counted in (("claims", claims), ("comparisons", comparisons)):
-        said = ", ".join(f"{verdict} {counted[verdict]}" for verdict in VERDICTS)
-        blocks += [f"Verdicts on {counted.total()} {what}: {said}."] if counted else []
+        counts = ", ".join(f"{verdict} {counted[verdict]}" for verdict in VERDICTS)
+        blocks += [f"Verdicts on {counted.total()} {what}: {counts}."] if counted else []
     if claims and len(sources) > 1:
         lines = [
-            (source.result.source, claim.said, claim.words)
+            (source.result.source, claim.quote, claim.words)
             for source, rows in zip(sources, verdicts, strict=True)
             for claim in claims_of(rows)
         ]
@@ -167,10 +165,10 @@ def document(sources: list[Source]) -> list[Block]:
 
 def caption(source: Source) -> str:
     """Title, words and verdicts of a result as reStructuredText."""
-    said = [block for block in source.blocks() if isinstance(block, str)]
-    lines = [f"**{escaped(source.title)}**", "", *(f"{escaped(words)}\n" for words in said)]
+    paragraphs = [block for block in source.blocks() if isinstance(block, str)]
+    lines = [f"**{escaped(source.title)}**", "", *(f"{escaped(p)}\n" for p in paragraphs)]
     for claim in claims_of(source.verdicts()):
-        lines += [f"- The paper: {escaped(claim.said)}. Ours: {escaped(claim.words)}.", ""]
+        lines += [f"- The paper: {escaped(claim.quote)}. Ours: {escaped(claim.words)}.", ""]
         lines += [f"  - {escaped(f'{compared(r)}: {decided(r)[1]}')}" for r in claim.rows]
         lines.append("")
     return "\n".join(lines) + "\n"
@@ -181,7 +179,7 @@ def claims_grid(rows: "pd.DataFrame") -> Grid:
     columns = ("the paper says", "its numbers", "our difference", "images", "verdict")
     lines = []
     for claim in claims_of(rows):
-        lines.append((claim.said, "", "", "", claim.words))
+        lines.append((claim.quote, "", "", "", claim.words))
         for row in claim.rows:
             paper = [significant(row[f"paper_{side}"]) for side in ("higher", "lower")]
             ours = interval(row["difference"], row["low"], row["high"], significant)
@@ -198,9 +196,9 @@ def claims_of(rows: "pd.DataFrame") -> list[Verdict]:
     for (section, quote), own in rows.groupby(["section", "quote"], sort=False):
         verdicts = Counter(own["verdict"])
         counted = [f"{verdicts[v]} {v}" for v in VERDICTS if verdicts[v]]
-        said = f"\u201c{quote}\u201d ({section})"
+        cited = f"\u201c{quote}\u201d ({section})"
         words = f"{own['claim_verdict'].iloc[0]} ({', '.join(counted)})"
-        claims.append(Verdict(said, words, own.to_dict("records")))
+        claims.append(Verdict(cited, words, own.to_dict("records")))
     return claims
 
 

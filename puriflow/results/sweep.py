@@ -18,7 +18,7 @@ from puriflow.config import NONE, Config
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.accuracy import accuracy
 from puriflow.metrics.paired import student_interval
-from puriflow.results.base import Result, joined, notes
+from puriflow.results.base import Device, Files, Result, joined, notes
 from puriflow.results.columns import column, write_csv
 from puriflow.results.measures import Stores
 from puriflow.results.rows import Row, Threat, Threats
@@ -26,7 +26,6 @@ from puriflow.results.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
     from matplotlib.figure import Figure as Drawing
 
 ROLES = ("dataset", "attack", "restorer", "purifier", "classifier", "evaluation")
@@ -81,10 +80,10 @@ class Sweep(Result):
     @cached_property
     def table(self) -> Table:
         """The table whose rows are the combinations, in their order."""
-        rows = [
-            Row.model_validate({"method": str(i), "type": "", **point, "attack": [point["attack"]]})
+        rows = tuple(
+            Row.model_validate({**point, "attack": [point["attack"]], "method": str(i), "type": ""})
             for i, point in enumerate(self.points())
-        ]
+        )
         shared = {role: getattr(self, role)[0] for role in ("dataset", "classifier")}
         return Table(title=self.title, source=self.source, attack=self.attack, rows=rows, **shared)
 
@@ -129,9 +128,7 @@ class Sweep(Result):
                 f"sweep along {self.along}: {role} {name} has no number {option!r} in its entry"
             ) from None
 
-    def write(
-        self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
-    ) -> None:
+    def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
         from puriflow.plots.style import save, styled
 
         frame = write_csv(self.lines(track, Stores(track, results)), COLUMNS, files["csv"])

@@ -5,7 +5,7 @@ row that the track cannot serve says why, and has no numbers; a row that the pap
 the paper's numbers and their source.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,15 +18,24 @@ from puriflow.config import NONE, Config
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.accuracy import accuracy
 from puriflow.registry import Part
-from puriflow.results.base import EVIDENCE, Judged, joined, notes, served_by, shards_of
-from puriflow.results.columns import column, frame, read_csv, write_csv
+from puriflow.results.base import (
+    EVIDENCE,
+    Device,
+    Files,
+    Judged,
+    Lines,
+    joined,
+    notes,
+    served_by,
+    shards_of,
+)
+from puriflow.results.columns import bounded, column, frame, read_csv, write_csv
 from puriflow.results.documents import Block, Grid, fixed, interval, text
 from puriflow.results.measures import Stores, outcomes
 from puriflow.results.rows import Row, Threat, Threats
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
 
 ROLES = ("dataset", "restorer", "purifier", "classifier")  # of a row, beside its attacks
 ACCURACIES = ("standard", "robust")
@@ -100,8 +109,8 @@ class Table(Judged):
     def trigger(self, track: Config) -> dict[str, Any]:
         """See `Result`; and how its rows are judged."""
         evaluations = dict.fromkeys(self.role(row, "evaluation") for row in self.items())
-        said = {name: track.evaluation(name).model_dump() for name in evaluations}
-        return super().trigger(track) | {"evaluations": said}
+        entries = {name: track.evaluation(name).model_dump() for name in evaluations}
+        return super().trigger(track) | {"evaluations": entries}
 
     def parts_of(self, row: Row) -> list[tuple[str, str]]:
         """The restorer, whose costs are counted."""
@@ -144,9 +153,7 @@ class Table(Judged):
 
     # Its files
 
-    def write(
-        self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
-    ) -> None:
+    def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
         from puriflow.plots import bars, sheets
         from puriflow.plots.style import save, styled
 
@@ -183,9 +190,7 @@ class Table(Judged):
         """A row's accuracies with their 95 % Wilson intervals, its time, and its costs."""
         numbers: dict[str, Any] = {}
         for name, right in self.outcomes(track, row, stores).items():
-            names = (name, f"{name}_low", f"{name}_high")
-            bounded = (round(value, 2) for value in accuracy(right))
-            numbers |= dict(zip(names, bounded, strict=True)) | {"n": len(right)}
+            numbers |= bounded(name, (round(x, 2) for x in accuracy(right))) | {"n": len(right)}
         clean, (first, *_) = self.chains(track, row)
         if (seconds := stores.measure(first).seconds_per_image) is not None:
             numbers["seconds_per_image"] = float(f"{seconds:.4g}")
@@ -219,9 +224,8 @@ class Table(Judged):
         """All that was measured of a row's chains: a line for each of them and each rule."""
         clean, attacked = self.chains(track, row)
         for chain in (clean, *attacked):
-            found = stores.measure(chain)
-            for rule, right in found.right.items():
-                share, low, high = (round(value, 2) for value in accuracy(right))
+            measures = stores.measure(chain)
+            for rule, right in measures.right.items():
                 yield {
                     "method": row.method,
                     "images": "clean" if chain.attack == NONE else "attacked",
@@ -230,10 +234,10 @@ class Table(Judged):
                     "rule": rule,
                     "n": len(right),
                     "correct": float(f"{right.sum():.6g}"),
-                    **{"accuracy": share, "accuracy_low": low, "accuracy_high": high},
-                    "cross_entropy": round(found.cross_entropy, 4),
-                    "mse": None if found.mse is None else float(f"{found.mse:.4g}"),
-                    "seconds_per_image": found.seconds_per_image,
+                    **bounded("accuracy", (round(x, 2) for x in accuracy(right))),
+                    "cross_entropy": round(measures.cross_entropy, 4),
+                    "mse": None if measures.mse is None else float(f"{measures.mse:.4g}"),
+                    "seconds_per_image": measures.seconds_per_image,
                 }
 
     def images(self, track: Config, stores: Stores) -> Iterator[tuple[str, np.ndarray]]:
@@ -255,16 +259,14 @@ class Table(Judged):
 
     def row(self, name: str, method: str) -> Row:
         """The row of a method, in the table of a name."""
-        found = [row for row in self.rows if row.method == method]
-        if not found:
+        rows = [row for row in self.rows if row.method == method]
+        if not rows:
             raise unknown(f"method of {name}", method, {row.method for row in self.rows})
-        if len(found) > 1:
-            raise UserError(f"{name} has {len(found)} rows of {method!r}: a claim needs one")
-        return found[0]
+        if len(rows) > 1:
+            raise UserError(f"{name} has {len(rows)} rows of {method!r}: a claim needs one")
+        return rows[0]
 
-    def evidence(
-        self, track: Config, name: str, results: Path, lines: Collection[str]
-    ) -> "pd.DataFrame":
+    def evidence(self, track: Config, name: str, results: Path, lines: Lines) -> "pd.DataFrame":
         """See `Judged`; costs, which are the same for all images, have one value."""
         stores, values = Stores(track, results), []
         costs = read_csv(results / f"{name}.csv", ("method", *COSTS)) if self.costs else None

@@ -12,11 +12,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from puriflow.chain import Chain
 from puriflow.config import NONE, Config
-from puriflow.results.base import EVIDENCE, Judged, joined, notes, served_by, shards_of
+from puriflow.results.base import (
+    EVIDENCE,
+    Device,
+    Files,
+    Judged,
+    Model,
+    joined,
+    notes,
+    served_by,
+    shards_of,
+)
 from puriflow.results.columns import column, write_csv
 from puriflow.results.documents import Block, Grid, interval, significant, text
 from puriflow.store import open_stage
@@ -37,7 +47,7 @@ Step = Callable[["torch.Tensor", int], "torch.Tensor"]  # of an image (1, 3, H, 
 Clock = Callable[[], float]  # in seconds
 
 
-class PaperTimes(BaseModel, extra="forbid", frozen=True):
+class PaperTimes(Model):
     """The paper's seconds an image; None where it has none."""
 
     restore: float | None = Field(None, ge=0)
@@ -46,7 +56,7 @@ class PaperTimes(BaseModel, extra="forbid", frozen=True):
     total: float | None = Field(None, ge=0)
 
 
-class Row(BaseModel, extra="forbid", frozen=True):
+class Row(Model):
     """One chain: its roles, where they differ from the file's."""
 
     method: str
@@ -99,10 +109,8 @@ class Timing(Judged):
 
     # Its files
 
-    def write(
-        self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
-    ) -> None:
-        assert device is not None  # see `computes`
+    def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
+        assert device is not None
         seconds = self.time(track, results, device)
         name = device_name(device)
         lines = [line for row in self.rows for line in self.lines(track, row, seconds, name)]
@@ -185,7 +193,7 @@ class Timing(Judged):
     def page(self, rows: "pd.DataFrame") -> list[Block]:
         """See `Judged`: median and quartiles in seconds an image, beside the paper's."""
         devices = ", ".join(rows["device"].dropna().unique()) or "nothing"
-        said = (
+        how = (
             f"Medians of {self.repeats} repeats after {self.warmup} of warm-up, an image at a "
             f"time, on {devices}. The paper's: {self.paper_device}."
         )
@@ -196,7 +204,7 @@ class Timing(Judged):
             names = (text(row[head]) for head in heads)
             lines.append((*names, ours, _three(row["paper_seconds"]), text(row["note"])))
         words = (column(head).words for head in heads)
-        return [said, Grid((*words, "seconds (quartiles)", "paper", "note"), tuple(lines))]
+        return [how, Grid((*words, "seconds (quartiles)", "paper", "note"), tuple(lines))]
 
 
 def _three(seconds: float) -> str:
@@ -219,18 +227,18 @@ def sample(
         warmup: repeats before these.
         clock: must wait until the device has finished.
     """
-    taken = [{part: np.zeros(warmup + repeats) for part in row} for row in rows]
+    times = [{part: np.zeros(warmup + repeats) for part in row} for row in rows]
     for repeat in range(warmup + repeats):
         index = repeat % len(images)
-        for row, seconds in zip(rows, taken, strict=True):
+        for row, seconds in zip(rows, times, strict=True):
             x = images[index]
             for part, step in row.items():
                 begun = clock()
                 x = step(x, index)
                 seconds[part][repeat] = clock() - begun
-    for seconds in taken:
+    for seconds in times:
         seconds[TOTAL] = sum(seconds.values(), np.zeros(warmup + repeats))
-    return [{part: s[warmup:] for part, s in seconds.items()} for seconds in taken]
+    return [{part: s[warmup:] for part, s in seconds.items()} for seconds in times]
 
 
 def device_name(device: "torch.device") -> str:

@@ -1,6 +1,6 @@
 """Figure 2: images, where a classifier looks in them (Grad-CAM), and what it answers."""
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -10,7 +10,9 @@ from puriflow.compute import in_batches
 from puriflow.datasets.names import class_names
 from puriflow.progress import Progress
 from puriflow.results.figures.base import Built, Shown
-from puriflow.results.figures.sources import Sources
+
+if TYPE_CHECKING:
+    from puriflow.results.figures.sources import Sources
 
 METRICS = ("cam_similarity", "mse", "confidence_in_label", "correct")  # the values of an image
 
@@ -27,44 +29,36 @@ class Attention(Shown):
     kind: Literal["attention"] = "attention"
     target: Literal["label", "predicted"] = Field(description="the class that Grad-CAM explains")
 
-    def compute(self, sources: Sources) -> Built:
+    def compute(self, sources: "Sources") -> Built:
         """See `Figure`."""
         from puriflow.plots import attention
 
         self.check_shown(sources)
-        lines = self.served(sources.track)
-        logits, cams = {}, {}
+        lines, logits, cams = self.served(sources.track), {}, {}
         with Progress(self.source, total=len(lines), unit="lines") as progress:
             for line in lines:
                 images = sources.images(self.chain(line))
                 logits[line.label], cams[line.label] = self.answer(sources, images)
                 progress.advance(1)
-        rows, shown = [], {}
+        reference = cams[self.reference]
+        rows, answers = [], {}
         for line in lines:
-            own, reference = cams[line.label], cams[self.reference]
-            of_line: list[dict[str, Any]] = [
-                {**verdict(x, int(label)), "cam_similarity": similarity(cam, other), "mse": mse}
-                for x, label, cam, other, mse in zip(
-                    logits[line.label],
-                    sources.labels,
-                    own,
-                    reference,
-                    sources.errors(self.chain(line)),
-                    strict=True,
-                )
+            own, images = cams[line.label], sources.images(self.chain(line))
+            verdicts = [
+                verdict(*pair) for pair in zip(logits[line.label], sources.labels, strict=True)
             ]
             shared = self.described(sources.track, line) | {"target": self.target}
-            indices = map(int, sources.indices)
-            rows += [{**shared, "image": i, **x} for i, x in zip(indices, of_line, strict=True)]
-            images = sources.images(self.chain(line))
-            shown[line.label] = [
+            for i, mse in enumerate(sources.errors(self.chain(line))):
+                row = {**shared, "image": int(sources.indices[i]), **verdicts[i], "mse": mse}
+                rows.append(row | {"cam_similarity": similarity(own[i], reference[i])})
+            answers[line.label] = [
                 attention.Answer(
                     image=images[i],
                     cam=own[i],
                     top=reference[i].max(),
-                    name=str(of_line[i]["name"]),
-                    confidence=float(of_line[i]["confidence"]),
-                    correct=bool(of_line[i]["correct"]),
+                    name=verdicts[i]["name"],
+                    confidence=verdicts[i]["confidence"],
+                    correct=verdicts[i]["correct"],
                 )
                 for i in self.shown
             ]
@@ -73,9 +67,9 @@ class Attention(Shown):
             for row in rows
             for name in METRICS
         ]
-        return Built(rows, values, attention.draw(shown))
+        return Built(rows, values, attention.draw(answers))
 
-    def answer(self, sources: Sources, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def answer(self, sources: "Sources", images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logits (n, classes) and Grad-CAM (n, H, W) of images (n, 3, H, W)."""
         import torch
 
@@ -94,12 +88,12 @@ def verdict(logits: np.ndarray, label: int) -> dict[str, Any]:
     predicted = int(logits.argmax())
     probabilities = softmax(logits.astype(np.float64))
     return {
-        "label": label,
+        "label": int(label),
         "predicted": predicted,
         "name": class_names(len(logits))[predicted],
         "confidence": probabilities[predicted],
         "confidence_in_label": probabilities[label],
-        "correct": predicted == label,
+        "correct": predicted == int(label),
     }
 
 

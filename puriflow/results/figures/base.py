@@ -12,18 +12,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from puriflow.chain import Chain
 from puriflow.config import NONE, Config, validated
 from puriflow.errors import UserError, unknown
-from puriflow.results.base import Judged, classes, joined, notes, shards_of
+from puriflow.results.base import Device, Files, Judged, Model, joined, notes, shards_of
 from puriflow.results.columns import write_csv
 from puriflow.results.documents import Block
+from puriflow.results.finding import classes
 
 if TYPE_CHECKING:
     import pandas as pd
-    import torch
     from matplotlib.figure import Figure as Drawing
 
     from puriflow.results.figures.sources import Sources
@@ -33,7 +33,7 @@ ROLES = ("attack", "restorer", "purifier", "dataset", "classifier", "features")
 DIGITS = 6  # of the numbers in its CSVs
 
 
-class Line(BaseModel, extra="forbid", frozen=True):
+class Line(Model):
     """One chain of a figure: its attack, where it is not the figure's, and its defence."""
 
     label: str
@@ -147,20 +147,14 @@ class Figure(Judged):
         """Measure and draw the lines that are served."""
         raise NotImplementedError
 
-    def write(
-        self, track: Config, files: dict[str, Path], results: Path, device: "torch.device | None"
-    ) -> None:
+    def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
         from puriflow.plots.style import message, save, styled
         from puriflow.results.figures.sources import Sources
 
         with styled():
             if self.served(track):
-                sources = Sources(
-                    *(track, results, device),
-                    dataset=self.dataset,
-                    shards=self.shards(track),
-                    count=self.count,
-                )
+                chosen = (self.dataset, self.shards(track), self.count)
+                sources = Sources(track, results, device, *chosen)
                 rows, values, drawing = self.compute(sources)
             else:
                 rows, values, drawing = [], [], message("not served by this track: see the CSV")
@@ -183,9 +177,8 @@ class Figure(Judged):
         roles = ("dataset", "classifier", "features", "attack", "restorer", "purifier")
         served = {role: sorted(set(rows[role].dropna()) - {NONE}) for role in roles if role in rows}
         by = "; ".join(f"{role} {', '.join(names)}" for role, names in served.items() if names)
-        notes = dict.fromkeys(rows["note"].dropna())
-        said = ". ".join([f"Served by {by}", *notes])
-        return [f"The paper: {self.claim}", f"Here: {self.how} {said}."]
+        here = ". ".join([f"Served by {by}", *dict.fromkeys(rows["note"].dropna())])
+        return [f"The paper: {self.claim}", f"Here: {self.how} {here}."]
 
 
 class Computed(Figure):

@@ -1,11 +1,14 @@
 """What figures of content distance share: distances by layer, over those of a reference."""
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from puriflow.errors import UserError
 from puriflow.metrics.content import Definition, content_distance, ratio_of_means
+from puriflow.results.columns import bounded
 from puriflow.results.figures.base import Compared
-from puriflow.results.figures.sources import Sources
+
+if TYPE_CHECKING:
+    from puriflow.results.figures.sources import Sources
 
 COLUMNS = (
     *("layer", "n", "definition", "content_distance"),
@@ -23,7 +26,7 @@ class Distances(Compared):
     definition: Definition
 
     def distances(
-        self, sources: Sources, layer: str
+        self, sources: "Sources", layer: str
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Content distances from the clean images at a layer of the feature network.
 
@@ -46,9 +49,8 @@ class Distances(Compared):
         for line in lines:
             own = of_lines[line.label]
             values += sources.values(line.label, "content_distance", own, layer)
-            names = ("normalised", "normalised_low", "normalised_high")
             row = self.described(sources.track, line)
             row |= {"layer": layer, "n": len(own), "definition": self.definition}
             row |= {"content_distance": own.mean()}
-            rows.append(row | dict(zip(names, ratio_of_means(own, reference), strict=True)))
+            rows.append(row | bounded("normalised", ratio_of_means(own, reference)))
         return rows, values

@@ -1,7 +1,7 @@
 """Figure 6: what rounds of super-resolution do to errors, cross-entropy and accuracies."""
 
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,8 +9,11 @@ from puriflow.chain import Chain
 from puriflow.config import NONE
 from puriflow.metrics.accuracy import accuracy
 from puriflow.metrics.paired import student_interval
+from puriflow.results.columns import bounded
 from puriflow.results.figures.base import Built, Figure, Line
-from puriflow.results.figures.sources import Sources
+
+if TYPE_CHECKING:
+    from puriflow.results.figures.sources import Sources
 
 METRICS = ("mse", "cross_entropy", "standard", "robust")
 
@@ -41,7 +44,7 @@ class Rounds(Figure):
         """All stages of both chains."""
         return [(chain, stage) for chain in self.both(line) for stage in chain.stages()]
 
-    def compute(self, sources: Sources) -> Built:
+    def compute(self, sources: "Sources") -> Built:
         import pandas as pd
 
         from puriflow.plots import rounds
@@ -49,22 +52,15 @@ class Rounds(Figure):
         rows, values = [], []
         for line in self.served(sources.track):
             clean, attacked = map(sources.stores.measure, self.both(line))
-            assert attacked.errors is not None  # the purifier is asked once
-            of_images = {
-                "mse": attacked.errors,
-                "cross_entropy": attacked.losses,
-                "standard": clean.right["first"],
-                "robust": attacked.right["first"],
-            }
+            assert attacked.errors is not None  # of a chain without draws, whose images are stored
+            means = {"mse": attacked.errors, "cross_entropy": attacked.losses}
+            shares = {"standard": clean.right["first"], "robust": attacked.right["first"]}
             row = {**self.described(sources.track, line), "n": len(attacked.losses)}
-            for metric, own in of_images.items():
-                bounded = (
-                    accuracy(own)
-                    if metric in ("standard", "robust")
-                    else (own.mean(), *student_interval(own))
-                )
-                names = (metric, f"{metric}_low", f"{metric}_high")
-                row |= zip(names, bounded, strict=True)
+            for metric, own in means.items():
+                row |= bounded(metric, (own.mean(), *student_interval(own)))
+            for metric, own in shares.items():
+                row |= bounded(metric, accuracy(own))
+            for metric, own in (means | shares).items():
                 values += sources.values(line.label, metric, own)
             rows.append(row)
         return Built(rows, values, rounds.draw(pd.DataFrame(rows)))
