@@ -1,6 +1,6 @@
 """The look of all figures: style.mplstyle, a few colours, and what several of them draw."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ AIDE = "#777777"  # what belongs to no line
 
 
 @contextmanager
-def styled(text: float = 7) -> Iterator[None]:
+def styled(text: float = 7) -> Generator[None]:
     """Within it, figures have their look, and need no display.
 
     Args:
