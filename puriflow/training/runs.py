@@ -14,7 +14,6 @@ from puriflow.atomic import sha256
 from puriflow.config import validated
 from puriflow.errors import UserError
 from puriflow.plots import loss
-from puriflow.plots.style import save, styled
 from puriflow.registry import Part, Weights
 from puriflow.training.card import card
 from puriflow.training.classifiers import ClassifierRecipe, measure_classifier, train_classifier
@@ -93,8 +92,7 @@ def train_part(
     save_weights(built.network, weights, half=True)
     load_weights(built.network, weights)  # what is measured is what was saved
     quality = trainer.measure(built, data, recipe)
-    with styled(text=9):
-        save(loss.draw(pd.read_json(run.log, lines=True), name), [out / f"{name}.png"])
+    loss.plot(pd.read_json(run.log, lines=True), name, out / f"{name}.png")
     parameters = sum(p.numel() for p in built.network.parameters())
     facts = {
         "network": f"`{json.dumps(architecture)}`, {parameters:,} parameters",
