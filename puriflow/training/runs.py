@@ -54,16 +54,11 @@ def train_part(
     out: Path,
     device: torch.device,
 ) -> None:
-    """Train a part; writes NAME.safetensors (half precision), .md (card), .png (curve) and .jsonl.
+    """Train a restorer, a network or a classifier by the numbers of its recipe.
 
-    Args:
-        part: a restorer, a network or a classifier. It starts from random weights, or from those
-            that the recipe's `start` names in `out`, never from its own.
-        numbers: of the recipe; see `Recipe` and those of its family.
-        images: folder to train on.
-        held_out: images kept for measuring.
-        out: folder of the results and of the checkpoint.
-        device: to train on.
+    Writes NAME.safetensors (half precision), .md (card), .png (curve) and .jsonl (log) to `out`. A
+    part starts from random weights, or from those that the recipe's `start` names in `out`, never
+    from its own. Of the folder `images`, `held_out` are kept for measuring.
 
     Raises:
         UserError: the images or the recipe are unfit, or the part has no network to train.
