@@ -15,43 +15,14 @@ from puriflow.defence import Gradient, check_gradient
 from puriflow.randomness import VOTES
 
 
-@torch.no_grad()
-def confirm(
-    batch: Batch, x: Tensor, wrong: Tensor, step: str, votes: int, gradient: Gradient = "full"
-) -> tuple[Tensor, Tensor]:
-    """Which misclassifications stand.
-
-    Args:
-        batch: a victim and images.
-        x: (N, 3, H, W) in place of the images.
-        wrong: (N,) bool, what one pass misclassified.
-        step: the word of the step, which seeds the draws.
-        votes: fresh draws, of which more than half must be wrong; with 1, the pass is believed.
-        gradient: `blind` asks the classifier alone; see `Defence.purified`.
-
-    Returns:
-        The misclassifications that stand (N,) and the queries of the votes (N,).
-    """
-    queries = no_queries(x)
-    doubtful = torch.nonzero(wrong).flatten()
-    if votes == 1 or len(doubtful) == 0:
-        return wrong, queries
-    part = batch.take(doubtful.tolist())
-    against = no_queries(part.images)
-    for draw in range(votes):
-        answer = part.logits(x[doubtful], f"{step} {VOTES}", draw, gradient).argmax(1)
-        against += answer != part.labels
-    stands = wrong.index_copy(0, doubtful, 2 * against > votes)
-    return stands, queries.index_fill(0, doubtful, votes)
-
-
 @dataclass
 class JudgedAttack(Attack):
     """An attack that judges by itself which images are successes.
 
     Args:
         ball: what it stays in.
-        votes: see `confirm`.
+        votes: fresh draws of a misclassified image, of which more than half must be wrong for a
+            success; with 1, the one pass is believed.
         gradient: see `Defence.purified`; with `blind` the classifier alone is judged.
         fixed: see `Attack`.
     """
@@ -65,9 +36,27 @@ class JudgedAttack(Attack):
     def __post_init__(self) -> None:
         check_gradient(self.gradient)
 
+    @torch.no_grad()
     def confirm(self, batch: Batch, x: Tensor, wrong: Tensor, step: str) -> tuple[Tensor, Tensor]:
-        """See `confirm`."""
-        return confirm(batch, x, wrong, step, self.votes, self.gradient)
+        """Which misclassifications stand (N,), and the queries of the votes (N,).
+
+        Args:
+            batch: a victim and images.
+            x: (N, 3, H, W) in place of the images.
+            wrong: (N,) bool, what one pass misclassified.
+            step: the word of the step, which seeds the draws.
+        """
+        queries = no_queries(x)
+        doubtful = torch.nonzero(wrong).flatten()
+        if self.votes == 1 or len(doubtful) == 0:
+            return wrong, queries
+        part = batch.take(doubtful.tolist())
+        against = no_queries(part.images)
+        for draw in range(self.votes):
+            answer = part.logits(x[doubtful], f"{step} {VOTES}", draw, self.gradient).argmax(1)
+            against += answer != part.labels
+        stands = wrong.index_copy(0, doubtful, 2 * against > self.votes)
+        return stands, queries.index_fill(0, doubtful, self.votes)
 
     @torch.no_grad()
     def judge(self, batch: Batch, x: Tensor, step: str) -> tuple[Tensor, Tensor, Tensor]:

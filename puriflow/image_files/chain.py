@@ -12,11 +12,7 @@ MODULES = ("puriflow.image_files.purify", "puriflow.image_files.formats")
 
 
 def chain_parts(config: Config, restorer: str, purifier: str) -> Parts:
-    """The parts of restorer and purifier; one of the two may be `none`.
-
-    Raises:
-        UserError: a name is unknown or unavailable, or both are `none`.
-    """
+    """The parts of restorer and purifier; one of the two may be `none`, but not both."""
     if restorer == purifier == NONE:
         raise UserError("nothing to do: name a restorer, a purifier or both")
     return config.parts({"restorer": restorer, "purifier": purifier})

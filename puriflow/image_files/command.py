@@ -1,7 +1,7 @@
 """The command `puriflow purify`: check everything, compute, record."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,17 +33,11 @@ def purify_files(
     seed: int,
     device: AbstractContextManager["torch.device"],
 ) -> None:
-    """Purify files, Zarr stores and folders of images into a folder, under their own names.
+    """Purify files, Zarr stores and folders of images into `out`, under their own names.
 
-    Args:
-        paths: of the images.
-        out: the folder.
-        config: the track that names are looked up in.
-        names: of `restorer` and `purifier`, and of the `classifier` whose predictions the sheet
-            shows; each may be `none`, but not both of the first two.
-        compare: also draw `compare.png`.
-        seed: of the purifier's noise.
-        device: gives the device when it is entered, since importing torch takes seconds.
+    The names in the track are those of `restorer` and `purifier`, one of which may be `none`, and
+    of the `classifier` whose predictions are on the sheet that `compare` draws, or `none`. `device`
+    gives the device when it is entered, since importing torch takes seconds.
 
     Raises:
         UserError: anything is wrong with names, images or the folder; nothing was computed then.
@@ -56,7 +50,7 @@ def purify_files(
     if compare and any(image.output == SHEET for image in images):
         raise UserError(f"an image is called {SHEET}, as the sheet would be: rename it")
     made_by = provenance(chain, seed)
-    with Record(out) as record:
+    with closing(Record(out)) as record:
         if compare and not record.may_replace(SHEET):
             raise UserError(f"{out / SHEET} exists and was not made here: move it away")
         todo = [i for i in images if not record.is_done(i.output, made_from(i, made_by))]

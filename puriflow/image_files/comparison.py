@@ -31,11 +31,8 @@ SIZES = {1000: (256, 224), 10: (32, 32)}
 class ImageClassifier:
     """A classifier of images of any size, which gives the name of the class.
 
-    1000 classes are taken for those of ImageNet-1k, 10 for those of CIFAR-10; the images are
-    brought to the size that goes with them, those of that size being left alone.
-
-    Raises:
-        UserError: the classifier cannot be built, or has other classes.
+    1000 classes are taken for those of ImageNet-1k, 10 for those of CIFAR-10, others are refused;
+    the images are brought to the size that goes with them, those of that size being left alone.
     """
 
     def __init__(self, part: Part, device: torch.device):

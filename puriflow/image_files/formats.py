@@ -140,8 +140,7 @@ def zarr_store(path: Path) -> OpenFile:
             about = {key: value for key, value in source.attrs.items() if key != "puriflow"}
             zarr.create_group(to, zarr_format=source.metadata.zarr_format, attributes=about)
         for other, array in arrays.items():
-            place = None if single else other
-            copy = zarr.from_array(to, data=array, write_data=other != name, name=place)
+            copy = zarr.from_array(to, data=array, write_data=other != name, name=other or None)
             if other == name:
                 write_blocks(copy, layout, blocks)
 

@@ -66,11 +66,7 @@ class Layout:
 
 
 def layout_of(shape: Sequence[int], dtype: np.dtype, where: str) -> Layout:
-    """The layout of an array, which errors call `where`.
-
-    Raises:
-        UserError: it holds no images, or could hold them in two ways.
-    """
+    """The layout of an array; a UserError if it has no images, or could have them in two ways."""
     shape = tuple(shape)
     if dtype != np.uint8 and not np.issubdtype(dtype, np.floating):
         raise UserError(f"{where} is of {dtype}, but must be uint8 (0 to 255) or float ([0, 1])")

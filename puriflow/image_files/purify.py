@@ -90,10 +90,7 @@ def purified_blocks(
 
 @torch.no_grad()
 def purify_tiled(
-    defence: Defence,
-    images: Tensor,
-    indices: Sequence[int],
-    advance: Advance = lambda tiles: None,
+    defence: Defence, images: Tensor, indices: Sequence[int], advance: Advance = lambda tiles: None
 ) -> Tensor:
     """Purified images (n, 3, H, W) of any size, clamped to [0, 1]; see `purified_blocks`."""
     height, width = images.shape[-2:]

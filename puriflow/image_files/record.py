@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from puriflow.atomic import lock, publish, sha256
 from puriflow.errors import UserError
@@ -41,10 +41,9 @@ class Record:
         try:
             self._load()
         except (ValueError, TypeError, KeyError):
-            self.file.close()
-            raise UserError(
-                f"{folder / NAME} is no record of purified files: move it away"
-            ) from None
+            self.close()
+            name = folder / NAME
+            raise UserError(f"{name} is no record of purified files: move it away") from None
 
     def _load(self) -> None:
         self.file.seek(0)
@@ -60,11 +59,8 @@ class Record:
         if not text.endswith("\n") and text:
             self.file.write("\n")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.file.close()
+    def close(self) -> None:
+        self.file.close()  # and the lock with it
 
     def is_done(self, name: Path, made_by: dict[str, Any]) -> bool:
         """Whether a file is there already, made by the same and unchanged.

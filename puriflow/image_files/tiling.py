@@ -29,7 +29,6 @@ class Axis:
 
     @cached_property
     def count(self) -> int:
-        """How many tiles."""
         if self.length <= self.longest:
             return 1
         return -(-(self.length - self.overlap) // (self.longest - self.overlap))

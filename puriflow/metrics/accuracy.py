@@ -15,10 +15,7 @@ def correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def judged(logits: np.ndarray, labels: np.ndarray, rule: Rule) -> np.ndarray:
     """How right a random defence is about each image: (n,) in [0, 1].
 
-    Args:
-        logits: (n, draws, classes).
-        labels: (n,).
-        rule: any but `attack`, which is not one of logits.
+    The logits are (n, draws, classes); any rule is one of logits but `attack`.
     """
     answers = logits.argmax(axis=2)
     right = answers == labels[:, None]

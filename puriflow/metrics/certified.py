@@ -34,11 +34,9 @@ def lower_bound(hits: int, count: int, alpha: float) -> float:
 def certify(selection: np.ndarray, counts: np.ndarray, sigma: float, alpha: float) -> Certificate:
     """CERTIFY: radius sigma Phi^-1(p), p the lower bound of the chance of the chosen class.
 
-    Args:
-        selection: (classes,) answers of n0 draws, which choose the class.
-        counts: (classes,) answers of n other draws, which bound its chance.
-        sigma: standard deviation of the noise, on [0, 1].
-        alpha: chance that the certificate is wrong, at most.
+    The answers of n0 draws choose the class (`selection`), and those of n others bound its chance
+    (`counts`), (classes,) each. The noise has standard deviation sigma on [0, 1]; the certificate
+    is wrong with probability `alpha` at most.
     """
     chosen = int(selection.argmax())
     hits = int(counts[chosen])

@@ -26,14 +26,11 @@ DEFINITIONS = get_args(Definition)
 def content_distance(
     maps: "Tensor", reference: "Tensor", definition: Definition = "eq7"
 ) -> "Tensor":
-    """Content distance of each image from its reference: float64 (N,).
+    """Content distance float64 (N,) of feature maps (N, C, H, W) from those of the ground truth.
 
-    Args:
-        maps: feature maps (N, C, H, W) of the images.
-        reference: those of the ground truth, of the same shape.
-        definition: `eq7`, the paper's: squared differences are summed over channels and averaged
-            over the H x W positions. `johnson` (Johnson et al. 2016): averaged over channels as
-            well. `gatys` (Gatys et al. 2016): half their sum over channels and positions.
+    By `eq7`, the paper's, squared differences are summed over channels and averaged over the H x W
+    positions; by `johnson` (Johnson et al. 2016) they are averaged over channels as well; `gatys`
+    (Gatys et al. 2016) is half their sum over channels and positions.
     """
     if definition not in DEFINITIONS:
         raise unknown("definition of content distance", definition, DEFINITIONS)

@@ -49,10 +49,9 @@ def is_map(out: Tensor, images: Tensor) -> bool:
 
 
 def grad_cam(classifier: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-    """Grad-CAM of images (N, 3, H, W) in [0, 1] for classes (N,).
+    """Grad-CAM (N, H, W) of images (N, 3, H, W) in [0, 1] for classes (N,).
 
-    Returns:
-        (N, H, W), not negative: the layer's map, enlarged bilinearly; not normalised.
+    Not negative: the layer's map, enlarged bilinearly; not normalised.
     """
     layer = LayerGradCam(classifier, last_map(classifier, images[:1]))
     with torch.enable_grad():

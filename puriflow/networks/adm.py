@@ -6,7 +6,8 @@ argument is one that the official constructor has, but for `norm_groups`.
 """
 
 import math
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -27,26 +28,17 @@ def timestep_embedding(timesteps: Tensor, dim: int) -> Tensor:
     return F.pad(embedding, (0, dim % 2))
 
 
-class Downsample(nn.Module):
-    """Halve height and width by a strided convolution, or by average pooling."""
-
-    def __init__(self, channels: int, use_conv: bool):
-        super().__init__()
-        self.op = nn.Conv2d(channels, channels, 3, 2, 1) if use_conv else nn.AvgPool2d(2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.op(x)
+def downsample(channels: int, use_conv: bool) -> nn.Module:
+    """What halves height and width, by a strided convolution or by average pooling."""
+    op: nn.Module = nn.Conv2d(channels, channels, 3, 2, 1) if use_conv else nn.AvgPool2d(2)
+    return nn.Sequential(OrderedDict(op=op))
 
 
-class Upsample(nn.Module):
-    """Double height and width by nearest neighbour, followed by a convolution if asked."""
-
-    def __init__(self, channels: int, use_conv: bool):
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1) if use_conv else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+def upsample(channels: int, use_conv: bool) -> nn.Module:
+    """What doubles height and width by nearest neighbour, and then convolves if asked."""
+    nearest: nn.Module = nn.Upsample(scale_factor=2)
+    conv: nn.Module = nn.Conv2d(channels, channels, 3, padding=1) if use_conv else nn.Identity()
+    return nn.Sequential(OrderedDict(nearest=nearest, conv=conv))
 
 
 class ResBlock(nn.Module):
@@ -197,10 +189,10 @@ class ADM(nn.Module):
             layers: list[nn.Module] = [block(channels, out)]
             return layers + ([attention(out)] if factor in attention_resolutions else [])
 
-        def resampling(kind: type[Downsample | Upsample], channels: int) -> nn.Module:
+        def resampling(how: Callable[[int, bool], nn.Module], channels: int) -> nn.Module:
             if resblock_updown:
-                return block(channels, channels, kind(channels, use_conv=False))
-            return kind(channels, conv_resample)
+                return block(channels, channels, how(channels, False))
+            return how(channels, conv_resample)
 
         widths = [int(mult * model_channels) for mult in channel_mult]
         channels = widths[0]
@@ -215,7 +207,7 @@ class ADM(nn.Module):
                 channels = width
                 skips.append(channels)
             if level < len(widths) - 1:
-                down = resampling(Downsample, channels)
+                down = resampling(downsample, channels)
                 self.input_blocks.append(TimestepEmbedSequential([down]))
                 skips.append(channels)
 
@@ -229,7 +221,7 @@ class ADM(nn.Module):
                 layers = level_block(channels + skips.pop(), width, 2**level)
                 channels = width
                 if level and i == num_res_blocks:
-                    layers.append(resampling(Upsample, channels))
+                    layers.append(resampling(upsample, channels))
                 self.output_blocks.append(TimestepEmbedSequential(layers))
 
         self.out = nn.Sequential(

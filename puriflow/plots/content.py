@@ -53,7 +53,7 @@ def _panel(
         x = np.arange(len(rows)) + 0.4 * ((i + 0.5) / len(labels) - 0.5)
         look = looks.get(label, {"zorder": 3})
         axes.errorbar(x, rows["normalised"], yerr=bounds, label=label, elinewidth=0.5, **look)
-    layers = frame.loc[frame["line"] == labels[-1], "layer"]
+    layers = frame["layer"].unique()
     axes.set_xticks(range(len(layers)), layers)
 
 

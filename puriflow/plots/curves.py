@@ -1,7 +1,7 @@
 """Certified accuracy against radius."""
 
-from collections.abc import Hashable, Mapping
 from itertools import cycle
+from typing import Any
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -38,7 +38,7 @@ def draw(frame: pd.DataFrame, title: str) -> plt.Figure:
     return figure
 
 
-def _panel(axes: Axes, curves: pd.DataFrame, colours: Mapping[Hashable, str]) -> None:
+def _panel(axes: Axes, curves: pd.DataFrame, colours: dict[Any, str]) -> None:
     """One panel. Between two radii a curve has the value of the larger: it is certified there."""
     for method, curve in curves.groupby("method", sort=False):
         x, y, colour = curve["radius"], curve["certified_accuracy"], colours[method]

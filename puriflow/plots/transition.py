@@ -10,7 +10,6 @@ from matplotlib.ticker import NullFormatter
 from puriflow.plots.style import AIDE
 
 MARKERS = {"attacked": "o", "restored": "^", "diffused": "X", "purified": "*"}  # of states
-OPEN: dict[str, Any] = {"markerfacecolor": "none", "markersize": 7, "zorder": 3}
 
 
 def draw(frame: pd.DataFrame) -> plt.Figure:
@@ -40,7 +39,9 @@ def _panel(axes: Axes, frame: pd.DataFrame) -> None:
     for i, (label, rows) in enumerate(frame.groupby("line", sort=False)):
         x, y = rows["content_distance"], rows["cross_entropy"]
         (line,) = axes.plot(x, y, marker=".", markersize=2, linewidth=0.8, label=label)
-        face = {} if i else OPEN
+        face: dict[str, Any] = (
+            {} if i else {"markerfacecolor": "none", "markersize": 7, "zorder": 3}
+        )
         for state, marker in MARKERS.items():
             at = rows["state"] == state
             axes.plot(x[at], y[at], marker=marker, linestyle="", color=line.get_color(), **face)

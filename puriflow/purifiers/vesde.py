@@ -36,22 +36,19 @@ class VESDE(SolverPurifier):
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
         """Song et al.'s Algorithm 2 without its corrector; one draw z for every step."""
         x, trace = self.diffuse(x, noise, callback)
+        x_vp = x  # at least one step follows
         for (sigma, sigma_next), t_next in zip(pairwise(self.sigmas), self.times[1:], strict=True):
             variance = (sigma**2 - sigma_next**2).to(x.dtype)
             mean = self.mean(x, sigma=sigma, variance=variance)
             x = mean + variance.sqrt() * noise.normal_like(x)
-            trace(t_next, vp_state(x, sigma_next))
-        return vp_state(x, self.sigmas[-1])
+            x_vp = x / (1 + float(sigma_next) ** 2) ** 0.5
+            trace(t_next, x_vp)
+        return x_vp
 
     @recomputed
     def mean(self, x: Tensor, *, sigma: Tensor, variance: Tensor) -> Tensor:
         """Of a step that removes this variance: x + (sigma^2 - sigma_next^2) score."""
         return x + variance * self.denoiser.score_ve(x, sigma)
-
-
-def vp_state(x: Tensor, sigma: Tensor) -> Tensor:
-    """The VE state x of a sigma on the scale of the VP-SDE."""
-    return x / (1 + float(sigma) ** 2) ** 0.5
 
 
 def build(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from puriflow.restorers.edsr import MeanShift
+from puriflow.restorers.edsr import MeanShift, ResBlock
 from puriflow.restorers.rescaling import Downsampler, UpDown
 from puriflow.zoo.weights import load_network
 
@@ -30,21 +30,6 @@ def conv(
     padding = dilation * (kernel // 2)
     layer = nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation)
     return under("body", nn.Sequential(layer, *after))
-
-
-class ResidualBlock(nn.Module):
-    """Two convolutions added to the input, then ReLU."""
-
-    def __init__(self, n_feats: int):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(n_feats, n_feats, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(n_feats, n_feats, 3, padding=1),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.body(x))
 
 
 class LaplacianAttention(nn.Module):
@@ -65,19 +50,19 @@ class LaplacianAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """Three residual blocks on densely concatenated features, fused and attended."""
+    """Three residual blocks with ReLU on densely concatenated features, fused and attended."""
 
     def __init__(self, n_feats: int, reduction: int):
         super().__init__()
-        self.r1 = ResidualBlock(n_feats)
-        self.r2 = ResidualBlock(2 * n_feats)
-        self.r3 = ResidualBlock(4 * n_feats)
+        self.r1 = ResBlock(n_feats, 3)
+        self.r2 = ResBlock(2 * n_feats, 3)
+        self.r3 = ResBlock(4 * n_feats, 3)
         self.g = conv(8 * n_feats, n_feats, 1, nn.ReLU())
         self.ca = LaplacianAttention(n_feats, reduction)
 
     def forward(self, x: Tensor) -> Tensor:
         for residual in (self.r1, self.r2, self.r3):
-            x = torch.cat([x, residual(x)], dim=1)
+            x = torch.cat([x, F.relu(residual(x))], dim=1)
         return self.ca(self.g(x))
 
 

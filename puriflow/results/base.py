@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from puriflow.chain import shard_names
 from puriflow.config import NONE, Config, validated
@@ -29,7 +29,13 @@ Device: TypeAlias = "torch.device | None"
 EVIDENCE = ("line", "layer", "index", "metric", "value", "note")
 
 
-class Result(BaseModel, extra="forbid", frozen=True):
+class Model(BaseModel):
+    """What a file of config/ says, and no more."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Result(Model):
     """A result: what its kind says, and what follows from that.
 
     An *item* is what has numbers of its own: a row of a table, a line of a figure. A method that

@@ -6,20 +6,17 @@ has no numbers.
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from puriflow.config import NONE, Config
 from puriflow.metrics.accuracy import wilson
 from puriflow.metrics.certified import ABSTAIN, certified_hits
-from puriflow.results.base import Device, Files, Result, joined, notes, served_by, shards_of
+from puriflow.results.base import Device, Files, Model, Result, joined, notes, served_by, shards_of
 from puriflow.results.columns import write_csv
 from puriflow.store import Stage, open_stage
-
-if TYPE_CHECKING:
-    pass
 
 ROLES = ("dataset", "restorer", "denoiser", "purifier", "classifier")  # as in a store's path
 COLUMNS = (
@@ -28,7 +25,7 @@ COLUMNS = (
 )
 
 
-class Row(BaseModel, extra="forbid", frozen=True):
+class Row(Model):
     """One smoothed chain: its noise, and its roles where they differ from the file's."""
 
     method: str

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, Field
 
 from puriflow.config import Config, validated
 from puriflow.config.loading import read_yaml
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.paired import compare
-from puriflow.results.base import make_folders
+from puriflow.results.base import Model, make_folders
 from puriflow.results.columns import CLAIMED, column, write_csv
 from puriflow.results.finding import find_judged, judged_results
 
@@ -42,7 +42,7 @@ def _claimed(name: str) -> str:
     return name
 
 
-class Comparison(BaseModel, extra="forbid", frozen=True):
+class Comparison(Model):
     """Which of two rows, lines or times the paper says is higher, and in what."""
 
     column: Annotated[str, AfterValidator(_claimed)]
@@ -54,7 +54,7 @@ class Comparison(BaseModel, extra="forbid", frozen=True):
     )
 
 
-class Claim(BaseModel, extra="forbid", frozen=True):
+class Claim(Model):
     """A sentence of the paper, and what it says of a table, a figure, or times."""
 
     about: str = Field(description="name of the file of the table, figure or timing")
@@ -63,7 +63,7 @@ class Claim(BaseModel, extra="forbid", frozen=True):
     says: tuple[Comparison, ...] = Field(min_length=1)
 
 
-class Claims(BaseModel, extra="forbid", frozen=True):
+class Claims(Model):
     """A file of claims."""
 
     claims: tuple[Claim, ...]

@@ -7,7 +7,7 @@ and unit, and are not declared.
 """
 
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -151,9 +151,7 @@ def read_csv(path: Path, names: Iterable[str]) -> "pd.DataFrame":
     import pandas as pd
 
     declared = {name: column(name).dtype for name in names}
-    types: dict[Hashable, type] = {
-        name: str if t is str else float for name, t in declared.items() if t is not object
-    }
+    types: Any = {n: str if t is str else float for n, t in declared.items() if t is not object}
     try:
         table = pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=types)
     except OSError as error:

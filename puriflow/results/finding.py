@@ -24,13 +24,19 @@ def classes(package: str, attribute: str) -> dict[str, tuple[str, str]]:
     root = Path(__file__).parents[1].joinpath(*package.split(".")[1:])
     for file in sorted(root.rglob("*.py")):
         module = ".".join((package, *file.relative_to(root).with_suffix("").parts))
-        body = ast.parse(file.read_text()).body
-        for node in (node for node in body if isinstance(node, ast.ClassDef)):
-            for line in node.body:
-                match line:
-                    case ast.AnnAssign(ast.Name(id), _, ast.Constant(str(kind))) if id == attribute:
-                        known[kind] = (module, node.name)
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef) and (value := _value(node, attribute)) is not None:
+                known[value] = (module, node.name)
     return known
+
+
+def _value(node: ast.ClassDef, attribute: str) -> str | None:
+    """The text that a class sets an attribute to, in its own body."""
+    for line in node.body:
+        match line:
+            case ast.AnnAssign(ast.Name(id), value=ast.Constant(str(value))) if id == attribute:
+                return value
+    return None
 
 
 def class_of(folder: str) -> type[Result]:
@@ -43,7 +49,11 @@ def class_of(folder: str) -> type[Result]:
 
 
 def load_result(file: str | Path) -> Result:
-    """Read and check the file of a result; the folder that it is in says of what kind it is."""
+    """Read and check the file of a result; the folder that it is in says of what kind it is.
+
+    Raises:
+        UserError: it is missing, says something that is not known, or is in no folder of results.
+    """
     file = Path(file)
     kind = class_of(file.absolute().parent.name)
     return kind.load(read_yaml(file, "result"), f"result {file}")
@@ -58,7 +68,11 @@ def names(config: Path = CONFIG) -> dict[str, list[str]]:
 
 
 def find(name: str, config: Path = CONFIG) -> Path:
-    """The file of a result."""
+    """The file of a result.
+
+    Raises:
+        UserError: there is none, or two results share the name.
+    """
     listed = names(config)
     files = [config / folder / f"{name}.yaml" for folder in listed if name in listed[folder]]
     if not files:

@@ -72,7 +72,7 @@ class Stores:
         parts = [_of_shard(chain, dict(zip(stages, shard, strict=True))) for shard in shards]
         counts = [len(part.losses) for part in parts]
         errors = [part.errors for part in parts if part.errors is not None]
-        seconds = [part.seconds_per_image for part in parts if part.seconds_per_image is not None]
+        seconds = [s for part in parts if (s := part.seconds_per_image) is not None]
         timed = len(seconds) == len(parts)
         return Measures(
             right={r: np.concatenate([part.right[r] for part in parts]) for r in parts[0].right},

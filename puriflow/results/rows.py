@@ -2,12 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from puriflow.chain import Chain, victim_name
+from puriflow.results.base import Model
 
 
-class Threat(BaseModel, extra="forbid", frozen=True):
+class Threat(Model):
     """An attack, and through what it goes."""
 
     attack: str
@@ -40,7 +41,7 @@ def _threats(given: object) -> object:
 Threats = Annotated[tuple[Threat, ...], BeforeValidator(_threats), Field(min_length=1)]
 
 
-class Paper(BaseModel, extra="forbid", frozen=True):
+class Paper(Model):
     """The paper's numbers of a row, accuracies in percent; None where it has none."""
 
     standard: float | None = Field(None, ge=0, le=100)
@@ -58,7 +59,7 @@ class Paper(BaseModel, extra="forbid", frozen=True):
         return self.standard - self.robust
 
 
-class Row(BaseModel, extra="forbid", frozen=True):
+class Row(Model):
     """One chain: its roles, where they differ from the table's.
 
     Several attacks give the worst of them, by the evaluation's `minimum`.

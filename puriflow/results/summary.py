@@ -5,7 +5,7 @@ All numbers come from the CSVs of tables, times, figures and claims; nothing is 
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,7 +43,7 @@ RULE = (
     "judged by itself: of many comparisons without a true difference, one in twenty would seem to "
     "have one."
 )
-Row = dict[Hashable, Any]  # of a CSV
+Row = Mapping[Hashable, Any]  # of a CSV
 
 
 class Source(NamedTuple):
@@ -92,7 +92,8 @@ def write_page(file: str | Path, name: str, results: Path) -> list[Path]:
     """
     source = source_of(file, name, results)
     page = results / "pages" / f"{name}.html"
-    return _written({page: as_html(document([source])), page.with_suffix(".rst"): caption(source)})
+    texts = {page: as_html(document([source])), page.with_suffix(".rst"): caption(source)}
+    return _written(texts)
 
 
 def write_summary(file: str | Path, results: Path) -> list[Path]:

@@ -80,10 +80,10 @@ class Sweep(Result):
     @cached_property
     def table(self) -> Table:
         """The table whose rows are the combinations, in their order."""
-        rows = [
-            Row.model_validate({"method": str(i), "type": "", **point, "attack": [point["attack"]]})
+        rows = tuple(
+            Row.model_validate({**point, "attack": [point["attack"]], "method": str(i), "type": ""})
             for i, point in enumerate(self.points())
-        ]
+        )
         shared = {role: getattr(self, role)[0] for role in ("dataset", "classifier")}
         return Table(title=self.title, source=self.source, attack=self.attack, rows=rows, **shared)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from puriflow.chain import Chain
 from puriflow.config import NONE, Config
@@ -21,6 +21,7 @@ from puriflow.results.base import (
     Device,
     Files,
     Judged,
+    Model,
     joined,
     notes,
     served_by,
@@ -46,7 +47,7 @@ Step = Callable[["torch.Tensor", int], "torch.Tensor"]  # of an image (1, 3, H, 
 Clock = Callable[[], float]  # in seconds
 
 
-class PaperTimes(BaseModel, extra="forbid", frozen=True):
+class PaperTimes(Model):
     """The paper's seconds an image; None where it has none."""
 
     restore: float | None = Field(None, ge=0)
@@ -55,7 +56,7 @@ class PaperTimes(BaseModel, extra="forbid", frozen=True):
     total: float | None = Field(None, ge=0)
 
 
-class Row(BaseModel, extra="forbid", frozen=True):
+class Row(Model):
     """One chain: its roles, where they differ from the file's."""
 
     method: str
@@ -109,7 +110,7 @@ class Timing(Judged):
     # Its files
 
     def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
-        assert device is not None  # see `computes`
+        assert device is not None
         seconds = self.time(track, results, device)
         name = device_name(device)
         lines = [line for row in self.rows for line in self.lines(track, row, seconds, name)]

@@ -14,7 +14,6 @@ from puriflow.atomic import sha256
 from puriflow.config import validated
 from puriflow.errors import UserError
 from puriflow.plots import loss
-from puriflow.plots.style import save, styled
 from puriflow.registry import Part, Weights
 from puriflow.training.card import card
 from puriflow.training.classifiers import ClassifierRecipe, measure_classifier, train_classifier
@@ -55,16 +54,11 @@ def train_part(
     out: Path,
     device: torch.device,
 ) -> None:
-    """Train a part; writes NAME.safetensors (half precision), .md (card), .png (curve) and .jsonl.
+    """Train a restorer, a network or a classifier by the numbers of its recipe.
 
-    Args:
-        part: a restorer, a network or a classifier. It starts from random weights, or from those
-            that the recipe's `start` names in `out`, never from its own.
-        numbers: of the recipe; see `Recipe` and those of its family.
-        images: folder to train on.
-        held_out: images kept for measuring.
-        out: folder of the results and of the checkpoint.
-        device: to train on.
+    Writes NAME.safetensors (half precision), .md (card), .png (curve) and .jsonl (log) to `out`. A
+    part starts from random weights, or from those that the recipe's `start` names in `out`, never
+    from its own. Of the folder `images`, `held_out` are kept for measuring.
 
     Raises:
         UserError: the images or the recipe are unfit, or the part has no network to train.
@@ -93,8 +87,7 @@ def train_part(
     save_weights(built.network, weights, half=True)
     load_weights(built.network, weights)  # what is measured is what was saved
     quality = trainer.measure(built, data, recipe)
-    with styled(text=9):
-        save(loss.draw(pd.read_json(run.log, lines=True), name), [out / f"{name}.png"])
+    loss.plot(pd.read_json(run.log, lines=True), name, out / f"{name}.png")
     parameters = sum(p.numel() for p in built.network.parameters())
     facts = {
         "network": f"`{json.dumps(architecture)}`, {parameters:,} parameters",

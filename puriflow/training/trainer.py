@@ -23,7 +23,7 @@ from puriflow.randomness import derive
 CHECKPOINT_EVERY = 120  # seconds
 LOG_EVERY = 100  # steps
 Predict = Callable[..., Tensor]  # the network that is trained, as a function
-Loss = Callable[[Predict, torch.Generator], Tensor]
+Loss = Callable[[Predict, torch.Generator], Tensor]  # of a step, with the step's generator
 Stateful = tuple[nn.Module, nn.Module, torch.optim.Optimizer]  # all that a checkpoint holds
 
 
@@ -54,7 +54,7 @@ class Run:
 
 
 def train(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.Module, float]:
-    """Train `network` in place, on the device it is on; `loss` gives a scalar.
+    """Train `network` in place, on the device it is on.
 
     Returns:
         The moving average of the network, and the seconds that the run took, in all processes.

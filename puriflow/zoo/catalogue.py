@@ -80,11 +80,7 @@ class Zoo(BaseModel, extra="forbid", frozen=True):
     entries: str | None = Field(None, description="YAML of your own entries (PURIFLOW_ZOO)")
 
     def known(self) -> dict[str, Entry]:
-        """All entries by name: the official ones, and the user's.
-
-        Raises:
-            UserError: the user's file cannot be read or has a mistake.
-        """
+        """All entries by name: the official ones and the user's; a UserError if these are wrong."""
         own = os.environ.get("PURIFLOW_ZOO") or self.entries
         return _read(OFFICIAL) | (_read(Path(own)) if own else {})
 

@@ -29,13 +29,10 @@ PAGES = (b"<!doctype", b"<html")
 def download(
     url: str, target: Path, *, size: int | None = None, hashes: Mapping[str, str] | None = None
 ) -> None:
-    """Download `url` to `target`, or continue to; does nothing if the file is there.
+    """Download a file by http or https, or continue to; does nothing if `target` is there.
 
-    Args:
-        url: http or https.
-        target: gets its name only when everything is right.
-        size: in bytes, where it is published.
-        hashes: by algorithm of hashlib; first digits suffice.
+    It is there only when everything is right: the size in bytes and the hashes (by algorithm of
+    hashlib; first digits suffice) as far as they are published.
 
     Raises:
         UserError: the server has no such file, sends a page or another file, the disk is full, or

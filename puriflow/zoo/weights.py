@@ -22,11 +22,7 @@ WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model")
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The state dict in a file, out of the key that a checkpoint may keep it under.
-
-    Raises:
-        UserError: the file is missing, or is no state dict of tensors.
-    """
+    """The state dict in a file, out of the key that a checkpoint may keep it under."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"weights file {path} does not exist")

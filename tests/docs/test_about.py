@@ -13,8 +13,7 @@ def test_the_changelog_has_every_rename(repository):
     rows = [set(re.findall("`([^`]+)`", line)) for line in lines if line.startswith("|")]
     sections = [renames.KINDS_RENAMED, *renames.OPTIONS_RENAMED.values()]
     pairs = {pair for kinds in sections for names in kinds.values() for pair in names.items()}
-    keys = renames.EVALUATIONS_RENAMED | renames.KEYS_RENAMED
-    pairs |= {(old.rpartition(".")[2], new) for old, new in keys.items()}
+    pairs |= {(old.rpartition(".")[2], new) for old, new in renames.KEYS_RENAMED.items()}
     assert [pair for pair in sorted(pairs) if not any(set(pair) <= row for row in rows)] == []
     commands = {name.removeprefix("puriflow ") for row in rows for name in row}
     assert renames.COMMANDS_RENAMED.keys() <= commands

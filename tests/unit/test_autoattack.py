@@ -15,7 +15,6 @@ from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Batch
 from puriflow.attacks.fab import FABT
 from puriflow.attacks.square import Square, side
-from puriflow.attacks.votes import confirm
 from puriflow.defence import Defence
 from puriflow.errors import UserError
 from puriflow.randomness import AttackNoise, ImageNoise
@@ -520,7 +519,8 @@ class Scripted:
 @pytest.mark.parametrize(("votes", "stands"), [(1, True), (3, False), (4, False), (5, True)])
 def test_more_than_half_of_the_votes_must_be_wrong(votes, stands):
     doubtful = torch.tensor([False, True])
-    got, queries = confirm(Scripted(), Scripted.images, doubtful, "here", votes)
+    attack = APGD(Ball(EPS), votes=votes)
+    got, queries = attack.confirm(Scripted(), Scripted.images, doubtful, "here")
     assert got.tolist() == [False, stands]
     assert queries.tolist() == [0, votes if votes > 1 else 0]
 

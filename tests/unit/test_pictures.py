@@ -58,7 +58,6 @@ def test_a_picture_is_a_file_of_each_ending_and_the_same_again(tmp_path):
 
 def test_a_training_curve_is_drawn(tmp_path):
     rows = pd.DataFrame({"step": [100, 200], "loss": [1.0, 0.5]})
-    with styled(text=9):
-        save(loss.draw(rows, "net"), [tmp_path / "n.png"])
+    loss.plot(rows, "net", tmp_path / "n.png")
     with Image.open(tmp_path / "n.png") as picture:
         assert picture.size == (1350, 780)

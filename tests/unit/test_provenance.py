@@ -157,7 +157,7 @@ def test_what_is_imported_for_type_checkers_alone_does_not_count(copied):
 
 
 def test_the_style_of_pictures_counts_for_what_is_drawn(copied):
-    drawing = ["results.certified", "plots.bars", "plots.sweep"]
+    drawing = ["results.certified", "results.sweep", "plots.bars"]
     others = ["training.runs", "stages.restore", "plots.sheets", "plots.loss"]
 
     def hashes():

@@ -1,8 +1,9 @@
 """Old names of kinds, options and keys are answered with the new ones, which are there."""
 
 import pytest
+import yaml
 
-from puriflow.config import validated
+from puriflow.config import check_config, validated
 from puriflow.errors import UserError
 from puriflow.registry import family_named, kinds, part_of
 from puriflow.renames import KINDS_RENAMED, OPTIONS_RENAMED
@@ -37,3 +38,9 @@ def test_an_old_key_of_an_adversary_names_the_new_one(old, new):
     recipe = {"steps": 1, "batch": 1, "crop": 32, "learning_rate": 0.1, "warmup": 1}
     with pytest.raises(UserError, match=f"adversary.{old} is now {new}"):
         validated(ClassifierRecipe, {**recipe, "adversary": {old: 2}}, "recipe of x")
+
+
+def test_an_old_key_of_an_evaluation_names_the_new_one(repository):
+    raw = yaml.safe_load((repository / "config" / "config.yaml").read_text())
+    with pytest.raises(UserError, match=r"config: evaluations\.votes\.draws is now n_draws"):
+        check_config({**raw, "evaluations": {"votes": {"draws": 2}}})

@@ -25,7 +25,6 @@ def test_seed_stage_index_and_draw_all_matter():
 def test_the_words_that_seed_noise_are_data():
     """Another word would change every number that was ever made with it."""
     words = {name: value for name, value in vars(randomness).items() if name.isupper()}
-    words.pop("TYPE_CHECKING")
     assert words == {
         "PURIFY": "purify",
         "TILE": "purify, tile {}",

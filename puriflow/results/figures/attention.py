@@ -1,6 +1,6 @@
 """Figure 2: images, where a classifier looks in them (Grad-CAM), and what it answers."""
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -10,7 +10,9 @@ from puriflow.compute import in_batches
 from puriflow.datasets.names import class_names
 from puriflow.progress import Progress
 from puriflow.results.figures.base import Built, Shown
-from puriflow.results.figures.sources import Sources
+
+if TYPE_CHECKING:
+    from puriflow.results.figures.sources import Sources
 
 METRICS = ("cam_similarity", "mse", "confidence_in_label", "correct")  # the values of an image
 
@@ -27,7 +29,7 @@ class Attention(Shown):
     kind: Literal["attention"] = "attention"
     target: Literal["label", "predicted"] = Field(description="the class that Grad-CAM explains")
 
-    def compute(self, sources: Sources) -> Built:
+    def compute(self, sources: "Sources") -> Built:
         """See `Figure`."""
         from puriflow.plots import attention
 
@@ -42,8 +44,9 @@ class Attention(Shown):
         rows, answers = [], {}
         for line in lines:
             own, images = cams[line.label], sources.images(self.chain(line))
-            labelled = zip(logits[line.label], sources.labels, strict=True)
-            verdicts = [verdict(*answer) for answer in labelled]
+            verdicts = [
+                verdict(*pair) for pair in zip(logits[line.label], sources.labels, strict=True)
+            ]
             shared = self.described(sources.track, line) | {"target": self.target}
             for i, mse in enumerate(sources.errors(self.chain(line))):
                 row = {**shared, "image": int(sources.indices[i]), **verdicts[i], "mse": mse}
@@ -66,7 +69,7 @@ class Attention(Shown):
         ]
         return Built(rows, values, attention.draw(answers))
 
-    def answer(self, sources: Sources, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def answer(self, sources: "Sources", images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logits (n, classes) and Grad-CAM (n, H, W) of images (n, 3, H, W)."""
         import torch
 

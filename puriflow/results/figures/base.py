@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from puriflow.chain import Chain
 from puriflow.config import NONE, Config, validated
 from puriflow.errors import UserError, unknown
-from puriflow.results.base import Device, Files, Judged, joined, notes, shards_of
+from puriflow.results.base import Device, Files, Judged, Model, joined, notes, shards_of
 from puriflow.results.columns import write_csv
 from puriflow.results.documents import Block
 from puriflow.results.finding import classes
@@ -33,7 +33,7 @@ ROLES = ("attack", "restorer", "purifier", "dataset", "classifier", "features")
 DIGITS = 6  # of the numbers in its CSVs
 
 
-class Line(BaseModel, extra="forbid", frozen=True):
+class Line(Model):
     """One chain of a figure: its attack, where it is not the figure's, and its defence."""
 
     label: str

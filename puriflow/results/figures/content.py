@@ -1,6 +1,6 @@
 """Figure 4: content distance from the ground truth by layer, for several kinds of images."""
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -8,7 +8,9 @@ from puriflow.config import NONE
 from puriflow.progress import Progress
 from puriflow.results.figures.base import Built
 from puriflow.results.figures.distances import Distances
-from puriflow.results.figures.sources import Sources
+
+if TYPE_CHECKING:
+    from puriflow.results.figures.sources import Sources
 
 
 class Content(Distances):
@@ -24,7 +26,7 @@ class Content(Distances):
                 raise ValueError(f"line {line.label!r} is in panels {line.panels!r}, not all there")
         return self
 
-    def compute(self, sources: Sources) -> Built:
+    def compute(self, sources: "Sources") -> Built:
         """See `Figure`."""
         import pandas as pd
 

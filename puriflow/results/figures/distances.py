@@ -1,12 +1,14 @@
 """What figures of content distance share: distances by layer, over those of a reference."""
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from puriflow.errors import UserError
 from puriflow.metrics.content import Definition, content_distance, ratio_of_means
 from puriflow.results.columns import bounded
 from puriflow.results.figures.base import Compared
-from puriflow.results.figures.sources import Sources
+
+if TYPE_CHECKING:
+    from puriflow.results.figures.sources import Sources
 
 COLUMNS = (
     *("layer", "n", "definition", "content_distance"),
@@ -24,7 +26,7 @@ class Distances(Compared):
     definition: Definition
 
     def distances(
-        self, sources: Sources, layer: str
+        self, sources: "Sources", layer: str
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Content distances from the clean images at a layer of the feature network.
 

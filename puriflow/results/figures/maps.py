@@ -4,7 +4,7 @@ A map of many channels is shown as the mean of their absolute values; below it i
 difference from the clean image's. Each of the two rows has one scale for all kinds of images.
 """
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from puriflow.errors import UserError
 from puriflow.progress import Progress
 from puriflow.results.figures.base import Built, Shown
 from puriflow.results.figures.distances import COLUMNS, Distances
-from puriflow.results.figures.sources import Sources
+
+if TYPE_CHECKING:
+    from puriflow.results.figures.sources import Sources
 
 
 class Maps(Distances, Shown):
@@ -22,7 +24,7 @@ class Maps(Distances, Shown):
 
     kind: Literal["maps"] = "maps"
 
-    def compute(self, sources: Sources) -> Built:
+    def compute(self, sources: "Sources") -> Built:
         """See `Figure`."""
         from puriflow.plots import maps
 
@@ -41,7 +43,7 @@ class Maps(Distances, Shown):
             columns[line.label] = [self.mapped(sources, images[i], i) for i in self.shown]
         return Built(rows, values, maps.draw(columns, f"{layers[0]} of {rows[0]['features']}"))
 
-    def mapped(self, sources: Sources, image: np.ndarray, i: int) -> tuple[np.ndarray, ...]:
+    def mapped(self, sources: "Sources", image: np.ndarray, i: int) -> tuple[np.ndarray, ...]:
         """An image (3, H, W), its features (h, w), and their change from those of clean image i."""
         (layer,) = sources.layers(self.features)
         own, clean = (

@@ -1,7 +1,7 @@
 """Figure 6: what rounds of super-resolution do to errors, cross-entropy and accuracies."""
 
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,7 +11,9 @@ from puriflow.metrics.accuracy import accuracy
 from puriflow.metrics.paired import student_interval
 from puriflow.results.columns import bounded
 from puriflow.results.figures.base import Built, Figure, Line
-from puriflow.results.figures.sources import Sources
+
+if TYPE_CHECKING:
+    from puriflow.results.figures.sources import Sources
 
 METRICS = ("mse", "cross_entropy", "standard", "robust")
 
@@ -42,7 +44,7 @@ class Rounds(Figure):
         """All stages of both chains."""
         return [(chain, stage) for chain in self.both(line) for stage in chain.stages()]
 
-    def compute(self, sources: Sources) -> Built:
+    def compute(self, sources: "Sources") -> Built:
         import pandas as pd
 
         from puriflow.plots import rounds
@@ -50,7 +52,7 @@ class Rounds(Figure):
         rows, values = [], []
         for line in self.served(sources.track):
             clean, attacked = map(sources.stores.measure, self.both(line))
-            assert attacked.errors is not None  # the purifier is asked once
+            assert attacked.errors is not None  # of a chain without draws, whose images are stored
             means = {"mse": attacked.errors, "cross_entropy": attacked.losses}
             shares = {"standard": clean.right["first"], "robust": attacked.right["first"]}
             row = {**self.described(sources.track, line), "n": len(attacked.losses)}

@@ -3,17 +3,16 @@
 from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from puriflow.chain import Chain
 from puriflow.compute import in_batches
 from puriflow.config import Config
 from puriflow.results.measures import Stores
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Sources:
@@ -22,7 +21,7 @@ class Sources:
     Args:
         track: what serves their roles.
         results: where the stores are.
-        device: to compute on; None for a figure that computes nothing.
+        device: to compute on; None for the CPU.
         dataset: name of the data set.
         shards: names of the shards that are read.
         count: images that are read of them; None for all.
@@ -32,13 +31,12 @@ class Sources:
         self,
         track: Config,
         results: Path,
-        device: "torch.device | None",
+        device: torch.device | None,
         dataset: str,
         shards: Sequence[str],
         count: int | None,
     ):
-        self.track = track
-        self.device: Any = device
+        self.track, self.device = track, device or torch.device("cpu")
         self.stores = Stores(track, results)
         self.shards, self.count = shards, count
         self.source = Chain(dataset)
@@ -76,13 +74,11 @@ class Sources:
         """A part, built once, on the device."""
         return self.track.part(role, name).build().to(self.device)
 
-    def maps(self, features: str, layer: str, images: np.ndarray) -> "torch.Tensor":
+    @torch.no_grad()
+    def maps(self, features: str, layer: str, images: np.ndarray) -> Tensor:
         """Feature maps (n, C, h, w) of images at one layer of a feature network."""
-        import torch
-
         network = self.part("features", features)
-        with torch.no_grad():
-            return in_batches(lambda x: network(x)[layer], self.device, images)
+        return in_batches(lambda x: network(x)[layer], self.device, images)
 
     def layers(self, features: str) -> tuple[str, ...]:
         """The layers of a feature network, as the configuration lists them."""

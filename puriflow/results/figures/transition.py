@@ -19,13 +19,13 @@ from puriflow.metrics.accuracy import cross_entropy
 from puriflow.metrics.content import Definition, content_distance
 from puriflow.progress import Progress
 from puriflow.results.figures.base import Built, Computed, Line
-from puriflow.results.figures.sources import Sources
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from puriflow.purifiers.base import Purifier
     from puriflow.randomness import ImageNoise
+    from puriflow.results.figures.sources import Sources
 
 Point = dict[str, Any]  # state, t, cross_entropy, and the content distance of each layer
 Measure = Callable[[str, float, "Tensor"], Point]  # of a state's name, t, and image (1, 3, H, W)
@@ -67,7 +67,7 @@ class Transition(Computed):
         """See `Result`; and the seed of the purifications."""
         return super().trigger(track) | {"seed": track.seed}
 
-    def compute(self, sources: Sources) -> Built:
+    def compute(self, sources: "Sources") -> Built:
         import pandas as pd
 
         from puriflow.plots import transition
@@ -86,7 +86,7 @@ class Transition(Computed):
         return Built(rows, values, transition.draw(pd.DataFrame(rows)))
 
     def summarised(
-        self, sources: Sources, line: Line, step: int, points: tuple[Point, ...]
+        self, sources: "Sources", line: Line, step: int, points: tuple[Point, ...]
     ) -> Iterator[dict[str, Any]]:
         """The rows of one step of a line, from its point of each image."""
         shared = {**self.described(sources.track, line), "step": step, "n": len(points)}
@@ -100,7 +100,7 @@ class Transition(Computed):
             yield row
 
     def of_images(
-        self, sources: Sources, line: Line, points: tuple[Point, ...]
+        self, sources: "Sources", line: Line, points: tuple[Point, ...]
     ) -> Iterator[dict[str, Any]]:
         """The values of each image at one step of a line, if its state has a name there."""
         name = f"{line.label}, {points[0]['state']}"
@@ -111,11 +111,11 @@ class Transition(Computed):
             losses = np.array([point["cross_entropy"] for point in points])
             yield from sources.values(name, "cross_entropy", losses)
 
-    def trajectory(self, sources: Sources, line: Line, i: int) -> list[Point]:
+    def trajectory(self, sources: "Sources", line: Line, i: int) -> list[Point]:
         """The points of one image, by its place among the figure's images."""
         import torch
 
-        from puriflow.randomness import PURIFY, ImageNoise
+        from puriflow.randomness import ImageNoise
 
         chain = self.stages(line)[-1][0]
 
@@ -129,11 +129,11 @@ class Transition(Computed):
                 points.append(measure("restored", 0.0, stored("restore")))
             if line.purifier != NONE:
                 purifier = sources.part("purifier", line.purifier)
-                noise = ImageNoise(sources.track.seed, PURIFY, [int(sources.indices[i])])
+                noise = ImageNoise(sources.track.seed, "purify", [int(sources.indices[i])])
                 points += purified(purifier, stored(chain.before("purify")), noise, measure)
         return points
 
-    def measure(self, sources: Sources, i: int) -> Measure:
+    def measure(self, sources: "Sources", i: int) -> Measure:
         """What measures states of one image, by its place among the figure's images."""
         import torch
 
