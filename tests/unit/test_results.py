@@ -66,7 +66,7 @@ def test_a_result_is_found_by_its_name(tmp_path):
         ("tabels/t.yaml", "", "unknown folder of results 'tabels': did you mean 'tables'"),
         ("tables/t.yaml", None, "tables/t.yaml: No such file"),
         ("figures/t.yaml", "[]", "no kind given; known are attention"),
-        ("sweeps/t.yaml", "titel: t", "unknown key .*'titel': did you mean 'title'"),
+        ("sweeps/t.yaml", "source: s", "sweeps/t.yaml: title: Field required"),
         ("timings/t.yaml", "{", "timings/t.yaml: while parsing"),
     ],
 )
