@@ -142,7 +142,7 @@ class Part:
             if option.default is not option.empty
         }
         inner = {} if self.network is None else {NETWORK: self.network.complete()}
-        return {**defaults, **self.entry(), **inner}
+        return {"kind": self.kind, **defaults, **self.entry(), **inner}
 
     def build(self) -> Any:
         """The part itself.

@@ -103,7 +103,8 @@ def validated(model: type[Model], raw: object, where: str) -> Model:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key is the cause of the missing one, which is reported before it.
+        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             for old, new in KEYS_RENAMED.items():
@@ -111,4 +112,5 @@ def validated(model: type[Model], raw: object, where: str) -> Model:
                     raise UserError(f"{where}: {place} is now {new}") from None
             if len(first["loc"]) == 1:
                 raise unknown(f"key (in {where})", place, model.model_fields) from None
-        raise UserError(f"{where}: {place or 'the file'}: {first['msg']}") from None
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{where}: {place or 'the file'}: {reason}") from None

@@ -31,9 +31,12 @@ class Role(BaseModel, extra="allow", frozen=True):
     note: str = Field("", description="what this track does otherwise; goes into tables")
 
     @model_validator(mode="after")
-    def _one_of_three(self) -> "Role":
+    def _says_one_part(self) -> "Role":
         if [self.kind, self.zoo, self.unavailable].count(None) != 2:
             raise ValueError("give a kind, or a zoo entry, or the reason why it is unavailable")
+        network = (self.model_extra or {}).get(NETWORK)
+        if not isinstance(network, str | None):
+            raise ValueError(f"network is {network!r}; give the name of an entry of `networks`")
         return self
 
 

@@ -50,6 +50,7 @@ def test_the_default_track_is_sound(repository):
         ("restorers.esrgan-x2", {"zoo": "real-esrgan-x2", "feature": 3}, "option of esrgan"),
         ("restorers.none", {"kind": "bicubic"}, "reserved"),
         ("purifiers.vpsde-t90.network", "amd", "unknown network 'amd': did you mean 'adm'"),
+        ("purifiers.vpsde-t90.network", {"kind": "adm"}, "the name of an entry of `networks`"),
         ("restorer", {}, "did you mean 'restorers'"),
         ("seed", -1, "seed"),
         ("datasets.imagenet.shards", 0, "datasets.imagenet.shards"),

@@ -115,7 +115,7 @@ class Transition(Computed):
         """The points of one image, by its place among the figure's images."""
         import torch
 
-        from puriflow.randomness import ImageNoise
+        from puriflow.randomness import PURIFY, ImageNoise
 
         chain = self.stages(line)[-1][0]
 
@@ -129,7 +129,7 @@ class Transition(Computed):
                 points.append(measure("restored", 0.0, stored("restore")))
             if line.purifier != NONE:
                 purifier = sources.part("purifier", line.purifier)
-                noise = ImageNoise(sources.track.seed, "purify", [int(sources.indices[i])])
+                noise = ImageNoise(sources.track.seed, PURIFY, [int(sources.indices[i])])
                 points += purified(purifier, stored(chain.before("purify")), noise, measure)
         return points
 
