@@ -128,6 +128,8 @@ class Config(BaseModel, extra="forbid", frozen=True):
     def entry(self, role: str, name: str) -> Role:
         """The entry of a role."""
         entries = getattr(self, family_of(role).section)
+        if name == NONE:
+            raise UserError(f"`{NONE}` leaves a stage out; name one of: {', '.join(entries)}")
         if name not in entries:
             raise unknown(role, name, [*entries, NONE])
         return entries[name]
