@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self, get_args
 from torch import Tensor, nn
 
 from puriflow.config import Config
-from puriflow.errors import unknown
+from puriflow.errors import UserError, unknown
 from puriflow.randomness import PURIFY, ImageNoise
 from puriflow.registry import Parts
 from puriflow.straight_through import straight_through
@@ -101,5 +101,5 @@ class Defence(nn.Module):
     def classify(self, purified: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, 3, H, W) as they come from the purifier."""
         if self.classifier is None:
-            raise ValueError("a defence without a classifier has no logits")
+            raise UserError("a defence without a classifier has no logits: name a classifier")
         return self.classifier(purified)

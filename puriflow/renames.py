@@ -4,7 +4,7 @@ BEHIND_RESULTS = False
 
 # By section of the configuration: kinds.
 KINDS_RENAMED: dict[str, dict[str, str]] = {
-    "attacks": {"pgd-eot": "pgd"},
+    "attacks": {"pgd-eot": "pgd"},  # with `random_start`, which has no default
 }
 
 # By section and kind: options.

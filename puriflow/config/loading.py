@@ -16,6 +16,7 @@ from puriflow.registry import FAMILIES, NONE
 from puriflow.renames import KEYS_RENAMED
 
 BEHIND_RESULTS = False
+WHOLE = {"kind", "zoo", "unavailable"}  # an entry with one of these needs none that it extends
 Model = TypeVar("Model", bound=BaseModel)
 Raw = TypeVar("Raw")
 
@@ -74,12 +75,16 @@ def extended(raw: Raw, by: tuple[str, ...] = ()) -> Raw | dict[str, Any]:
 
 
 def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections of both; in a section, an entry of `own` stands for itself."""
+    """Sections of both, and in them entries of both.
+
+    An entry of `own` that says what serves its role stands for itself; another one changes that of
+    `base`, as `--config` does.
+    """
     found = dict(base)
     for key, value in own.items():
         old = found.get(key)
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        found[key] = {**old, **value} if both else value
+        found[key] = merged(old, value) if both and not WHOLE & set(value) else value
     return found
 
 

@@ -111,7 +111,7 @@ class Training(BaseModel, extra="forbid", frozen=True):
 class Config(BaseModel, extra="forbid", frozen=True):
     """A track: the parts behind every role."""
 
-    track: str = Field(description="name of the track")
+    track: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="name of the track")
     seed: int = Field(0, ge=0, description="of all random draws")
     datasets: dict[Name, Dataset]
     classifiers: dict[Name, Role]
@@ -202,6 +202,6 @@ class Config(BaseModel, extra="forbid", frozen=True):
         if weights is None:
             raise UserError(f"config {where}.weights is empty; name a file")
         if not str(weights).startswith(PREFIX):
-            return Weights(str(weights), Path(weights))
+            return Weights(str(weights), Path(str(weights)))
         name = weights.removeprefix(PREFIX)
         return Weights(weights, self.zoo.ready_file(name), self.zoo.entry(name).identity)

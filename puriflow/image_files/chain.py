@@ -22,7 +22,7 @@ def provenance(chain: Parts, seed: int) -> dict[str, Any]:
     """What makes the images of a run: parts, seed, code, weights and versions of libraries."""
     modules = [*MODULES, *(module for part in chain.values() for module in part.modules())]
     return {
-        **{role: part.entry() for role, part in chain.items()},
+        **{role: part.complete() for role, part in chain.items()},
         "seed": seed,
         "code": code_hash(*modules),
         "weights": weights_hashes(chain.values()),

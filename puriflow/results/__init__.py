@@ -5,6 +5,21 @@ claims.py judges the paper's claims about them, and summary.py writes the paper 
 """
 
 from puriflow.results.base import Result
-from puriflow.results.finding import find, judged_results, load_result, names, paper_results
+from puriflow.results.finding import (
+    find,
+    find_judged,
+    judged_results,
+    load_result,
+    names,
+    paper_results,
+)
 
-__all__ = ["Result", "find", "judged_results", "load_result", "names", "paper_results"]
+__all__ = [
+    "Result",
+    "find",
+    "find_judged",
+    "judged_results",
+    "load_result",
+    "names",
+    "paper_results",
+]

@@ -117,7 +117,7 @@ class Result(Model):
 
     def modules(self) -> list[str]:
         """Names of the modules behind it; what they import follows from them."""
-        return [type(self).__module__]
+        return [type(self).__module__, *(["puriflow.compute"] if self.computes else [])]
 
     def build(self, track: Config, name: str, results: Path, device: Device) -> list[Path]:
         """Build a result and write all of its files.

@@ -1,5 +1,6 @@
 """What is measured of chains, from the stores of their stages."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,12 @@ from puriflow.metrics.rules import Rule
 from puriflow.results.base import shards_of
 from puriflow.store import Stage, open_stage
 
+# What is measured of every image, and how a mean over images is rounded in a CSV.
+METRICS: dict[str, Callable[[float], float]] = {
+    "cross_entropy": lambda mean: round(mean, 4),  # in nats, the mean over draws
+    "mse": lambda mean: float(f"{mean:.4g}"),  # of what is classified, to the clean image
+}
+
 
 @dataclass(frozen=True)
 class Measures:
@@ -21,26 +28,22 @@ class Measures:
 
     Attributes:
         right: by rule, how right the chain is about each image, (n,) in [0, 1].
-        losses: cross-entropy of each image, the mean over draws, (n,), in nats.
-        errors: mean squared errors, (n,) on [0, 1], of the images that are classified to the clean
-            ones; None where they are not stored.
+        metrics: each of `METRICS` of every image, (n,), but those that need images which are not
+            stored.
         seconds_per_image: of the defence alone (restore, purify and classify), for one draw.
     """
 
     right: dict[Rule, np.ndarray]
-    losses: np.ndarray
-    errors: np.ndarray | None
+    metrics: dict[str, np.ndarray]
     seconds_per_image: float | None
 
-    @property
-    def cross_entropy(self) -> float:
-        """Mean over images and draws, in nats."""
-        return float(np.mean(self.losses))
+    def __len__(self) -> int:
+        """How many images."""
+        return len(next(iter(self.right.values())))
 
-    @property
-    def mse(self) -> float | None:
-        """Mean of the errors over images."""
-        return None if self.errors is None else float(np.mean(self.errors))
+    def means(self) -> dict[str, float]:
+        """The mean of each metric over images, rounded."""
+        return {name: METRICS[name](float(np.mean(own))) for name, own in self.metrics.items()}
 
 
 class Stores:
@@ -70,14 +73,13 @@ class Stores:
         stages = list(chain.stages())
         shards = zip(*(self.shards(chain, stage) for stage in stages), strict=True)
         parts = [_of_shard(chain, dict(zip(stages, shard, strict=True))) for shard in shards]
-        counts = [len(part.losses) for part in parts]
-        errors = [part.errors for part in parts if part.errors is not None]
+        counts = [len(part) for part in parts]
         seconds = [s for part in parts if (s := part.seconds_per_image) is not None]
         timed = len(seconds) == len(parts)
+        first = parts[0]
         return Measures(
-            right={r: np.concatenate([part.right[r] for part in parts]) for r in parts[0].right},
-            losses=np.concatenate([part.losses for part in parts]),
-            errors=np.concatenate(errors) if errors else None,
+            right={r: np.concatenate([part.right[r] for part in parts]) for r in first.right},
+            metrics={m: np.concatenate([part.metrics[m] for part in parts]) for m in first.metrics},
             seconds_per_image=np.average(seconds, weights=counts).item() if timed else None,
         )
 
@@ -95,11 +97,12 @@ def _of_shard(chain: Chain, stages: dict[str, Stage]) -> Measures:
     timed = {n: s.seconds_per_image for n, s in stages.items() if n not in ("images", "attack")}
     spent = [t / n_draws if n == "evaluate" else t for n, t in timed.items() if t is not None]
     losses = [cross_entropy(logits[:, draw], labels) for draw in range(n_draws)]
-    final = None if several else stages[chain.before("classify")]
+    metrics = {"cross_entropy": np.mean(losses, axis=0)}
+    if not several:
+        metrics["mse"] = _squared_errors(stages[chain.before("classify")], stages["images"])
     return Measures(
         right=right,
-        losses=np.mean(losses, axis=0),
-        errors=None if final is None else _squared_errors(final, stages["images"]),
+        metrics=metrics,
         seconds_per_image=sum(spent) if len(spent) == len(timed) else None,
     )
 

@@ -167,17 +167,16 @@ def _numbers(table: Table, track: Config, row: Row, stores: Stores) -> Iterator[
     """What is measured of one combination, metric by metric."""
     chain, (under_attack,) = table.chains(track, row)
     clean, attacked = stores.measure(chain), stores.measure(under_attack)
-    n = len(clean.losses)
+    n = len(clean)
     for metric, right in table.outcomes(track, row, stores).items():
         value, low, high = (round(x, 2) for x in accuracy(right))
         yield {"metric": metric, "value": value, "low": low, "high": high, "n": n}
     for images, measures in (("clean", clean), ("attacked", attacked)):
-        low, high = student_interval(measures.losses)
+        low, high = student_interval(measures.metrics["cross_entropy"])
         bounds = {"low": round(low, 4), "high": round(high, 4)}
-        value = round(measures.cross_entropy, 4)
-        yield {"metric": f"cross_entropy_{images}", "value": value, **bounds, "n": n}
-        if measures.mse is not None:
-            yield {"metric": f"mse_{images}", "value": float(f"{measures.mse:.4g}"), "n": n}
+        for metric, value in measures.means().items():
+            interval = bounds if metric == "cross_entropy" else {}
+            yield {"metric": f"{metric}_{images}", "value": value, **interval, "n": n}
     if (seconds := attacked.seconds_per_image) is not None:
         yield {"metric": "seconds_per_image", "value": float(f"{seconds:.4g}"), "n": n}
 

@@ -31,7 +31,7 @@ from puriflow.results.base import (
 )
 from puriflow.results.columns import bounded, column, frame, read_csv, write_csv
 from puriflow.results.documents import Block, Grid, fixed, interval, text
-from puriflow.results.measures import Stores, outcomes
+from puriflow.results.measures import METRICS, Stores, outcomes
 from puriflow.results.rows import Row, Threat, Threats
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ COLUMNS = (
 # Of all that was measured: a chain and a rule a row.
 MEASURES = (
     *("method", "images", *ROLES, "attack", "victim", "n_draws", "rule", "n", "correct"),
-    *("accuracy", "accuracy_low", "accuracy_high", "cross_entropy", "mse", "seconds_per_image"),
+    *("accuracy", "accuracy_low", "accuracy_high", *METRICS, "seconds_per_image"),
 )
 SHOWN = 8  # images of a row of the contact sheet
 
@@ -235,8 +235,7 @@ class Table(Judged):
                     "n": len(right),
                     "correct": float(f"{right.sum():.6g}"),
                     **bounded("accuracy", (round(x, 2) for x in accuracy(right))),
-                    "cross_entropy": round(measures.cross_entropy, 4),
-                    "mse": None if measures.mse is None else float(f"{measures.mse:.4g}"),
+                    **measures.means(),
                     "seconds_per_image": measures.seconds_per_image,
                 }
 
@@ -290,7 +289,8 @@ class Table(Judged):
         clean, attacked = self.chains(track, row)
         right = self.outcomes(track, row, stores)
         right["gap"] = right["standard"] - right["robust"]
-        losses = np.max([stores.measure(chain).losses for chain in attacked], axis=0)
+        measures = [stores.measure(chain).metrics for chain in attacked]
+        losses = np.max([metrics["cross_entropy"] for metrics in measures], axis=0)
         indices = stores.read(clean, "images", "index").tolist()
         by_metric = right | {"cross_entropy": losses}
         return {

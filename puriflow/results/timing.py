@@ -140,12 +140,12 @@ class Timing(Judged):
 
     def steps(self, row: Row, modules: dict[tuple[str, str], Any]) -> dict[str, Step]:
         """What is timed of a row, by part; `modules` has what does it by role and name."""
-        from puriflow.randomness import ImageNoise
+        from puriflow.randomness import PURIFY, ImageNoise
 
         def step(part: str, name: str) -> Step:
             module = modules[PARTS[part], name]
             if part == "purify":
-                return lambda image, index: module(image, ImageNoise(0, "purify", [index]))
+                return lambda image, index: module(image, ImageNoise(0, PURIFY, [index]))
             return lambda image, index: module(image)
 
         return {part: step(part, name) for part, name in self.chain(row).items()}

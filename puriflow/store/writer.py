@@ -59,7 +59,10 @@ class Writer:
         made_by = json.dumps([provenance, indices.tolist(), labels.tolist()], sort_keys=True)
         parent = self.folder.parent / f".{self.folder.name}.work"
         self.work = parent / hashlib.sha256(made_by.encode()).hexdigest()[:16]
-        held = lock(parent / "lock", wait=False)
+        try:
+            held = lock(parent / "lock", wait=False)
+        except OSError as error:
+            raise UserError(f"store {folder} cannot be written: {error.strerror}") from None
         if held is None:
             raise UserError(
                 f"store {folder} is being written by another process; wait for it or end it"

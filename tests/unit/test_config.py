@@ -51,6 +51,9 @@ def test_the_default_track_is_sound(repository):
         ("restorers.none", {"kind": "bicubic"}, "reserved"),
         ("purifiers.vpsde-t90.network", "amd", "unknown network 'amd': did you mean 'adm'"),
         ("purifiers.vpsde-t90.network", {"kind": "adm"}, "the name of an entry of `networks`"),
+        ("purifiers.vpsde-t90.network", None, "vpsde needs network"),
+        ("track", "my track", "track: String should match pattern"),
+        ("track", "a/b", "track: String should match pattern"),
         ("restorer", {}, "did you mean 'restorers'"),
         ("seed", -1, "seed"),
         ("datasets.imagenet.shards", 0, "datasets.imagenet.shards"),
@@ -130,6 +133,11 @@ def test_a_track_extends_another_entry_by_entry(raw, tmp_path, monkeypatch):
     assert config.part("restorer", "new").kind == "tvm"
     assert config.part("restorer", "wavelet").kind == "wavelet"
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(own))
+    changed_in_part = {"datasets": {"imagenet": {"subset": 1}}, "training": {"held_out": 3}}
+    config = check_config(own | changed_in_part)
+    assert config.dataset("imagenet").kind == check_config(raw).dataset("imagenet").kind
+    assert (config.dataset("imagenet").subset, config.training.held_out) == (1, 3)
+    assert config.training.restorers == check_config(raw).training.restorers
     deeper = check_config({"extends": "mine.yaml", "seed": 4})
     assert (deeper.track, deeper.seed) == ("mine", 4)
     with pytest.raises(UserError, match=r"nowhere\.yaml: No such file"):

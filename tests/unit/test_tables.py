@@ -102,8 +102,8 @@ def test_without_a_random_purifier_one_draw_is_enough(config):
 
 def percent(rights, evaluation, clean=None):
     """Standard and robust accuracy of images that attacks leave right."""
-    measures = [Measures(right, np.ones(1), None, None) for right in rights]
-    clean = measures[0] if clean is None else Measures(clean, np.ones(1), None, None)
+    measures = [Measures(right, {}, None) for right in rights]
+    clean = measures[0] if clean is None else Measures(clean, {}, None)
     return {name: 100 * x.mean() for name, x in outcomes(evaluation, clean, measures).items()}
 
 

@@ -256,6 +256,16 @@ def test_a_damaged_store_stops_what_reads_it_and_is_left_alone(built):
 @pytest.mark.parametrize(
     ("target", "options", "message"),
     [
+        (
+            "results/levels.csv",
+            [],
+            "levels is a result of config/sweeps: ask for results/sweeps/levels.csv",
+        ),
+        (
+            "results/pages/levels.html",
+            [],
+            "results of config/sweeps, as levels, have no claims and no page",
+        ),
         ("results/tabletinny.csv", [], "unknown result 'tabletinny': did you mean 'tabletiny'?"),
         (
             "results/claims/tinytable.csv",

@@ -7,10 +7,17 @@ from pathlib import Path
 from puriflow.chain import STAGES, Chain, victim_roles
 from puriflow.config import NONE, check_config, write_config
 from puriflow.config.track import TRAINABLE
-from puriflow.errors import UserError
+from puriflow.errors import UserError, unknown
 from puriflow.provenance import code_hash, weights_identities
 from puriflow.registry import family_named
-from puriflow.results import find, load_result, names, paper_results
+from puriflow.results import (
+    find,
+    find_judged,
+    judged_results,
+    load_result,
+    names,
+    paper_results,
+)
 from puriflow.results.claims import load_claims
 
 CONFIG = Path("config")
@@ -139,12 +146,30 @@ def named(*folders):
 
 def result_of(wildcards):
     """The result that a wildcard names."""
-    return load_result(file_of_result(wildcards))
+    return load_result(find(wildcards.result, CONFIG))
+
+
+def file_of_result(*folders):
+    """The file that says what a result is, if it is in one of these folders of config/."""
+
+    def file(wildcards):
+        name = wildcards.result
+        known = [name for folder in folders for name in RESULTS[folder]]
+        if name in known:
+            return str(find(name, CONFIG))
+        for folder in RESULTS:
+            if name in RESULTS[folder]:
+                files = ", ".join(outputs(folder, only=name))
+                raise UserError(f"{name} is a result of config/{folder}: ask for {files}")
+        raise unknown("result", name, known)
+
+    return exit_on_error(file)
 
 
 @exit_on_error
-def file_of_result(wildcards):
-    """The file that says what a result is."""
+def file_of_judged(wildcards):
+    """The file of a result that claims are about, and that has a page."""
+    find_judged(wildcards.result, CONFIG)
     return str(find(wildcards.result, CONFIG))
 
 
@@ -187,23 +212,17 @@ def category_of_result(wildcards):
 @exit_on_error
 def claims_file(wildcards):
     """The claims, of which each is about something that is there."""
-    load_claims(CLAIMS, judged_results())
+    load_claims(CLAIMS, judged_results(CONFIG))
     return CLAIMS
 
 
-def judged_results():
-    """The results that claims are about, and that have a page."""
-    return [
-        name for folder in ("tables", "timings", "figures") for name in RESULTS[folder]
-    ]
-
-
-def outputs(*folders, forms=None):
-    """The files of all results of some folders of config/."""
+def outputs(*folders, forms=None, only=None):
+    """The files of all results of some folders of config/, or of one of them."""
     return [
         f"results/{path}"
         for folder in folders
         for name in RESULTS[folder]
+        if only in (None, name)
         for form, path in load_result(find(name, CONFIG)).outputs(name).items()
         if forms is None or form in forms
     ]
@@ -212,7 +231,7 @@ def outputs(*folders, forms=None):
 @exit_on_error
 def everything():
     """All that is built."""
-    pages = [f"results/pages/{name}.html" for name in judged_results()]
+    pages = [f"results/pages/{name}.html" for name in judged_results(CONFIG)]
     return [*outputs(*RESULTS), *pages, "results/summary.md"]
 
 
@@ -239,7 +258,8 @@ def trained_entry(wildcards):
 @exit_on_error
 def trainer_version(wildcards):
     """A hash of the code that trains a part, and of the part's own."""
-    return code_hash("puriflow.training.runs", trained_part(wildcards).module)
+    own = trained_part(wildcards).module
+    return code_hash("puriflow.training.runs", "puriflow.compute", own)
 
 
 @exit_on_error

@@ -1,7 +1,10 @@
+AT_THE_TOP = ("tables", "figures", "timings")  # whose files are results/NAME.csv
+
+
 # One rule a kind of result: a file of config/ says what it is, the stores of stages what it reads.
 rule build_table:
     input:
-        file=file_of_result,
+        file=file_of_result(*AT_THE_TOP),
         stores=stores_of_result,
         weights=weights_of_result,
     output:
@@ -29,7 +32,7 @@ rule build_table:
     benchmark:
         "results/benchmarks/tables/{result}.jsonl"
     wildcard_constraints:
-        result=rf"(?!({named('figures', 'timings')})\.)[a-z0-9-]+",
+        result=rf"(?!({named(*AT_THE_TOP[1:])})\.)[a-z0-9-]+",
     conda:
         "../envs/puriflow.yaml"
     threads: 1
@@ -50,7 +53,7 @@ rule build_table:
 
 rule build_figure:
     input:
-        file=file_of_result,
+        file=file_of_result("figures"),
         stores=stores_of_result,
         weights=weights_of_result,
     output:
@@ -94,7 +97,7 @@ rule build_figure:
 
 rule measure_times:
     input:
-        file=file_of_result,
+        file=file_of_result("timings"),
         stores=stores_of_result,
         weights=weights_of_result,
     output:
@@ -132,7 +135,7 @@ rule measure_times:
 
 rule build_sweep:
     input:
-        file=file_of_result,
+        file=file_of_result("sweeps"),
         stores=stores_of_result,
         weights=weights_of_result,
     output:
@@ -175,7 +178,7 @@ rule build_sweep:
 
 rule build_certified:
     input:
-        file=file_of_result,
+        file=file_of_result("certified"),
         stores=stores_of_result,
         weights=weights_of_result,
     output:
@@ -216,7 +219,7 @@ rule build_certified:
 rule judge_claims:
     input:
         claims=claims_file,
-        file=file_of_result,
+        file=file_of_judged,
         measures="results/measures/{result}.csv",
         stores=stores_of_result,
     output:
@@ -240,7 +243,7 @@ rule judge_claims:
 
 rule write_page:
     input:
-        file=file_of_result,
+        file=file_of_judged,
         claims=CLAIMS,
         csv="results/{result}.csv",
         verdicts="results/claims/{result}.csv",

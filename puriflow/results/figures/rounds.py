@@ -52,10 +52,9 @@ class Rounds(Figure):
         rows, values = [], []
         for line in self.served(sources.track):
             clean, attacked = map(sources.stores.measure, self.both(line))
-            assert attacked.errors is not None  # of a chain without draws, whose images are stored
-            means = {"mse": attacked.errors, "cross_entropy": attacked.losses}
+            means = {metric: attacked.metrics[metric] for metric in ("mse", "cross_entropy")}
             shares = {"standard": clean.right["first"], "robust": attacked.right["first"]}
-            row = {**self.described(sources.track, line), "n": len(attacked.losses)}
+            row = {**self.described(sources.track, line), "n": len(attacked)}
             for metric, own in means.items():
                 row |= bounded(metric, (own.mean(), *student_interval(own)))
             for metric, own in shares.items():
