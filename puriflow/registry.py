@@ -18,7 +18,7 @@ from typing import Any, get_args
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from puriflow.errors import UserError, unknown
-from puriflow.renames import KINDS_RENAMED, OPTIONS_RENAMED
+from puriflow.renames import KINDS_GIVEN, KINDS_RENAMED, OPTIONS_RENAMED
 
 BEHIND_RESULTS = False
 NONE = "none"  # in place of a part's name: the stage is left out
@@ -203,7 +203,8 @@ def check(role: str, name: str, entry: Mapping[str, Any]) -> None:
         raise UserError(f"{where}: no kind given; known are {', '.join(known)}")
     kind = entry["kind"]
     if kind in KINDS_RENAMED.get(section, {}):
-        raise UserError(f"{where}: kind {kind!r} is now {KINDS_RENAMED[section][kind]!r}")
+        new = f"{KINDS_RENAMED[section][kind]!r}{KINDS_GIVEN.get(kind, '')}"
+        raise UserError(f"{where}: kind {kind!r} is now {new}")
     if kind not in known:
         raise unknown(f"kind of {section} (in {where})", kind, known)
     options = known[kind].options

@@ -4,8 +4,10 @@ BEHIND_RESULTS = False
 
 # By section of the configuration: kinds.
 KINDS_RENAMED: dict[str, dict[str, str]] = {
-    "attacks": {"pgd-eot": "pgd"},  # with `random_start`, which has no default
+    "attacks": {"pgd-eot": "pgd"},
 }
+# The options by which a new kind does what the old one did.
+KINDS_GIVEN: dict[str, str] = {"pgd-eot": " with random_start: false"}
 
 # By section and kind: options.
 ATTACK = {"steps": "n_iter", "draws": "eot_iter"}

@@ -30,7 +30,7 @@ class PGD(Attack):
     step_size: float
     n_iter: int
     _: KW_ONLY
-    random_start: bool
+    random_start: bool = True
     eot_iter: int = 1
     gradient: Gradient = "full"
     fixed: bool = False
@@ -69,7 +69,7 @@ def build(
     norm: Norm = "Linf",
     step_size: str | float,
     n_iter: int,
-    random_start: bool,
+    random_start: bool = True,
     eot_iter: int = 1,
     gradient: Gradient = "full",
     fixed: bool = False,

@@ -160,7 +160,9 @@ def file_of_result(*folders):
         for folder in RESULTS:
             if name in RESULTS[folder]:
                 files = ", ".join(outputs(folder, only=name))
-                raise UserError(f"{name} is a result of config/{folder}: ask for {files}")
+                raise UserError(
+                    f"{name} is a result of config/{folder}: ask for {files}"
+                )
         raise unknown("result", name, known)
 
     return exit_on_error(file)
