@@ -17,7 +17,8 @@ TILE = "purify, tile {}"  # that of a tile of a large image
 CERTIFY = "certify"  # the noise of randomised smoothing
 MEASURE_CLASSIFIER, MEASURE_DENOISER = "measure-classifier", "measure-{}"  # after a training
 # In an attack, the victim's noise is seeded by "attack" and a word for the step, which begins with
-# the attack's own where it has one (`pgd_step` has PGD's; BPDA+EOT's is the number alone).
+# the attack's own where it has one (`pgd_step` has PGD's; BPDA+EOT's is the number alone). That of
+# a new attack is its name, which nobody renames later, and may stand in the attack's own file.
 ATTACK, ATTACK_START = "attack", "attack start"
 APGD = {"ce": "apgd-ce", "dlr": "apgd-dlr", "dlr-targeted": "apgd-dlr-targeted"}
 FAB_T, SQUARE, DIFFATTACK, AUTOATTACK = "fab-t", "square", "diffattack", "autoattack"
