@@ -20,8 +20,8 @@ class Replacing:
     def __enter__(self) -> Path:
         return self.temporary
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
             publish(self.temporary, self.path)
         else:
             self.temporary.unlink(missing_ok=True)

@@ -26,9 +26,9 @@ def tiny_adm() -> dict:
 @pytest.fixture(scope="session")
 def four_images(tmp_path_factory):
     """A finished store of four real ImageNet images, 224 pixels."""
-    spec = {"kind": "foolbox", "sample": "imagenet", "resize": 256, "crop": 224}
+    entry = {"kind": "foolbox", "sample": "imagenet", "resize": 256, "crop": 224}
     out = tmp_path_factory.mktemp("stores") / "images" / "imagenet" / "0-of-1"
-    return write_images(out, part_of("dataset", "imagenet", spec), subset=4)
+    return write_images(out, part_of("dataset", "imagenet", entry), subset=4)
 
 
 @pytest.fixture

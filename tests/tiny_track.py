@@ -138,12 +138,12 @@ class Project:
         return {rule: count for rule, count in jobs.items() if rule != "total"}
 
 
-def with_weights(folder: Path, role: str, spec: dict, name: str) -> dict:
-    """A specification with random weights, which are written to `folder`."""
+def with_weights(folder: Path, role: str, entry: dict, name: str) -> dict:
+    """An entry of a track with random weights, which are written to `folder`."""
     torch.manual_seed(0)
-    part = part_of(role, name, {**spec, "weights": None}).build()
+    part = part_of(role, name, {**entry, "weights": None}).build()
     save_weights(part.network, folder / f"{name}.safetensors")
-    return {**spec, "weights": f"{name}.safetensors"}
+    return {**entry, "weights": f"{name}.safetensors"}
 
 
 def write(folder: Path, files: dict[str, dict]) -> None:

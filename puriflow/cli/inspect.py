@@ -15,7 +15,9 @@ BEHIND_RESULTS = False
 
 def inspect(
     path: Source,
-    sheet: Annotated[Path | None, typer.Option(help="PNG to draw its images in")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="PNG file that shows images of the store")
+    ] = None,
     count: Annotated[int, typer.Option(help="number of images drawn", min=1)] = 40,
 ) -> None:
     """Say what a store is, verify every file of it, and maybe draw its images."""

@@ -15,7 +15,7 @@ DEFAULT_CONFIG = Path("config/config.yaml")
 
 Source = Annotated[Path, typer.Argument(help="finished stage: its folder or its manifest.json")]
 Out = Annotated[Path, typer.Option(help="folder of the new store")]
-ConfigFile = Annotated[Path, typer.Option("--config", help="file of the track that has the names")]
+ConfigFile = Annotated[Path, typer.Option("--config", help="file of the track")]
 Results = Annotated[Path, typer.Option(help="folder of all stores and results")]
 Seed = Annotated[int | None, typer.Option(help="seed of all random draws; default: the track's")]
 Threads = Annotated[int | None, typer.Option(help="number of CPU threads; default: torch's choice")]

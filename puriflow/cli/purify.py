@@ -18,8 +18,12 @@ def purify(
     ],
     out: Annotated[Path, typer.Option(help="folder of the purified images")],
     purifier: Annotated[str, typer.Option(help="name of the purifier")] = NONE,
-    restorer: Annotated[str, typer.Option(help="name of the restorer that goes before")] = NONE,
-    compare: Annotated[bool, typer.Option("--compare", help="also draw compare.png")] = False,
+    restorer: Annotated[
+        str, typer.Option(help="name of the restorer; it goes before a purifier")
+    ] = NONE,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="draw compare.png: images before and after")
+    ] = False,
     classifier: Annotated[
         str, typer.Option(help="name of the classifier whose predictions compare.png shows")
     ] = NONE,

@@ -34,9 +34,9 @@ def images(
     ] = None,
     subset_seed: Annotated[
         list[int] | None,
-        typer.Option(help="seed of that draw, again for several draws; default: the entry's"),
+        typer.Option(help="seed of the random draw; repeat it for the union; default: the entry's"),
     ] = None,
-    shard: Annotated[str, typer.Option(help="which shard of how many")] = "0-of-1",
+    shard: Annotated[str, typer.Option(help="part of the images, INDEX-of-COUNT")] = "0-of-1",
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Store the images of a data set."""
@@ -168,11 +168,11 @@ def certify(
     sigma: Annotated[float, typer.Option(help="standard deviation of the noise, on [0, 1]")],
     restorer: Annotated[str, typer.Option(help="name of the restorer")] = NONE,
     denoiser: Annotated[str, typer.Option(help="name of the network that denoises")] = NONE,
-    purifier: Annotated[str, typer.Option(help="name of a purifier, in a denoiser's place")] = NONE,
+    purifier: Annotated[str, typer.Option(help="name of a purifier instead of a denoiser")] = NONE,
     seed: Seed = None,
     threads: Threads = None,
     gpus: Gpus = 1,
-    batch: Batch = 1,
+    batch: Annotated[int | None, typer.Option(help="number of images between two saves")] = 1,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Certify images by randomised smoothing: classes and L2 radii."""

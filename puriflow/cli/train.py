@@ -32,8 +32,8 @@ def train(
     track = load_config(config)
     part = track.part(family_named(family).roles[0], name)
     recipe = track.training.recipe(family, name)
-    kept = track.training.held_out if held_out is None else held_out
+    held_out = track.training.held_out if held_out is None else held_out
     with leased(gpus, threads) as device:
         from puriflow.training.runs import train_part
 
-        train_part(part, recipe, images=images, held_out=kept, out=out, device=device)
+        train_part(part, recipe, images=images, held_out=held_out, out=out, device=device)

@@ -1,7 +1,7 @@
 """Reading and writing image files: PNG, JPEG, npy, npz and Zarr.
 
 A file is opened as an array of images, and knows how to save its purified images as a file of the
-same kind. Nothing of a file is kept but what only it can tell, such as its alpha channel.
+same format. Nothing of a file is kept but what only it can tell, such as its alpha channel.
 """
 
 from collections.abc import Callable, Generator, Iterable
@@ -33,11 +33,13 @@ class OpenFile:
 
 
 def open_images(path: Path) -> OpenFile:
-    """Open a file or a Zarr store; a UserError if it is of another kind, or cannot be read."""
+    """Open a file or a Zarr store; a UserError if it has another format, or cannot be read."""
     opener = zarr_store if is_zarr(path) else OPENERS.get(path.suffix.lower())
     if opener is None:
-        kinds = ", ".join(OPENERS)
-        raise UserError(f"{path} is not an image: give {kinds}, a Zarr store or a folder of these")
+        endings = ", ".join(OPENERS)
+        raise UserError(
+            f"{path} is not an image: give {endings}, a Zarr store or a folder of these"
+        )
     with reading(path):
         return opener(path)
 

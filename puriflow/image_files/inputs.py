@@ -8,6 +8,7 @@ from pathlib import Path
 from puriflow.errors import UserError
 from puriflow.image_files.formats import OPENERS, is_zarr, open_images, reading
 from puriflow.image_files.layout import Layout, layout_of
+from puriflow.store import MANIFEST
 
 BEHIND_RESULTS = False
 JPEG = (".jpg", ".jpeg")
@@ -61,6 +62,10 @@ def _found(paths: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
             if not files:
                 raise UserError(f"folder {path} has no {', '.join(OPENERS)} or Zarr store in it")
             yield from ((file, file.relative_to(path)) for file in files)
+        elif path.name == MANIFEST and path.is_file():
+            raise UserError(
+                f"{path} is a manifest: use `puriflow stage purify`, or name its folder"
+            )
         elif path.exists():
             yield path, Path(path.absolute().name)
         else:

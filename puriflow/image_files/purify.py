@@ -47,7 +47,8 @@ def purify(
         seed: of the purifier's noise.
 
     Returns:
-        The same kind, shape, type and scale; computed on a GPU if there is one.
+        An array or a tensor, as given, of the same shape, type and scale; computed on a GPU if
+        there is one.
 
     Raises:
         UserError: a name is unknown, there is nothing to do, or these are no images.
@@ -64,7 +65,7 @@ def purify(
         defence = Defence.from_parts(chain, seed=seed).to(device)
         blocks = list(purified_blocks(defence, array, layout, range(layout.count), device))
     purified = layout.concatenate(blocks)
-    # pyrefly: ignore[bad-return]  # the kind of `images`, which `tensor` says
+    # pyrefly: ignore[bad-return]  # `tensor` says which of the two
     return torch.from_numpy(purified).to(images.device) if tensor else purified
 
 

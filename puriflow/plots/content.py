@@ -28,7 +28,7 @@ def draw(
     count = len(panels)
     figure, places = plt.subplots(count, 1, figsize=(3.25, 2.4 * count), squeeze=False)
     for axes, (title, labels) in zip(places[:, 0], panels.items(), strict=True):
-        _panel(axes, frame, labels, _looks([label for label in labels if label in levels]))
+        _panel(axes, frame, labels, _styles([label for label in labels if label in levels]))
         axes.set_title(title)
         axes.set_ylabel(f"content distance, {reference} = 1")
         axes.set_yscale("log")
@@ -41,7 +41,7 @@ def draw(
 
 
 def _panel(
-    axes: Axes, frame: pd.DataFrame, labels: Sequence[str], looks: Mapping[str, dict[str, Any]]
+    axes: Axes, frame: pd.DataFrame, labels: Sequence[str], styles: Mapping[str, dict[str, Any]]
 ) -> None:
     """One panel: a point for each line and layer, side by side so that none hides another."""
     for i, label in enumerate(labels):
@@ -51,14 +51,14 @@ def _panel(
             rows["normalised_high"] - rows["normalised"],
         ]
         x = np.arange(len(rows)) + 0.4 * ((i + 0.5) / len(labels) - 0.5)
-        look = looks.get(label, {"zorder": 3})
-        axes.errorbar(x, rows["normalised"], yerr=bounds, label=label, elinewidth=0.5, **look)
+        style = styles.get(label, {"zorder": 3})
+        axes.errorbar(x, rows["normalised"], yerr=bounds, label=label, elinewidth=0.5, **style)
     layers = frame["layer"].unique()
     axes.set_xticks(range(len(layers)), layers)
 
 
-def _looks(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The looks, by label, of several levels: from dark to light."""
+def _styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The styles, by label, of several levels: from dark to light."""
     if len(labels) < 2:
         return {}
     ramp = matplotlib.colormaps["cividis"](np.linspace(0, 0.85, len(labels)))

@@ -38,9 +38,9 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
     return figure
 
 
-def _line(axes: Axes, frame: pd.DataFrame, column: str, shift: float, **look: Any) -> None:
+def _line(axes: Axes, frame: pd.DataFrame, column: str, shift: float, **style: Any) -> None:
     """A column with its intervals; markers at the axes' ends are whole."""
     bounds = [frame[column] - frame[f"{column}_low"], frame[f"{column}_high"] - frame[column]]
     x = [i + shift for i in range(len(frame))]
     shared = {"elinewidth": 0.6, "capsize": 2, "clip_on": False, "zorder": 3}
-    axes.errorbar(x, frame[column], yerr=bounds, label=column, **shared, **look)
+    axes.errorbar(x, frame[column], yerr=bounds, label=column, **shared, **style)

@@ -128,10 +128,10 @@ def outcomes(
     """
     # What an attack says of its own success, it says of attacked images only; and without a
     # random purifier, all rules but its own are the first.
-    asked = evaluation.rule
-    rule = evaluation.clean or ("average" if asked in ("attack", "others") else asked)
-    standard = clean.right.get(rule, clean.right["first"])
-    rights = [threat.right.get(asked, threat.right["first"]) for threat in attacked]
+    rule = evaluation.rule
+    clean_rule = evaluation.clean or ("average" if rule in ("attack", "others") else rule)
+    standard = clean.right.get(clean_rule, clean.right["first"])
+    rights = [threat.right.get(rule, threat.right["first"]) for threat in attacked]
     if len(rights) == 1 or evaluation.minimum == "attack":
         robust = min(rights, key=np.mean)
     else:  # what is wrong without any attack is not robust

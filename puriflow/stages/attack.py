@@ -1,7 +1,7 @@
 """The second stage: adversarial images of a victim, checked to be in the ball and in [0, 1].
 
 Beside the images the store has, for each, whether the attack succeeded, the cross-entropy of one
-fresh answer, and how often the victim was asked.
+fresh answer, and the number of queries of the victim.
 """
 
 import time

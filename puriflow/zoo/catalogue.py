@@ -23,7 +23,7 @@ from puriflow.errors import UserError, unknown
 
 BEHIND_RESULTS = False
 
-PREFIX = "zoo:"  # `weights: zoo:NAME` in a specification
+PREFIX = "zoo:"  # `weights: zoo:NAME` in an entry of a track
 OFFICIAL = Path(__file__).with_name("entries.yaml")
 
 

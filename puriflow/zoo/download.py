@@ -150,8 +150,8 @@ def _fetch(url: str, part: Path, size: int | None, *, whole_is_known: bool) -> b
             raise UserError(f"{url} does not say how long it is, so that its end cannot be known")
         _check_room(part, url, total, offset)
         first = answer.read(CHUNK)
-        kind = answer.headers.get("Content-Type", "")
-        if offset == 0 and ("text/html" in kind or first.lstrip()[:9].lower().startswith(PAGES)):
+        is_html = "text/html" in answer.headers.get("Content-Type", "")
+        if offset == 0 and (is_html or first.lstrip()[:9].lower().startswith(PAGES)):
             raise UserError(f"{url} is a web page, not a file; open it in a browser to see why")
         return _write(answer, first, part, offset, total)
 

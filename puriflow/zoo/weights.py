@@ -52,8 +52,8 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
             why = " ".join(str(error).split())[:150] or type(error).__name__
         raise UserError(f"weights file {path} cannot be read safely: {why}") from None
     if not isinstance(checkpoint, Mapping):
-        kind = type(checkpoint).__name__
-        raise UserError(f"weights file {path} holds a {kind}, not a state dict")
+        found = type(checkpoint).__name__
+        raise UserError(f"weights file {path} holds a {found}, not a state dict")
     return checkpoint
 
 

@@ -39,7 +39,7 @@ SUBSTITUTES = [
         r"pip install --dry-run --no-deps --no-index --no-build-isolation \1",
         "the tests' environment is left as it is",
     ),
-    Substitute(r"^pytest$", "pytest tests/unit/test_seeding.py", "all tests hold this one"),
+    Substitute(r"^pytest$", "pytest tests/unit/test_randomness.py", "all tests hold this one"),
     Substitute(r"^pytest (.+)", r"pytest --collect-only -q \1", "minutes; `pytest` runs them"),
     Substitute(
         r"^(ruff|snakefmt|pyrefly) .*",

@@ -72,8 +72,8 @@ def by_hand(defence, x):
             drift = 0.5 * beta(t) * state + beta(t) * purifier.denoiser.score(state, t)
             spread = (beta(t) * (t - t_next)).sqrt()
             state = state + drift * (t - t_next) + spread * draws.normal_like(state)
-            kept = alpha_bar(t_next.double())
-            out = kept.sqrt() * clean + (1 - kept).sqrt() * e
+            alpha_bar_next = alpha_bar(t_next.double())
+            out = alpha_bar_next.sqrt() * clean + (1 - alpha_bar_next).sqrt() * e
             errors.append(((out - state) ** 2).mean((1, 2, 3)))
     return defence.classifier((state + 1) / 2), sum(errors) / len(errors)
 
@@ -129,7 +129,7 @@ def test_the_gradient_is_the_mean_over_draws():
 # network would add more than five
 @pytest.mark.parametrize(("kind", "images"), [(VPSDE, 2), (VESDE, 2), (DDPM, 3)])
 def test_watching_keeps_no_network(kind, images):
-    def kept(level):
+    def saved_bytes(level):
         storages = {}
 
         def pack(tensor):
@@ -142,7 +142,7 @@ def test_watching_keeps_no_network(kind, images):
             logits_and_deviation(b, b.images.clone().requires_grad_(), noise())
         return sum(size for size, _ in storages.values())
 
-    assert 0 < kept(60) - kept(10) <= 50 * images * batch().images.nbytes
+    assert 0 < saved_bytes(60) - saved_bytes(10) <= 50 * images * batch().images.nbytes
 
 
 def test_no_image_is_ever_dropped():

@@ -422,6 +422,10 @@ def readme_npz(path):
 
 
 BAD = {
+    "manifest.json": (
+        lambda p: p.write_text("{}"),
+        "manifest.json is a manifest: use `puriflow stage purify`",
+    ),
     "text.png": (lambda p: p.write_text("text"), "text.png cannot be read"),
     "deep.png": (deep, "deep.png has more than 8 bits a channel"),
     "a.gif": (lambda p: Image.new("P", (8, 8)).save(p), "a.gif is not an image: give .png"),

@@ -19,7 +19,7 @@ CURVES = {
     ],
 }
 TARGETS = ("results/certified/tiny.csv", "results/certified/tiny.png")
-SPEC = "results/certify/imagenet/edsr-x2/adm/none/resnet50/0.02/0-of-1"
+STORE = "results/certify/imagenet/edsr-x2/adm/none/resnet50/0.02/0-of-1"
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_certificates_are_built_once_and_again_for_other_draws(certified):
     assert list(table.method) == ["alone"] * 3 + ["EDSR and ADM"] * 3 + ["DeiT-S"]
     assert list(table.draws[:6]) == ["4"] * 6
     assert "no offline stand-in for DeiT-S" in table.note[6]
-    store = open_stage(certified.folder / SPEC)
+    store = open_stage(certified.folder / STORE)
     right = store.read("prediction") == store.read("label")
     assert float(table.certified_accuracy[3]) == 25 * right.sum()
     assert store.manifest["parameters"]["denoiser"]["kind"] == "adm"

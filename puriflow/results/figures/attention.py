@@ -20,7 +20,7 @@ METRICS = ("cam_similarity", "mse", "confidence_in_label", "correct")  # the val
 class Attention(Shown):
     """Images with Grad-CAM and a classifier's answers; a row for each line and image."""
 
-    asks: ClassVar[tuple[str, ...]] = ("classifier",)
+    computed_roles: ClassVar[tuple[str, ...]] = ("classifier",)
     own_columns: ClassVar[tuple[str, ...]] = (
         *("image", "label", "predicted", "name", "confidence", "confidence_in_label", "correct"),
         *("mse", "target", "cam_similarity", "note"),

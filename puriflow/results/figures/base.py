@@ -62,7 +62,7 @@ class Figure(Judged):
 
     folder: ClassVar[str] = "figures"
     own_columns: ClassVar[tuple[str, ...]]  # of the CSV, behind `ROLES`
-    asks: ClassVar[tuple[str, ...]] = ()  # the roles that it computes with
+    computed_roles: ClassVar[tuple[str, ...]] = ()  # whose parts it computes with
 
     kind: str
     claim: str = Field(description="what the paper says of it")
@@ -116,7 +116,7 @@ class Figure(Judged):
         return ((role, name) for role, name in named.items() if name != NONE)
 
     def parts_of(self, line: Line) -> Iterator[tuple[str, str]]:
-        return ((role, name) for role, name in self.roles(line) if role in self.asks)
+        return ((role, name) for role, name in self.roles(line) if role in self.computed_roles)
 
     def stages(self, line: Line) -> list[tuple[Chain, str]]:
         """Chain and stage of all stores that a line reads: the clean images and its own."""

@@ -1,4 +1,4 @@
-"""Figure 4: content distance from the ground truth by layer, for several kinds of images."""
+"""Figure 4: content distance from the ground truth by layer, for attacked and purified images."""
 
 from typing import TYPE_CHECKING, Literal, Self
 

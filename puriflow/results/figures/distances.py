@@ -19,7 +19,7 @@ COLUMNS = (
 class Distances(Compared):
     """A figure of content distances."""
 
-    asks: ClassVar[tuple[str, ...]] = ("features",)
+    computed_roles: ClassVar[tuple[str, ...]] = ("features",)
     own_columns: ClassVar[tuple[str, ...]] = COLUMNS
 
     features: str

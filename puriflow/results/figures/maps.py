@@ -1,7 +1,7 @@
-"""Figure 3: several kinds of images, and their feature maps at one layer.
+"""Figure 3: clean, attacked and purified images, and their feature maps at one layer.
 
 A map of many channels is shown as the mean of their absolute values; below it is the mean absolute
-difference from the clean image's. Each of the two rows has one scale for all kinds of images.
+difference from the clean image's. Each of the two rows has one scale for all lines.
 """
 
 from typing import TYPE_CHECKING, ClassVar, Literal

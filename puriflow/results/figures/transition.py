@@ -34,7 +34,7 @@ Measure = Callable[[str, float, "Tensor"], Point]  # of a state's name, t, and i
 class Transition(Computed):
     """Means and quartiles over images; a row for each line, state and layer."""
 
-    asks: ClassVar[tuple[str, ...]] = ("features", "classifier", "purifier")
+    computed_roles: ClassVar[tuple[str, ...]] = ("features", "classifier", "purifier")
     own_columns: ClassVar[tuple[str, ...]] = (
         *("step", "state", "t", "layer", "n", "definition"),
         *("content_distance", "content_distance_q1", "content_distance_q3"),

@@ -1,4 +1,4 @@
-"""What all pictures share: a style, and colours that mean the same everywhere."""
+"""What all plots share: a style, and colours that mean the same everywhere."""
 
 import re
 
@@ -21,7 +21,7 @@ def test_colours_are_named_in_one_place(repository):
     assert found == {"style.py"}
 
 
-def test_pictures_know_nothing_of_the_rest(repository):
+def test_plots_know_nothing_of_the_rest(repository):
     """But of errors: they take frames and arrays."""
     files = (repository / "puriflow" / "plots").glob("*.py")
     imported = [re.findall(r"puriflow\.(\w+)", file.read_text()) for file in files]
