@@ -1,22 +1,22 @@
 """Parts of every kind at a tiny size: tests go by the registry, so a new kind is tested at once.
 
-A kind that its defaults build in a second or two on a CPU needs nothing here, if `NEEDED` has the
+A kind whose defaults make a small part needs nothing here, if `NEEDED` has the
 options that it has no default for. Another one needs an entry in `OPTIONS`; the tests say so.
 """
 
-import time
 from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.errors import UserError
 from puriflow.purifiers.base import Purifier
 from puriflow.registry import Part, family_named, kinds, part_of
 
-SECONDS = 5  # that a build by defaults may take, on a busy machine
+LARGEST = 30_000_000  # parameters that a part of a kind's defaults may have
 
 # An ADM that takes 30 ms for a 224 image.
 ADM = {
@@ -96,18 +96,17 @@ def build_tiny(section: str, kind: str, **options: Any) -> Any:
     """
     part = tiny(section, kind, **options)
     torch.manual_seed(0)
-    started = time.monotonic()
     try:
         built = part.build()
     except UserError as error:
         if "pip install" in str(error):
             pytest.skip(str(error))
         raise
-    seconds = time.monotonic() - started
-    if seconds > SECONDS and kind not in OPTIONS.get(section, {}):
+    size = sum(p.numel() for p in built.parameters()) if isinstance(built, nn.Module) else 0
+    if size > LARGEST and kind not in OPTIONS.get(section, {}):
         pytest.fail(
-            f"{section}: {kind} takes {seconds:.0f} s to build by its defaults: add options of a "
-            "tiny one to tests/tiny_parts.py"
+            f"{section}: {kind} has {size} parameters by its defaults: add options of a tiny one "
+            "to tests/tiny_parts.py"
         )
     return built
 

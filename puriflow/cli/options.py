@@ -18,8 +18,10 @@ Out = Annotated[Path, typer.Option(help="folder of the new store")]
 ConfigFile = Annotated[Path, typer.Option("--config", help="file of the track")]
 Results = Annotated[Path, typer.Option(help="folder of all stores and results")]
 Seed = Annotated[int | None, typer.Option(help="seed of all random draws; default: the track's")]
-Threads = Annotated[int | None, typer.Option(help="number of CPU threads; default: torch's choice")]
-Gpus = Annotated[int, typer.Option(help="number of GPUs to lease, where there are any")]
+Threads = Annotated[
+    int | None, typer.Option(help="number of CPU threads; default: torch's choice", min=1)
+]
+Gpus = Annotated[int, typer.Option(help="number of GPUs to lease, where there are any", min=0)]
 Batch = Annotated[
     int | None, typer.Option(help="number of images between two saves; default: by device")
 ]

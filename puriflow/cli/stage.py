@@ -73,6 +73,8 @@ def attack(
     """Make adversarial images of a victim: a bare classifier, or a whole defence."""
     stage, track = open_stage(source), load_config(config)
     part, parts = track.part("attack", attack), track.parts(victim_roles(victim))
+    if "classifier" not in parts:
+        raise UserError(f"victim {victim} has no classifier, whose logits are attacked")
     seed = track.seed if seed is None else seed
     with leased(gpus, threads) as device:
         from puriflow.stages.attack import write_attack

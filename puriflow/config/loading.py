@@ -118,4 +118,4 @@ def validated(model: type[Model], raw: object, where: str) -> Model:
             if len(first["loc"]) == 1:
                 raise unknown(f"key (in {where})", place, model.model_fields) from None
         reason = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{where}: {place or 'the file'}: {reason}") from None
+        raise UserError(": ".join(filter(None, (where, place, reason)))) from None

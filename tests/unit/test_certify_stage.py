@@ -289,7 +289,7 @@ def test_impossible_numbers_of_draws_are_said_in_one_line(changes, message):
 
 
 def test_there_is_a_classifier():
-    with pytest.raises(UserError, match="smoothing: the file: give a classifier"):
+    with pytest.raises(UserError, match="smoothing: give a classifier"):
         smoothed_by(denoiser=NETWORK)
 
 
