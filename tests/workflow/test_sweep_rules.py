@@ -58,3 +58,8 @@ def test_two_sweeps_compute_what_they_share_once(empty):
 
     said = empty.snakemake("results/sweeps/level.csv", "--dry-run", check=False)
     assert "unknown result 'level': did you mean 'levels'?" in said
+
+    said = empty.snakemake("results/levels.csv", "--dry-run", check=False)
+    assert "levels is a result of config/sweeps: ask for results/sweeps/levels.csv" in said
+    said = empty.snakemake("results/pages/levels.html", "--dry-run", check=False)
+    assert "results of config/sweeps, as levels, have no claims and no page" in said

@@ -257,14 +257,9 @@ def test_a_damaged_store_stops_what_reads_it_and_is_left_alone(built):
     ("target", "options", "message"),
     [
         (
-            "results/levels.csv",
+            "results/sweeps/tabletiny.csv",
             [],
-            "levels is a result of config/sweeps: ask for results/sweeps/levels.csv",
-        ),
-        (
-            "results/pages/levels.html",
-            [],
-            "results of config/sweeps, as levels, have no claims and no page",
+            "tabletiny is a result of config/tables: ask for results/tabletiny.csv",
         ),
         ("results/tabletinny.csv", [], "unknown result 'tabletinny': did you mean 'tabletiny'?"),
         (

@@ -217,7 +217,7 @@ def test_mistakes_are_one_line(places):
         ("a: [", "own.yaml"),
         ("a: {family: restorers}", r"own\.yaml: a\.part: Field required"),
         ("my_net: {}", r"own\.yaml: my_net: String should match"),
-        ("3", r"own\.yaml: Input should be a valid dict"),
+        ("3", r"own\.yaml: the file: Input should be a valid dict"),
     ],
 )
 def test_a_broken_zoo_file_is_named(places, monkeypatch, text, message):
