@@ -1,4 +1,8 @@
-"""Files that are there whole or not at all: locks, temporary files that take a name, and sha256."""
+"""Files that are there whole or not at all: locks, temporary files that take a name, and sha256.
+
+A *sealed* file carries the sha256 of what it holds. Work under way is kept in such files: a killed
+job goes on from them, and a flipped bit would end in other results under a valid manifest.
+"""
 
 import fcntl
 import hashlib
@@ -8,6 +12,7 @@ from pathlib import Path
 from typing import IO, Literal, overload
 
 BEHIND_RESULTS = False
+DIGEST = 32  # bytes at the end of a sealed file
 
 
 class Replacing:
@@ -31,6 +36,30 @@ def write_text(path: Path, text: str) -> None:
     """Write a small file, in place of one that may be there."""
     with Replacing(path) as temporary:
         temporary.write_text(text)
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """Write a sealed file, in place of one that may be there."""
+    with Replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        file.write(hashlib.sha256(content).digest())
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """The content of a sealed file; None if there is none, or it is not as it was written.
+
+    A damaged one is removed, and a line says so.
+    """
+    try:
+        whole = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    content, digest = whole[:-DIGEST], whole[-DIGEST:]
+    if hashlib.sha256(content).digest() == digest:
+        return content
+    path.unlink()
+    print(f"{path} was damaged: it is dropped, and what it held is made anew", flush=True)
+    return None
 
 
 def publish(temporary: Path, path: Path) -> None:

@@ -1,7 +1,9 @@
 """The one exception that a user is meant to read: what is wrong, where, and what is allowed."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
 BEHIND_RESULTS = False
 
@@ -18,3 +20,12 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
     listed = ", ".join(known[:20]) or "none"
     more = f" and {len(known) - 20} more" if len(known) > 20 else ""
     return UserError(f"unknown {what} {name!r}: {hint}known are {listed}{more}")
+
+
+@contextmanager
+def on_disk(path: Path) -> Generator[None]:
+    """Turn an error of the file system into a UserError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: {error.strerror or error}") from None

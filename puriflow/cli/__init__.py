@@ -7,7 +7,7 @@ before a command needs it.
 
 import sys
 from io import TextIOWrapper
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -63,11 +63,18 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; a UserError becomes one line and exit status 2."""
+    """Run the command line; an error of the user or of the disk is one line and exit status 2."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
         app()
     except UserError as error:
-        print(f"puriflow: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
+    except OSError as error:  # a full disk, a quota, a folder that is not mine
+        where = f"{error.filename}: " if error.filename is not None else ""
+        _refuse(f"{where}{error.strerror or error}")
+
+
+def _refuse(message: str) -> NoReturn:
+    print(f"puriflow: error: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -17,9 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from puriflow.errors import UserError, unknown
+from puriflow.errors import UserError, on_disk, unknown
 from puriflow.registry import family_named, part_of
-from puriflow.zoo.download import on_disk
 from puriflow.zoo.weights import read_checkpoint, read_state, save_state
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from puriflow.atomic import digest, lock, publish, sha256, write_text
-from puriflow.errors import UserError
+from puriflow.errors import UserError, on_disk
 from puriflow.progress import Progress
 
 BEHIND_RESULTS = False
@@ -82,15 +82,6 @@ def locked(target: Path) -> Generator[None]:
     assert held is not None  # it waited
     with held:
         yield
-
-
-@contextmanager
-def on_disk(path: Path) -> Generator[None]:
-    """Turn an error of the file system into a UserError that names the file."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{error.filename or path}: {error.strerror or error}") from None
 
 
 def recorded(file: Path) -> Path:

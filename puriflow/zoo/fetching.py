@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from puriflow.atomic import write_text
-from puriflow.errors import UserError
+from puriflow.errors import UserError, on_disk
 from puriflow.zoo.catalogue import Entry, Zoo
-from puriflow.zoo.download import check_file, download, locked, on_disk, recorded
+from puriflow.zoo.download import check_file, download, locked, recorded
 
 BEHIND_RESULTS = False
 

@@ -257,7 +257,8 @@ def test_a_lock_that_its_holder_removed_is_taken_anew(tmp_path):
     taken = []
     waiting = threading.Thread(target=lambda: taken.append(atomic.lock(path, wait=True)))
     waiting.start()
-    shutil.rmtree(path.parent)
+    # At once, as `shutil.rmtree` is not: what waits may make the folder anew meanwhile.
+    path.parent.rename(tmp_path / "removed")
     first.close()
     waiting.join(timeout=30)
     assert atomic.lock(path, wait=False) is None
