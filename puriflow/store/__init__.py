@@ -6,7 +6,7 @@ checksum in every chunk. Work that is under way lives beside the directory, in `
 killed job finds its finished batches again.
 """
 
-from puriflow.store.manifest import MANIFEST, Manifest, Provenance
+from puriflow.store.manifest import MANIFEST, Manifest, Provenance, read_manifest
 from puriflow.store.reader import Stage, open_stage
 from puriflow.store.writer import Writer, batches
 
@@ -19,4 +19,5 @@ __all__ = [
     "Writer",
     "batches",
     "open_stage",
+    "read_manifest",
 ]

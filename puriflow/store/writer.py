@@ -14,7 +14,15 @@ from zarr.codecs import BloscCodec, Crc32cCodec
 
 from puriflow.atomic import Replacing, lock, publish, sha256, write_text
 from puriflow.errors import UserError
-from puriflow.store.manifest import MANIFEST, SCHEMA, TIMING, Provenance, as_text, files_of
+from puriflow.store.manifest import (
+    MANIFEST,
+    SCHEMA,
+    TIMING,
+    Provenance,
+    as_text,
+    digest,
+    files_of,
+)
 from puriflow.store.reader import Stage, open_stage
 
 BEHIND_RESULTS = False
@@ -54,9 +62,11 @@ class Writer:
         self.folder = Path(folder)
         self.name = name
         self.labels, self.indices = labels, indices
-        self.provenance, self.machine = provenance, machine or {}
+        # With keys that are text alone, as whoever reads them has them.
+        self.provenance: Provenance = json.loads(json.dumps(provenance))
+        self.machine = dict(machine or {})
         _refuse_strangers(self.folder)
-        made_by = json.dumps([provenance, indices.tolist(), labels.tolist()], sort_keys=True)
+        made_by = json.dumps([self.provenance, indices.tolist(), labels.tolist()], sort_keys=True)
         parent = self.folder.parent / f".{self.folder.name}.work"
         self.work = parent / hashlib.sha256(made_by.encode()).hexdigest()[:16]
         try:
@@ -106,7 +116,7 @@ class Writer:
         building = self.work / f"building-{uuid.uuid4().hex}"
         store = building / f"{self.name}.zarr"
         arrays = self._assemble(store)
-        manifest = {
+        said = {
             "schema": SCHEMA,
             "store": store.name,
             "n": count,
@@ -115,6 +125,7 @@ class Writer:
             "machine": self.machine,
             **self.provenance,
         }
+        manifest = {**said, "digest": digest(said)}
         if self.folder.is_dir():
             shutil.rmtree(self.folder)
         publish(building, self.folder)

@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from tiny_parts import tiny
+from tiny_stores import made_by
 
 from puriflow.attacks.pgd import PGD
 from puriflow.defence import Defence
@@ -38,7 +39,7 @@ def images(tmp_path_factory):
         "images",
         labels=answers,
         indices=source.read("index"),
-        provenance={"stage": "images"},
+        provenance=made_by("images"),
     )
     writer.write(0, {"images": source.read("images")}, seconds=1)
     return writer.finish()

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tiny_stores import made_by
 
 from puriflow.errors import UserError
 from puriflow.registry import part_of
@@ -48,8 +49,9 @@ def test_a_part_that_returns_no_images_is_named(source, tmp_path, monkeypatch, r
 
 def test_a_store_of_no_images_is_named(source, tmp_path):
     labels = np.arange(2)
-    provenance = {"stage": "images"}
-    writer = Writer(tmp_path / "s", "images", labels=labels, indices=labels, provenance=provenance)
+    writer = Writer(
+        tmp_path / "s", "images", labels=labels, indices=labels, provenance=made_by("images")
+    )
     writer.write(0, {"images": np.zeros((2, 1, 8, 8), np.float32)}, seconds=1)
     with pytest.raises(UserError, match=r"store .*: images must be float32 .* \(2, 1, 8, 8\)"):
         write_restored(writer.finish(), tmp_path / "r", BICUBIC, device=CPU)
