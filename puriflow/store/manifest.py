@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
@@ -22,9 +22,15 @@ TIMING = "timing.json"  # beside the manifest, never in it: times differ from ru
 LARGEST = 16 * 2**20  # bytes of a manifest or of a zarr.json; ours have a few thousand
 STRICT = ConfigDict(strict=True, extra="forbid")
 
+DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64"),
+)
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,100}$")]
 Count = Annotated[int, Field(ge=0)]
-DType = Annotated[str, Field(pattern="^(bool|u?int(8|16|32|64)|float(16|32|64))$")]
+DType = Annotated[str, Field(pattern=f"^({'|'.join(DTYPES)})$")]
+Group = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}\.zarr$")]
 
 
 @with_config(STRICT)
@@ -53,15 +59,25 @@ class Manifest(Provenance):
     """What the file holds."""
 
     schema: int  # version of this layout
-    store: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}\.zarr$")]  # name of the Zarr group
+    store: Group  # name of the Zarr group
     n: Count  # how many samples there are
-    arrays: dict[str, Layout]  # by name, without `label` and `index`
+    arrays: dict[Name, Layout]  # without `label` and `index`
     files: dict[str, Sha256]  # of every file of the Zarr group
     machine: dict[str, str | int]  # see `provenance.machine`
     digest: Sha256  # of all the rest
 
 
-CHECK = TypeAdapter(Manifest)
+class _Older(TypedDict):
+    """What tells a manifest of an earlier version from those of others."""
+
+    schema: Literal[1]
+    stage: str
+    code: str
+    store: Group
+    files: dict[str, Sha256]
+
+
+CHECK, OLDER = TypeAdapter(Manifest), TypeAdapter(_Older)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -90,6 +106,19 @@ def read_manifest(folder: Path) -> Manifest:
     if text != as_text(manifest).encode() or manifest["digest"] != digest(manifest):
         raise UserError(f"{where} was changed or damaged; delete the store and rerun")
     return manifest
+
+
+def owned(folder: Path) -> set[str] | None:
+    """Paths of all that is a store's in a folder; None if it has no manifest of ours."""
+    if not (folder / MANIFEST).is_file():
+        return None
+    try:
+        _, raw = read_json(folder / MANIFEST, str(folder))
+        older = isinstance(raw, dict) and raw.get("schema") == 1
+        said = checked(OLDER, raw, str(folder)) if older else read_manifest(folder)
+    except UserError:
+        return None
+    return {MANIFEST, TIMING, *(f"{said['store']}/{name}" for name in said["files"])}
 
 
 def read_json(file: Path, where: str) -> tuple[bytes, Any]:

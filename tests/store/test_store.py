@@ -90,9 +90,10 @@ def test_bytes_do_not_depend_on_batches(tmp_path, images):
 
 def test_several_shards_are_written_one_at_a_time(tmp_path, images, monkeypatch):
     whole = written(tmp_path / "a", images)
-    monkeypatch.setattr("puriflow.store.writer.CHUNK_BYTES", 2 * images[0].nbytes)
-    monkeypatch.setattr("puriflow.store.writer.SHARD_BYTES", 4 * images[0].nbytes)
-    cut = written(tmp_path / "b", images)
+    with monkeypatch.context() as patched:
+        patched.setattr("puriflow.store.arrays.CHUNK_BYTES", 2 * images[0].nbytes)
+        patched.setattr("puriflow.store.arrays.SHARD_BYTES", 4 * images[0].nbytes)
+        cut = written(tmp_path / "b", images)
     group = zarr.open_group(cut.store, mode="r")
     assert group["images"].chunks[0] == 2
     assert group["images"].shards[0] == 4
