@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from test_store import contents
+from small import contents
 
 from puriflow.registry import part_of
 from puriflow.zoo.weights import save_weights

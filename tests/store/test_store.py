@@ -7,45 +7,16 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from tiny_stores import made_by
+from small import contents, writer, written
 
 from puriflow import atomic
 from puriflow.errors import UserError
-from puriflow.store import Writer, batches, open_stage
+from puriflow.store import batches, open_stage
 
 
 @pytest.fixture
 def images():
     return np.random.default_rng(0).random((11, 3, 24, 24), dtype=np.float32)
-
-
-def writer(folder, images, machine=None, **changes):
-    count = len(images)
-    return Writer(
-        folder,
-        "images",
-        labels=np.arange(count, dtype=np.int64),
-        indices=100 + np.arange(count, dtype=np.int64),
-        provenance=made_by("restore", **changes),
-        machine=machine,
-    )
-
-
-def written(folder, images, runs=((0, 4), (4, 8), (8, 11)), **changes):
-    made = writer(folder, images, **changes)
-    for start, stop in runs:
-        loss = np.arange(start, stop, dtype=np.float32)
-        made.write(start, {"images": images[start:stop], "loss": loss}, seconds=0.5)
-    return made.finish()
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a stage but its timings, which differ from run to run."""
-    return {
-        str(f.relative_to(folder)): f.read_bytes()
-        for f in folder.rglob("*")
-        if f.is_file() and f.name != "timing.json"
-    }
 
 
 def data_file(stage) -> Path:
