@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from small import resealed, written
+from tiny_stores import resealed, written
 
 from puriflow.errors import UserError
 from puriflow.store import open_stage

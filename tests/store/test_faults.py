@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from small import contents, writer
+from tiny_stores import contents, writer
 
 from puriflow.errors import UserError
 from puriflow.store import open_stage

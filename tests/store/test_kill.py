@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from small import contents
+from tiny_stores import contents
 
 from puriflow.registry import part_of
 from puriflow.zoo.weights import save_weights

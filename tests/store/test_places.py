@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small import contents, writer, written
+from tiny_stores import contents, writer, written
 
 from puriflow.errors import UserError
 from puriflow.registry import part_of

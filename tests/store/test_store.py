@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from small import contents, writer, written
+from tiny_stores import contents, writer, written
 
 from puriflow import atomic
 from puriflow.errors import UserError
