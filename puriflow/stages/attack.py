@@ -4,22 +4,26 @@ Beside the images the store has, for each, whether the attack succeeded, the cro
 fresh answer, and the number of queries of the victim.
 """
 
+import io
 import time
+from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 
 import torch
 
-from puriflow.atomic import Replacing
+from puriflow.atomic import read_sealed, write_sealed
+from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Attack, Batch, Saved, State, cross_entropy
 from puriflow.compute import batch_size
 from puriflow.defence import Defence
-from puriflow.errors import UserError
+from puriflow.errors import UserError, on_disk
 from puriflow.randomness import AFTER, AttackNoise
 from puriflow.registry import Part, Parts
 from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
 
-ROUNDING = 1e-6  # of float32 arithmetic on [0, 1], allowed on top of eps
+ULP = 2**-23  # of float32 at 1, and above that of every pixel
 SAVE_EVERY = 60.0  # seconds that a killed attack loses at most, beside its current step
 GPU_BATCH = 4  # through a diffusion, images need much memory
 
@@ -48,7 +52,7 @@ def write_attack(
         save_every: seconds between two saves inside an attack.
 
     Raises:
-        UserError: the attack left its ball.
+        UserError: the images are not in [0, 1], or the attack left its ball.
     """
     method: Attack = attack.build()
     defence = Defence.from_parts(victim, seed=seed).to(device).eval().requires_grad_(False)
@@ -68,7 +72,17 @@ def write_attack(
     # A CPU attacks one by one (see `in_batches`), and keeps what is done after each.
     size = 1 if device.type == "cpu" else together
     parts = {"attack": attack, **victim}
-    return run("attack", source, out, parts, adversarial, seed=seed, device=device, batch=size)
+    return run(
+        "attack",
+        source,
+        out,
+        parts,
+        adversarial,
+        clean=True,
+        seed=seed,
+        device=device,
+        batch=size,
+    )
 
 
 @torch.no_grad()
@@ -76,7 +90,7 @@ def _results(name: str, attack: Attack, batch: Batch, state: State) -> Arrays:
     """The arrays of the store; the images are in the ball."""
     x_adv, ball = state["x_adv"].detach(), attack.ball
     farthest = float(ball.distance(x_adv, batch.images).max())
-    if farthest > ball.eps + ROUNDING:
+    if farthest > ball.eps + rounding(ball, x_adv[0].shape):
         raise UserError(f"attack {name}: distance {farthest:.6f} exceeds eps {ball.eps:.6f}")
     logits = batch.logits(x_adv, AFTER)
     arrays = {
@@ -86,6 +100,14 @@ def _results(name: str, attack: Attack, batch: Batch, state: State) -> Arrays:
         "queries": state["queries"],
     }
     return {key: values.cpu().numpy() for key, values in arrays.items()}
+
+
+def rounding(ball: Ball, shape: Sequence[int]) -> float:
+    """How far from the ball float32 may leave an image (C, H, W) that an attack put in it.
+
+    Every pixel may be off by a unit in the last place, and the distance then by the norm of that.
+    """
+    return ULP if ball.norm == "Linf" else ULP * prod(shape) ** 0.5
 
 
 class _Progress:
@@ -100,15 +122,19 @@ class _Progress:
 
     def load(self) -> Saved | None:
         """State and steps done, if the file is of these images."""
-        if not self.path.is_file():
+        with on_disk(self.path):
+            content = read_sealed(self.path)
+        if content is None:
             return None
-        found = torch.load(self.path, map_location=self.device, weights_only=True)
+        found = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
         return (found["state"], found["done"]) if found["indices"] == self.indices else None
 
     def save(self, state: State, done: int) -> None:
         """Write the state if the last time was long ago."""
         if time.monotonic() - self.last < self.every:
             return
-        with Replacing(self.path) as temporary:
-            torch.save({"indices": self.indices, "done": done, "state": state}, temporary)
+        content = io.BytesIO()
+        torch.save({"indices": self.indices, "done": done, "state": state}, content)
+        with on_disk(self.path):
+            write_sealed(self.path, content.getvalue())
         self.last = time.monotonic()

@@ -6,6 +6,7 @@ stage that it was made from. What writes a stage takes `source`, `out`, `seed` a
 does; `batch` is the number of images between two saves, by default what suits the device.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -14,15 +15,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from puriflow.errors import UserError
+from puriflow.errors import UserError, on_disk
 from puriflow.progress import Progress, startup
 from puriflow.provenance import code_hash, machine, versions, weights_hashes
 from puriflow.registry import Parts
-from puriflow.store import Provenance, Stage, Writer
+from puriflow.store import AXES, Provenance, Stage, Writer
 
 if TYPE_CHECKING:
     import torch
 
+LOOKED_AT = 64  # images in memory at once, where all are checked before the first is computed
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -43,6 +45,7 @@ def run(
     compute: Callable[[Inputs], Arrays],
     *,
     array: str = "images",
+    clean: bool = False,
     bounded: bool = True,
     numbers: Mapping[str, Any] | None = None,
     seed: int | None = None,
@@ -58,6 +61,7 @@ def run(
         parts: that it computes with; what is wrong with new images is said of the first.
         compute: of a batch, the arrays of the new stage; images in the shape of the batch's.
         array: its main array, or what its arrays are called together.
+        clean: whether the images of the source must lie in [0, 1]; looked at before all else.
         bounded: whether new images must lie in [0, 1].
         numbers: of the stage itself, for the record.
         seed: of all draws; None if there are none.
@@ -65,9 +69,15 @@ def run(
         batch: samples of a batch; also what a killed job may lose.
 
     Raises:
-        UserError: images of the source, or new ones, are not what they should be.
+        UserError: images of the source, or new ones, are not what they should be, or `out` is the
+            source, in it, or above it.
     """
+    with on_disk(out):
+        keep_apart(out, source.folder)
     labels, indices = source.read("label"), source.read("index")
+    for start in range(0, source.count if clean else 0, LOOKED_AT):
+        images = source.read("images", start, start + LOOKED_AT)
+        check_images(images, f"store {source.folder}")
     writer = Writer(
         out,
         array,
@@ -77,17 +87,27 @@ def run(
         machine=machine(device),
     )
     first = next(iter(parts.values()))
+    where = f"{first.role} {first.name}"
 
     def computed(start: int, stop: int) -> Arrays:
         images = source.read("images", start, stop)
         check_images(images, f"store {source.folder}", bounded=False)
         arrays = compute(Inputs(images, labels[start:stop], indices[start:stop], writer.work))
         if "images" in arrays:
-            where = f"{first.role} {first.name}"
             check_images(arrays["images"], where, bounded=bounded, shape=images.shape)
+        check_rows(arrays, where, stop - start)
         return arrays
 
     return fill(writer, computed, batch=batch, device=str(device))
+
+
+def keep_apart(out: Path, source: Path) -> None:
+    """Refuse a new store in whose place the source would be lost, or be no store any more."""
+    for inner, outer in ((out, source), (source, out)):
+        whole = Path(os.path.realpath(inner))
+        around = (path for path in (whole, *whole.parents) if path.exists())
+        if outer.exists() and any(path.samefile(outer) for path in around):
+            raise UserError(f"{out} is, holds or lies in the source {source}: name another folder")
 
 
 def fill(
@@ -128,6 +148,19 @@ def provenance(
         "versions": versions(*modules),
         "upstream": {str(one.folder): one.identity for one in upstream},
     }
+
+
+def check_rows(arrays: Arrays, where: str, count: int) -> None:
+    """Check that arrays have a row for each of `count` samples, and the axes that their names say.
+
+    Raises:
+        UserError: one has not.
+    """
+    for name, values in arrays.items():
+        axes = AXES.get(name, ())
+        if values.ndim != 1 + len(axes) or len(values) != count:
+            wanted = ", ".join((str(count), *axes))
+            raise UserError(f"{where}: {name} must be ({wanted}), but are {values.shape}")
 
 
 def check_images(

@@ -8,7 +8,7 @@ import torch
 from puriflow.compute import batch_size
 from puriflow.metrics.certified import certify, predict
 from puriflow.smoothing import Smoothed, Smoothing
-from puriflow.stages.base import Arrays, Inputs, check_images, run
+from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
 
 
@@ -37,7 +37,6 @@ def write_certified(
         return {**found._asdict(), "answer": predict(counts, smoothing.alpha)}
 
     def compute(inputs: Inputs) -> Arrays:
-        check_images(inputs.images, f"store {source.folder}")
         pairs = zip(inputs.images, inputs.indices.tolist(), strict=True)
         rows = [certified(image, index) for image, index in pairs]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
@@ -49,6 +48,7 @@ def write_certified(
         smoothing.parts,
         compute,
         array="certified",
+        clean=True,
         numbers=smoothing.model_dump(exclude={"parts"}),
         seed=seed,
         device=device,

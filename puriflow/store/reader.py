@@ -1,14 +1,15 @@
 """Opening a finished stage, verified, and reading its arrays."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import zarr
 
 from puriflow.atomic import sha256
-from puriflow.errors import UserError, unknown
+from puriflow.errors import UserError, on_disk, unknown
+from puriflow.store.arrays import check_array, layouts, open_array
 from puriflow.store.manifest import MANIFEST, TIMING, Manifest, files_of, identity, read_manifest
 
 BEHIND_RESULTS = False
@@ -40,34 +41,46 @@ class Stage:
         return identity(self.manifest)
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Samples `start` to `stop` of an array."""
-        if name not in ("label", "index", *self.manifest["arrays"]):
+        """Samples `start` to `stop` of an array.
+
+        Raises:
+            UserError: there is no such array, or it is damaged.
+        """
+        if name not in layouts(self.manifest):
             raise unknown(f"array of store {self.folder}", name, self.manifest["arrays"])
-        array = zarr.open_array(self.store, path=name, mode="r")
-        return np.asarray(array[start:stop])
+        with on_disk(self.folder):
+            array = open_array(self.store, name, self.manifest)
+            try:
+                return np.asarray(array[start:stop])
+            except (ValueError, RuntimeError) as error:
+                raise UserError(
+                    f"store {self.folder}: {name} was damaged ({error}); delete the store and rerun"
+                ) from None
 
     @property
     def seconds_per_image(self) -> float | None:
-        """Wall time of the stage for an image, where it was kept."""
-        file = self.folder / TIMING
-        if not file.is_file():
+        """Wall time of the stage for an image, where it was kept and can be read."""
+        try:
+            timing = json.loads((self.folder / TIMING).read_bytes())
+            seconds = float(timing["seconds"]) / int(timing["images"])
+        except (OSError, ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
             return None
-        timing = json.loads(file.read_text())
-        return timing["seconds"] / timing["images"] if timing["images"] else None
+        return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
 def open_stage(path: str | Path, *, verify: bool = True) -> Stage:
     """Open a finished stage by its directory or its manifest.
 
     Raises:
-        UserError: there is no manifest, or (if `verify`) a file is not as its sha256 there says,
-            is missing, or was added.
+        UserError: there is no manifest or it is not as it was written, or (if `verify`) a file is
+            not as its sha256 there says, is missing, or was added, or an array is not as it says.
     """
     path = Path(path)
     folder = path.parent if path.name == MANIFEST else path
     stage = Stage(folder, read_manifest(folder))
     if verify:
-        _verify(stage)
+        with on_disk(folder):
+            _verify(stage)
     return stage
 
 
@@ -80,3 +93,5 @@ def _verify(stage: Stage) -> None:
             raise UserError(f"store {stage.folder}: {name} is not of this store")
         if sha256(present[name]) != expected[name]:
             raise UserError(f"store {stage.folder}: {name} was damaged; delete the store and rerun")
+    for name in layouts(stage.manifest):
+        check_array(stage.store, name, stage.manifest)

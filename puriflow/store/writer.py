@@ -1,26 +1,36 @@
 """Writing one stage: finished batches are kept as they come, and the whole appears at the end."""
 
-import hashlib
 import json
-import shutil
-import uuid
+import os
+import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec
 
-from puriflow.atomic import Replacing, lock, publish, sha256, write_text
-from puriflow.errors import UserError
-from puriflow.store.manifest import MANIFEST, SCHEMA, TIMING, Provenance, as_text, files_of
+from puriflow.atomic import sha256
+from puriflow.errors import UserError, on_disk
+from puriflow.store.arrays import create_array, write_arrays
+from puriflow.store.manifest import (
+    DTYPES,
+    MANIFEST,
+    SCHEMA,
+    TIMING,
+    Layout,
+    Provenance,
+    as_text,
+    digest,
+    files_of,
+    owned,
+)
 from puriflow.store.reader import Stage, open_stage
+from puriflow.store.work import Batch, Work
 
 BEHIND_RESULTS = False
-CHUNK_BYTES = 4 * 2**20  # what a reader reads
-SHARD_BYTES = 256 * 2**20  # what a job writes at once, and holds in memory
-AXES = {"images": ("channel", "y", "x"), "logits": ("class",), "answers": ("draw", "class")}
+# Of Snakemake, and of files of ours that a kill left beside their places.
+LEFT = re.compile(r"\.snakemake_timestamp|\.(manifest|timing)\.json\.[0-9a-f]{32}\.tmp")
 
 
 class Writer:
@@ -38,7 +48,8 @@ class Writer:
         work: folder of the work under way, of this very provenance; removed in the end.
 
     Raises:
-        UserError: the folder holds anything but an earlier store, or another process is writing it.
+        UserError: the folder holds anything but an earlier store, cannot be written, or another
+            process is writing it.
     """
 
     def __init__(
@@ -54,29 +65,18 @@ class Writer:
         self.folder = Path(folder)
         self.name = name
         self.labels, self.indices = labels, indices
-        self.provenance, self.machine = provenance, machine or {}
-        _refuse_strangers(self.folder)
-        made_by = json.dumps([provenance, indices.tolist(), labels.tolist()], sort_keys=True)
-        parent = self.folder.parent / f".{self.folder.name}.work"
-        self.work = parent / hashlib.sha256(made_by.encode()).hexdigest()[:16]
-        try:
-            held = lock(parent / "lock", wait=False)
-        except OSError as error:
-            raise UserError(f"store {folder} cannot be written: {error.strerror}") from None
-        if held is None:
-            raise UserError(
-                f"store {folder} is being written by another process; wait for it or end it"
-            )
-        self._lock = held
-        for stale in parent.iterdir():  # of other parameters: never to be resumed
-            if stale.is_dir() and stale != self.work:
-                shutil.rmtree(stale)
-        self.work.mkdir(exist_ok=True)
-        self.seconds = 0.0
+        # With keys that are text alone, as whoever reads them has them.
+        self.provenance: Provenance = json.loads(json.dumps(provenance))
+        self.machine = dict(machine or {})
+        made_by = [self.provenance, indices.tolist(), labels.tolist()]
+        with on_disk(self.folder):
+            check_place(self.folder)
+            self._work = Work(Path(os.path.realpath(self.folder)), made_by)
+        self.work = self._work.folder
 
     def done(self) -> set[int]:
         """Positions whose results are kept from an earlier run."""
-        return {i for start, stop, _ in self._batches() for i in range(start, stop)}
+        return {i for start, stop in self._work.kept for i in range(start, stop)}
 
     def todo(self, size: int) -> list[tuple[int, int]]:
         """Batches that are left to do, by first and last position + 1, none larger than `size`."""
@@ -85,28 +85,41 @@ class Writer:
         return [(run[0], run[-1] + 1) for run in batches(left, size)]
 
     def write(self, start: int, arrays: Mapping[str, np.ndarray], seconds: float) -> None:
-        """Keep the results of the samples from `start` on, durably; all must be finite."""
-        stop = start + len(next(iter(arrays.values())))
+        """Keep the results of the samples from `start` on, durably; all must be finite numbers."""
+        batch = Batch(start, arrays, seconds)
         for name, values in arrays.items():
-            if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+            where = f"store {self.folder}: {name}"
+            if str(values.dtype) not in DTYPES or len(values) != batch.stop - start:
                 raise UserError(
-                    f"store {self.folder}: {name} has NaN or infinity in {start}..{stop}"
+                    f"{where} must be {batch.stop - start} rows of numbers in {start}.."
+                    f"{batch.stop}, but is {values.dtype} {values.shape}"
                 )
-        file = self.work / f"{start:08d}-{stop:08d}.npz"
-        content: dict[str, Any] = {**arrays, "seconds": seconds}
-        with Replacing(file) as temporary, temporary.open("wb") as out:
-            np.savez(out, **content)
+            if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+                raise UserError(f"{where} has NaN or infinity in {start}..{batch.stop}")
+        with on_disk(self.work):
+            self._work.keep(batch)
 
     def finish(self, timing: Mapping[str, Any] | None = None) -> Stage:
-        """Assemble the store from the batches and put it in place; the manifest comes last."""
-        count = len(self.labels)
-        missing = sorted(set(range(count)) - self.done())
+        """Assemble the store from the batches, and put it in place whole, by one renaming."""
+        missing = sorted(set(range(len(self.labels))) - self.done())
         if missing:
             raise RuntimeError(f"{len(missing)} samples were not computed, first {missing[0]}")
-        building = self.work / f"building-{uuid.uuid4().hex}"
-        store = building / f"{self.name}.zarr"
-        arrays = self._assemble(store)
-        manifest = {
+        with on_disk(self.folder):
+            made = self._work.new_folder()
+            self._fill(made, timing or {})
+            check_place(self.folder)  # somebody may have put something there meanwhile
+            self._work.put_in_place(made)
+        return open_stage(self.folder, verify=False)
+
+    def close(self) -> None:
+        """Let another process write the store; what was written is kept."""
+        self._work.close()
+
+    def _fill(self, folder: Path, timing: Mapping[str, Any]) -> None:
+        """Make everything that belongs to the store."""
+        count, store = len(self.labels), folder / f"{self.name}.zarr"
+        arrays, seconds = self._assemble(store)
+        said = {
             "schema": SCHEMA,
             "store": store.name,
             "n": count,
@@ -115,47 +128,27 @@ class Writer:
             "machine": self.machine,
             **self.provenance,
         }
-        if self.folder.is_dir():
-            shutil.rmtree(self.folder)
-        publish(building, self.folder)
-        spent = {"seconds": self.seconds, "images": count, **(timing or {})}
-        write_text(self.folder / TIMING, as_text(spent))
-        write_text(self.folder / MANIFEST, as_text(manifest))
-        shutil.rmtree(self.work.parent)
-        self.close()
-        return open_stage(self.folder, verify=False)
+        spent = {"seconds": seconds, "images": count, **timing}
+        (folder / TIMING).write_text(as_text(spent))
+        (folder / MANIFEST).write_text(as_text({**said, "digest": digest(said)}))
 
-    def close(self) -> None:
-        """Let another process write the store; what was written is kept."""
-        self._lock.close()
+    def _assemble(self, path: Path) -> tuple[dict[str, Layout], float]:
+        """Write every array, a shard at a time; samples may come from overlapping batches.
 
-    def _batches(self) -> list[tuple[int, int, Path]]:
-        found = []
-        for file in sorted(self.work.glob("*.npz")):
-            start, stop = file.stem.split("-")
-            found.append((int(start), int(stop), file))
-        return found
-
-    def _assemble(self, path: Path) -> dict[str, dict[str, Any]]:
-        """Write every array, a shard at a time; samples may come from overlapping batches."""
-        group = zarr.create_group(path, attributes={"puriflow": dict(self.provenance)})
-        count = len(self.labels)
-        _create(group, "label", self.labels.dtype, (count,), ("sample",))[:] = self.labels
-        _create(group, "index", self.indices.dtype, (count,), ("sample",))[:] = self.indices
+        Returns their layouts, and the seconds that they took.
+        """
+        group = write_arrays(path, self.provenance, self.labels, self.indices)
+        count, seconds = len(self.labels), 0.0
         arrays: dict[str, zarr.Array] = {}
         pending: dict[str, np.ndarray] = {}
         written = filled = 0
-        for start, stop, file in self._batches():
-            with np.load(file) as batch:
-                self.seconds += float(batch["seconds"])
-                values = {name: batch[name] for name in batch.files if name != "seconds"}
-            new = slice(max(filled - start, 0), None)
-            filled = max(filled, stop)
-            for name, part in values.items():
+        for batch in self._work.batches():
+            seconds += batch.seconds
+            new = slice(max(filled - batch.start, 0), None)
+            filled = max(filled, batch.stop)
+            for name, part in batch.arrays.items():
                 if name not in arrays:
-                    shape = (count, *part.shape[1:])
-                    dims = ("sample", *AXES.get(name, ()))
-                    arrays[name] = _create(group, name, part.dtype, shape, dims)
+                    arrays[name] = create_array(group, name, part.dtype, (count, *part.shape[1:]))
                     pending[name] = part[:0]
                 pending[name] = np.concatenate([pending[name], part[new]])
             first = next(iter(arrays.values()))
@@ -166,52 +159,42 @@ class Writer:
                     array[written : written + length] = pending[name][:length]
                     pending[name] = pending[name][length:]
                 written += length
-        return {
-            name: {"shape": list(array.shape), "dtype": str(array.dtype)}
-            for name, array in arrays.items()
+        layouts = {
+            name: Layout(shape=list(a.shape), dtype=str(a.dtype)) for name, a in arrays.items()
         }
+        return layouts, seconds
 
 
-def _refuse_strangers(folder: Path) -> None:
-    """A store replaces its folder: make sure that only a store is lost."""
+def check_place(folder: Path) -> None:
+    """A store replaces its folder: make sure that only a store is lost.
+
+    Raises:
+        UserError: it is there, and is neither empty nor a store and nothing else; or it could not
+            be replaced; or it lies in a store.
+    """
+    if folder.is_symlink():
+        raise UserError(f"{folder} is a link: name the folder that it leads to, or another one")
+    for parent in Path(os.path.realpath(folder)).parents:
+        if owned(parent) is not None:
+            raise UserError(f"{folder} lies in the store {parent}: name a folder outside")
     if not folder.exists():
         return
     if not folder.is_dir():
         raise UserError(f"{folder} is a file, not the folder of a store")
-    own = {MANIFEST, TIMING, ".snakemake_timestamp"}
-    strangers = [f.name for f in folder.iterdir() if f.name not in own and f.suffix != ".zarr"]
-    if strangers:
-        raise UserError(
-            f"{folder} holds {strangers[0]!r}, which is not of a store: name a new folder"
-        )
+    if folder.is_mount():
+        raise UserError(f"{folder} is a mount point: name a folder in it")
+    if (stranger := next(_strangers(folder, owned(folder) or set()), None)) is not None:
+        raise UserError(f"{folder} holds {stranger!r}, which is not of a store: name a new folder")
 
 
-def _create(
-    group: zarr.Group, name: str, dtype: np.dtype, shape: tuple[int, ...], dims: tuple[str, ...]
-) -> zarr.Array:
-    """An array with >= 1 MB chunks where it is large, sharded, with a checksum in every chunk."""
-    sample = max(int(np.prod(shape[1:])) * dtype.itemsize, 1)
-    chunk = min(max(CHUNK_BYTES // sample, 1), max(shape[0], 1))
-    per_shard = max(SHARD_BYTES // (sample * chunk), 1)
-    shard = chunk * min(per_shard, -(-shape[0] // chunk))
-    array = group.create_array(
-        name,
-        shape=shape,
-        dtype=dtype,
-        chunks=(chunk, *shape[1:]),
-        shards=(shard, *shape[1:]),
-        compressors=[
-            BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle", typesize=dtype.itemsize),
-            # Without it, flipped bits of barely compressible data come back as wrong numbers.
-            Crc32cCodec(),
-        ],
-        fill_value=float("nan") if np.issubdtype(dtype, np.floating) else 0,
-        dimension_names=dims,
-        config={"write_empty_chunks": True},
-    )
-    if name not in ("label", "index"):
-        array.attrs["coordinates"] = "label index"  # how xarray learns that they are coordinates
-    return array
+def _strangers(folder: Path, own: set[str]) -> Iterator[str]:
+    """Paths of files, links and folders in a folder that are neither a store's nor hold what is."""
+    folders = {str(parent) for path in own for parent in PurePath(path).parents}
+    for here, inner, files in os.walk(folder):
+        for path in (Path(here, name) for name in sorted([*inner, *files])):
+            name, is_folder = str(path.relative_to(folder)), path.is_dir() and not path.is_symlink()
+            if name not in (folders if is_folder else own) and not LEFT.fullmatch(name):
+                yield name
 
 
 def batches(positions: list[int], size: int) -> Iterator[list[int]]:

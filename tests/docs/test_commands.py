@@ -66,6 +66,7 @@ SUBSTITUTES = [
 PHOTOS = "puriflow stage images imagenet --subset 2 --out my/clean"
 BEFORE = {
     "puriflow stage classify my/clean --out my/new --classifier deit-s": PHOTOS,
+    "puriflow stage restore my/clean --out my --restorer edsr-x2": PHOTOS,
     "snakemake results/table7.png": "rm -f results/table7.png; mkdir -p .snakemake/locks;"
     " echo results/table7.png | tee .snakemake/locks/0.input.lock > .snakemake/locks/0.output.lock",
     "puriflow inspect my/unfinished": "mkdir -p my/unfinished",

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from puriflow.attacks import pgd
+from puriflow.attacks.ball import Ball
 from puriflow.errors import UserError
 from puriflow.registry import part_of
 from puriflow.stages.attack import write_attack
@@ -38,6 +39,32 @@ def test_batches_of_1_3_and_4_give_the_same_bytes(run, stage, four_images, tmp_p
     for other in made[1:]:
         assert other.manifest == made[0].manifest
         np.testing.assert_array_equal(other.read("images"), made[0].read("images"))
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.0001])
+def test_the_rounding_of_many_pixels_is_no_way_out_of_an_l2_ball(
+    run, four_images, tmp_path, monkeypatch, factor
+):
+    """At 224 pixels it alone is more than 1e-6; a ten-thousandth of eps is more than it."""
+    ball = Ball(3.0, "L2")
+
+    def on_the_sphere(self, batch, state, number):
+        clean = batch.images.double()
+        inwards = torch.where(clean < 0.5, 1.0, -1.0) * torch.rand_like(clean)
+        delta = factor * ball.eps * inwards / inwards.flatten(1).norm(dim=1)[:, None, None, None]
+        x = (clean + delta).float()
+        further = torch.nextafter(x, (x + delta.sign()).float())
+        assert ball.distance(further, batch.images).min() > ball.eps + 1e-6
+        return state | {"x_adv": further}
+
+    monkeypatch.setattr(pgd.PGD, "step", on_the_sphere)
+    l2 = {"kind": "pgd", "norm": "L2", "eps": 3, "step_size": 1, "n_iter": 1, "random_start": False}
+    monkeypatch.setitem(globals(), "PGD", part_of("attack", "pgd-l2", l2))
+    if factor == 1:
+        assert run("attack", four_images, tmp_path / "a", 4).count == 4
+        return
+    with pytest.raises(UserError, match=r"pgd-l2: distance 3\.000\d+ exceeds eps 3\.000000"):
+        run("attack", four_images, tmp_path / "a", 4)
 
 
 def test_an_attack_that_leaves_its_ball_is_refused(run, four_images, tmp_path, monkeypatch):

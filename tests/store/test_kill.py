@@ -7,7 +7,7 @@ import time
 
 import pytest
 import torch
-from test_store import contents
+from tiny_stores import contents
 
 from puriflow.registry import part_of
 from puriflow.zoo.weights import save_weights
@@ -51,12 +51,12 @@ def test_a_killed_stage_resumes_to_identical_bytes(purify, tmp_path):
 
     job = purify(killed)
     work = tmp_path / ".killed.work"
-    while not list(work.glob("*/*.npz")):
+    while not list(work.glob("*/*.batch")):
         assert job.poll() is None, "it ended before it could be killed"
         time.sleep(0.005)
     job.kill()
     job.communicate()
-    kept = list(work.glob("*/*.npz"))
+    kept = list(work.glob("*/*.batch"))
     assert 0 < len(kept) < 4
     assert not killed.exists()
 

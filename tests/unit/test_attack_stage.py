@@ -1,5 +1,6 @@
 """Every attack on a whole defence, and every purifier, as the stages that rules call."""
 
+import errno
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 import yaml
 from tiny_parts import tiny
+from tiny_stores import made_by
 
 from puriflow.attacks.pgd import PGD
 from puriflow.defence import Defence
@@ -17,7 +19,7 @@ from puriflow.stages.attack import write_attack
 from puriflow.stages.evaluate import write_evaluated
 from puriflow.stages.images import write_images
 from puriflow.stages.purify import write_purified
-from puriflow.store import Writer, open_stage
+from puriflow.store import Writer, damaged_work, open_stage
 
 EPS = 8 / 255
 CPU = torch.device("cpu")
@@ -38,7 +40,7 @@ def images(tmp_path_factory):
         "images",
         labels=answers,
         indices=source.read("index"),
-        provenance={"stage": "images"},
+        provenance=made_by("images"),
     )
     writer.write(0, {"images": source.read("images")}, seconds=1)
     return writer.finish()
@@ -139,6 +141,58 @@ def test_a_killed_attack_goes_on_inside_an_image(images, victim, tmp_path, monke
     assert done == [0, 1, 2, 3, 0, 1, None, 2, 3]
     for array in ("images", "success", "loss", "queries"):
         np.testing.assert_array_equal(again.read(array), whole.read(array))
+
+
+@pytest.mark.parametrize("where", [0.01, 0.99])
+def test_a_damaged_state_is_dropped_and_the_attack_begins_anew(
+    images, victim, tmp_path, monkeypatch, capsys, where
+):
+    whole = attack(images, tmp_path / "whole", victim, "pgd", n_iter=4)
+    with monkeypatch.context() as patched:
+        patched.setattr(PGD, "mean_gradient", failing(PGD.mean_gradient, 3))
+        with pytest.raises(KeyboardInterrupt):
+            attack(images, tmp_path / "a", victim, "pgd", save_every=0, n_iter=4)
+    (state,) = (tmp_path / ".a.work").glob("*/attack.pt")
+    content = bytearray(state.read_bytes())
+    content[int(where * len(content))] ^= 4
+    state.write_bytes(content)
+    assert damaged_work(tmp_path / ".a.work") == [state]
+    again = attack(images, tmp_path / "a", victim, "pgd", n_iter=4)
+    assert f"{state} was damaged: it is dropped" in capsys.readouterr().out
+    for array in ("images", "success", "loss", "queries"):
+        np.testing.assert_array_equal(again.read(array), whole.read(array))
+
+
+def test_a_state_that_finds_no_room_is_one_line_and_the_attack_goes_on(
+    images, victim, tmp_path, monkeypatch
+):
+    def refuse(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("puriflow.stages.attack.write_sealed", refuse)
+        with pytest.raises(UserError, match=r"attack\.pt: No space left on device"):
+            attack(images, tmp_path / "a", victim, "pgd", save_every=0)
+    attack(images, tmp_path / "a", victim, "pgd", save_every=0)
+
+
+def test_images_outside_the_unit_range_are_known_before_the_first_is_attacked(
+    images, victim, tmp_path, monkeypatch
+):
+    dark = images.read("images")
+    dark[1, 0, 0, 0] = -0.01
+    writer = Writer(
+        tmp_path / "s",
+        "images",
+        labels=images.read("label"),
+        indices=images.read("index"),
+        provenance=made_by("purify"),
+    )
+    writer.write(0, {"images": dark}, seconds=1)
+    monkeypatch.setattr(PGD, "begin", lambda *_: pytest.fail("it has begun"))
+    with pytest.raises(UserError, match=r"store .*s: images must lie in \[0, 1\], but span -0\.01"):
+        attack(writer.finish(), tmp_path / "a", victim, "pgd")
+    assert not (tmp_path / ".a.work").exists()
 
 
 def test_the_progress_of_another_attack_is_not_gone_on_from(images, victim, tmp_path, monkeypatch):

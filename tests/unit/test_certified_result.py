@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+from tiny_stores import made_by
 
 from puriflow.config import load_config
 from puriflow.errors import UserError
@@ -43,8 +44,8 @@ def read(tmp_path, **changes):
 def store(folder, prediction, radius, answer):
     """A store of `certify` for four images of class 0 to 3."""
     labels = np.arange(4)
-    made_by = {"stage": "certify", "parameters": {"n0": 20, "n": 200, "alpha": 0.001}}
-    writer = Writer(folder, "certified", labels=labels, indices=labels, provenance=made_by)
+    provenance = made_by("certify", parameters={"n0": 20, "n": 200, "alpha": 0.001})
+    writer = Writer(folder, "certified", labels=labels, indices=labels, provenance=provenance)
     arrays = {"prediction": np.array(prediction), "radius": np.array(radius)}
     writer.write(0, {**arrays, "answer": np.array(answer)}, 1.0)
     writer.finish()

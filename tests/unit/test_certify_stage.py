@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
+from tiny_stores import made_by
 from torch import nn
 
 from puriflow import Defence, smoothing
@@ -299,7 +300,7 @@ def test_images_that_leave_the_unit_range_are_not_clean(four_small, tmp_path):
         "images",
         labels=four_small.read("label"),
         indices=four_small.read("index"),
-        provenance={"stage": "purify"},
+        provenance=made_by("purify"),
     )
     writer.write(0, {"images": four_small.read("images") + 0.5}, seconds=1)
     with pytest.raises(UserError, match=r"store .*: images must lie in \[0, 1\], but span"):

@@ -10,6 +10,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 from scipy.special import log_softmax, softmax
 from scipy.stats import t as student
+from tiny_stores import made_by
 from torch import nn
 
 from puriflow.config import load_config
@@ -81,8 +82,8 @@ def store(folder, array, values):
 
 def stage(folder, array, labels, indices, arrays):
     """A finished stage in a folder."""
-    made_by = {"stage": "tests", "parameters": {}}
-    writer = Writer(folder, array, labels=labels, indices=indices, provenance=made_by)
+    provenance = made_by("tests")
+    writer = Writer(folder, array, labels=labels, indices=indices, provenance=provenance)
     writer.write(0, arrays, 1.0)
     return writer.finish()
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tiny_stores import made_by
 
 from puriflow.errors import UserError
 from puriflow.registry import part_of
@@ -48,11 +49,29 @@ def test_a_part_that_returns_no_images_is_named(source, tmp_path, monkeypatch, r
 
 def test_a_store_of_no_images_is_named(source, tmp_path):
     labels = np.arange(2)
-    provenance = {"stage": "images"}
-    writer = Writer(tmp_path / "s", "images", labels=labels, indices=labels, provenance=provenance)
+    writer = Writer(
+        tmp_path / "s", "images", labels=labels, indices=labels, provenance=made_by("images")
+    )
     writer.write(0, {"images": np.zeros((2, 1, 8, 8), np.float32)}, seconds=1)
     with pytest.raises(UserError, match=r"store .*: images must be float32 .* \(2, 1, 8, 8\)"):
         write_restored(writer.finish(), tmp_path / "r", BICUBIC, device=CPU)
+
+
+@pytest.mark.parametrize(
+    ("result", "shape"),
+    [
+        (lambda x: x[:2].flatten(1), r"\(2, 3072\)"),
+        (lambda x: x[:, 0, 0, 0], r"\(4,\)"),
+        (lambda x: x[:, 0], r"\(4, 32, 32\)"),
+    ],
+)
+def test_logits_that_are_no_rows_of_classes_are_named(source, tmp_path, monkeypatch, result, shape):
+    monkeypatch.setattr(
+        "puriflow.stages.classify.in_batches", lambda _, __, x: result(torch.from_numpy(x))
+    )
+    entry = {"kind": "pretrained", "library": "torchvision", "name": "resnet18", "weights": None}
+    with pytest.raises(UserError, match=rf"resnet18: logits must be \(4, class\), but are {shape}"):
+        write_logits(source, tmp_path / "c", part_of("classifier", "resnet18", entry), device=CPU)
 
 
 def test_every_option_of_a_part_is_recorded_whoever_left_it_out(source, tmp_path):

@@ -1,0 +1,183 @@
+"""Work under way: what is finished of a store lies in `.NAME.work` beside it until all of it is.
+
+Every file there that is gone on from is sealed: one that is not as it was written is dropped with a
+line, and made anew.
+"""
+
+import hashlib
+import io
+import json
+import re
+import shutil
+import uuid
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from puriflow.atomic import drop, lock, publish, read_sealed, remove, sealed_content, write_sealed
+from puriflow.errors import UserError
+
+BEHIND_RESULTS = False
+BATCH = re.compile(r"(\d{8,})-(\d{8,})\.batch")
+KEPT = re.compile(r"[0-9a-f]{16}")  # work of one provenance
+REPLACED = re.compile(r"replaced-[0-9a-f]{32}")  # a store whose place another one took
+UNFINISHED = re.compile(r"building-[0-9a-f]{32}|\..*\.tmp")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Results of the samples from `start` on."""
+
+    start: int
+    arrays: Mapping[str, np.ndarray]  # (n, ...) each
+    seconds: float  # that they took
+
+    @property
+    def stop(self) -> int:
+        """Position after the last sample."""
+        return self.start + len(next(iter(self.arrays.values())))
+
+    @property
+    def layout(self) -> dict[str, str]:
+        """What all batches of a store have in common."""
+        return {name: f"{a.dtype} {a.shape[1:]}" for name, a in self.arrays.items()}
+
+
+class Work:
+    """The batches of one store under way, which no other process writes until this is closed.
+
+    Attributes:
+        folder: of the work of this very provenance.
+        kept: files of the batches, by first position and last + 1.
+
+    Raises:
+        UserError: another process has it, or it is a link.
+    """
+
+    def __init__(self, store: Path, provenance: object):
+        self.store = store
+        self.parent = store.with_name(f".{store.name}.work")
+        made_by = json.dumps(provenance, sort_keys=True).encode()
+        self.folder = self.parent / hashlib.sha256(made_by).hexdigest()[:16]
+        if self.parent.is_symlink():
+            raise UserError(f"{self.parent} is a link, but must lie beside the store: remove it")
+        held = lock(self.parent / "lock", wait=False)
+        if held is None:
+            raise UserError(
+                f"store {store} is being written by another process; wait for it or end it"
+            )
+        self._lock = held
+        self.folder.mkdir(exist_ok=True)
+        for stale in self._own():  # of other parameters: never to be resumed
+            if stale != self.folder:
+                remove(stale)
+        for stale in self.folder.iterdir():
+            if UNFINISHED.fullmatch(stale.name):
+                remove(stale)
+        self.layout: dict[str, str] | None = None
+        self.kept: dict[tuple[int, int], Path] = {}
+        for place, file in _batch_files(self.folder).items():
+            batch = _read(file)
+            if batch is None or (batch.start, batch.stop) != place or self._is_other(batch):
+                if file.exists():
+                    drop(file)
+                continue
+            self.kept[place], self.layout = file, batch.layout
+
+    def keep(self, batch: Batch) -> None:
+        """Write a batch, durably.
+
+        Raises:
+            UserError: its arrays are not like those of the batches before.
+        """
+        if self._is_other(batch):
+            raise UserError(
+                f"store {self.store}: arrays are {batch.layout} in {batch.start}..{batch.stop}, "
+                f"but {self.layout} before"
+            )
+        place, content = (batch.start, batch.stop), io.BytesIO()
+        said: dict[str, Any] = {**batch.arrays, START: batch.start, SECONDS: batch.seconds}
+        np.savez(content, **said)
+        file = self.folder / f"{batch.start:08d}-{batch.stop:08d}.batch"
+        write_sealed(file, content.getvalue())
+        self.kept[place], self.layout = file, batch.layout
+
+    def batches(self) -> Iterator[Batch]:
+        """All that is kept, by position, one in memory at a time.
+
+        Raises:
+            UserError: one was damaged since it was found whole; it is dropped.
+        """
+        for _, file in sorted(self.kept.items()):
+            batch = _read(file)
+            if batch is None:
+                raise UserError(f"store {self.store}: {file.name} was damaged; run this again")
+            yield batch
+
+    def new_folder(self) -> Path:
+        """Where the store is made, until it is whole."""
+        folder = self.folder / f"building-{uuid.uuid4().hex}"
+        folder.mkdir()
+        return folder
+
+    def put_in_place(self, made: Path) -> None:
+        """Give a store its name, in place of one that may be there, and remove the work."""
+        publish(made, self.store, aside=self.parent / f"replaced-{uuid.uuid4().hex}")
+        for mine in self._own():
+            shutil.rmtree(mine, ignore_errors=True)
+        # From here on another process may lock the folder, or make it anew: then it stays.
+        with suppress(OSError):
+            (self.parent / "lock").unlink()
+            self.parent.rmdir()
+        self.close()
+
+    def close(self) -> None:
+        """Let another process write the store; what was written is kept."""
+        self._lock.close()
+
+    def _own(self) -> list[Path]:
+        """What this module has made in the folder, and nothing that somebody else has put there."""
+        found = self.parent.iterdir()
+        return [f for f in found if KEPT.fullmatch(f.name) or REPLACED.fullmatch(f.name)]
+
+    def _is_other(self, batch: Batch) -> bool:
+        return self.layout is not None and batch.layout != self.layout
+
+
+START, SECONDS = "start of the batch", "seconds of the batch"  # no array is called so
+
+
+def _batch_files(folder: Path) -> dict[tuple[int, int], Path]:
+    """Files of batches by the positions that their names say, in order."""
+    named = ((BATCH.fullmatch(file.name), file) for file in sorted(folder.iterdir()))
+    return {(int(m[1]), int(m[2])): file for m, file in named if m}
+
+
+def _read(file: Path) -> Batch | None:
+    """A batch; None, and it is gone, if it is not as it was written."""
+    if (content := read_sealed(file)) is None:
+        return None
+    try:
+        with np.load(io.BytesIO(content)) as found:
+            arrays = {name: found[name] for name in found.files}
+        batch = Batch(int(arrays.pop(START)), arrays, float(arrays.pop(SECONDS)))
+        return batch if batch.stop > batch.start else None
+    except (ValueError, LookupError, TypeError, StopIteration, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def work_under_way(root: Path) -> list[Path]:
+    """Folders of work under way of all stores below a folder."""
+    return sorted(f for f in root.rglob(".*.work") if f.is_dir() and not f.is_symlink())
+
+
+def damaged_work(folder: Path) -> list[Path]:
+    """Sealed files in such a folder that are not as they were written."""
+    inner = (f for f in sorted(folder.glob("*/*")) if KEPT.fullmatch(f.parent.name) and f.is_file())
+    sealed = (f for f in inner if not UNFINISHED.fullmatch(f.name))
+    return [file for file in sealed if sealed_content(file) is None]
