@@ -1,8 +1,8 @@
 """The `puriflow` command.
 
-People use `purify`, `inspect`, `train`, `result` and `zoo`; the rules of the workflow and experts
-use `stage` as well. A part is given by its name in a track (`--config`). Nothing heavy is imported
-before a command needs it.
+People use `purify`, `inspect`, `train`, `result`, `verify`, `repair` and `zoo`; the rules of the
+workflow and experts use `stage` as well. A part is given by its name in a track (`--config`).
+Nothing heavy is imported before a command needs it.
 """
 
 import sys
@@ -17,6 +17,7 @@ from puriflow.cli.purify import purify
 from puriflow.cli.result import result
 from puriflow.cli.stage import app as stage
 from puriflow.cli.train import train
+from puriflow.cli.upkeep import repair, verify
 from puriflow.cli.zoo import app as zoo
 from puriflow.errors import UserError
 from puriflow.renames import COMMANDS_RENAMED
@@ -39,7 +40,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (purify, inspect, train, result):
+for command in (purify, inspect, train, result, verify, repair):
     app.command()(command)
 app.add_typer(zoo, name="zoo")
 app.add_typer(stage, name="stage")

@@ -18,8 +18,8 @@ from puriflow.cli.options import (
 )
 from puriflow.config import load_config
 from puriflow.errors import UserError
+from puriflow.lineage import open_in_chain
 from puriflow.registry import NONE
-from puriflow.store import open_stage
 
 BEHIND_RESULTS = False
 app = typer.Typer(help="Stages of a chain, for rules and experts.", no_args_is_help=True)
@@ -71,7 +71,7 @@ def attack(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Make adversarial images of a victim: a bare classifier, or a whole defence."""
-    stage, track = open_stage(source), load_config(config)
+    stage, track = open_in_chain(source), load_config(config)
     part, parts = track.part("attack", attack), track.parts(victim_roles(victim))
     if "classifier" not in parts:
         raise UserError(f"victim {victim} has no classifier, whose logits are attacked")
@@ -93,7 +93,7 @@ def restore(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Restore images: super-resolution and back, or a classical denoiser."""
-    stage, part = open_stage(source), load_config(config).part("restorer", restorer)
+    stage, part = open_in_chain(source), load_config(config).part("restorer", restorer)
     with leased(gpus, threads) as device:
         from puriflow.stages.restore import write_restored
 
@@ -112,7 +112,7 @@ def purify(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Purify the images of a finished stage."""
-    stage, track = open_stage(source), load_config(config)
+    stage, track = open_in_chain(source), load_config(config)
     part = track.part("purifier", purifier)
     seed = track.seed if seed is None else seed
     with leased(gpus, threads) as device:
@@ -132,7 +132,7 @@ def classify(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Store a classifier's logits of images."""
-    stage, part = open_stage(source), load_config(config).part("classifier", classifier)
+    stage, part = open_in_chain(source), load_config(config).part("classifier", classifier)
     with leased(gpus, threads) as device:
         from puriflow.stages.classify import write_logits
 
@@ -153,7 +153,7 @@ def evaluate(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Purify and classify several times: the logits of every draw."""
-    stage, track = open_stage(source), load_config(config)
+    stage, track = open_in_chain(source), load_config(config)
     parts = track.part("purifier", purifier), track.part("classifier", classifier)
     seed = track.seed if seed is None else seed
     with leased(gpus, threads) as device:
@@ -178,7 +178,7 @@ def certify(
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Certify images by randomised smoothing: classes and L2 radii."""
-    stage, track = open_stage(source), load_config(config)
+    stage, track = open_in_chain(source), load_config(config)
     roles = {"restorer": restorer, "denoiser": denoiser, "purifier": purifier}
     parts = track.parts({**roles, "classifier": classifier})
     seed = track.seed if seed is None else seed

@@ -16,7 +16,8 @@ from puriflow.metrics.accuracy import wilson
 from puriflow.metrics.certified import ABSTAIN, certified_hits
 from puriflow.results.base import Device, Files, Model, Result, joined, notes, served_by, shards_of
 from puriflow.results.columns import write_csv
-from puriflow.store import Stage, open_stage
+from puriflow.results.measures import Stores
+from puriflow.store import Stage
 
 ROLES = ("dataset", "restorer", "denoiser", "purifier", "classifier")  # as in a store's path
 COLUMNS = (
@@ -75,12 +76,13 @@ class Curves(Result):
         from puriflow.plots import curves
         from puriflow.plots.style import save, styled
 
-        lines = (line for row in self.rows for line in self.lines(track, row, results))
+        read = Stores(track, results)
+        lines = (line for row in self.rows for line in self.lines(track, row, read))
         frame = write_csv(lines, COLUMNS, files["csv"])
         with styled(text=10):
             save(curves.draw(frame, f"{self.title}\n{self.source}"), [files["png"]])
 
-    def lines(self, track: Config, row: Row, results: Path) -> Iterator[dict[str, Any]]:
+    def lines(self, track: Config, row: Row, read: Stores) -> Iterator[dict[str, Any]]:
         """The lines of a row in the CSV: one for each radius; shares of images in percent."""
         names = {role: served_by(track, role, name) for role, name in self.chain(row).items()}
         reason = self.unavailable(track, row)
@@ -89,7 +91,7 @@ class Curves(Result):
         if reason is not None:
             yield line
             return
-        stores = [open_stage(results / folder) for folder in self.reads(track, row)]
+        stores = read.together(tuple(self.reads(track, row)))
         labels, predictions = _read(stores, "label"), _read(stores, "prediction")
         parameters, n = stores[0].manifest["parameters"], len(labels)
         line |= {

@@ -10,10 +10,17 @@ import numpy as np
 
 from puriflow.chain import Chain
 from puriflow.config import Config, Evaluation
+from puriflow.lineage import (
+    Place,
+    check_parts,
+    check_same_samples,
+    check_shards,
+    open_in_chain,
+)
 from puriflow.metrics.accuracy import cross_entropy, judged
 from puriflow.metrics.rules import Rule
 from puriflow.results.base import shards_of
-from puriflow.store import Stage, open_stage
+from puriflow.store import MANIFEST, Stage
 
 # What is measured of every image, and how a mean over images is rounded in a CSV.
 METRICS: dict[str, Callable[[float], float]] = {
@@ -50,19 +57,41 @@ class Stores:
     """The stores of a track below a folder of results; each is opened and measured once.
 
     Args:
-        track: whose data sets say their shards.
+        track: which says what parts serve the roles of a path, and the shards of a data set.
         results: the folder.
     """
 
     def __init__(self, track: Config, results: Path):
-        self.track = track
-        self.open = cache(lambda folder: open_stage(results / folder))
+        self.track, self.results = track, results
+        self.open = cache(self._open)
+        self.together = cache(self._together)
         self.measure = cache(self._measure)
+
+    def _open(self, folder: str) -> Stage:
+        """The store of a folder below the results, if it is what its path says.
+
+        Raises:
+            UserError: it is damaged, or of another chain, other parts or other images.
+        """
+        stage = open_in_chain(self.results / folder)
+        place = Place.of(stage.folder)
+        assert place is not None
+        check_parts(stage, self.track.parts(place.parts))
+        if place.stage != "images" and (place.images.folder / MANIFEST).is_file():
+            images = place.images.folder.relative_to(place.results)
+            check_same_samples(stage, self.open(str(images)))
+        return stage
+
+    def _together(self, folders: tuple[str, ...]) -> list[Stage]:
+        """The stores of several folders, which are shards of one stage."""
+        stages = [self.open(folder) for folder in folders]
+        check_shards(stages)
+        return stages
 
     def shards(self, chain: Chain, stage: str) -> list[Stage]:
         """A chain's stores of one stage, a shard each."""
         shards = shards_of(self.track, chain.dataset)
-        return [self.open(chain.folder(stage, shard)) for shard in shards]
+        return self.together(tuple(chain.folder(stage, shard) for shard in shards))
 
     def read(self, chain: Chain, stage: str, array: str) -> np.ndarray:
         """An array of a chain's stage, of all images."""

@@ -29,7 +29,7 @@ from puriflow.results.base import (
 )
 from puriflow.results.columns import column, write_csv
 from puriflow.results.documents import Block, Grid, interval, significant, text
-from puriflow.store import open_stage
+from puriflow.results.measures import Stores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +128,7 @@ class Timing(Judged):
         if not rows:
             return {}
         (folder,) = self.stores(track)
-        store = open_stage(results / folder)
+        store = Stores(track, results).open(folder)
         count = min(store.count, self.warmup + self.repeats)
         images = [torch.from_numpy(store.read("images", i, i + 1)).to(device) for i in range(count)]
         parts = self.parts(track)  # each is built once, and shared by rows

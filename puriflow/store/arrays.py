@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from puriflow.errors import UserError
-from puriflow.store.manifest import DType, Layout, Manifest, checked, read_json
+from puriflow.store.manifest import DType, Layout, Manifest, checked, cure, read_json
 
 BEHIND_RESULTS = False
 CHUNK_BYTES = 4 * 2**20  # what a reader reads
@@ -89,7 +89,7 @@ def check_array(store: Path, name: str, manifest: Manifest) -> None:
     """Check how an array is kept, before anything of it is read."""
     layout, where = layouts(manifest)[name], f"store {store.parent}: {name}/zarr.json"
     if not (store / name / "zarr.json").is_file():
-        raise UserError(f"{where} is missing; delete the store and rerun")
+        raise UserError(f"{where} is missing; {cure(store.parent)}")
     said = checked(CHECK, read_json(store / name / "zarr.json", where)[1], where)
     found = {"shape": said["shape"], "dtype": said["data_type"]}
     if found != layout:
@@ -109,7 +109,7 @@ def check_array(store: Path, name: str, manifest: Manifest) -> None:
     for i in range(-(-layout["shape"][0] // shard[0])):  # what has no file would be made up
         file = "/".join([name, "c", str(i), *("0" for _ in layout["shape"][1:])])
         if file not in manifest["files"]:
-            raise UserError(f"store {store.parent}: {file} is missing; delete the store and rerun")
+            raise UserError(f"store {store.parent}: {file} is missing; {cure(store.parent)}")
 
 
 def create_array(group: zarr.Group, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> Any:

@@ -94,9 +94,7 @@ def read_manifest(folder: Path) -> Manifest:
     text, raw = read_json(folder / MANIFEST, where)
     schema = raw.get("schema") if isinstance(raw, dict) else None
     if type(schema) is int and 0 < schema < SCHEMA:
-        raise UserError(
-            f"store {folder}: schema {schema} is of an earlier version; delete the store and rerun"
-        )
+        raise UserError(f"store {folder}: schema {schema} is of an earlier version; {cure(folder)}")
     if type(schema) is not int or schema != SCHEMA:
         raise UserError(f"store {folder}: schema {schema!r:.40}, but {SCHEMA} is known")
     manifest: Manifest = checked(CHECK, raw, where)
@@ -104,7 +102,7 @@ def read_manifest(folder: Path) -> Manifest:
         if array["shape"][0] != manifest["n"]:
             raise UserError(f"{where}: {name!r} is not of {manifest['n']} samples")
     if text != as_text(manifest).encode() or manifest["digest"] != digest(manifest):
-        raise UserError(f"{where} was changed or damaged; delete the store and rerun")
+        raise UserError(f"{where} was changed or damaged; {cure(folder)}")
     return manifest
 
 
@@ -119,6 +117,11 @@ def owned(folder: Path) -> set[str] | None:
     except UserError:
         return None
     return {MANIFEST, TIMING, *(f"{said['store']}/{name}" for name in said["files"])}
+
+
+def cure(folder: Path) -> str:
+    """What mends a store, for the end of an error."""
+    return f"run `puriflow repair {folder}`, and again what made it"
 
 
 def read_json(file: Path, where: str) -> tuple[bytes, Any]:

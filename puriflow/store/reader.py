@@ -10,7 +10,15 @@ import numpy as np
 from puriflow.atomic import sha256
 from puriflow.errors import UserError, on_disk, unknown
 from puriflow.store.arrays import check_array, layouts, open_array
-from puriflow.store.manifest import MANIFEST, TIMING, Manifest, files_of, identity, read_manifest
+from puriflow.store.manifest import (
+    MANIFEST,
+    TIMING,
+    Manifest,
+    cure,
+    files_of,
+    identity,
+    read_manifest,
+)
 
 BEHIND_RESULTS = False
 
@@ -54,7 +62,7 @@ class Stage:
                 return np.asarray(array[start:stop])
             except (ValueError, RuntimeError) as error:
                 raise UserError(
-                    f"store {self.folder}: {name} was damaged ({error}); delete the store and rerun"
+                    f"store {self.folder}: {name} was damaged ({error}); {cure(self.folder)}"
                 ) from None
 
     @property
@@ -88,10 +96,13 @@ def _verify(stage: Stage) -> None:
     expected, present = stage.manifest["files"], files_of(stage.store)
     for name in sorted(expected.keys() | present.keys()):
         if name not in present:
-            raise UserError(f"store {stage.folder}: {name} is missing; delete the store and rerun")
-        if name not in expected:
-            raise UserError(f"store {stage.folder}: {name} is not of this store")
-        if sha256(present[name]) != expected[name]:
-            raise UserError(f"store {stage.folder}: {name} was damaged; delete the store and rerun")
+            what = "is missing"
+        elif name not in expected:
+            what = "is not of this store"
+        elif sha256(present[name]) != expected[name]:
+            what = "was damaged"
+        else:
+            continue
+        raise UserError(f"store {stage.folder}: {name} {what}; {cure(stage.folder)}")
     for name in layouts(stage.manifest):
         check_array(stage.store, name, stage.manifest)

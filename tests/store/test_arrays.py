@@ -119,7 +119,7 @@ def test_damage_since_it_was_verified_is_one_line(folder):
     stage = open_stage(folder)
     file = stage.store / "images" / "c" / "0" / "0" / "0" / "0"
     file.write_bytes(bytes(100) + file.read_bytes()[100:])
-    with pytest.raises(UserError, match=r"images was damaged \(.*delete the store and rerun"):
+    with pytest.raises(UserError, match=r"images was damaged \(.*run `puriflow repair "):
         stage.read("images")
 
 

@@ -129,7 +129,7 @@ def test_what_it_says_is_checked(file, changes, message):
         (b'{"schema": "2"}', "schema '2', but 2 is known"),
         (b'{"schema": true}', "schema True, but 2 is known"),
         (b'{"schema": 99}', "schema 99, but 2 is known"),
-        (b'{"schema": 1, "n": 4}', "schema 1 is of an earlier version; delete the store and rerun"),
+        (b'{"schema": 1, "n": 4}', "schema 1 is of an earlier version; run `puriflow repair "),
         (b'{"schema": 2}', "'stage': Field required"),
         (b'{"schema": ' + b"9" * 5000 + b"}", "is not JSON"),
     ],

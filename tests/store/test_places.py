@@ -119,7 +119,7 @@ def test_a_store_of_an_earlier_version_is_replaced(store, images):
     said = json.loads((store.folder / "manifest.json").read_text())
     del said["digest"]
     (store.folder / "manifest.json").write_text(json.dumps({**said, "schema": 1}))
-    with pytest.raises(UserError, match="earlier version; delete the store and rerun"):
+    with pytest.raises(UserError, match="earlier version; run `puriflow repair "):
         open_stage(store.folder)
     open_stage(written(store.folder, images, runs=[(0, 2)]).folder)
 

@@ -80,7 +80,7 @@ def test_a_flipped_bit_is_found_by_the_manifest_and_by_the_chunk(tmp_path, image
     damaged = bytearray(file.read_bytes())
     damaged[int(where * len(damaged))] ^= 1
     file.write_bytes(damaged)
-    with pytest.raises(UserError, match="damaged; delete the store"):
+    with pytest.raises(UserError, match="damaged; run `puriflow repair "):
         open_stage(stage.folder)
     # Also for a reader who does not know our manifest: never a silently wrong number.
     with pytest.raises((ValueError, RuntimeError)):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
-from tiny_stores import made_by
+from placed import put
 
 from puriflow.config import load_config
 from puriflow.errors import UserError
@@ -13,7 +13,7 @@ from puriflow.metrics.accuracy import wilson
 from puriflow.metrics.certified import ABSTAIN
 from puriflow.results import load_result
 from puriflow.results.certified import COLUMNS
-from puriflow.store import Writer
+from puriflow.results.measures import Stores
 
 CURVES = {
     "title": "t",
@@ -27,6 +27,7 @@ CURVES = {
         {"method": "DeiT-S", "sigma": 0.25, "classifier": "deit-s"},
     ],
 }
+DRAWS = {"n0": 20, "n": 200, "alpha": 0.001}
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +42,12 @@ def read(tmp_path, **changes):
     return load_result(file)
 
 
-def store(folder, prediction, radius, answer):
+def store(track, results, folder, prediction, radius, answer):
     """A store of `certify` for four images of class 0 to 3."""
     labels = np.arange(4)
-    provenance = made_by("certify", parameters={"n0": 20, "n": 200, "alpha": 0.001})
-    writer = Writer(folder, "certified", labels=labels, indices=labels, provenance=provenance)
     arrays = {"prediction": np.array(prediction), "radius": np.array(radius)}
-    writer.write(0, {**arrays, "answer": np.array(answer)}, 1.0)
-    writer.finish()
+    arrays["answer"] = np.array(answer)
+    put(results, folder, track, arrays, labels=labels, indices=labels, name="certified", **DRAWS)
 
 
 @pytest.fixture
@@ -57,13 +56,13 @@ def curves(tmp_path, track):
     curves = read(tmp_path)
     alone, denoised = curves.stores(track)
     none = [ABSTAIN] * 4
-    store(tmp_path / alone, none, [0.0] * 4, [0, 0, 0, ABSTAIN])
-    store(tmp_path / denoised, [0, 1, 2, ABSTAIN], [0.2, 0.4, 0.1, 0.0], [0, 1, 2, 3])
+    store(track, tmp_path, alone, none, [0.0] * 4, [0, 0, 0, ABSTAIN])
+    store(track, tmp_path, denoised, [0, 1, 2, ABSTAIN], [0.2, 0.4, 0.1, 0.0], [0, 1, 2, 3])
     return curves
 
 
 def lines_of(curves, track, results):
-    return [list(curves.lines(track, row, results)) for row in curves.rows]
+    return [list(curves.lines(track, row, Stores(track, results))) for row in curves.rows]
 
 
 def test_a_store_is_named_by_its_chain_and_sigma(curves, track):

@@ -8,9 +8,9 @@ import yaml
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 from PIL import Image
+from placed import put
 from scipy.special import log_softmax, softmax
 from scipy.stats import t as student
-from tiny_stores import made_by
 from torch import nn
 
 from puriflow.config import load_config
@@ -25,7 +25,6 @@ from puriflow.randomness import ImageNoise
 from puriflow.registry import part_of
 from puriflow.results import load_result
 from puriflow.results.figures.transition import as_image
-from puriflow.store import Writer
 from puriflow.zoo.weights import save_weights
 
 LITE0 = "efficientnet-lite0"
@@ -73,32 +72,12 @@ def figure_of(folder, raw, name="figure"):
     return load_result(file)
 
 
-def store(folder, array, values):
-    """A finished stage."""
-    # `success` is in the stores of attacks
-    arrays = {array: values, "success": LABELS[: len(values)] < 6}
-    return stage(folder / "0-of-1", array, LABELS, INDICES, arrays)
-
-
-def stage(folder, array, labels, indices, arrays):
-    """A finished stage in a folder."""
-    provenance = made_by("tests")
-    writer = Writer(folder, array, labels=labels, indices=indices, provenance=provenance)
-    writer.write(0, arrays, 1.0)
-    return writer.finish()
-
-
 class Tiny:
     """Stores of random images, and what reads them: networks whose weights are random."""
 
     def __init__(self, folder, repository, adm):
         self.folder, self.results = folder, folder / "results"
         self.config = load_config(repository / "config" / "config.yaml")
-        random = np.random.default_rng(0)
-        self.images = {}
-        for name, path in CHAINS.items():
-            self.images[name] = random.random((3, 3, 32, 32), dtype=np.float32)
-            store(self.results / path, "images", self.images[name])
         torch.manual_seed(0)
         self.serve(
             classifiers={"resnet50": self.trained("classifier", CLASSIFIER)},
@@ -107,6 +86,18 @@ class Tiny:
         )
         # the shortest of the track's purifications
         self.serve(purifiers={"vpsde-t90": self.config.purifiers["vpsde-t10"].model_dump()})
+        random = np.random.default_rng(0)
+        self.images = {}
+        for name, path in CHAINS.items():
+            self.images[name] = random.random((3, 3, 32, 32), dtype=np.float32)
+            self.store(path, "images", self.images[name])
+
+    def store(self, path, array, values):
+        """A finished stage."""
+        # `success` is in the stores of attacks
+        arrays = {array: values, "success": LABELS[: len(values)] < 6}
+        samples = {"labels": LABELS, "indices": INDICES, "name": array}
+        put(self.results, f"{path}/0-of-1", self.config, arrays, **samples)
 
     def trained(self, role, entry):
         """An entry with random weights."""
@@ -270,7 +261,7 @@ def test_rounds(tiny):
         for threat in ("none/none", "pgd-linf4/resnet50"):
             path = f"classify/imagenet/{threat}/{restorer}/none/resnet50"
             logits[restorer, threat] = random.normal(size=(3, 10)).astype(np.float32)
-            store(tiny.results / path, "logits", logits[restorer, threat])
+            tiny.store(path, "logits", logits[restorer, threat])
     table = tiny.build(SHARED | {"kind": "rounds", "lines": LINES[:2]})
     assert list(table["line"]) == ["AE", "SR"]
     for row, restorer in zip(table.itertuples(), ("none", "esrgan-x2"), strict=True):
@@ -362,11 +353,8 @@ def test_only_levels_are_coloured_as_such():
 def test_what_only_a_purifier_made_are_the_levels(tiny, monkeypatch):
     other = {"label": "other", "purifier": "vpsde-t90", "panels": "a"}
     both = {"label": "both", "purifier": "vpsde-t90", "restorer": "esrgan-x2"}
-    store(
-        tiny.results / CHAINS["diffusion"].replace("none", "esrgan-x2"),
-        "images",
-        np.ones((3, 3, 32, 32), np.float32),
-    )
+    path = CHAINS["diffusion"].replace("none", "esrgan-x2")
+    tiny.store(path, "images", np.ones((3, 3, 32, 32), np.float32))
     calls = []
     monkeypatch.setattr(content, "draw", lambda *given: calls.append(given) or plt.figure())
     tiny.build(CONTENT | {"lines": [*LINES, other, both]})
@@ -534,7 +522,8 @@ def test_rounds_are_of_all_shards(tiny, tmp_path):
         array = "logits" if folder.startswith("classify") else "images"
         found = random[part].reshape(-1, 192) if array == "logits" else random[part]
         arrays = {array: found, "success": np.ones(len(found), dtype=bool)}
-        stage(tmp_path / folder, array, LABELS[part], INDICES[part], arrays)
+        samples = {"labels": LABELS[part], "indices": INDICES[part], "name": array}
+        put(tmp_path, folder, track, arrays, **samples)
     csv, *_, measures = figure.build(track, "f", tmp_path, None)
     assert pd.read_csv(csv)["n"].tolist() == [3]
     values = pd.read_csv(measures)

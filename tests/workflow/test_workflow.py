@@ -247,7 +247,10 @@ def test_a_damaged_store_stops_what_reads_it_and_is_left_alone(built):
         target = Path("results") / ATTACKED.folder("purify", "0-of-1") / "manifest.json"
         said = built.snakemake(str(target), "--forcerun", "purify_images", check=False)
         assert built.status != 0
-        assert "was damaged; delete the store and rerun" in said
+        assert (
+            f"was damaged; run `puriflow repair results/{ATTACKED.folder('restore', '0-of-1')}"
+            in said
+        )
     finally:
         file.write_bytes(before)
         built.snakemake("all")

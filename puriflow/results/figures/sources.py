@@ -44,7 +44,8 @@ class Sources:
 
     def read(self, chain: Chain, stage: str, array: str = "images") -> np.ndarray:
         """An array of a chain's stage."""
-        stores = [self.stores.open(chain.folder(stage, shard)) for shard in self.shards]
+        folders = tuple(chain.folder(stage, shard) for shard in self.shards)
+        stores = self.stores.together(folders)
         return np.concatenate([store.read(array, 0, self.count) for store in stores])
 
     def images(self, chain: Chain) -> np.ndarray:

@@ -1,0 +1,127 @@
+"""`puriflow verify` and `puriflow repair`: whether results are whole, and making them so."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile
+from puriflow.config import load_config
+from puriflow.errors import UserError
+from puriflow.zoo.catalogue import Zoo
+
+if TYPE_CHECKING:
+    from puriflow.upkeep import Survey
+
+BEHIND_RESULTS = False
+RESULTS = Path("results")
+# What is written of a result that claims are about, as the workflow's rules name it.
+JUDGED = ("claims/{}.csv", "pages/{}.html", "pages/{}.rst", "summary.md", "summary.html")
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(help="folder of results, or a store")] = RESULTS,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Verify all results: stores, the chains between them, weights, work under way.
+
+    A line for all that is wrong, and exit status 1 if anything is.
+    """
+    from puriflow.upkeep import verified
+
+    found = verified(folder, _zoo(config))
+    wrong = [*found.broken.values(), *found.changed.values()]
+    for line in wrong:
+        typer.echo(line)
+    counts = ("stores", found.stores), ("under way", found.work), ("weights", found.weights)
+    seen = ", ".join(f"{len(items)} {name}" for name, items in counts)
+    typer.echo(f"{folder}: {seen}: {len(wrong) or 'nothing'} wrong")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def repair(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="a store or work under way, which is removed though it be whole, or a folder of "
+            "results, of which only what is broken is; default: results"
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="only say what would be removed")] = False,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Remove what is broken, and what was made from it: the next run makes it again.
+
+    That are stores and work under way, and the files of the track's results that read them. Exit
+    status 1 if something is left that is wrong.
+    """
+    from puriflow.upkeep import remove
+
+    left, done = [], "would be removed" if dry_run else "removed"
+    for path in paths or [RESULTS]:
+        found, gone = _planned(path, config)
+        left += found.changed.values()
+        for one, reason in {**_made_of(found.root, gone, config), **gone}.items():
+            try:
+                if not dry_run:
+                    remove(one, found.root)
+                typer.echo(f"{done} {one}: {reason}")
+            except UserError as problem:
+                left.append(str(problem))
+    for line in left:
+        typer.echo(f"left {line}")
+    if left:
+        raise typer.Exit(1)
+
+
+def _planned(path: Path, config: Path) -> tuple["Survey", dict[Path, str]]:
+    """What is there, and what has to go."""
+    from puriflow.lineage import Place
+    from puriflow.store import MANIFEST
+    from puriflow.upkeep import Survey, is_store, is_work, survey, verified, what_goes
+
+    path = path.parent if path.name == MANIFEST else path
+    if path.is_symlink():
+        raise UserError(f"{path} is a link: name what it leads to")
+    if is_work(path):
+        return Survey(path.parent), {path: "it is asked for"}
+    if is_store(path):
+        place = Place.of(path)
+        found = survey(path.parent if place is None else place.results)
+        found.broken.clear()  # nothing but what is asked for
+        return found, what_goes(found, [path if place is None else place.folder])
+    found = verified(path, _zoo(config))
+    return found, what_goes(found)
+
+
+def _made_of(root: Path, gone: Collection[Path], config: Path) -> dict[Path, str]:
+    """The files of results that read stores which go, and why these go too.
+
+    Snakemake builds what is missing, and does not miss what a finished result was built from.
+    """
+    if not config.is_file():
+        return {}
+    from puriflow.results import find, load_result, names
+    from puriflow.results.base import Judged
+
+    track, files = load_config(config), {}
+    folders = {path.relative_to(root).as_posix() for path in gone}
+    for name in (name for listed in names(config.parent).values() for name in listed):
+        try:
+            result = load_result(find(name, config.parent))
+            read = next((folder for folder in result.stores(track) if folder in folders), None)
+        except UserError:
+            continue  # this track cannot build it, whatever is there
+        if read is not None:
+            written = [*result.outputs(name).values()]
+            if isinstance(result, Judged):
+                written += [path.format(name) for path in JUDGED]
+            files |= dict.fromkeys((root / path for path in written), f"it reads {root / read}")
+    return {file: reason for file, reason in files.items() if file.is_file()}
+
+
+def _zoo(config: Path) -> Zoo:
+    """The zoo of a track; outside a checkout there is none, and the official one is known."""
+    return load_config(config).zoo if config.is_file() else Zoo()
