@@ -204,4 +204,5 @@ class Config(BaseModel, extra="forbid", frozen=True):
         if not str(weights).startswith(PREFIX):
             return Weights(str(weights), Path(str(weights)))
         name = weights.removeprefix(PREFIX)
-        return Weights(weights, self.zoo.ready_file(name), self.zoo.entry(name).identity)
+        entry = self.zoo.entry(name)
+        return Weights(weights, self.zoo.ready_file(name), entry.identity, entry.hashes_of_ready)
