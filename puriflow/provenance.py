@@ -17,7 +17,7 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from puriflow.atomic import sha256
+from puriflow.checksums import file_hash
 
 if TYPE_CHECKING:
     import torch
@@ -50,16 +50,25 @@ def versions(*modules: str) -> dict[str, str]:
 
 
 def weights_hashes(parts: Iterable["Part"]) -> dict[str, str]:
-    """sha256 of every file of weights that is here, by path or `zoo:NAME`."""
-    files = (weights for part in parts for weights in part.files())
-    return {w.name: _hash_file(w.file) for w in files if w.file.is_file()}
+    """sha256 of every file of weights that is here, by the file's name or `zoo:NAME`.
+
+    Not by its path: the same file elsewhere makes the same. Of files that share a name, each has
+    the first digits of its hash there as well.
+    """
+    files = [weights for part in parts for weights in part.files() if weights.file.is_file()]
+    found = sorted({(weights.label, file_hash(weights.file)) for weights in files})
+    labels = [label for label, _ in found]
+    return {
+        label if labels.count(label) == 1 else f"{label} ({digits[:8]})": digits
+        for label, digits in found
+    }
 
 
 def weights_identities(parts: Iterable["Part"]) -> dict[str, str]:
     """The published hash of a zoo entry, fetched or not; of other files of weights, the sha256."""
     files = (weights for part in parts for weights in part.files())
     known = (w for w in files if w.published is not None or w.file.is_file())
-    return {w.name: w.published or _hash_file(w.file) for w in known}
+    return {w.name: w.published or file_hash(w.file) for w in known}
 
 
 def machine(device: "torch.device | None" = None) -> dict[str, Any]:
@@ -185,14 +194,3 @@ def _constants(tree: ast.Module) -> dict[str, Any]:
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=value)):
                 found[name] = value
     return found
-
-
-def _hash_file(file: Path) -> str:
-    state = file.stat()
-    return _hash_once(file, state.st_size, state.st_mtime_ns)
-
-
-@cache
-def _hash_once(file: Path, size: int, modified: int) -> str:
-    """Hash a file once for a process: checkpoints have gigabytes, and many jobs share one."""
-    return sha256(file)

@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from puriflow.checksums import compare
 from puriflow.errors import UserError, unknown
 from puriflow.renames import KINDS_GIVEN, KINDS_RENAMED, OPTIONS_RENAMED
 
@@ -90,6 +91,28 @@ class Weights:
     name: str  # what the configuration says, a path or `zoo:NAME`
     file: Path  # where it is, or will be once it is fetched
     published: str | None = None  # of the zoo's: tells it from others before it is here
+    hashes: tuple[tuple[str, str], ...] = ()  # published: algorithms, and (first) digits
+
+    @property
+    def label(self) -> str:
+        """What it is called on record, in whatever folder it is: `zoo:NAME` or the file's name."""
+        return self.file.name if self.published is None else self.name
+
+    def check(self) -> None:
+        """Compare the file with what is published.
+
+        Raises:
+            UserError: it is not here, or is another one.
+        """
+        if self.published is None:
+            return
+        entry = self.name.partition(":")[2]
+        fetch = f"puriflow zoo fetch {entry}"
+        if not self.file.is_file():
+            raise UserError(f"the weights {entry} are not here; get them by: {fetch}")
+        for algorithm, digits in self.hashes:
+            cure = f"remove it, and get it again by: {fetch}"
+            compare(self.file, algorithm, digits, says=f"zoo entry {entry}", cure=cure)
 
 
 @dataclass(frozen=True)
@@ -128,9 +151,12 @@ class Part:
         return [part.weights for part in self.parts() if part.weights is not None]
 
     def entry(self) -> dict[str, Any]:
-        """Kind and options as plain data: what the configuration says, networks put in place."""
+        """Kind and options as plain data: what the configuration says, networks put in place.
+
+        Weights go by the file's name: a folder says nothing of what is in them.
+        """
         inner: dict[str, Any] = {} if self.network is None else {NETWORK: self.network.entry()}
-        weights = {} if self.weights is None else {"weights": self.weights.name}
+        weights = {} if self.weights is None else {"weights": self.weights.label}
         return {"kind": self.kind, **self.options, **weights, **inner}
 
     def complete(self) -> dict[str, Any]:
@@ -148,17 +174,14 @@ class Part:
         """The part itself.
 
         Raises:
-            UserError: an option has a value that its kind does not take, or weights are not here.
+            UserError: an option has a value that its kind does not take, or weights are not here,
+                or are not what is published.
         """
         section = family_of(self.role).section
         where = f"config {section}.{self.name}"
         given: dict[str, Any] = dict(self.options)
         if self.weights is not None:
-            if self.weights.published is not None and not self.weights.file.is_file():
-                entry = self.weights.name.partition(":")[2]
-                raise UserError(
-                    f"the weights {entry} are not here; get them by: puriflow zoo fetch {entry}"
-                )
+            self.weights.check()
             given["weights"] = str(self.weights.file)
         elif "weights" in kinds(section)[self.kind].options:
             given["weights"] = None

@@ -7,12 +7,13 @@ against the manifests that name them, and work under way against its seals. Link
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from puriflow.atomic import lock, sealed_content, sha256
+from puriflow.atomic import lock, sealed_content
+from puriflow.checksums import file_hash
 from puriflow.errors import UserError, on_disk
 from puriflow.lineage import (
     ROLES,
@@ -22,10 +23,10 @@ from puriflow.lineage import (
     check_source,
     check_stage,
 )
+from puriflow.registry import Weights
 from puriflow.store import MANIFEST, Stage, open_stage
 from puriflow.store.manifest import TIMING
 from puriflow.store.work import damaged_work, work_under_way
-from puriflow.zoo.catalogue import PREFIX, Zoo
 
 BEHIND_RESULTS = False
 OWN = (MANIFEST, TIMING, ".snakemake_timestamp")  # in a store's folder, beside its Zarr group
@@ -40,7 +41,7 @@ class Survey:
         stores: folders of finished stores, whole or broken.
         stages: those of them whose manifests can be read, by folder.
         work: folders of stores under way, and checkpoints of training.
-        weights: files that stores name and that are here.
+        weights: files that stores may have loaded, and that are here.
         broken: stores and files of work that nothing can go on from, and why.
         changed: files of weights that are not what stores loaded, and what is wrong with that.
     """
@@ -73,8 +74,12 @@ def survey(root: Path) -> Survey:
     return found
 
 
-def verified(root: Path, zoo: Zoo) -> Survey:
+def verified(root: Path, weights: Iterable[Weights] = ()) -> Survey:
     """Verify all that is below a folder of results, or one store.
+
+    Args:
+        root: the folder.
+        weights: files that stores may have loaded.
 
     Raises:
         UserError: see `survey`.
@@ -88,7 +93,7 @@ def verified(root: Path, zoo: Zoo) -> Survey:
                 found.broken[folder] = str(error)
         _verify_shards(found)
         _verify_work(found)
-        _verify_weights(found, zoo)
+        _verify_weights(found, weights)
     return found
 
 
@@ -163,26 +168,22 @@ def _verify_work(found: Survey) -> None:
         found.broken[file] = f"{file} was damaged, and nothing can go on from it"
 
 
-def _verify_weights(found: Survey, zoo: Zoo) -> None:
+def _verify_weights(found: Survey, weights: Iterable[Weights]) -> None:
     """Hold files of weights against the manifests that name them."""
-    loaded: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    here: dict[str, dict[str, Path]] = defaultdict(dict)  # by label and sha256
+    for one in weights:
+        if one.file.is_file():
+            here[one.label][file_hash(one.file)] = one.file
+    found.weights = sorted({file for files in here.values() for file in files.values()})
+    others: dict[Path, list[Path]] = defaultdict(list)
     for folder, stage in found.stages.items():
         for name, digest in stage.manifest["weights"].items():
-            loaded[name][digest].append(folder)
-    known = zoo.known()
-    for name, stores in sorted(loaded.items()):
-        entry = name.removeprefix(PREFIX)
-        if name.startswith(PREFIX) and entry not in known:
-            continue
-        file = zoo.ready_file(entry) if name.startswith(PREFIX) else Path(name)
-        if not file.is_file():
-            continue
-        found.weights.append(file)
-        now = sha256(file)
-        others = [folder for digest in stores.keys() - {now} for folder in stores[digest]]
-        if others:
-            reason = f"weights {file} have changed since {len(others)} stores loaded them"
-            found.changed[file] = f"{reason}, first {min(others)}"
+            files = here.get(name) or here.get(name.removesuffix(f" ({digest[:8]})"), {})
+            if files and digest not in files:
+                others[next(iter(files.values()))].append(folder)
+    for file, stores in sorted(others.items()):
+        reason = f"weights {file} have changed since {len(stores)} stores loaded them"
+        found.changed[file] = f"{reason}, first {min(stores)}"
 
 
 def what_goes(found: Survey, asked: Collection[Path] = ()) -> dict[Path, str]:

@@ -9,9 +9,9 @@ import typer
 from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile
 from puriflow.config import load_config
 from puriflow.errors import UserError
-from puriflow.zoo.catalogue import Zoo
 
 if TYPE_CHECKING:
+    from puriflow.registry import Weights
     from puriflow.upkeep import Survey
 
 BEHIND_RESULTS = False
@@ -30,7 +30,7 @@ def verify(
     """
     from puriflow.upkeep import verified
 
-    found = verified(folder, _zoo(config))
+    found = verified(folder, _weights(config))
     wrong = [*found.broken.values(), *found.changed.values()]
     for line in wrong:
         typer.echo(line)
@@ -92,7 +92,7 @@ def _planned(path: Path, config: Path) -> tuple["Survey", dict[Path, str]]:
         found = survey(path.parent if place is None else place.results)
         found.broken.clear()  # nothing but what is asked for
         return found, what_goes(found, [path if place is None else place.folder])
-    found = verified(path, _zoo(config))
+    found = verified(path, _weights(config))
     return found, what_goes(found)
 
 
@@ -122,6 +122,6 @@ def _made_of(root: Path, gone: Collection[Path], config: Path) -> dict[Path, str
     return {file: reason for file, reason in files.items() if file.is_file()}
 
 
-def _zoo(config: Path) -> Zoo:
-    """The zoo of a track; outside a checkout there is none, and the official one is known."""
-    return load_config(config).zoo if config.is_file() else Zoo()
+def _weights(config: Path) -> list["Weights"]:
+    """The files that the parts of a track load; outside a checkout none is known."""
+    return load_config(config).weights() if config.is_file() else []

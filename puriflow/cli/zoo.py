@@ -30,6 +30,7 @@ def list_entries(context: typer.Context) -> None:
     """Show all entries: kind, size, licence, and whether they are here."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     places: Zoo = context.obj
     table = Table("name", "kind", "file", "size", "licence", "here", box=None)
@@ -42,7 +43,8 @@ def list_entries(context: typer.Context) -> None:
         else:
             here = "no" if what.url else "no, by hand"
         kind = f"{family_named(what.family).roles[0]} {what.part['kind']}"
-        table.add_row(name, kind, what.file, size, what.licence, here)
+        # As texts: brackets in an entry are no markup.
+        table.add_row(*map(Text, (name, kind, what.file, size, what.licence, here)))
     Console(width=None if Console().is_terminal else 200).print(table)
 
 
@@ -97,8 +99,9 @@ def convert_file(
     if source is None:
         raise UserError(f"{name} is not here; get it by: puriflow zoo fetch {name}")
     from puriflow.zoo.convert import convert
-    from puriflow.zoo.download import locked
+    from puriflow.zoo.download import check_file, locked
 
+    check_file(source, size=what.size, hashes=what.hashes, what=str(source))
     target = out or places.cached(name, what.ready)
     with locked(target):
         convert(what.convert, source, target, what.family, what.part)
@@ -111,7 +114,7 @@ def _for_all(names: list[str], act: Callable[[str], str]) -> None:
     for name in names:
         try:
             typer.echo(f"{name}: {act(name)}")
-        except UserError as problem:
+        except (UserError, OSError) as problem:
             failed.append(problem)
     for problem in failed[:-1]:
         typer.echo(f"puriflow: error: {problem}", err=True)

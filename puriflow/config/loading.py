@@ -14,6 +14,7 @@ from puriflow.config.track import TRAINABLE, Config
 from puriflow.errors import UserError, unknown
 from puriflow.registry import FAMILIES, NONE
 from puriflow.renames import KEYS_RENAMED
+from puriflow.yaml_files import read_yaml
 
 BEHIND_RESULTS = False
 WHOLE = {"kind", "zoo", "unavailable"}  # an entry with one of these needs none that it extends
@@ -28,16 +29,6 @@ def load_config(path: str | Path) -> Config:
         UserError: the file is missing, is not YAML, or says something that is not known.
     """
     return check_config(read_yaml(path, "config"), where=f"config {path}")
-
-
-def read_yaml(path: str | Path, what: str) -> Any:
-    """The content of a YAML file."""
-    try:
-        return yaml.safe_load(Path(path).read_text())
-    except OSError as error:
-        raise UserError(f"{what} {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{what} {path}: {' '.join(str(error).split())}") from None
 
 
 def check_config(raw: object, *, where: str = "config") -> Config:

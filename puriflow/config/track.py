@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.rules import Rule
-from puriflow.registry import NETWORK, NONE, Part, Parts, Weights, check, family_of
+from puriflow.registry import FAMILIES, NETWORK, NONE, Part, Parts, Weights, check, family_of
 from puriflow.zoo.catalogue import PREFIX, Zoo
 
 BEHIND_RESULTS = False
@@ -175,6 +175,12 @@ class Config(BaseModel, extra="forbid", frozen=True):
         """The parts that serve several roles, without those that are `none`."""
         return {role: self.part(role, name) for role, name in roles.items() if name != NONE}
 
+    def weights(self) -> list[Weights]:
+        """The files that its parts load, once each."""
+        named = ((f.roles[0], name) for f in FAMILIES for name in getattr(self, f.section))
+        parts = (self.part(*one) for one in named if self.why_unavailable(*one) is None)
+        return list(dict.fromkeys(file for part in parts for file in part.files()))
+
     def why_unavailable(self, role: str, name: str) -> str | None:
         """Why this track cannot serve a role, or the network behind it; None if it can."""
         entry = self.entry(role, name)
@@ -204,4 +210,5 @@ class Config(BaseModel, extra="forbid", frozen=True):
         if not str(weights).startswith(PREFIX):
             return Weights(str(weights), Path(str(weights)))
         name = weights.removeprefix(PREFIX)
-        return Weights(weights, self.zoo.ready_file(name), self.zoo.entry(name).identity)
+        entry = self.zoo.entry(name)
+        return Weights(weights, self.zoo.ready_file(name), entry.identity, entry.hashes_of_ready)

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from puriflow.config.loading import read_yaml
 from puriflow.errors import UserError, unknown
 from puriflow.results.base import Judged, Result
+from puriflow.yaml_files import read_yaml
 
 CONFIG = Path("config")
 

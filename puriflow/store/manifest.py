@@ -41,7 +41,7 @@ class Provenance(TypedDict):
     parameters: dict[str, Any]  # its parts by role, with all their options, and its own numbers
     seed: int | None  # of all draws; None if there are none
     code: Sha256  # of the code behind it
-    weights: dict[str, Sha256]  # of the files of weights, by path or `zoo:NAME`
+    weights: dict[str, Sha256]  # of the files of weights, by name or `zoo:NAME`
     versions: dict[str, str]  # of the libraries that the code uses
     upstream: dict[str, Sha256]  # identities of the stages that it was made from, by their folders
 

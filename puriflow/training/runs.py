@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 import torch
 
-from puriflow.atomic import sha256
+from puriflow.atomic import sha256, write_text
 from puriflow.config import validated
 from puriflow.errors import UserError
 from puriflow.plots import loss
+from puriflow.provenance import code_hash
 from puriflow.registry import Part, Weights
 from puriflow.training.card import card
 from puriflow.training.classifiers import ClassifierRecipe, measure_classifier, train_classifier
@@ -58,7 +59,8 @@ def train_part(
 
     Writes NAME.safetensors (half precision), .md (card), .png (curve) and .jsonl (log) to `out`. A
     part starts from random weights, or from those that the recipe's `start` names in `out`, never
-    from its own. Of the folder `images`, `held_out` are kept for measuring.
+    from its own. Of the folder `images`, `held_out` are kept for measuring. NAME.checkpoint keeps
+    what was trained until all of these are on the disk.
 
     Raises:
         UserError: the images or the recipe are unfit, or the part has no network to train.
@@ -75,7 +77,8 @@ def train_part(
         raise UserError(f"{part.role} {name} has no network to train")
     architecture = replace(part, weights=None).entry()
     start_hash = None if first is None else sha256(first)
-    depends_on = [architecture, recipe.model_dump(), data.fingerprint, start_hash]
+    code = code_hash(__name__, *part.modules())
+    depends_on = [architecture, recipe.model_dump(), data.fingerprint, start_hash, code]
     run = Run(
         name=name,
         identity=json.dumps(depends_on, sort_keys=True),
@@ -96,4 +99,5 @@ def train_part(
         "time": f"{seconds / 60:.0f} minutes on {device.type} ({platform.machine()}, "
         f"{torch.get_num_threads()} threads), torch {torch.__version__}",
     }
-    (out / f"{name}.md").write_text(card(name, facts, quality))
+    write_text(out / f"{name}.md", card(name, facts, quality))
+    run.checkpoint.unlink(missing_ok=True)  # the last of all

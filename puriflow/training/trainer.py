@@ -1,22 +1,23 @@
 """The training loop: seeded by step, so that a resumed run equals one that was never killed.
 
 Everything random in a step comes from a generator of (seed, step). A checkpoint (network, moving
-average, optimiser, step) is saved every two minutes; it is there whole or not at all.
+average, optimiser, step, log) is saved every two minutes and after the last step, as a sealed file.
 """
 
+import io
 import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from puriflow.atomic import Replacing
+from puriflow.atomic import read_sealed, write_sealed, write_text
 from puriflow.progress import Progress
 from puriflow.randomness import derive
 
@@ -48,13 +49,25 @@ class Run:
     """What a training run is called, and where it keeps its state."""
 
     name: str  # of what is trained; also selects the random draws
-    identity: str  # of all that the run depends on (network, recipe, images)
-    checkpoint: Path  # resumed if it has the same identity; removed at the end
+    identity: str  # of all that the run depends on (network, recipe, images, code)
+    checkpoint: Path  # resumed if it has the same identity; whoever has saved all else removes it
     log: Path  # JSON lines: step, loss (mean since the last line), learning rate and seconds
 
 
+@dataclass
+class Progressed:
+    """How far a run is, beside its networks."""
+
+    step: int = 0  # that were done
+    seconds: float = 0.0  # that they took, in all processes
+    losses: list[float] = field(default_factory=list)  # since the last line of the log
+    lines: list[str] = field(default_factory=list)  # of the log
+
+
 def train(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.Module, float]:
-    """Train `network` in place, on the device it is on.
+    """Train `network` in place, on the device it is on, or go on with what was begun.
+
+    A run that was killed after its last step only loads what it came to.
 
     Returns:
         The moving average of the network, and the seconds that the run took, in all processes.
@@ -67,39 +80,44 @@ def train(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.
     ema = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=_ema_update(recipe.ema))
     autocast = torch.autocast(device.type, torch.bfloat16, recipe.precision == "bfloat16")
     predict = autocast(network.__call__)
-    step, spent = _resume(run, device, (network, ema, optimiser))
+    states = (network, ema, optimiser)
     run.log.parent.mkdir(parents=True, exist_ok=True)
-    if step == 0:
-        run.log.unlink(missing_ok=True)
+    done = _resume(run, device, states)
+    write_text(run.log, "".join(done.lines))  # as it was at that step
     saved = time.monotonic()
-    started = saved - spent
-    losses: list[float] = []
-    with Progress(run.name, total=recipe.steps, unit="steps", done=step) as progress:
-        while step < recipe.steps:
-            learning_rate = _learning_rate(step, recipe)
+    started = saved - done.seconds
+    with Progress(run.name, total=recipe.steps, unit="steps", done=done.step) as progress:
+        while done.step < recipe.steps:
+            learning_rate = _learning_rate(done.step, recipe)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate
-            generator = torch.Generator().manual_seed(derive(recipe.seed, run.name, step))
+            generator = torch.Generator().manual_seed(derive(recipe.seed, run.name, done.step))
             value = loss(predict, generator)
             optimiser.zero_grad(set_to_none=True)
             value.backward()
             nn.utils.clip_grad_norm_(trained, 1.0)
             optimiser.step()
             ema.update_parameters(network)
-            step += 1
-            losses.append(value.item())
+            done.step += 1
+            done.losses.append(value.item())
+            done.seconds = time.monotonic() - started
             progress.advance(1)
-            if step % LOG_EVERY == 0 or step == recipe.steps:
-                line = {"step": step, "loss": sum(losses) / len(losses), "rate": learning_rate}
-                line["seconds"] = round(time.monotonic() - started, 1)
-                with run.log.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
-                losses.clear()
-            if time.monotonic() - saved > CHECKPOINT_EVERY:
+            is_last = done.step == recipe.steps
+            if done.step % LOG_EVERY == 0 or is_last:
+                done.lines.append(_line(done, learning_rate))
+                done.losses.clear()
+                write_text(run.log, "".join(done.lines))
+            if time.monotonic() - saved > CHECKPOINT_EVERY or is_last:
                 saved = time.monotonic()
-                _save(run, step, saved - started, (network, ema, optimiser))
-    run.checkpoint.unlink(missing_ok=True)
-    return ema.module.eval().requires_grad_(False), time.monotonic() - started
+                _save(run, done, states)
+    return ema.module.eval().requires_grad_(False), done.seconds
+
+
+def _line(done: Progressed, learning_rate: float) -> str:
+    """A line of the log."""
+    mean = sum(done.losses) / len(done.losses)
+    said = {"step": done.step, "loss": mean, "rate": learning_rate}
+    return json.dumps({**said, "seconds": round(done.seconds, 1)}) + "\n"
 
 
 def _ema_update(decay: float) -> Callable[..., None]:
@@ -149,20 +167,23 @@ def _float32(forward: Callable) -> Callable:
     return wrapped
 
 
-def _save(run: Run, step: int, seconds: float, states: Stateful) -> None:
-    checkpoint: dict[str, Any] = {"identity": run.identity, "step": step, "seconds": seconds}
-    checkpoint["states"] = [state.state_dict() for state in states]
-    run.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    with Replacing(run.checkpoint) as temporary:
-        torch.save(checkpoint, temporary)
+def _save(run: Run, done: Progressed, states: Stateful) -> None:
+    content = io.BytesIO()
+    values = [state.state_dict() for state in states]
+    torch.save({"identity": run.identity, "done": vars(done), "states": values}, content)
+    write_sealed(run.checkpoint, content.getvalue())
 
 
-def _resume(run: Run, device: torch.device, states: Stateful) -> tuple[int, float]:
-    """Load the checkpoint of an earlier run; returns its steps and seconds (0 if there is none)."""
-    if run.checkpoint.exists():
-        checkpoint = torch.load(run.checkpoint, map_location=device, weights_only=True)
-        if checkpoint["identity"] == run.identity:  # of another recipe, it is never resumed
-            for state, values in zip(states, checkpoint["states"], strict=True):
-                state.load_state_dict(values)
-            return checkpoint["step"], checkpoint["seconds"]
-    return 0, 0.0
+def _resume(run: Run, device: torch.device, states: Stateful) -> Progressed:
+    """Load the checkpoint of an earlier run, if there is one, of the same; what it had done."""
+    content = read_sealed(run.checkpoint)
+    if content is None:
+        return Progressed()
+    checkpoint = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    if checkpoint["identity"] != run.identity:
+        why = "of another network, recipe, start, folder of images or code"
+        print(f"{run.checkpoint} is {why}: {run.name} is trained from its first step", flush=True)
+        return Progressed()
+    for state, values in zip(states, checkpoint["states"], strict=True):
+        state.load_state_dict(values)
+    return Progressed(**checkpoint["done"])

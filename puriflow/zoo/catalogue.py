@@ -16,10 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
-from puriflow.errors import UserError, unknown
+from puriflow.errors import UserError, on_disk, unknown
+from puriflow.yaml_files import read_yaml
 
 BEHIND_RESULTS = False
 
@@ -27,28 +27,35 @@ PREFIX = "zoo:"  # `weights: zoo:NAME` in an entry of a track
 OFFICIAL = Path(__file__).with_name("entries.yaml")
 
 
+# A name goes into paths, commands and lines of logs: nothing that a shell, Snakemake or a terminal
+# would read as more than letters, and no option.
+NAME = r"^[a-z0-9][a-z0-9-]{0,99}$"
+FILE = r"^[A-Za-z0-9_+][A-Za-z0-9._+-]{0,199}$"
+Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]  # of plain text
+
+
 class Entry(BaseModel, extra="forbid", frozen=True):
     """A checkpoint. See entries.yaml for what the fields mean."""
 
     family: Literal["networks", "restorers", "classifiers", "features"]
     part: dict[str, Any]
-    file: Annotated[str, Field(pattern=r"^[^/\s]+$")]
-    url: str | None = None
-    by_hand: str | None = None
+    file: Annotated[str, Field(pattern=FILE)]
+    url: Annotated[str, Field(pattern=r"^https?://[!-~]+$")] | None = None
+    by_hand: Line | None = None
     convert: Literal["edm", "score-sde", "esrgan"] | None = None
-    size: int | None = None
-    sha256: str | None = None
-    md5: str | None = None
-    licence: str
-    input: str
-    source: str
+    size: Annotated[int, Field(strict=True, ge=1)] | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{8,64}$")] | None = None
+    md5: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{32}$")] | None = None
+    licence: Line
+    input: Line
+    source: Line
 
     @model_validator(mode="after")
     def _a_way(self) -> "Entry":
         if self.url is None and self.by_hand is None:
             raise ValueError("give url or by_hand")
-        if self.url and not self.url.startswith(("https://", "http://")):
-            raise ValueError("url is neither https nor http")
+        if not isinstance(self.part.get("kind"), str):
+            raise ValueError("part names no kind")
         return self
 
     @property
@@ -63,13 +70,18 @@ class Entry(BaseModel, extra="forbid", frozen=True):
         return {algorithm: digits for algorithm, digits in pairs.items() if digits}
 
     @property
+    def hashes_of_ready(self) -> tuple[tuple[str, str], ...]:
+        """The published hash of the file that is loaded, by algorithm: none of a converted one."""
+        return () if self.convert else tuple(self.hashes.items())[:1]
+
+    @property
     def identity(self) -> str:
         """What tells these weights from others before they are here: a published hash, or none."""
         return self.sha256 or self.md5 or f"{self.file}, no hash published"
 
 
 # As names of a configuration, so that they can be part of paths.
-ENTRIES = TypeAdapter(dict[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], Entry])
+ENTRIES = TypeAdapter(dict[Annotated[str, Field(pattern=NAME)], Entry])
 
 
 class Zoo(BaseModel, extra="forbid", frozen=True):
@@ -82,7 +94,7 @@ class Zoo(BaseModel, extra="forbid", frozen=True):
     def known(self) -> dict[str, Entry]:
         """All entries by name: the official ones and the user's; a UserError if these are wrong."""
         own = os.environ.get("PURIFLOW_ZOO") or self.entries
-        return _read(OFFICIAL) | (_read(Path(own)) if own else {})
+        return _read(OFFICIAL) | (_read(_place(own)) if own else {})
 
     def entry(self, name: str) -> Entry:
         """The entry of a name; a UserError names the nearest one if there is none."""
@@ -93,10 +105,15 @@ class Zoo(BaseModel, extra="forbid", frozen=True):
 
     @property
     def cache_folder(self) -> Path:
-        """Where downloads are kept."""
-        default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "puriflow"
-        given = os.environ.get("PURIFLOW_CACHE") or self.cache
-        return Path(given or default).expanduser().absolute()
+        """Where downloads are kept; without a home, below the working folder."""
+        if given := os.environ.get("PURIFLOW_CACHE") or self.cache:
+            return _place(given)
+        if caches := os.environ.get("XDG_CACHE_HOME"):
+            return _place(caches) / "puriflow"
+        try:
+            return Path.home().absolute() / ".cache" / "puriflow"
+        except RuntimeError:
+            return Path(".cache", "puriflow").absolute()
 
     def cached(self, name: str, file: str) -> Path:
         """Where the cache keeps a file of an entry, whether it is there or not."""
@@ -106,8 +123,8 @@ class Zoo(BaseModel, extra="forbid", frozen=True):
         """A file of an entry that is here: in the user's folders, else in the cache."""
         listed = os.environ.get("PURIFLOW_WEIGHTS")
         folders = listed.split(os.pathsep) if listed else self.folders
-        own = [Path(folder).expanduser().absolute() / file for folder in folders if folder]
-        return next((place for place in [*own, self.cached(name, file)] if place.is_file()), None)
+        places = [_place(folder) / file for folder in folders if folder]
+        return next(filter(_is_file, [*places, self.cached(name, file)]), None)
 
     def ready_file(self, name: str) -> Path:
         """The file that is loaded for an entry: that which is here, else its place in the cache."""
@@ -124,14 +141,23 @@ class Zoo(BaseModel, extra="forbid", frozen=True):
         )
 
 
+def _place(given: str) -> Path:
+    """A path as the user gives it, where ~ is a home."""
+    try:
+        return Path(given).expanduser().absolute()
+    except RuntimeError:
+        raise UserError(f"{given}: no home folder is known; give the path without ~") from None
+
+
+def _is_file(path: Path) -> bool:
+    with on_disk(path):
+        return path.is_file()
+
+
 @cache
 def _read(file: Path) -> dict[str, Entry]:
     try:
-        return ENTRIES.validate_python(yaml.safe_load(file.read_text()) or {})
-    except OSError as error:
-        raise UserError(f"zoo file {file}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"zoo file {file}: {' '.join(str(error).split())}") from None
+        return ENTRIES.validate_python(read_yaml(file, "zoo file") or {})
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "[key]")

@@ -9,6 +9,7 @@ a list without names, and ESRGAN has older keys.
 import io
 import pickle
 import re
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,9 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from puriflow.atomic import Replacing, sha256, write_text
+from puriflow.checksums import check_beside, recorded
 from puriflow.errors import UserError, on_disk, unknown
 from puriflow.registry import family_named, part_of
-from puriflow.zoo.weights import read_checkpoint, read_state, save_state
+from puriflow.zoo.weights import check_archive, read_checkpoint, read_state, save_state
 
 
 def convert(
@@ -38,6 +41,9 @@ def convert(
         raise unknown("converter", converter, CONVERTERS)
     if not source.is_file():
         raise UserError(f"file {source} does not exist")
+    if target.exists() and target.samefile(source):
+        raise UserError(f"file {source} would be replaced by what it is converted to")
+    check_beside(source)
     with torch.device("meta"):
         role = family_named(section).roles[0]
         network = part_of(role, entry["kind"], {**entry, "weights": None}).build().network
@@ -50,8 +56,9 @@ def convert(
                 f"file {source} does not fit {entry['kind']}: {key} is {shapes.get(key)}, but "
                 f"should be {wanted.get(key)}"
             )
-    with on_disk(target):
-        save_state(state, target)
+    with on_disk(target), Replacing(target) as temporary:
+        save_state(state, temporary)
+        write_text(recorded(target), sha256(temporary) + "\n")
 
 
 class Shell:
@@ -99,8 +106,9 @@ def _persistent(meta: dict[str, Any]) -> Shell:
 def _storage(data: bytes) -> Any:
     """A tensor's storage, which torch pickles as a stream of its own."""
     try:
+        check_archive(io.BytesIO(data))
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+    except (pickle.UnpicklingError, ValueError, zipfile.BadZipFile):
         raise UserError("the bytes of a tensor hold something else than a tensor") from None
 
 
@@ -122,8 +130,11 @@ ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class Unpickler(pickle.Unpickler):
-    """Reads tensors, plain containers and modules' states; refuses every other name."""
+class Unpickler(pickle._Unpickler):
+    """Reads tensors, plain containers and modules' states; refuses every other name.
+
+    It is Python's own in Python: that in C makes room for as many objects as a file claims to have.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         """See pickle.Unpickler: the only door from a pickle to code."""
@@ -146,19 +157,23 @@ def _edm(source: Path, network: nn.Module) -> dict[str, Tensor]:
         ) from None
 
 
-def _state_of(module: Shell, prefix: str = "") -> dict[str, Tensor]:
+def _state_of(network: Shell) -> dict[str, Tensor]:
     """The state dict of a pickled module, from the three tables that every nn.Module has."""
-    tables = module.state
-    non_persistent = tables.get("_non_persistent_buffers_set", ())
-    own = {**tables["_parameters"], **tables["_buffers"]}
-    state = {
-        prefix + name: value.detach()
-        for name, value in own.items()
-        if isinstance(value, Tensor) and name not in non_persistent
-    }
-    for name, child in tables["_modules"].items():
-        if child is not None:
-            state |= _state_of(child, f"{prefix}{name}.")
+    state: dict[str, Tensor] = {}
+    waiting, seen = [("", network)], set()
+    while waiting:
+        prefix, module = waiting.pop()
+        if id(module) in seen:  # a few bytes could stand for modules without end
+            raise UserError(f"its module {prefix[:50]} is in it twice")
+        seen.add(id(module))
+        tables = module.state
+        non_persistent = tables.get("_non_persistent_buffers_set", ())
+        for name, value in {**tables["_parameters"], **tables["_buffers"]}.items():
+            if isinstance(value, Tensor) and name not in non_persistent:
+                state[prefix + name] = value.detach()
+        for name, child in tables["_modules"].items():
+            if child is not None:
+                waiting.append((f"{prefix}{name}.", child))
     return state
 
 

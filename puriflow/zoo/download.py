@@ -12,15 +12,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from http.client import HTTPMessage
 from pathlib import Path
+from typing import IO
 
-from puriflow.atomic import digest, lock, publish, sha256, write_text
+from puriflow.atomic import lock, publish, write_text
+from puriflow.checksums import file_hash, recorded
 from puriflow.errors import UserError, on_disk
 from puriflow.progress import Progress
 
 BEHIND_RESULTS = False
 ATTEMPTS = 4  # in a row that bring nothing
 CHUNK = 2**20
+LARGEST = 2**34  # bytes of a file whose size is not published: official checkpoints have 2 GB
 TIMEOUT = 60
 TEMPORARY = (408, 425, 429)  # and all from 500
 PAGES = (b"<!doctype", b"<html")
@@ -35,8 +39,8 @@ def download(
     hashlib; first digits suffice) as far as they are published.
 
     Raises:
-        UserError: the server has no such file, sends a page or another file, the disk is full, or
-            the connection broke too often (then the next call continues).
+        UserError: the server has no such file, sends a page, another file or a longer one, the disk
+            is full, or the connection broke too often (then the next call continues).
     """
     hashes = hashes or {}
     with locked(target):
@@ -47,7 +51,7 @@ def download(
             _fetch_all(url, part, size, whole_is_known=bool(hashes))
         check_file(part, size=size, hashes=hashes, what=url, remove=True)
         with on_disk(target):
-            write_text(recorded(target), sha256(part) + "\n")
+            write_text(recorded(target), file_hash(part) + "\n")
             publish(part, target)
             _mark(part).unlink(missing_ok=True)
 
@@ -60,12 +64,14 @@ def check_file(
     Raises:
         UserError: they differ.
     """
-    length = file.stat().st_size
+    with on_disk(file):
+        length = file.stat().st_size
+        found_hashes = {algorithm: file_hash(file, algorithm) for algorithm in hashes}
     differences = []
     if size is not None and length != size:
         differences.append(f"it has {length} bytes, but should have {size}")
     for algorithm, digits in hashes.items():
-        found = digest(file, algorithm)
+        found = found_hashes[algorithm]
         if not found.startswith(digits.lower()):
             differences.append(f"its {algorithm} is {found}, but should be {digits}")
     if differences:
@@ -84,11 +90,6 @@ def locked(target: Path) -> Generator[None]:
         yield
 
 
-def recorded(file: Path) -> Path:
-    """Where the sha256 of a download is kept."""
-    return file.with_name(f"{file.name}.sha256")
-
-
 def _fetch_all(url: str, part: Path, size: int | None, *, whole_is_known: bool) -> None:
     failures, why = 0, ""
     while failures < ATTEMPTS:
@@ -100,25 +101,27 @@ def _fetch_all(url: str, part: Path, size: int | None, *, whole_is_known: bool) 
                 return
             why = "the connection ended early"
         except urllib.error.HTTPError as error:
+            why = f"answered {error.code} {_one_line(error.reason)}"
             if error.code < 500 and error.code not in TEMPORARY:
-                raise UserError(f"{url} answered {error.code} {error.reason}") from None
-            why = f"answered {error.code} {error.reason}"
+                raise UserError(f"{url} {why}") from None
         except (http.client.HTTPException, OSError) as error:
             # Of the network: `_write` sees to disks.
-            why = str(getattr(error, "reason", None) or error or type(error).__name__)
+            why = _one_line(getattr(error, "reason", None) or error or type(error).__name__)
+        except ValueError as error:  # as of a host that no address can have
+            raise UserError(f"{url} cannot be asked for: {_one_line(error)}") from None
         failures = 0 if _length(part) > before else failures + 1
     raise UserError(f"{url}: {why}; {_length(part)} bytes are kept, the next fetch continues")
 
 
 def _fetch(url: str, part: Path, size: int | None, *, whole_is_known: bool) -> bool:
     """One attempt; whether the whole file is there now."""
-    offset, mark = _length(part), _mark(part)
+    offset = _length(part)
     headers = {}
-    if offset and mark.is_file():
-        headers = {"Range": f"bytes={offset}-", "If-Range": mark.read_text()}
+    if offset and (tag := _tag(part)):
+        headers = {"Range": f"bytes={offset}-", "If-Range": tag}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310, entries have http only
     try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
+        answer = BROWSER.open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         if error.code != 416:
             raise
@@ -132,23 +135,30 @@ def _fetch(url: str, part: Path, size: int | None, *, whole_is_known: bool) -> b
         elif not answer.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
             part.unlink()  # not what was asked for: from the beginning, then
             return False
-        length = answer.headers.get("Content-Length")
-        total = offset + int(length) if length else size
+        total = size if answer.length is None else offset + answer.length
         if size is not None and total != size:
             raise UserError(f"{url} has {total} bytes, but should have {size}")
         chunked = answer.headers.get("Transfer-Encoding", "").lower() == "chunked"
         if total is None and not chunked and not whole_is_known:
             raise UserError(f"{url} does not say how long it is, so that its end cannot be known")
+        limit = size or LARGEST
+        if total is not None and total > limit:
+            raise UserError(f"{url} has {total} bytes, more than any checkpoint")
         _check_room(part, url, total, offset)
         first = answer.read(CHUNK)
         is_html = "text/html" in answer.headers.get("Content-Type", "")
         if offset == 0 and (is_html or first.lstrip()[:9].lower().startswith(PAGES)):
             raise UserError(f"{url} is a web page, not a file; open it in a browser to see why")
-        return _write(answer, first, part, offset, total)
+        return _write(answer, first, part, offset, total, limit)
 
 
 def _write(
-    answer: http.client.HTTPResponse, chunk: bytes, part: Path, offset: int, total: int | None
+    answer: http.client.HTTPResponse,
+    chunk: bytes,
+    part: Path,
+    offset: int,
+    total: int | None,
+    limit: int,
 ) -> bool:
     done = offset
     with on_disk(part):
@@ -161,6 +171,9 @@ def _write(
     name = part.name.removesuffix(".part")
     with file, Progress(name, total=total or 0, unit="bytes", done=offset) as progress:
         while chunk:
+            if done + len(chunk) > limit:
+                part.unlink()  # of a file that it does not begin
+                raise UserError(f"{answer.url} sends more than {limit} bytes; they were removed")
             with on_disk(part):
                 file.write(chunk)
                 file.flush()
@@ -168,6 +181,31 @@ def _write(
             progress.advance(len(chunk))
             chunk = answer.read(CHUNK)
     return total is None or done >= total
+
+
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirections within the web, and never from https to http."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """See urllib.request.HTTPRedirectHandler."""
+        if not newurl.startswith(("https://", f"{req.type}://")):
+            raise UserError(f"{req.full_url} leads to {_one_line(newurl)}, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+BROWSER = urllib.request.build_opener(Redirects)
+
+
+def _one_line(said: object) -> str:
+    return " ".join(str(said).split())[:200]
 
 
 def _check_room(part: Path, url: str, total: int | None, offset: int) -> None:
@@ -181,6 +219,12 @@ def _check_room(part: Path, url: str, total: int | None, offset: int) -> None:
 
 def _length(file: Path) -> int:
     return file.stat().st_size if file.exists() else 0
+
+
+def _tag(part: Path) -> str:
+    """What the mark of a part says; nothing if that can be no tag of a server."""
+    tag = _mark(part).read_text(errors="replace") if _mark(part).is_file() else ""
+    return tag if tag.isascii() and tag.isprintable() else ""
 
 
 def _mark(part: Path) -> Path:

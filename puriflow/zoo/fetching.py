@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from puriflow.atomic import write_text
-from puriflow.errors import UserError, on_disk
+from puriflow.checksums import check_beside, recorded_hash
+from puriflow.errors import UserError
 from puriflow.zoo.catalogue import Entry, Zoo
-from puriflow.zoo.download import check_file, download, locked, recorded
+from puriflow.zoo.download import check_file, download, locked
 
 BEHIND_RESULTS = False
 
@@ -13,7 +13,7 @@ BEHIND_RESULTS = False
 def fetch(zoo: Zoo, name: str) -> Path:
     """Make an entry ready to be loaded, from the user's folders, the cache or the internet.
 
-    A file that was not downloaded by this is checked once. Where the entry has a converter, the
+    What is here already is checked, and left as it is. Where the entry has a converter, the
     converted file is made.
 
     Raises:
@@ -22,39 +22,60 @@ def fetch(zoo: Zoo, name: str) -> Path:
     what = zoo.entry(name)
     source = zoo.find(name, what.file)
     if source is None and (ready := zoo.find(name, what.ready)):
-        return ready  # converted before, the official file gone
+        check_beside(ready)  # converted before, the official file gone
+        return ready
     if source is None:
         source = zoo.cached(name, what.file)
         _download(zoo, name, what, source)
-    elif not recorded(source).is_file():
-        _check_once(zoo, name, what, source)
+    else:
+        check_official(what, source)
     if not what.convert:
         return source
     from puriflow.zoo.convert import convert
 
     target = zoo.cached(name, what.ready)
     with locked(target):
-        if not target.is_file():
+        if target.is_file():
+            check_beside(target)
+        else:
             convert(what.convert, source, target, what.family, what.part)
     return target
 
 
 def verify(zoo: Zoo, name: str) -> str:
-    """Say how an entry's official file compares with its published size and hashes, and its own.
+    """Say how the files of an entry compare with its published size and hashes, and recorded ones.
 
     Raises:
-        UserError: the file is not here, or differs.
+        UserError: none is here, or one differs.
     """
     what = zoo.entry(name)
-    file = zoo.find(name, what.file)
-    if file is None:
+    found = [zoo.find(name, file) for file in dict.fromkeys((what.file, what.ready))]
+    here = [file for file in found if file is not None]
+    if not here:
         raise UserError(f"{name} is not here; get it by: puriflow zoo fetch {name}")
+    return "; ".join(_verified(what, file) for file in here)
+
+
+def check_official(what: Entry, file: Path) -> None:
+    """Compare an official file with what is published, and with what is recorded beside it.
+
+    Raises:
+        UserError: they differ.
+    """
     check_file(file, size=what.size, hashes=what.hashes, what=str(file))
-    compared = [*(["size"] if what.size else []), *what.hashes]
-    if recorded(file).is_file():
-        hashes = {"sha256": recorded(file).read_text().split()[0]}
-        check_file(file, size=None, hashes=hashes, what=str(file))
-        compared.append("the sha256 of the download")
+    check_beside(file)
+
+
+def _verified(what: Entry, file: Path) -> str:
+    compared = []
+    if file.name == what.file:
+        check_official(what, file)
+        compared = [*(["size"] if what.size else []), *what.hashes]
+    else:
+        check_beside(file)
+    if recorded_hash(file) is not None:
+        made = "download" if file.name == what.file else "conversion"
+        compared.append(f"the sha256 of the {made}")
     if not compared:
         return f"{file}: present; no size or hash is published or recorded"
     return f"{file}: {', '.join(compared)} right"
@@ -69,15 +90,3 @@ def _download(zoo: Zoo, name: str, what: Entry, target: Path) -> None:
         if what.by_hand is None:
             raise
         raise UserError(f"{problem}; {zoo.by_hand(name)}") from None
-
-
-def _check_once(zoo: Zoo, name: str, what: Entry, file: Path) -> None:
-    """Check a file that somebody put here; remembered in the cache while it stays as it is."""
-    state = f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}"
-    mark = zoo.cached(name, f"{what.file}.checked")
-    if mark.is_file() and mark.read_text() == state:
-        return
-    check_file(file, size=what.size, hashes=what.hashes, what=str(file))
-    with on_disk(mark):
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        write_text(mark, state)

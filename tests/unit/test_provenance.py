@@ -117,7 +117,7 @@ def read(source):
         ("restorers/esrgan.py", '"""Leaky ReLU', '"""A leaky ReLU', set()),
         ("restorers/esrgan.py", "\nclass RRDB(", "\n# a comment\nclass RRDB(", set()),
         ("compute.py", "allow_tf32 = False", "allow_tf32 = True", RESTORERS),
-        ("store/writer.py", "CHUNK_BYTES = 4", "CHUNK_BYTES = 8", set()),
+        ("store/arrays.py", "CHUNK_BYTES = 4", "CHUNK_BYTES = 8", set()),
         ("attacks/pgd.py", "eot_iter) < 1", "eot_iter) < 2", set()),
     ],
 )
@@ -222,8 +222,35 @@ def test_weights_are_found_in_networks_and_hashed(tmp_path):
     purifier = part_of("purifier", "p", {"kind": "vpsde", "t": 9, "network": network})
     classifier = part_of("classifier", "c", {"kind": "wide-resnet", "weights": "nowhere"})
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert provenance.weights_hashes([purifier, classifier]) == {str(file): digest}
+    assert provenance.weights_hashes([purifier, classifier]) == {"w.safetensors": digest}
     assert provenance.weights_identities([purifier, classifier]) == {str(file): digest}
+
+
+def test_the_same_weights_in_another_folder_make_the_same(tmp_path):
+    said = []
+    for folder in ("here", "there"):
+        file = tmp_path / folder / "w.safetensors"
+        file.parent.mkdir()
+        file.write_bytes(b"abc")
+        network = {"kind": "adm", "weights": str(file)}
+        purifier = part_of("purifier", "p", {"kind": "vpsde", "t": 9, "network": network})
+        hashes = provenance.weights_hashes([purifier])
+        said.append((purifier.entry(), purifier.complete(), hashes))
+        assert purifier.files()[0].file == file
+    assert said[0] == said[1]
+
+
+def test_other_weights_of_the_same_name_are_both_on_record(tmp_path):
+    parts, digests = [], []
+    for folder in ("here", "there", "again"):
+        file = tmp_path / folder / "w.pth"
+        file.parent.mkdir()
+        file.write_bytes(b"abc" if folder == "again" else folder.encode())
+        digests.append(hashlib.sha256(file.read_bytes()).hexdigest())
+        parts.append(part_of("classifier", "c", {"kind": "wide-resnet", "weights": str(file)}))
+    found = provenance.weights_hashes(parts)
+    assert found == {f"w.pth ({digest[:8]})": digest for digest in digests}
+    assert provenance.weights_hashes(parts[::-1]) == found
 
 
 def test_the_identity_of_published_weights_is_known_before_they_are_here(tmp_path):

@@ -77,51 +77,171 @@ def train(folder, out, part: Part = EDSR, **changes):
     return out / "net.safetensors"
 
 
-def test_a_run_that_was_killed_equals_one_that_was_not(folder, tmp_path, monkeypatch):
-    whole = train(folder, tmp_path / "whole")
+class Killed(BaseException):
+    """In the place of a signal: no handler of errors takes it."""
 
-    monkeypatch.setattr(trainer.time, "monotonic", iter(range(0, 10**6, 200)).__next__)
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """A checkpoint after every step, a line of the log after every other one."""
+    monkeypatch.setattr(trainer, "CHECKPOINT_EVERY", -1)
+    monkeypatch.setattr(trainer, "LOG_EVERY", 2)
+
+
+@pytest.fixture
+def steps_done(monkeypatch):
+    """The steps whose noise is drawn, which are those that are computed."""
+    seen = []
+    derive = trainer.derive
+    monkeypatch.setattr(trainer, "derive", lambda *parts: seen.append(parts[-1]) or derive(*parts))
+    return seen
+
+
+def log_of(folder):
+    """The log without its seconds."""
+    lines = map(json.loads, (folder / "net.jsonl").read_text().splitlines())
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def kill_after(monkeypatch, step):
+    """Kill the next run when the checkpoint of a step is on the disk."""
     original = trainer._save
 
-    def save_and_die(run, step, *state):
-        original(run, step, *state)
-        if step == 3:
-            raise KeyboardInterrupt
+    def save_and_die(run, done, states):
+        original(run, done, states)
+        if done.step == step:
+            raise Killed
 
     monkeypatch.setattr(trainer, "_save", save_and_die)
-    with pytest.raises(KeyboardInterrupt):
-        train(folder, tmp_path / "killed")
-    assert (tmp_path / "killed" / "net.checkpoint").exists()
-    monkeypatch.setattr(trainer, "_save", original)
-    seeds = []
-    derive = trainer.derive
-    monkeypatch.setattr(trainer, "derive", lambda *parts: seeds.append(parts) or derive(*parts))
-    resumed = train(folder, tmp_path / "killed")
-    assert [step for *_, step in seeds] == [3, 4, 5]
-    assert resumed.read_bytes() == whole.read_bytes()
-    assert not (tmp_path / "killed" / "net.checkpoint").exists()
 
 
-def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(folder, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("step", range(1, 7))
+def test_a_run_that_was_killed_equals_one_that_was_not(
+    folder, tmp_path, monkeypatch, steps_done, step
+):
     whole = train(folder, tmp_path / "whole")
-    save = trainer.torch.save
-    saved = []
+    steps_done.clear()
+    with monkeypatch.context() as patch:
+        kill_after(patch, step)
+        with pytest.raises(Killed):
+            train(folder, tmp_path / "killed")
+    assert (tmp_path / "killed" / "net.checkpoint").exists()
+    assert steps_done == list(range(step))
+    with (tmp_path / "killed" / "net.jsonl").open("a") as log:
+        log.write('{"step": 5, "lo')  # of a later step, cut off
+    resumed = train(folder, tmp_path / "killed")
+    assert steps_done == list(range(6))  # each once, none after the last
+    assert resumed.read_bytes() == whole.read_bytes()
+    assert log_of(resumed.parent) == log_of(whole.parent)
+    assert [line["step"] for line in log_of(whole.parent)] == [2, 4, 6]
+    assert names_in(resumed.parent) == names_in(whole.parent) == RESULTS
 
-    def killed(checkpoint, file):
-        if saved:
-            file.write_bytes(b"half of it")
-            raise KeyboardInterrupt
-        save(checkpoint, file)
-        saved.append(checkpoint["step"])
+
+RESULTS = {"net.safetensors", "net.md", "net.png", "net.jsonl"}
+
+
+def names_in(folder):
+    return {file.name for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("at", ["save_weights", "load_weights", "loss.plot", "card", "write_text"])
+def test_a_kill_after_the_last_step_trains_nothing_again(
+    folder, tmp_path, monkeypatch, steps_done, at
+):
+    whole = train(folder, tmp_path / "whole")
+    steps_done.clear()
+
+    def killed(*arguments, **options):
+        raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(trainer.time, "monotonic", iter(range(0, 10**6, 200)).__next__)
-        patch.setattr(trainer.torch, "save", killed)
-        with pytest.raises(KeyboardInterrupt):
+        patch.setattr(f"puriflow.training.runs.{at}", killed)
+        with pytest.raises(Killed):
             train(folder, tmp_path / "killed")
-    names = {f.name for f in (tmp_path / "killed").iterdir()}
-    assert names == {"net.checkpoint"}
+    assert "net.md" not in names_in(tmp_path / "killed")
+    (tmp_path / "killed" / "net.jsonl").unlink()
+    again = train(folder, tmp_path / "killed")
+    assert steps_done == list(range(6))
+    assert again.read_bytes() == whole.read_bytes()
+    assert log_of(again.parent) == log_of(whole.parent)
+    assert names_in(again.parent) == RESULTS
+    cards = [(out.parent / "net.md").read_text().splitlines() for out in (whole, again)]
+    assert len(cards[0]) == len(cards[1]) > 8
+    assert [a for a, b in zip(*cards, strict=True) if a != b and "- time:" not in a] == []
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_damaged_checkpoint_is_dropped_with_a_line(
+    folder, tmp_path, monkeypatch, steps_done, capsys
+):
+    whole = train(folder, tmp_path / "whole")
+    out = tmp_path / "killed"
+    with monkeypatch.context() as patch:
+        kill_after(patch, 3)
+        with pytest.raises(Killed):
+            train(folder, out)
+    sealed = (out / "net.checkpoint").read_bytes()
+    random = np.random.default_rng(0)
+    damaged = [b"", sealed[: len(sealed) // 2], sealed + b"!"]
+    for bit in random.integers(0, 8 * len(sealed), 5).tolist():
+        flipped = bytearray(sealed)
+        flipped[bit // 8] ^= 1 << bit % 8
+        damaged.append(bytes(flipped))
+    for content in damaged:
+        (out / "net.checkpoint").write_bytes(content)
+        steps_done.clear()
+        capsys.readouterr()
+        assert train(folder, out).read_bytes() == whole.read_bytes()
+        assert steps_done == list(range(6))
+        said = [line for line in capsys.readouterr().out.splitlines() if "damaged" in line]
+        assert said == [
+            f"{out / 'net.checkpoint'} was damaged: it is dropped, and what it held is made anew"
+        ]
+        assert names_in(out) == RESULTS
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
+    folder, tmp_path, monkeypatch, steps_done
+):
+    whole = train(folder, tmp_path / "whole")
+    write = trainer.write_sealed
+    written = []
+
+    def killed(path, content):
+        if len(written) == 2:
+            path.with_name("half of it").write_bytes(content[:100])
+            raise Killed
+        written.append(write(path, content))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "write_sealed", killed)
+        with pytest.raises(Killed):
+            train(folder, tmp_path / "killed")
+    steps_done.clear()
     assert train(folder, tmp_path / "killed").read_bytes() == whole.read_bytes()
+    assert steps_done == [2, 3, 4, 5]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_full_disk_loses_no_step_that_was_saved(folder, tmp_path, monkeypatch, steps_done):
+    whole = train(folder, tmp_path / "whole")
+    write = trainer.write_sealed
+    written = []
+
+    def full(path, content):
+        if len(written) == 3:
+            raise OSError(28, "No space left on device", str(path))
+        written.append(write(path, content))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "write_sealed", full)
+        with pytest.raises(OSError, match="No space left"):
+            train(folder, tmp_path / "full")
+    steps_done.clear()
+    assert train(folder, tmp_path / "full").read_bytes() == whole.read_bytes()
+    assert steps_done == [3, 4, 5]
 
 
 @pytest.mark.parametrize("section", ["restorers", "networks"])
@@ -225,20 +345,27 @@ def test_generator_and_discriminator_see_each_other_as_constants():
     assert not same["generator.conv_last.weight"]
 
 
-def test_the_state_of_another_recipe_is_not_resumed(folder, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("hasty")
+def test_the_state_of_another_recipe_or_code_is_not_resumed(
+    folder, tmp_path, monkeypatch, steps_done, capsys
+):
     fresh = train(folder, tmp_path / "fresh", learning_rate=1e-2)
-    original = trainer._save
-    monkeypatch.setattr(trainer.time, "monotonic", iter(range(0, 10**6, 200)).__next__)
-
-    def save_and_die(*state):
-        original(*state)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(trainer, "_save", save_and_die)
-    with pytest.raises(KeyboardInterrupt):
-        train(folder, tmp_path / "other")
-    monkeypatch.setattr(trainer, "_save", original)
+    with monkeypatch.context() as patch:
+        kill_after(patch, 2)
+        with pytest.raises(Killed):
+            train(folder, tmp_path / "other")
+    steps_done.clear()
     assert train(folder, tmp_path / "other", learning_rate=1e-2).read_bytes() == fresh.read_bytes()
+    assert steps_done == list(range(6))
+    assert "net is trained from its first step" in capsys.readouterr().out
+    with monkeypatch.context() as patch:
+        kill_after(patch, 2)
+        patch.setattr("puriflow.training.runs.code_hash", lambda *modules: "of before")
+        with pytest.raises(Killed):
+            train(folder, tmp_path / "older", learning_rate=1e-2)
+    steps_done.clear()
+    assert train(folder, tmp_path / "older", learning_rate=1e-2).read_bytes() == fresh.read_bytes()
+    assert steps_done == list(range(6))
 
 
 def test_training_lowers_the_loss(folder, tmp_path):

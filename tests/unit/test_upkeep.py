@@ -15,6 +15,7 @@ from puriflow.cli import app
 from puriflow.config import load_config
 from puriflow.errors import UserError
 from puriflow.lineage import Place
+from puriflow.registry import Weights
 from puriflow.store import MANIFEST, open_stage
 
 STORES = 10  # of the four chains
@@ -213,6 +214,8 @@ def test_a_store_under_way_is_not_broken(made):
 def test_weights_that_changed_are_said_and_left(made, monkeypatch):
     weights = Path("mine.safetensors")
     weights.write_bytes(b"before")
+    mine = [Weights(str(weights), weights)]
+    monkeypatch.setattr("puriflow.cli.upkeep._weights", lambda config: mine)
     monkeypatch.setattr("placed.weights_hashes", lambda _: {str(weights): SHA})
     labels = np.arange(4)
     arrays = {"images": np.zeros((4, 3, 8, 8), np.float32)}

@@ -1,8 +1,10 @@
 """The catalogue: its entries, where files are looked for, and the commands on them."""
 
+import errno
 import hashlib
 import http.server
 import os
+import string
 import subprocess
 import threading
 from functools import partial
@@ -225,6 +227,173 @@ def test_a_broken_zoo_file_is_named(places, monkeypatch, text, message):
     monkeypatch.setenv("PURIFLOW_ZOO", str(places / "own.yaml"))
     with pytest.raises(UserError, match=message):
         Zoo().known()
+
+
+ENTRY = {
+    "family": "restorers",
+    "part": {"kind": "edsr", "scale": 2},
+    "file": "w.pth",
+    "url": "https://example.org/w.pth",
+    "licence": "MIT",
+    "input": "[0, 1]",
+    "source": "tests",
+}
+
+
+def zoo_with(places, monkeypatch, name="x", **changes):
+    """The catalogue with one entry more, from a new file, since a file is read once."""
+    file = places / f"zoo-{len(list(places.iterdir()))}.yaml"
+    file.write_text(yaml.safe_dump({name: {**ENTRY, **changes}}, allow_unicode=True))
+    monkeypatch.setenv("PURIFLOW_ZOO", str(file))
+    return Zoo()
+
+
+NOT_FILES = [
+    *("w;touch ran", "$(touch ran)", "w||touch ran||x", "$(>X)", "w||>X||x", "`id`", "w&x"),
+    *(
+        "{entry}",
+        "w}",
+        "a b",
+        "a\nb",
+        "a\tb",
+        "w*",
+        "w?",
+        "[w]",
+        "'w'",
+        '"w"',
+        "w\\x",
+        "~w",
+        "#w",
+        "w!",
+    ),
+    *(
+        "",
+        ".",
+        "..",
+        ".w",
+        "-w",
+        "--out=x",
+        "a/b",
+        "../w",
+        "/w",
+        "w\0",
+        "w\x1b[2J",
+        "\u2028",
+        "\xe4.pth",
+    ),
+    "w" * 201,
+]
+
+
+@pytest.mark.parametrize("name", NOT_FILES)
+def test_a_file_s_name_is_no_shell_code_no_wildcard_and_no_option(places, monkeypatch, name):
+    with pytest.raises(UserError, match=r"x\.file: String should match pattern") as caught:
+        zoo_with(places, monkeypatch, file=name).known()
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["-x", "--help", "X", "a b", "a/b", "a_b", "", "$(id)", "a" * 101])
+def test_an_entry_s_name_is_no_option_and_no_path(places, monkeypatch, name):
+    with pytest.raises(UserError, match="String should match pattern"):
+        zoo_with(places, monkeypatch, name=name).known()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "why"),
+    [
+        ("url", "https://example.org/a b", "match pattern"),
+        ("url", "https://example.org/a\r\nX: 1", "match pattern"),
+        ("url", "https://example.org/\x1b[2J", "match pattern"),
+        ("url", "https://example.org/\xe4", "match pattern"),
+        ("url", "file:///etc/passwd", "match pattern"),
+        ("url", "ftp://example.org/w", "match pattern"),
+        ("url", "https://", "match pattern"),
+        ("by_hand", "from\nhere", "match pattern"),
+        ("licence", "MIT\x1b[2J", "match pattern"),
+        ("source", "\x9b2J", "match pattern"),
+        ("sha256", "1234", "match pattern"),
+        ("sha256", "", "match pattern"),
+        ("sha256", "x" * 64, "match pattern"),
+        ("md5", "0123", "match pattern"),
+        ("size", 0, "greater than or equal to 1"),
+        ("size", "12", "valid integer"),
+        ("size", 1.5, "valid integer"),
+        ("size", True, "valid integer"),
+        ("part", {}, "part names no kind"),
+        ("part", {"kind": 3}, "part names no kind"),
+        ("part", [], "valid dict"),
+    ],
+)
+def test_a_field_that_is_not_what_it_should_be_is_named(places, monkeypatch, field, value, why):
+    with pytest.raises(UserError, match=rf"zoo-\d+\.yaml: x.*{why}") as caught:
+        zoo_with(places, monkeypatch, **{field: value}).known()
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_every_official_name_is_one():
+    for name, entry in Zoo().known().items():
+        assert name == name.strip("-")
+        assert set(entry.file) <= {*string.ascii_letters, *string.digits, *"._+-"}
+
+
+def test_brackets_in_an_entry_are_listed_as_they_are(places, monkeypatch):
+    zoo_with(places, monkeypatch, licence="[/red] a [link=x]y")
+    ended = puriflow("zoo", "list", cwd=places)
+    assert "[/red] a [link=x]y" in ended.stdout
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_key_that_is_there_twice_is_named(places, monkeypatch):
+    text = yaml.safe_dump({"x": ENTRY}) + yaml.safe_dump({"x": ENTRY})
+    (places / "twice.yaml").write_text(text)
+    monkeypatch.setenv("PURIFLOW_ZOO", str(places / "twice.yaml"))
+    with pytest.raises(UserError, match=r"twice\.yaml, line \d+: x is there already, on line 1"):
+        Zoo().known()
+
+
+def without_a_home(monkeypatch):
+    for variable in ("PURIFLOW_CACHE", "XDG_CACHE_HOME", "PURIFLOW_WEIGHTS", "PURIFLOW_ZOO"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def nowhere(path):
+        return path  # what os.path.expanduser gives for a user that it does not know
+
+    monkeypatch.setattr(os.path, "expanduser", nowhere)
+
+
+def test_without_a_home_the_cache_is_in_the_working_folder(tmp_path, monkeypatch):
+    without_a_home(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    assert Zoo().cache_folder == tmp_path / ".cache" / "puriflow"
+    assert Zoo().find("resnet50", "w.pth") is None
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert Zoo().cache_folder == tmp_path / "xdg" / "puriflow"
+
+
+@pytest.mark.parametrize("zoo", [{"cache": "~/c"}, {"folders": ("~/w",)}, {"entries": "~/z.yaml"}])
+def test_a_home_that_is_not_known_is_one_line(monkeypatch, zoo):
+    without_a_home(monkeypatch)
+    with pytest.raises(UserError, match=r"^~/.*: no home folder is known; give the path without ~"):
+        Zoo(**zoo).ready_file("resnet50")
+
+
+def test_a_cache_that_is_a_file_is_one_line(own_zoo, places):
+    variables, _ = own_zoo
+    (places / "cache").write_text("not a folder")
+    for command in ("fetch", "verify"):
+        ended = puriflow("zoo", command, "tiny-edsr", cwd=places, **variables)
+        assert ended.returncode == 2
+        assert len(ended.stderr.splitlines()) == 1, ended.stderr
+    assert (places / "cache").read_text() == "not a folder"
+
+
+def test_a_folder_that_may_not_be_read_is_one_line(places, monkeypatch):
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(places), "is_file", refuse)
+    with pytest.raises(UserError, match=r"resnet50-0676ba61\.pth: Permission denied"):
+        Zoo().ready_file("resnet50")
 
 
 def test_listing_imports_no_torch(repository):

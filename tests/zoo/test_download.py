@@ -2,10 +2,13 @@
 
 import hashlib
 import http.server
+import io
 import multiprocessing
 import shutil
 import threading
+import urllib.request
 from collections import Counter, namedtuple
+from http.client import HTTPMessage
 
 import pytest
 
@@ -33,6 +36,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self._send(200, b"\n<html>quota exceeded</html>", "application/octet-stream")
         if self.path == "/busy" and times < 3:
             return self.send_error(503)
+        if self.path.startswith("/to?"):
+            self.send_response(302)
+            self.send_header("Location", self.path.removeprefix("/to?"))
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        if self.path == "/longer":  # than it says, and than is published
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            return self.wfile.write(DATA)
+        if self.path in ("/without-end", "/chunks-without-end"):
+            return self._without_end(chunked="chunks" in self.path)
+        if self.path == "/no-length":
+            self.send_response(200)
+            self.send_header("Content-Length", "many")
+            self.end_headers()
+            return self.wfile.write(DATA)
         if self.path == "/endless":
             return self._send(200, DATA[:100], "application/octet-stream", length=False)
         start, status = 0, 200
@@ -68,6 +88,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body[:cut])
 
+    def _without_end(self, *, chunked):
+        self.protocol_version = "HTTP/1.1"
+        self.close_connection = True
+        self.send_response(200)
+        if chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        try:
+            while True:
+                frame = (f"{len(DATA):x}\r\n".encode(), DATA, b"\r\n") if chunked else (DATA,)
+                for piece in frame:
+                    self.wfile.write(piece)
+                self.server.sent += len(DATA)
+        except OSError:  # the other side hung up
+            self.server.hung_up = True
+
     def log_message(self, *arguments):
         pass
 
@@ -77,6 +113,7 @@ def server(monkeypatch):
     monkeypatch.setattr(downloading.time, "sleep", lambda seconds: None)
     served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     served.seen, served.ranges, served.tag = Counter(), [], '"first"'
+    served.sent = 0
     served.url = f"http://127.0.0.1:{served.server_port}"
     thread = threading.Thread(target=served.serve_forever, daemon=True)
     thread.start()
@@ -214,6 +251,74 @@ def test_a_disk_that_fills_up_on_the_way_is_a_problem(server, tmp_path):
     with pytest.raises(UserError, match=r"f\.part: No space left on device"):
         download(f"{server.url}/file", tmp_path / "f")
     assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize("path", ["/without-end", "/chunks-without-end"])
+@pytest.mark.parametrize("size", [1000, len(DATA) * 2 + 1, None])
+def test_a_server_that_never_ends_is_left(server, tmp_path, monkeypatch, path, size):
+    monkeypatch.setattr(downloading, "LARGEST", len(DATA) * 2 + 1)
+    limit = size or downloading.LARGEST
+    with pytest.raises(UserError, match=rf"sends more than {limit} bytes"):
+        download(server.url + path, tmp_path / "f", size=size, hashes={"sha256": SHA256})
+    assert server.seen[path] == 1
+    assert left_in(tmp_path) == []  # nothing beyond the limit was written, and nothing is kept
+
+
+def test_a_server_that_sends_more_than_it_says_ends_at_what_it_said(server, tmp_path):
+    digest = hashlib.sha256(DATA[:1000]).hexdigest()
+    download(f"{server.url}/longer", tmp_path / "f", size=1000, hashes={"sha256": digest})
+    assert (tmp_path / "f").read_bytes() == DATA[:1000]
+
+
+def test_a_length_that_is_none_is_none(server, tmp_path):
+    with pytest.raises(UserError, match="does not say how long it is"):
+        download(f"{server.url}/no-length", tmp_path / "f")
+    download(f"{server.url}/no-length", tmp_path / "f", hashes={"sha256": SHA256})
+    assert (tmp_path / "f").read_bytes() == DATA
+
+
+def test_a_file_larger_than_any_checkpoint_is_refused_before_it_is_sent(
+    server, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(downloading, "LARGEST", 1000)
+    with pytest.raises(UserError, match="has 1048576 bytes, more than any checkpoint"):
+        download(f"{server.url}/file", tmp_path / "f")
+    download(f"{server.url}/file", tmp_path / "f", size=len(DATA))  # which is published
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1:9/f", "data:,x"])
+def test_a_redirection_out_of_the_web_is_not_followed(server, tmp_path, target):
+    with pytest.raises(UserError, match=r"answered 302|is not followed") as caught:
+        download(f"{server.url}/to?{target}", tmp_path / "f")
+    assert "\n" not in str(caught.value)
+    assert left_in(tmp_path) == []
+
+
+def test_redirections_stay_in_https(server, tmp_path):
+    download(f"{server.url}/to?{server.url}/file", tmp_path / "f", hashes={"sha256": SHA256})
+    assert (tmp_path / "f").read_bytes() == DATA
+    with pytest.raises(UserError, match=r"answered 302.*infinite loop") as caught:
+        download(f"{server.url}/to?", tmp_path / "g")
+    assert "\n" not in str(caught.value)
+    secure = urllib.request.Request("https://example.org/f")
+    with pytest.raises(UserError, match="which is not followed"):
+        downloading.Redirects().redirect_request(
+            secure, io.BytesIO(), 302, "Found", HTTPMessage(), "http://example.org/f"
+        )
+
+
+@pytest.mark.parametrize("url", ["http://[::1/f", "http://\xe4.example/\xfc"])
+def test_an_address_that_none_can_have_is_one_line(tmp_path, url):
+    with pytest.raises(UserError, match="cannot be asked for"):
+        download(url, tmp_path / "f")
+
+
+def test_a_damaged_tag_is_none(server, tmp_path):
+    (tmp_path / "f.part").write_bytes(b"x" * 5000)
+    (tmp_path / "f.part.tag").write_bytes(b"\xff\x00\r\nX-Evil: 1")
+    download(f"{server.url}/file", tmp_path / "f", hashes={"sha256": SHA256})
+    assert server.ranges == [None]
+    assert (tmp_path / "f").read_bytes() == DATA
 
 
 def test_two_processes_download_once(server, tmp_path):

@@ -57,4 +57,6 @@ rule train_zoo:
     conda:
         "../envs/puriflow.yaml"
     shell:
-        "mkdir -p resources && cp -v {input} resources/ > {log} 2>&1"
+        # The sums are written last: what was copied in part is refused by those of before.
+        "(mkdir -p resources && cp -v {input} resources/ && cd resources"
+        " && sha256sum *.safetensors > .sums && mv .sums SHA256SUMS) > {log} 2>&1"
