@@ -61,8 +61,9 @@ class Stage:
             try:
                 return np.asarray(array[start:stop])
             except (ValueError, RuntimeError) as error:
+                reason = " ".join(str(error).split())
                 raise UserError(
-                    f"store {self.folder}: {name} was damaged ({error}); {cure(self.folder)}"
+                    f"store {self.folder}: {name} was damaged ({reason}); {cure(self.folder)}"
                 ) from None
 
     @property
