@@ -1,6 +1,6 @@
 """The configuration: tracks, each a file that says what serves every role."""
 
-from puriflow.config.loading import check_config, load_config, validated, write_config
+from puriflow.config.loading import check_config, load_config, read_track, validated, write_config
 from puriflow.config.track import Certification, Config, Evaluation
 from puriflow.registry import NONE
 
@@ -12,6 +12,7 @@ __all__ = [
     "Evaluation",
     "check_config",
     "load_config",
+    "read_track",
     "validated",
     "write_config",
 ]

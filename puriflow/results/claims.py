@@ -15,12 +15,12 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from puriflow.config import Config, validated
-from puriflow.config.loading import read_yaml
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.paired import compare
 from puriflow.results.base import Model, make_folders
 from puriflow.results.columns import CLAIMED, column, write_csv
 from puriflow.results.finding import find_judged, judged_results
+from puriflow.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,10 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from puriflow.errors import UserError, unknown
+from puriflow.yaml_files import read_yaml
 
 BEHIND_RESULTS = False
 
@@ -127,11 +127,7 @@ class Zoo(BaseModel, extra="forbid", frozen=True):
 @cache
 def _read(file: Path) -> dict[str, Entry]:
     try:
-        return ENTRIES.validate_python(yaml.safe_load(file.read_text()) or {})
-    except OSError as error:
-        raise UserError(f"zoo file {file}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"zoo file {file}: {' '.join(str(error).split())}") from None
+        return ENTRIES.validate_python(read_yaml(file, "zoo file") or {})
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "[key]")

@@ -13,7 +13,7 @@ import yaml
 
 from puriflow.config import check_config, load_config
 from puriflow.errors import UserError
-from puriflow.provenance import weights_hashes, weights_identities
+from puriflow.provenance import identified, weights_hashes
 from puriflow.registry import FAMILIES, check, family_named
 from puriflow.restorers.edsr import EDSR
 from puriflow.zoo.catalogue import OFFICIAL, Zoo
@@ -98,14 +98,15 @@ def test_a_second_track_has_its_own_places(tmp_path, monkeypatch):
 
 
 def test_the_identity_of_weights_does_not_change_by_fetching_them(places):
-    def parts():
-        return [track_with("classifiers", "c", {"zoo": "resnet50"}).part("classifier", "c")]
+    def part():
+        return track_with("classifiers", "c", {"zoo": "resnet50"}).part("classifier", "c")
 
-    before = weights_identities(parts())
-    assert weights_hashes(parts()) == {}
+    before = identified(part())
+    assert weights_hashes([part()]) == {}
     (places / "mine" / "resnet50-0676ba61.pth").write_bytes(b"anything")
-    assert weights_identities(parts()) == before == {"zoo:resnet50": "0676ba61"}
-    assert weights_hashes(parts()) == {"zoo:resnet50": hashlib.sha256(b"anything").hexdigest()}
+    assert identified(part()) == before
+    assert before["weights"] == "0676ba61"
+    assert weights_hashes([part()]) == {"zoo:resnet50": hashlib.sha256(b"anything").hexdigest()}
 
 
 def test_a_file_of_the_user_that_is_another_one_is_named(places):

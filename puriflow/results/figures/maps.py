@@ -28,7 +28,7 @@ class Maps(Distances, Shown):
         """See `Figure`."""
         from puriflow.plots import maps
 
-        self.check_shown(sources)
+        self.check_shown(len(sources.indices))
         layers = sources.layers(self.features)
         if len(layers) != 1:
             raise UserError(f"features {self.features}: a figure of maps takes one layer")
