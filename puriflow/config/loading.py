@@ -135,9 +135,10 @@ def validated(model: type[Model], raw: object, where: str) -> Model:
     except (TypeError, RecursionError) as error:
         raise UserError(f"{where}: {error}") from None
     except ValidationError as error:
-        # A misspelt key is the cause of the missing one, which is reported before it.
-        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        place = ".".join(str(part) for part in first["loc"])
+        # A misspelt key is the cause of the missing one, before which it is reported.
+        order = {"extra_forbidden": 0, "missing": 2}
+        first = min(error.errors(), key=lambda e: order.get(e["type"], 1))
+        place = ".".join(str(part) for part in first["loc"] if part != "[key]")
         if first["type"] == "extra_forbidden":
             for old, new in KEYS_RENAMED.items():
                 if fnmatch(place, old):

@@ -1,4 +1,5 @@
 # Helpers of the rules. No torch is imported here: parts are looked up as text.
+import os
 import re
 import sys
 from dataclasses import replace
@@ -26,6 +27,7 @@ from puriflow.results import (
 from puriflow.results.claims import load_claims
 
 CONFIG = Path("config")
+os.environ["DOCUTILSCONFIG"] = str(Path(workflow.basedir) / "report" / "docutils.conf")
 CLAIMS = str(CONFIG / "claims.yaml")
 
 
@@ -37,7 +39,7 @@ def exit_on_error(function):
         try:
             return function(*arguments)
         except (UserError, OSError) as error:
-            sys.exit(f"puriflow: error: {' '.join(str(error).splitlines())}")
+            sys.exit(f"puriflow: error: {error}")
 
     return checked
 
