@@ -164,6 +164,10 @@ class Judged(Result):
         """Whether it is one of the paper's own results."""
         return True
 
+    def lines_of_claims(self) -> list[str]:
+        """The lines of which claims may speak, as its evidence calls them."""
+        raise NotImplementedError
+
     def evidence(self, track: Config, name: str, results: Path, lines: Lines) -> "pd.DataFrame":
         """The values by which claims about some of its lines are judged: `EVIDENCE`.
 

@@ -187,6 +187,10 @@ class Timing(Judged):
             for repeat, value in enumerate(seconds[row][part]):
                 yield line | {"index": repeat, "value": float(f"{value:.4g}")}
 
+    def lines_of_claims(self) -> list[str]:
+        """See `Judged`: "METHOD, PART"."""
+        return [f"{row.method}, {part}" for row in self.rows for part in [*self.chain(row), TOTAL]]
+
     # What its page says
 
     def columns(self) -> tuple[str, ...]:

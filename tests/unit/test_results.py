@@ -1,6 +1,7 @@
 """What all results share: how they are found, what they depend on, and which files they write."""
 
 import json
+import shutil
 import subprocess
 import sys
 from itertools import chain
@@ -11,6 +12,7 @@ import pytest
 from puriflow.config import check_config, load_config
 from puriflow.errors import UserError
 from puriflow.results import find, finding, judged_results, load_result, names, paper_results
+from puriflow.results.claims import claims_about, load_claims
 from puriflow.results.finding import class_of
 from puriflow.yaml_files import read_yaml
 
@@ -139,7 +141,23 @@ def test_images_that_a_figure_shows_are_known_before_anything_is_computed(reposi
         with pytest.raises(UserError, match=r"shows image 1, .* imagenet has 1 in its first"):
             every[name].stores(track)
     raw["datasets"]["imagenet"] |= {"subset": 4, "shards": 2}
-    assert every["figure2"].stores(check_config(raw))
+    track = check_config(raw)
+    assert every["figure2"].stores(track)
+    raw["features"][every["figure3"].features]["layers"] = ["stage1", "stage2"]
+    with pytest.raises(UserError, match="a figure of maps takes one layer"):
+        every["figure3"].stores(check_config(raw))
+
+
+def test_every_claim_names_a_line_that_its_result_has(repository, tmp_path):
+    file = repository / "config" / "claims.yaml"
+    found = [claims_about(file, name) for name in judged_results(repository / "config")]
+    assert sum(map(len, found)) == len(load_claims(file)) > 10
+    shutil.copytree(repository / "config", tmp_path / "config")
+    text = file.read_text().replace("higher: ESRGAN x2", "higher: ESRGAN x3", 1)
+    assert text != file.read_text()
+    (tmp_path / "config" / "claims.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"unknown line of table7 .*'ESRGAN x3': did you mean"):
+        claims_about(tmp_path / "config" / "claims.yaml", "table7")
 
 
 def test_reading_results_imports_nothing_heavy(repository):

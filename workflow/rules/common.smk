@@ -17,17 +17,16 @@ from puriflow.results import (
     RESULT,
     class_of,
     find,
-    find_judged,
     judged_results,
     load_result,
     misnamed,
     names,
     paper_results,
 )
-from puriflow.results.claims import load_claims
+from puriflow.results.claims import claims_about
 
 CONFIG = Path("config")
-os.environ["DOCUTILSCONFIG"] = str(Path(workflow.basedir) / "report" / "docutils.conf")
+os.environ.update(DOCUTILSCONFIG=f"{workflow.basedir}/report/docutils.conf")
 CLAIMS = str(CONFIG / "claims.yaml")
 
 
@@ -191,9 +190,10 @@ def file_of_result(*folders):
 
 @exit_on_error
 def file_of_judged(wildcards):
-    """The file of a result that claims are about, and that has a page."""
-    find_judged(wildcards.result, CONFIG)
-    return str(find(wildcards.result, CONFIG))
+    """The file of a result that has a page; what claims say of it is about lines that it has."""
+    file = str(find(wildcards.result, CONFIG))
+    claims_about(CLAIMS, wildcards.result)
+    return file
 
 
 @exit_on_error
@@ -230,13 +230,6 @@ def category_of_result(wildcards):
     if name in known("figures"):
         return "figures"
     return "tables" if name in paper_results(CONFIG) else "our own tables"
-
-
-@exit_on_error
-def claims_file(wildcards):
-    """The claims, of which each is about something that is there."""
-    load_claims(CLAIMS, judged_results(CONFIG))
-    return CLAIMS
 
 
 def outputs(*folders, forms=None, only=None):

@@ -214,7 +214,7 @@ rule build_certified:
 
 rule judge_claims:
     input:
-        claims=claims_file,
+        claims=CLAIMS,
         file=file_of_judged,
         measures="results/measures/{result}.csv",
         stores=stores_of_result,

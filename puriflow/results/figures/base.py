@@ -138,6 +138,10 @@ class Figure(Judged):
         """What a line is called among the values of its images."""
         return [line.label]
 
+    def lines_of_claims(self) -> list[str]:
+        """See `Judged`."""
+        return [name for line in self.lines for name in self.names(line)]
+
     def described(self, track: Config, line: Line) -> dict[str, Any]:
         """The cells of a line that is served: its label, what serves its roles, and the notes."""
         roles = list(self.roles(line))
