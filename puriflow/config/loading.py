@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
@@ -128,12 +129,24 @@ def write_config(raw: Mapping[str, Any], folder: Path) -> Path:
 
 
 def validated(model: type[Model], raw: object, where: str) -> Model:
-    """Validate by a pydantic model; the first error becomes a UserError with the nearest name."""
+    """Plain data as a pydantic model says it, strictly: "4", 4.0 and true are no whole numbers.
+
+    Raises:
+        UserError: the first error, with the nearest name.
+    """
     try:
-        # As JSON, a list is a tuple's; nothing else is taken for what it is not: "4", 4.0 or true.
-        return model.model_validate_json(json.dumps(raw), strict=True)
-    except (TypeError, RecursionError) as error:
+        text = json.dumps(raw)
+    except (TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{where}: {error}") from None
+    with explained(model, where):
+        return model.model_validate_json(text, strict=True)  # where a tuple may be a list
+
+
+@contextmanager
+def explained(model: type[BaseModel], where: str) -> Generator[None]:
+    """Turn the first error of a model into a UserError with the nearest name."""
+    try:
+        yield
     except ValidationError as error:
         # A misspelt key is the cause of the missing one, before which it is reported.
         order = {"extra_forbidden": 0, "missing": 2}
