@@ -11,6 +11,9 @@ BEHIND_RESULTS = False
 class UserError(Exception):
     """Bad input. The command line prints it as one line and exits with status 2."""
 
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())  # a name in it may have several lines
+
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
     """A UserError that says that `name` is not a known `what`, and names the nearest one."""

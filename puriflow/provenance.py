@@ -64,11 +64,19 @@ def weights_hashes(parts: Iterable["Part"]) -> dict[str, str]:
     }
 
 
-def weights_identities(parts: Iterable["Part"]) -> dict[str, str]:
-    """The published hash of a zoo entry, fetched or not; of other files of weights, the sha256."""
-    files = (weights for part in parts for weights in part.files())
-    known = (w for w in files if w.published is not None or w.file.is_file())
-    return {w.name: w.published or file_hash(w.file) for w in known}
+def identified(part: "Part") -> dict[str, Any]:
+    """A part's entry that says which weights it loads in place of where they are.
+
+    That is the published hash of a zoo entry, fetched or not; of another file its sha256, and None
+    as long as it is not here. So weights may be moved.
+    """
+    entry = part.entry()
+    if (weights := part.weights) is not None:
+        here = weights.file.is_file()
+        entry["weights"] = weights.published or (file_hash(weights.file) if here else None)
+    if part.network is not None:
+        entry["network"] = identified(part.network)
+    return entry
 
 
 def machine(device: "torch.device | None" = None) -> dict[str, Any]:

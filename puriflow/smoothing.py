@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, InstanceOf, model_validator
 from torch import Tensor
 
-from puriflow.config import Certification, validated
+from puriflow.config import Certification, explained
 from puriflow.defence import Defence
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.errors import UserError
@@ -47,7 +47,8 @@ class Smoothing(Certification):
     def of(cls, numbers: Certification, parts: Parts, sigma: float) -> Self:
         """The smoothing of parts at a sigma, by a track's numbers of draws."""
         given = {**numbers.model_dump(), "sigma": sigma, "parts": parts}
-        return validated(cls, given, "smoothing")
+        with explained(cls, "smoothing"):
+            return cls.model_validate(given)
 
     def base(self) -> Defence:
         """The base classifier, built."""

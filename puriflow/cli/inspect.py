@@ -21,6 +21,8 @@ def inspect(
     count: Annotated[int, typer.Option(help="number of images drawn", min=1)] = 40,
 ) -> None:
     """Say what a store is, verify every file of it, and maybe draw its images."""
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise UserError(f"--sheet {sheet}: give a file that ends in .png")
     stage = open_stage(path)
     typer.echo(describe(stage))
     if sheet is not None:

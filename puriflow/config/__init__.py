@@ -1,6 +1,13 @@
 """The configuration: tracks, each a file that says what serves every role."""
 
-from puriflow.config.loading import check_config, load_config, validated, write_config
+from puriflow.config.loading import (
+    check_config,
+    explained,
+    load_config,
+    read_track,
+    validated,
+    write_config,
+)
 from puriflow.config.track import Certification, Config, Evaluation
 from puriflow.registry import NONE
 
@@ -11,7 +18,9 @@ __all__ = [
     "Config",
     "Evaluation",
     "check_config",
+    "explained",
     "load_config",
+    "read_track",
     "validated",
     "write_config",
 ]

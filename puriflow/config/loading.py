@@ -1,12 +1,13 @@
 """Reading and checking a track, and writing it as the one file that all commands of a run get."""
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from puriflow.atomic import write_text
@@ -14,9 +15,10 @@ from puriflow.config.track import TRAINABLE, Config
 from puriflow.errors import UserError, unknown
 from puriflow.registry import FAMILIES, NONE
 from puriflow.renames import KEYS_RENAMED
-from puriflow.yaml_files import read_yaml
+from puriflow.yaml_files import dump_yaml, parse_yaml, read_yaml
 
 BEHIND_RESULTS = False
+DEFAULT = Path("config/config.yaml")
 WHOLE = {"kind", "zoo", "unavailable"}  # an entry with one of these needs none that it extends
 Model = TypeVar("Model", bound=BaseModel)
 Raw = TypeVar("Raw")
@@ -29,6 +31,36 @@ def load_config(path: str | Path) -> Config:
         UserError: the file is missing, is not YAML, or says something that is not known.
     """
     return check_config(read_yaml(path, "config"), where=f"config {path}")
+
+
+def read_track(files: Sequence[str | Path], pairs: Iterable[str] = ()) -> dict[str, Any]:
+    """A track as Snakemake is given it: `--configfile FILES --config PAIRS`.
+
+    Each file changes what those before it say, and the pairs change all of them, entry by entry.
+
+    Args:
+        files: by default that of the default track.
+        pairs: KEY=VALUE, each value in YAML.
+
+    Raises:
+        UserError: a file or a value is not YAML or no mapping, or another than the first one
+            extends a track.
+    """
+    changes: dict[str, Any] = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        changes = merged(changes, {key: parse_yaml(value, f"--config {key}")})
+    layers = [(f"config {file}", read_yaml(file, "config")) for file in files]
+    if not files and "extends" not in changes:
+        layers = [(f"config {DEFAULT}", read_yaml(DEFAULT, "config"))]
+    whole: dict[str, Any] = {}
+    for where, layer in [*layers, ("--config", changes)]:
+        if not isinstance(layer, Mapping):
+            raise UserError(f"{where}: no mapping of sections")
+        if whole and "extends" in layer:
+            raise UserError(f"{where}: only the first file may extend a track; leave `extends` out")
+        whole = merged(whole, extended(layer))
+    return whole
 
 
 def check_config(raw: object, *, where: str = "config") -> Config:
@@ -56,7 +88,9 @@ def extended(raw: Raw, by: tuple[str, ...] = ()) -> Raw | dict[str, Any]:
     """
     if not isinstance(raw, Mapping) or "extends" not in raw:
         return raw
-    file = str(raw["extends"])
+    if not isinstance(raw["extends"], str):
+        raise UserError(f"extends is {raw['extends']!r}; give the name of one file")
+    file = raw["extends"]
     if file in by:
         raise UserError(f"config {file} extends itself, by way of {', '.join(by[1:]) or file}")
     base = extended(read_yaml(file, "config"), (*by, file))
@@ -80,12 +114,12 @@ def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_config(raw: Mapping[str, Any], folder: Path) -> Path:
-    """Write a track, with all that was overridden, as `folder/TRACK-DIGEST.yaml`.
+    """Write a track that was checked, with all that was overridden, as `folder/TRACK-DIGEST.yaml`.
 
     The file is named by its content; one that is there is left alone.
     """
     whole = extended(raw)
-    text = yaml.safe_dump(whole, sort_keys=True, allow_unicode=True, width=100)
+    text = dump_yaml(whole)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     file = folder / f"{whole['track']}-{digest}.yaml"
     if not file.is_file():
@@ -95,13 +129,29 @@ def write_config(raw: Mapping[str, Any], folder: Path) -> Path:
 
 
 def validated(model: type[Model], raw: object, where: str) -> Model:
-    """Validate by a pydantic model; the first error becomes a UserError with the nearest name."""
+    """Plain data as a pydantic model says it, strictly: "4", 4.0 and true are no whole numbers.
+
+    Raises:
+        UserError: the first error, with the nearest name.
+    """
     try:
-        return model.model_validate(raw)
+        text = json.dumps(raw)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{where}: {error}") from None
+    with explained(model, where):
+        return model.model_validate_json(text, strict=True)  # where a tuple may be a list
+
+
+@contextmanager
+def explained(model: type[BaseModel], where: str) -> Generator[None]:
+    """Turn the first error of a model into a UserError with the nearest name."""
+    try:
+        yield
     except ValidationError as error:
-        # A misspelt key is the cause of the missing one, which is reported before it.
-        first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        place = ".".join(str(part) for part in first["loc"])
+        # A misspelt key is the cause of the missing one, before which it is reported.
+        order = {"extra_forbidden": 0, "missing": 2}
+        first = min(error.errors(), key=lambda e: order.get(e["type"], 1))
+        place = ".".join(str(part) for part in first["loc"] if part != "[key]")
         if first["type"] == "extra_forbidden":
             for old, new in KEYS_RENAMED.items():
                 if fnmatch(place, old):

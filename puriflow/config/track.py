@@ -3,11 +3,12 @@
 The options of a part are checked against its `build` (puriflow.registry).
 """
 
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.rules import Rule
@@ -16,19 +17,39 @@ from puriflow.zoo.catalogue import PREFIX, Zoo
 
 BEHIND_RESULTS = False
 TRAINABLE = ("restorers", "networks", "classifiers")  # sections
-Name = Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
+NAME = r"[a-z0-9][a-z0-9-]*"  # of a role: a part of paths, and a word of commands
+Name = Annotated[str, Field(pattern=f"^{NAME}$", max_length=60)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # as numpy's RandomState takes it
 
 
-class Role(BaseModel, extra="allow", frozen=True):
+def one_line(text: str) -> str:
+    """A text of a track or a result, which goes into tables, pages and pictures.
+
+    Raises:
+        ValueError: it has a newline or another control character.
+    """
+    if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in text):
+        raise ValueError("must be one line without control characters (in YAML: >- folds lines)")
+    return text
+
+
+Text = Annotated[str, AfterValidator(one_line)]
+
+
+class Model(BaseModel, frozen=True, allow_inf_nan=False):
+    """What a file says: every number is finite."""
+
+
+class Role(Model, extra="allow"):
     """What serves a role: a kind with its options, or the reason why this track has none."""
 
     kind: str | None = Field(None, description="name of the part's module")
-    served_by: str | None = Field(
+    served_by: Text | None = Field(
         None, description="name in tables; default: the zoo entry's, else the role's own"
     )
     zoo: str | None = Field(None, description="zoo entry that gives kind, options and weights")
-    unavailable: str | None = Field(None, description="why this track cannot serve the role")
-    note: str = Field("", description="what this track does otherwise; goes into tables")
+    unavailable: Text | None = Field(None, description="why this track cannot serve the role")
+    note: Text = Field("", description="what this track does otherwise; goes into tables")
 
     @model_validator(mode="after")
     def _says_one_part(self) -> "Role":
@@ -43,11 +64,26 @@ class Role(BaseModel, extra="allow", frozen=True):
 class Dataset(Role):
     """A data set, or a fixed random subset of it."""
 
-    shards: int = Field(1, ge=1, description="jobs that each stage of this data set is cut into")
-    subset: int | None = Field(None, ge=1, description="how many images are drawn; default: all")
-    subset_seed: int | list[int] = Field(
+    shards: int = Field(
+        1, ge=1, le=10_000, description="jobs that each stage of this data set is cut into"
+    )
+    subset: int | None = Field(
+        None, ge=1, le=2_000_000, description="how many images are drawn; default: all"
+    )
+    subset_seed: Seed | Annotated[list[Seed], Field(min_length=1, max_length=100)] = Field(
         0, description="of the draw; of several seeds, the union of as many draws"
     )
+
+    @model_validator(mode="after")
+    def _an_image_a_shard(self) -> "Dataset":
+        if (most := self.most) is not None and self.shards > most:
+            raise ValueError(f"{self.shards} shards of {most} images: some would be empty")
+        return self
+
+    @property
+    def most(self) -> int | None:
+        """How many images there are at most, as far as the track says it."""
+        return None if self.subset is None else self.subset * len(self.subset_seeds)
 
     @property
     def subset_seeds(self) -> list[int]:
@@ -64,10 +100,10 @@ class Served(NamedTuple):
     note: str  # what this track does otherwise
 
 
-class Evaluation(BaseModel, extra="forbid", frozen=True):
+class Evaluation(Model, extra="forbid"):
     """How a defence is judged on attacked (and on clean) images."""
 
-    n_draws: int = Field(1, ge=1, description="fresh purifications of every image")
+    n_draws: int = Field(1, ge=1, le=10_000, description="fresh purifications of every image")
     rule: Rule = Field("first", description="what makes an image right")
     clean: Rule | None = Field(
         None, description="the same for clean images, if another; of `attack` and `others`: average"
@@ -83,22 +119,31 @@ class Evaluation(BaseModel, extra="forbid", frozen=True):
         return self
 
 
-class Certification(BaseModel, extra="forbid", frozen=True):
+class Certification(Model, extra="forbid"):
     """How many draws certify an image by randomised smoothing; the defaults are Cohen et al.'s."""
 
-    n0: int = Field(100, ge=1, description="draws that choose the class")
-    n: int = Field(100_000, ge=1, description="draws that bound its chance")
+    n0: int = Field(100, ge=1, le=10_000_000, description="draws that choose the class")
+    n: int = Field(100_000, ge=1, le=10_000_000, description="draws that bound its chance")
     alpha: float = Field(0.001, gt=0, lt=1, description="chance that a certificate is wrong")
 
 
-class Training(BaseModel, extra="forbid", frozen=True):
+class Training(Model, extra="forbid"):
     """How the track's own networks are trained."""
 
     images: dict[Name, str | None] = Field({}, description="folders that recipes name")
-    held_out: int = Field(50, ge=1, description="images kept for measuring")
+    held_out: int = Field(50, ge=1, le=1_000_000, description="images kept for measuring")
     restorers: dict[Name, dict[str, Any]] = Field({}, description="recipes by restorer")
     networks: dict[Name, dict[str, Any]] = Field({}, description="recipes by network")
     classifiers: dict[Name, dict[str, Any]] = Field({}, description="recipes by classifier")
+
+    @model_validator(mode="after")
+    def _names(self) -> "Training":
+        for section in TRAINABLE:
+            for name, recipe in getattr(self, section).items():
+                for key in ("start", "images"):
+                    if not isinstance(recipe.get(key), str | None):
+                        raise ValueError(f"{section}.{name}: {key} is {recipe[key]!r}; give a name")
+        return self
 
     def recipe(self, section: str, name: str) -> dict[str, Any]:
         """The recipe of a part of a section."""
@@ -108,11 +153,13 @@ class Training(BaseModel, extra="forbid", frozen=True):
         return recipes[name]
 
 
-class Config(BaseModel, extra="forbid", frozen=True):
+class Config(Model, extra="forbid"):
     """A track: the parts behind every role."""
 
-    track: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="name of the track")
-    seed: int = Field(0, ge=0, description="of all random draws")
+    track: str = Field(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$", max_length=100, description="name of the track"
+    )
+    seed: Seed = Field(0, description="of all random draws")
     datasets: dict[Name, Dataset]
     classifiers: dict[Name, Role]
     attacks: dict[Name, Role]

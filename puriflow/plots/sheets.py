@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from puriflow.atomic import Replacing
+
 
 def contact_sheet(
     rows: Iterable[tuple[str, np.ndarray]], out: Path, *, side: int = 112, margin: int = 130
@@ -15,7 +17,7 @@ def contact_sheet(
 
     Args:
         rows: (name, images (n, 3, H, W) on [0, 1]; values outside are clipped).
-        out: a picture file.
+        out: a PNG file.
         side: of a thumbnail, in pixels.
         margin: room for the names, in pixels; 0 for none.
     """
@@ -32,7 +34,8 @@ def contact_sheet(
         for column, image in enumerate(images):
             sheet.paste(image, (margin + column * (side + gap), top))
     out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out)
+    with Replacing(out) as temporary:
+        sheet.save(temporary, format="PNG")
 
 
 def grid(images: np.ndarray, out: Path, *, columns: int = 10, side: int = 128) -> None:

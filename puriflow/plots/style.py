@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from puriflow.atomic import Replacing
+
 STYLE = Path(__file__).with_name("style.mplstyle")
 
 # What one colour means in every figure. The first two are Okabe and Ito's, the others Tol's, which
@@ -56,5 +58,6 @@ def save(figure: plt.Figure, pictures: Sequence[Path]) -> None:
     for file in pictures:
         # without it, an SVG holds the time at which it was made
         metadata = {"Date": None} if file.suffix == ".svg" else None
-        figure.savefig(file, metadata=metadata)
+        with Replacing(file) as temporary:
+            figure.savefig(temporary, format=file.suffix[1:], metadata=metadata)
     plt.close(figure)

@@ -6,20 +6,26 @@ claims.py judges the paper's claims about them, and summary.py writes the paper 
 
 from puriflow.results.base import Result
 from puriflow.results.finding import (
+    RESULT,
+    class_of,
     find,
     find_judged,
     judged_results,
     load_result,
+    misnamed,
     names,
     paper_results,
 )
 
 __all__ = [
+    "RESULT",
     "Result",
+    "class_of",
     "find",
     "find_judged",
     "judged_results",
     "load_result",
+    "misnamed",
     "names",
     "paper_results",
 ]

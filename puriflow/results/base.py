@@ -9,11 +9,13 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import field_validator
 
 from puriflow.chain import shard_names
 from puriflow.config import NONE, Config, validated
+from puriflow.config import track as tracks
 from puriflow.errors import UserError
+from puriflow.provenance import identified
 from puriflow.registry import Part
 from puriflow.results.columns import read_csv
 from puriflow.results.documents import Block
@@ -29,10 +31,13 @@ Device: TypeAlias = "torch.device | None"
 EVIDENCE = ("line", "layer", "index", "metric", "value", "note")
 
 
-class Model(BaseModel):
-    """What a file of config/ says, and no more."""
+class Model(tracks.Model, extra="forbid"):
+    """What a file of config/ says, and no more; a text of it is one line."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    @field_validator("*")
+    @classmethod
+    def _one_line(cls, value: Any) -> Any:
+        return tracks.one_line(value) if isinstance(value, str) else value
 
 
 class Result(Model):
@@ -80,6 +85,13 @@ class Result(Model):
         """Build it from the stores below `results` and write its files, by form."""
         raise NotImplementedError
 
+    def check(self, track: Config) -> None:
+        """Check what is known of a track before anything of it is computed.
+
+        Raises:
+            UserError: the result cannot be built on it.
+        """
+
     # What follows
 
     def unavailable(self, track: Config, item: Any, /) -> str | None:
@@ -95,6 +107,7 @@ class Result(Model):
 
     def stores(self, track: Config) -> list[str]:
         """Folders, below the results, of all stores that it reads, once each."""
+        self.check(track)
         folders = (folder for item in self.served(track) for folder in self.reads(track, item))
         return list(dict.fromkeys(folders))
 
@@ -112,7 +125,7 @@ class Result(Model):
             served = track.served(role, name)._asdict() | shards
             roles.setdefault(role, {})[name] = served
         for part in self.parts(track):
-            parts.setdefault(part.role, {})[part.name] = part.entry()
+            parts.setdefault(part.role, {})[part.name] = identified(part)
         return {"roles": roles, "parts": parts}
 
     def modules(self) -> list[str]:
@@ -134,6 +147,7 @@ class Result(Model):
         Raises:
             UserError: a store or a part is not as it should be, or a file cannot be written.
         """
+        self.check(track)
         files = {form: results / path for form, path in self.outputs(name).items()}
         make_folders(files.values())
         self.write(track, files, results, device)
@@ -149,6 +163,10 @@ class Judged(Result):
     def of_paper(cls, name: str) -> bool:
         """Whether it is one of the paper's own results."""
         return True
+
+    def lines_of_claims(self) -> list[str]:
+        """The lines of which claims may speak, as its evidence calls them."""
+        raise NotImplementedError
 
     def evidence(self, track: Config, name: str, results: Path, lines: Lines) -> "pd.DataFrame":
         """The values by which claims about some of its lines are judged: `EVIDENCE`.

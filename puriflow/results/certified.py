@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from puriflow.config import NONE, Config
 from puriflow.metrics.accuracy import wilson
@@ -26,11 +26,19 @@ COLUMNS = (
 )
 
 
+def _in_paths(sigma: float) -> float:
+    if float(f"{sigma:g}") != sigma:
+        raise ValueError("has more than the six digits that the path of its store has")
+    return sigma
+
+
 class Row(Model):
     """One smoothed chain: its noise, and its roles where they differ from the file's."""
 
     method: str
-    sigma: float = Field(gt=0, description="standard deviation of the noise, on [0, 1]")
+    sigma: Annotated[float, AfterValidator(_in_paths)] = Field(
+        ge=1e-4, le=100, description="standard deviation of the noise, on [0, 1]"
+    )
     dataset: str | None = None
     restorer: str | None = None
     denoiser: str | None = None

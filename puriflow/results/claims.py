@@ -87,6 +87,20 @@ def load_claims(file: str | Path, known: Iterable[str] | None = None) -> tuple[C
     return claims
 
 
+def claims_about(file: str | Path, name: str) -> list[Claim]:
+    """The claims about a result, each of which names lines that the result has.
+
+    Raises:
+        UserError: see `load_claims`; or a claim names another line.
+    """
+    claims = [claim for claim in load_claims(file) if claim.about == name]
+    known = find_judged(name, Path(file).parent).lines_of_claims()
+    for line in (x for claim in claims for says in claim.says for x in (says.higher, says.lower)):
+        if line not in known:
+            raise unknown(f"line of {name} (in claims {file})", line, known)
+    return claims
+
+
 def judge_result(file: str | Path, name: str, track: Config, results: Path) -> list[Path]:
     """Judge the claims about a result, and write the verdicts as results/claims/NAME.csv.
 
@@ -102,7 +116,7 @@ def judge_result(file: str | Path, name: str, track: Config, results: Path) -> l
     Raises:
         UserError: a claim names something that is not there, or the result's files are not.
     """
-    claims = [claim for claim in load_claims(file) if claim.about == name]
+    claims = claims_about(file, name)
     result = find_judged(name, Path(file).parent)
     out = results / "claims" / f"{name}.csv"
     make_folders([out])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from puriflow.atomic import Replacing
 from puriflow.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ DECLARED = (
     *_all(float, "difference"),
 )
 _BY_NAME = {column.name: column for column in DECLARED}
+FORMULA = r"[=+\-@\t\r]"  # with which a cell begins that a spreadsheet runs (OWASP)
 CLAIMED = tuple(column.name for column in DECLARED if column.claim)
 
 
@@ -127,6 +129,8 @@ def write_csv(
 ) -> "pd.DataFrame":
     """Write rows as a CSV, and return them as a frame.
 
+    A text that a spreadsheet would take for a formula has an apostrophe before it in the file.
+
     Args:
         rows: see `frame`.
         names: see `frame`.
@@ -134,8 +138,22 @@ def write_csv(
         digits: of numbers that are not whole; default: all.
     """
     table = frame(rows, names)
-    table.to_csv(out, index=False, float_format=None if digits is None else f"%.{digits}g")
+    form = None if digits is None else f"%.{digits}g"
+    with Replacing(out) as temporary:
+        _texts(table, rf"^(?='*{FORMULA})", "'").to_csv(temporary, index=False, float_format=form)
     return table
+
+
+def _texts(table: "pd.DataFrame", pattern: str, by: str) -> "pd.DataFrame":
+    """A table in whose cells of text what matches a pattern is something else."""
+
+    def changed(cell: Any) -> Any:
+        return re.sub(pattern, by, cell) if isinstance(cell, str) else cell
+
+    copy = table.copy()
+    for name in map(str, table.select_dtypes(exclude="number")):
+        copy[name] = table[name].map(changed)
+    return copy
 
 
 def read_csv(path: Path, names: Iterable[str]) -> "pd.DataFrame":
@@ -161,4 +179,4 @@ def read_csv(path: Path, names: Iterable[str]) -> "pd.DataFrame":
         raise UserError(f"results {path}: {reason}; build it again") from None
     if missing := [name for name in declared if name not in table]:
         raise UserError(f"results {path}: no column {', '.join(missing)}; is it another file?")
-    return table
+    return _texts(table, rf"^'(?='*{FORMULA})", "")

@@ -2,6 +2,7 @@
 
 import html
 import re
+import string
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,15 +36,18 @@ Block = Heading | Grid | str  # a paragraph is a str
 def as_markdown(blocks: list[Block]) -> str:
     """Blocks as Markdown."""
 
+    def plain(line: str) -> str:
+        return re.sub(r"([\\`*<\[\]|])", r"\\\1", one_line(line)).replace("&", "&amp;")
+
     def cells(row: tuple[str, ...]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+        return "| " + " | ".join(map(plain, row)) + " |"
 
     lines = []
     for block in blocks:
         if isinstance(block, Heading):
-            lines.append(f"{'#' * block.level} {block.text}")
+            lines.append(f"{'#' * block.level} {plain(block.text)}")
         elif isinstance(block, str):
-            lines.append(block)
+            lines.append(plain(block))
         else:
             head = [cells(block.columns), cells(("---",) * len(block.columns))]
             lines.append("\n".join([*head, *map(cells, block.rows)]))
@@ -69,8 +73,13 @@ def as_html(blocks: list[Block]) -> str:
 
 
 def escaped(line: str) -> str:
-    """A line in which reStructuredText finds no inline markup."""
-    return re.sub(r"([\\*`_|<>])", r"\\\1", line)
+    """A text as a line in which reStructuredText finds no markup, no directive and no link."""
+    return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", one_line(line))
+
+
+def one_line(text: str) -> str:
+    """A text whose lines, if it has several, are one: no line of it begins anything."""
+    return " ".join(text.splitlines())
 
 
 # Cells of a CSV as text, of which an empty one is no text

@@ -6,7 +6,8 @@ imported before it is needed.
 
 import ast
 import importlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -15,19 +16,39 @@ from puriflow.results.base import Judged, Result
 from puriflow.yaml_files import read_yaml
 
 CONFIG = Path("config")
+RESULT = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # the name of a result: a part of paths
 
 
 @cache
 def classes(package: str, attribute: str) -> dict[str, tuple[str, str]]:
     """Module and name of the classes in a package that set an attribute, by its value."""
     known = {}
-    root = Path(__file__).parents[1].joinpath(*package.split(".")[1:])
-    for file in sorted(root.rglob("*.py")):
-        module = ".".join((package, *file.relative_to(root).with_suffix("").parts))
-        for node in ast.parse(file.read_text()).body:
+    for module, tree in _modules(package).items():
+        for node in tree.body if isinstance(tree, ast.Module) else ():
             if isinstance(node, ast.ClassDef) and (value := _value(node, attribute)) is not None:
                 known[value] = (module, node.name)
     return known
+
+
+@cache
+def _modules(package: str) -> dict[str, ast.Module | str]:
+    """The modules in a package by name: their trees, or why one cannot be read."""
+    found: dict[str, ast.Module | str] = {}
+    root = Path(__file__).parents[1].joinpath(*package.split(".")[1:])
+    for file in sorted(root.rglob("*.py")):
+        names = file.relative_to(root).with_suffix("").parts
+        if all(name.isidentifier() for name in names):  # and no ._x.py of an editor or a disk
+            try:
+                found[".".join((package, *names))] = ast.parse(file.read_bytes())
+            except (OSError, SyntaxError, ValueError) as error:
+                found[".".join((package, *names))] = f"{file} cannot be read: {error}"
+    return found
+
+
+def unknown_kind(what: str, name: str, known: Iterable[str]) -> UserError:
+    """`unknown`, of something that modules of this package say; with those that cannot be read."""
+    broken = [tree for tree in _modules(__package__).values() if isinstance(tree, str)]
+    return UserError("; ".join([str(unknown(what, name, known)), *broken]))
 
 
 def _value(node: ast.ClassDef, attribute: str) -> str | None:
@@ -43,7 +64,7 @@ def class_of(folder: str) -> type[Result]:
     """The kind of result whose files a folder of config/ holds."""
     known = classes(__package__, "folder")
     if folder not in known:
-        raise unknown("folder of results", folder, known)
+        raise unknown_kind("folder of results", folder, known)
     module, name = known[folder]
     return getattr(importlib.import_module(module), name)
 
@@ -62,9 +83,20 @@ def load_result(file: str | Path) -> Result:
 def names(config: Path = CONFIG) -> dict[str, list[str]]:
     """The names of all results, by the folder of their files."""
     return {
-        folder: sorted(file.stem for file in (config / folder).glob("*.yaml"))
-        for folder in classes(__package__, "folder")
+        folder: [file.stem for file in files if re.fullmatch(RESULT, file.stem)]
+        for folder, files in _files(config).items()
     }
+
+
+def misnamed(config: Path = CONFIG) -> list[Path]:
+    """Files beside those of results whose names cannot be a result's; hidden ones are left out."""
+    files = (file for files in _files(config).values() for file in files)
+    return [file for file in files if not re.fullmatch(rf"\..*|{RESULT}", file.stem, re.DOTALL)]
+
+
+def _files(config: Path) -> dict[str, list[Path]]:
+    folders = classes(__package__, "folder")
+    return {folder: sorted((config / folder).glob("*.yaml")) for folder in folders}
 
 
 def find(name: str, config: Path = CONFIG) -> Path:
@@ -76,7 +108,8 @@ def find(name: str, config: Path = CONFIG) -> Path:
     listed = names(config)
     files = [config / folder / f"{name}.yaml" for folder in listed if name in listed[folder]]
     if not files:
-        raise unknown("result", name, [known for files in listed.values() for known in files])
+        known = [known for files in listed.values() for known in files]
+        raise unknown_kind("result", name, known)
     if len(files) > 1:
         raise UserError(f"{files[0]} and {files[1]} share the name {name}: rename one of them")
     return files[0]

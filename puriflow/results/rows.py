@@ -35,7 +35,7 @@ class Threat(Model):
 def _threats(given: object) -> object:
     """One attack may be written as its name or its mapping alone."""
     listed = given if isinstance(given, list | tuple) else [given]
-    return [{"attack": threat} if isinstance(threat, str) else threat for threat in listed]
+    return tuple({"attack": threat} if isinstance(threat, str) else threat for threat in listed)
 
 
 Threats = Annotated[tuple[Threat, ...], BeforeValidator(_threats), Field(min_length=1)]

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from puriflow.atomic import write_text
 from puriflow.results.base import Judged, make_folders
 from puriflow.results.claims import COLUMNS, NOT_MEASURED, VERDICTS
 from puriflow.results.columns import column, read_csv
@@ -130,7 +131,7 @@ def _number(name: str) -> list[tuple[int, str]]:
 def _written(texts: dict[Path, str]) -> list[Path]:
     make_folders(texts)
     for file, content in texts.items():
-        file.write_text(content)
+        write_text(file, content)
     return list(texts)
 
 

@@ -6,6 +6,7 @@ one number a line, for pandas and plots.
 """
 
 import itertools
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cached_property
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
 
 ROLES = ("dataset", "attack", "restorer", "purifier", "classifier", "evaluation")
 COLUMNS = (*ROLES, "along", "metric", "value", "low", "high", "n", "note")
+MOST = 10_000  # combinations of a sweep
 PANELS = ("standard", "robust", "cross_entropy_attacked")  # the metrics that are drawn
 
 
 def _listed(given: object) -> object:
     """One name may be written without a list."""
-    return given if isinstance(given, list | tuple) else [given]
+    return tuple(given) if isinstance(given, list | tuple) else (given,)
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
@@ -66,6 +68,9 @@ class Sweep(Result):
             named = getattr(sweep, role)
             if len(set(named)) < len(named):
                 raise UserError(f"{where}: two of {role} are the same")
+        combinations = math.prod(len(getattr(sweep, role)) for role in ROLES)
+        if combinations > MOST:
+            raise UserError(f"{where}: {combinations} combinations; at most {MOST} are a sweep")
         return sweep
 
     @classmethod

@@ -256,6 +256,10 @@ class Table(Judged):
 
     # What claims and pages ask
 
+    def lines_of_claims(self) -> list[str]:
+        """See `Judged`: the methods of its rows."""
+        return [row.method for row in self.rows]
+
     def row(self, name: str, method: str) -> Row:
         """The row of a method, in the table of a name."""
         rows = [row for row in self.rows if row.method == method]

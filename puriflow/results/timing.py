@@ -78,8 +78,10 @@ class Timing(Judged):
     restorer: str = NONE
     purifier: str = NONE
     classifier: str = NONE
-    repeats: int = Field(ge=2, description="times that are kept of every part, an image each")
-    warmup: int = Field(1, ge=0, description="times before these, which are thrown away")
+    repeats: int = Field(
+        ge=2, le=10_000, description="times that are kept of every part, an image each"
+    )
+    warmup: int = Field(1, ge=0, le=10_000, description="times before these, which are thrown away")
     paper_device: str
     rows: tuple[Row, ...] = Field(min_length=1)
 
@@ -184,6 +186,10 @@ class Timing(Judged):
                 continue
             for repeat, value in enumerate(seconds[row][part]):
                 yield line | {"index": repeat, "value": float(f"{value:.4g}")}
+
+    def lines_of_claims(self) -> list[str]:
+        """See `Judged`: "METHOD, PART"."""
+        return [f"{row.method}, {part}" for row in self.rows for part in [*self.chain(row), TOTAL]]
 
     # What its page says
 

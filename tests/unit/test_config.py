@@ -2,6 +2,7 @@ import copy
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -59,6 +60,30 @@ def test_the_default_track_is_sound(repository):
         ("datasets.imagenet.shards", 0, "datasets.imagenet.shards"),
         ("training.restorers.edsr", {}, "did you mean 'edsr-x2'"),
         ("restorers.ESRGAN", {"kind": "bicubic"}, "ESRGAN"),
+        ("seed", "1", "seed: Input should be a valid integer"),
+        ("seed", 1.0, "seed: Input should be a valid integer"),
+        ("seed", True, "seed: Input should be a valid integer"),
+        ("seed", 2**32, "seed: Input should be less than"),
+        ("track", "..", "track: String should match pattern"),
+        ("track", "a" * 101, "track: String should have at most 100"),
+        ("extends", ["a"], r"extends is \['a'\]; give the name of one file"),
+        ("datasets.imagenet.shards", 10**8, "datasets.imagenet.shards: Input should be less"),
+        ("datasets.imagenet.subset", 10**7, "datasets.imagenet.subset: Input should be less"),
+        ("datasets.imagenet.subset_seed", -1, "subset_seed.*greater than or equal to 0"),
+        ("datasets.imagenet.subset_seed", [], "datasets.imagenet.subset_seed"),
+        (
+            "datasets.imagenet",
+            {"kind": "cifar10", "root": "r", "subset": 2, "shards": 3},
+            "3 shards",
+        ),
+        ("evaluations.e", {"n_draws": 10**9}, "evaluations.e.n_draws: Input should be less"),
+        ("certification", {"alpha": float("nan")}, "certification.alpha"),
+        ("certification", {"n": 10**12}, "certification.n: Input should be less"),
+        ("training.restorers.edsr-x2", {"start": ["a"]}, "start is .*give a name"),
+        ("restorers.edsr-x2.note", "a\n.. raw:: html", "edsr-x2.note: must be one line"),
+        ("restorers.edsr-x2.served_by", "a\tb", "edsr-x2.served_by: must be one line"),
+        ("restorers", [], "restorers: Input should be"),
+        ("restorers.edsr-x2", Path("a"), "not JSON serializable"),
     ],
 )
 def test_mistakes_are_named_in_one_line(raw, path, value, message):

@@ -499,9 +499,10 @@ def test_what_is_shown_is_measured(tiny):
 
 @pytest.mark.parametrize("kind", ["attention", "maps"])
 def test_an_image_that_is_not_there_cannot_be_shown(tiny, kind):
-    own = {"attention": {"target": "label"}, "maps": {"features": "vgg19", "definition": "eq7"}}
+    maps = {"features": "vgg19-conv2-2", "definition": "eq7"}
+    own = {"attention": {"target": "label"}, "maps": maps}
     raw = SHARED | own[kind] | {"kind": kind, "reference": "AE", "count": 9, "shown": [0, 3]}
-    with pytest.raises(UserError, match=r"tests shows image 3, .* data set imagenet has 3 there"):
+    with pytest.raises(UserError, match=r"tests shows image 3, .* data set imagenet has 3 in its"):
         tiny.build(raw)
 
 

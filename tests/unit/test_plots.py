@@ -4,11 +4,13 @@ import re
 
 import numpy as np
 import pandas as pd
+import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 from PIL import Image
 
 from puriflow.plots import bars, loss
+from puriflow.plots.sheets import contact_sheet
 from puriflow.plots.style import ROBUST, STANDARD, save, styled
 from puriflow.results.columns import frame
 from puriflow.results.table import COLUMNS
@@ -22,10 +24,10 @@ def test_colours_are_named_in_one_place(repository):
 
 
 def test_plots_know_nothing_of_the_rest(repository):
-    """But of errors: they take frames and arrays."""
+    """But of errors and of how a file is written: they take frames and arrays."""
     files = (repository / "puriflow" / "plots").glob("*.py")
     imported = [re.findall(r"puriflow\.(\w+)", file.read_text()) for file in files]
-    assert {room for rooms in imported for room in rooms} <= {"plots", "errors"}
+    assert {room for rooms in imported for room in rooms} <= {"plots", "errors", "atomic"}
 
 
 def test_a_table_s_bars_are_its_accuracies():
@@ -61,3 +63,24 @@ def test_a_training_curve_is_drawn(tmp_path):
     loss.plot(rows, "net", tmp_path / "n.png")
     with Image.open(tmp_path / "n.png") as picture:
         assert picture.size == (1350, 780)
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "sheet.png"])
+def test_a_picture_is_there_whole_or_as_it_was(tmp_path, monkeypatch, ending):
+    """A full disk in the middle of a picture."""
+    file = tmp_path / f"p.{ending}"
+    file.write_bytes(b"the old one")
+
+    def half(self, path, **_):
+        path.write_bytes(b"hal")
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(plt.Figure, "savefig", half)
+    monkeypatch.setattr(Image.Image, "save", half)
+    with styled():
+        drawing = plt.figure()
+    sheet = [("a", np.zeros((1, 3, 4, 4)))]
+    with pytest.raises(OSError, match="No space left"):
+        contact_sheet(sheet, file) if ending == "sheet.png" else save(drawing, [file])
+    assert file.read_bytes() == b"the old one"
+    assert list(tmp_path.iterdir()) == [file]

@@ -223,7 +223,12 @@ def test_weights_are_found_in_networks_and_hashed(tmp_path):
     classifier = part_of("classifier", "c", {"kind": "wide-resnet", "weights": "nowhere"})
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert provenance.weights_hashes([purifier, classifier]) == {"w.safetensors": digest}
-    assert provenance.weights_identities([purifier, classifier]) == {str(file): digest}
+    assert provenance.identified(purifier) == {
+        "kind": "vpsde",
+        "t": 9,
+        "network": {"kind": "adm", "weights": digest},
+    }
+    assert provenance.identified(classifier)["weights"] is None
 
 
 def test_the_same_weights_in_another_folder_make_the_same(tmp_path):
@@ -256,11 +261,25 @@ def test_other_weights_of_the_same_name_are_both_on_record(tmp_path):
 def test_the_identity_of_published_weights_is_known_before_they_are_here(tmp_path):
     weights = Weights("zoo:adm", tmp_path / "adm.pt", published="0123")
     parts = [Part(NETWORK, "adm", "adm", weights=weights)]
-    assert provenance.weights_identities(parts) == {"zoo:adm": "0123"}
+    assert provenance.identified(*parts)["weights"] == "0123"
     assert provenance.weights_hashes(parts) == {}
     weights.file.write_bytes(b"abc")
-    assert provenance.weights_identities(parts) == {"zoo:adm": "0123"}
+    assert provenance.identified(*parts)["weights"] == "0123"
     assert provenance.weights_hashes(parts)["zoo:adm"].startswith("ba7816bf")
+
+
+def test_weights_that_are_moved_are_the_same_and_swapped_ones_are_not(tmp_path):
+    def purifier(network, restorer):
+        entry = {"kind": "adm", "weights": str(tmp_path / network)}
+        parts = [part_of("purifier", "p", {"kind": "vpsde", "t": 9, "network": entry})]
+        parts.append(
+            part_of("restorer", "r", {"kind": "edsr", "weights": str(tmp_path / restorer)})
+        )
+        return [provenance.identified(part) for part in parts]
+
+    for name, content in (("a", b"a"), ("b", b"b"), ("moved", b"a")):
+        (tmp_path / name).write_bytes(content)
+    assert purifier("moved", "b") == purifier("a", "b") != purifier("b", "a")
 
 
 def test_the_machine_is_said_without_torch_where_it_computes_nothing():

@@ -1,5 +1,6 @@
 """Claims, their verdicts, and the documents that say them."""
 
+import html
 import re
 
 import numpy as np
@@ -25,7 +26,7 @@ from puriflow.results.claims import (
     verdict,
 )
 from puriflow.results.columns import write_csv
-from puriflow.results.documents import Grid, Heading, as_html, as_markdown
+from puriflow.results.documents import Grid, Heading, as_html, as_markdown, escaped
 from puriflow.results.summary import document, source_of, write_page, write_summary
 from puriflow.results.table import Table
 
@@ -409,6 +410,33 @@ def test_markup_is_escaped():
     assert "&lt;h&gt;" in as_html(blocks)
     assert "&lt;td&gt;" in as_html(blocks)
     assert "x\\|y" in as_markdown(blocks)
+
+
+TEXTS = (
+    ".. raw:: html\n\n   <script>x</script>",
+    "a title\n\n.. include:: /etc/passwd",
+    "a\u2028.. raw:: html",
+    "=====",
+    "- a",
+    "1. b",
+    "http://x.y a_ `b`_ |c| *d* [1]_ ::",
+    "<script>x</script> & [a](javascript:b)",
+)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_no_text_is_markup_in_any_document(text):
+    line = " ".join(text.splitlines())
+    strict = {"report_level": 1, "halt_level": 1, "output_encoding": "unicode"}
+    body = publish_parts(f"{escaped(text)}\n", writer_name="html", settings_overrides=strict)[
+        "body"
+    ]
+    assert body.strip() == f"<p>{html.escape(line)}</p>".replace("&#x27;", "'")
+    blocks = [Heading(text, 2), text, Grid((text,), ((text,),))]
+    markdown = as_markdown(blocks)
+    assert len(markdown.splitlines()) == 7
+    assert not re.search(r"(?<!\\)[<\[`*]", markdown)
+    assert "<script>" not in as_html(blocks)
 
 
 def test_mistakes(results, config):

@@ -170,6 +170,6 @@ def test_mistakes(config, tmp_path):
         Timing.model_validate(TIMING | {"rows": [row]}).stores(config)
     file = tmp_path / "timings" / "t.yaml"
     file.parent.mkdir()
-    file.write_text("repeats: 1")
+    file.write_text("repeats: 2")
     with pytest.raises(UserError, match=r"timings/t.yaml: title: Field required"):
         load_result(file)

@@ -316,7 +316,15 @@ def test_a_checkpoint_of_the_zoo_is_fetched_and_fetching_it_reruns_nothing(empty
     assert (empty.folder / "cache" / "own-edsr" / "e.pth").is_file()
     manifest = json.loads((empty.folder / target).read_text())
     assert list(manifest["weights"]) == ["zoo:own-edsr"]
-    assert "Nothing to be done" in empty.snakemake(target, "-n")
+    assert empty.planned(target) == {}
+    (empty.folder / "mine").mkdir()
+    (empty.folder / "cache" / "own-edsr" / "e.pth").rename(empty.folder / "mine" / "e.pth")
+    empty.edit(lambda config: config["zoo"].update(folders=["mine"]))
+    assert empty.planned(target) == {}
+    (empty.folder / "mine" / "e.pth").unlink()
+    assert empty.planned(target) == {}  # what was made of it is there
+    said = empty.snakemake(target, "-n", "--forcerun", "restore_images")
+    assert "Fetch own-edsr into the cache" in said
     server.shutdown()
 
 

@@ -15,7 +15,7 @@ import yaml
 
 from puriflow.config import check_config, load_config
 from puriflow.errors import UserError
-from puriflow.provenance import weights_hashes, weights_identities
+from puriflow.provenance import identified, weights_hashes
 from puriflow.registry import FAMILIES, check, family_named
 from puriflow.restorers.edsr import EDSR
 from puriflow.zoo.catalogue import OFFICIAL, Zoo
@@ -100,14 +100,15 @@ def test_a_second_track_has_its_own_places(tmp_path, monkeypatch):
 
 
 def test_the_identity_of_weights_does_not_change_by_fetching_them(places):
-    def parts():
-        return [track_with("classifiers", "c", {"zoo": "resnet50"}).part("classifier", "c")]
+    def part():
+        return track_with("classifiers", "c", {"zoo": "resnet50"}).part("classifier", "c")
 
-    before = weights_identities(parts())
-    assert weights_hashes(parts()) == {}
+    before = identified(part())
+    assert weights_hashes([part()]) == {}
     (places / "mine" / "resnet50-0676ba61.pth").write_bytes(b"anything")
-    assert weights_identities(parts()) == before == {"zoo:resnet50": "0676ba61"}
-    assert weights_hashes(parts()) == {"zoo:resnet50": hashlib.sha256(b"anything").hexdigest()}
+    assert identified(part()) == before
+    assert before["weights"] == "0676ba61"
+    assert weights_hashes([part()]) == {"zoo:resnet50": hashlib.sha256(b"anything").hexdigest()}
 
 
 def test_a_file_of_the_user_that_is_another_one_is_named(places):
@@ -347,7 +348,7 @@ def test_a_key_that_is_there_twice_is_named(places, monkeypatch):
     text = yaml.safe_dump({"x": ENTRY}) + yaml.safe_dump({"x": ENTRY})
     (places / "twice.yaml").write_text(text)
     monkeypatch.setenv("PURIFLOW_ZOO", str(places / "twice.yaml"))
-    with pytest.raises(UserError, match=r"twice\.yaml, line \d+: x is there already, on line 1"):
+    with pytest.raises(UserError, match=r"twice\.yaml: the key 'x' is given twice, in lines 1 and \d+"):
         Zoo().known()
 
 

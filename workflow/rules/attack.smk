@@ -27,6 +27,6 @@ rule attack_images:
     message:
         "Attack {wildcards.victim} with {wildcards.attack} on {wildcards.dataset} ({wildcards.shard})"
     shell:
-        "puriflow stage attack {input.manifest} --out {output.store} --config {resources.track}"
-        " --attack {wildcards.attack} --victim {wildcards.victim}"
-        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+        "puriflow stage attack {input.manifest:q} --out {output.store:q} --config {resources.track:q}"
+        " --attack {wildcards.attack:q} --victim {wildcards.victim:q}"
+        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"

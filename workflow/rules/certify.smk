@@ -35,7 +35,7 @@ rule certify_images:
         "Certify {wildcards.classifier} after {wildcards.restorer}, {wildcards.denoiser} and"
         " {wildcards.purifier} on {wildcards.dataset}, sigma {wildcards.sigma} ({wildcards.shard})"
     shell:
-        "puriflow stage certify {input.manifest} --out {output.store} --config {resources.track}"
-        " --restorer {wildcards.restorer} --denoiser {wildcards.denoiser}"
-        " --purifier {wildcards.purifier} --classifier {wildcards.classifier}"
-        " --sigma {wildcards.sigma} --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+        "puriflow stage certify {input.manifest:q} --out {output.store:q} --config {resources.track:q}"
+        " --restorer {wildcards.restorer:q} --denoiser {wildcards.denoiser:q}"
+        " --purifier {wildcards.purifier:q} --classifier {wildcards.classifier:q}"
+        " --sigma {wildcards.sigma:q} --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"

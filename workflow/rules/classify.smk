@@ -29,6 +29,6 @@ rule classify_images:
         "Classify {wildcards.dataset} under {wildcards.attack} after {wildcards.restorer}"
         " and {wildcards.purifier} by {wildcards.classifier} ({wildcards.shard})"
     shell:
-        "puriflow stage classify {input.manifest} --out {output.store} --config {resources.track}"
-        " --classifier {wildcards.classifier}"
-        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+        "puriflow stage classify {input.manifest:q} --out {output.store:q} --config {resources.track:q}"
+        " --classifier {wildcards.classifier:q}"
+        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"

@@ -1,37 +1,43 @@
 # Helpers of the rules. No torch is imported here: parts are looked up as text.
+import os
 import re
 import sys
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 
 from puriflow.chain import STAGES, Chain, victim_roles
-from puriflow.config import NONE, check_config, write_config
-from puriflow.config.track import TRAINABLE
+from puriflow.config import check_config, read_track, write_config
+from puriflow.config.loading import DEFAULT
+from puriflow.config.track import NAME, TRAINABLE
 from puriflow.errors import UserError, unknown
-from puriflow.provenance import code_hash, weights_identities
+from puriflow.provenance import code_hash, identified
 from puriflow.registry import family_named
 from puriflow.results import (
+    RESULT,
+    class_of,
     find,
-    find_judged,
     judged_results,
     load_result,
+    misnamed,
     names,
     paper_results,
 )
-from puriflow.results.claims import load_claims
+from puriflow.results.claims import claims_about
 
 CONFIG = Path("config")
+os.environ.update(DOCUTILSCONFIG=f"{workflow.basedir}/report/docutils.conf")
 CLAIMS = str(CONFIG / "claims.yaml")
 
 
 def exit_on_error(function):
-    """Turn a UserError into one line and an exit, instead of Snakemake's traceback."""
+    """Turn an error of the user or of the disk into one line and an exit, without a traceback."""
 
     @wraps(function)
     def checked(*arguments):
         try:
             return function(*arguments)
-        except UserError as error:
+        except (UserError, OSError) as error:
             sys.exit(f"puriflow: error: {error}")
 
     return checked
@@ -45,11 +51,19 @@ def track_and_file():
     param, since it does not count what else is in it: what a rule depends on are its own entries, in
     its params. Jobs on a cluster read the Snakefile again and find the file there.
     """
-    return check_config(config), write_config(config, Path(".snakemake/puriflow"))
+    # Snakemake's own reading of files and of --config has other rules: nested values are all text.
+    settings = workflow.config_settings
+    raw = read_track(settings.configfiles, settings.config_args or ())
+    return check_config(raw), str(write_config(raw, Path(".snakemake/puriflow")))
 
 
 TRACK, TRACK_FILE = track_and_file()
 RESULTS = exit_on_error(names)(CONFIG)  # names of results by folder of config/
+for file in misnamed(CONFIG):
+    print(
+        f"puriflow: {str(file)!r} is left out: a result is named by A-Z, a-z, 0-9 and . _ - within",
+        file=sys.stderr,
+    )
 
 
 # Parts of a chain
@@ -68,13 +82,13 @@ def entries_of(*roles):
     """The entries of the parts that wildcards name: a rule reruns when one of them changes."""
     return exit_on_error(
         lambda wildcards: {
-            role: part.entry() for role, part in parts_of(wildcards, *roles).items()
+            role: identified(part) for role, part in parts_of(wildcards, *roles).items()
         }
     )
 
 
 def version_of(stage, *roles):
-    """A hash of the code and the weights behind a stage: the rule reruns when these change."""
+    """A hash of the code behind a stage: the rule reruns when it changes."""
     return exit_on_error(
         lambda wildcards: version(
             [f"puriflow.stages.{stage}"], parts_of(wildcards, *roles).values()
@@ -83,32 +97,38 @@ def version_of(stage, *roles):
 
 
 def version(modules, parts):
-    """A hash of modules, and of the code and the weights of parts."""
-    parts = list(parts)
-    own = [module for part in parts for module in part.modules()]
-    identities = weights_identities(parts).values()
-    return " ".join([code_hash(*modules, *own), *sorted(identities)])
+    """A hash of modules, and of the code of parts."""
+    return code_hash(*modules, *(module for part in parts for module in part.modules()))
 
 
 def weights_of(*roles):
-    """The zoo's files that the parts of wildcards load, which a rule fetches into the cache."""
-    return exit_on_error(
-        lambda wildcards: zoo_files(parts_of(wildcards, *roles).values())
-    )
+    """The marks of the zoo's files that the parts of wildcards load: a rule fetches what is not here."""
+    return exit_on_error(lambda wildcards: marks(parts_of(wildcards, *roles).values()))
 
 
-def zoo_files(parts):
-    """The zoo's files that parts load.
+def marks(parts):
+    """The marks of the zoo's files that parts load.
 
-    They do not count as changed by their time: the version holds their published hash.
+    They do not count as changed by their time: what tells these files from others is in the params.
     """
-    files = [w for part in parts for w in part.files() if w.published is not None]
-    for weights in files:
-        name = weights.name.partition(":")[2]
-        what = TRACK.zoo.entry(name)
-        if not (what.url or weights.file.is_file() or TRACK.zoo.find(name, what.file)):
-            raise TRACK.zoo.by_hand(name)
-    return [ancient(file) for file in dict.fromkeys(str(w.file) for w in files)]
+    names = dict.fromkeys(
+        weights.name.partition(":")[2]
+        for part in parts
+        for weights in part.files()
+        if weights.published is not None
+    )
+    return [ancient(mark_of(name)) for name in names]
+
+
+def mark_of(name):
+    """The mark by which a file of the zoo is known to be here."""
+    mark, zoo = Path(f"results/zoo/{name}.fetched"), TRACK.zoo
+    what = zoo.entry(name)
+    if not zoo.ready_file(name).is_file():
+        mark.unlink(missing_ok=True)
+        if not (what.url or zoo.find(name, what.file)):
+            raise zoo.by_hand(name)
+    return str(mark)
 
 
 def source_of(stage):
@@ -140,8 +160,13 @@ def subset_of(wildcards):
 
 def named(*folders):
     """A pattern of the names of results of some folders of config/."""
-    listed = [re.escape(name) for folder in folders for name in RESULTS[folder]]
-    return "|".join(listed) or "none"
+    listed = [re.escape(name) for folder in folders for name in known(folder)]
+    return "|".join(listed) or "(?!)"
+
+
+def known(folder):
+    """The names of the results of a folder of config/."""
+    return RESULTS.get(folder, [])
 
 
 def result_of(wildcards):
@@ -153,26 +178,22 @@ def file_of_result(*folders):
     """The file that says what a result is, if it is in one of these folders of config/."""
 
     def file(wildcards):
-        name = wildcards.result
-        known = [name for folder in folders for name in RESULTS[folder]]
-        if name in known:
-            return str(find(name, CONFIG))
-        for folder in RESULTS:
-            if name in RESULTS[folder]:
-                files = ", ".join(outputs(folder, only=name))
-                raise UserError(
-                    f"{name} is a result of config/{folder}: ask for {files}"
-                )
-        raise unknown("result", name, known)
+        file = find(wildcards.result, CONFIG)
+        folder, name = file.parent.name, file.stem
+        if folder not in folders:
+            files = ", ".join(outputs(folder, only=[name]))
+            raise UserError(f"{name} is a result of config/{folder}: ask for {files}")
+        return str(file)
 
     return exit_on_error(file)
 
 
 @exit_on_error
 def file_of_judged(wildcards):
-    """The file of a result that claims are about, and that has a page."""
-    find_judged(wildcards.result, CONFIG)
-    return str(find(wildcards.result, CONFIG))
+    """The file of a result that has a page; what claims say of it is about lines that it has."""
+    file = str(find(wildcards.result, CONFIG))
+    claims_about(CLAIMS, wildcards.result)
+    return file
 
 
 @exit_on_error
@@ -186,8 +207,8 @@ def stores_of_result(wildcards):
 
 @exit_on_error
 def weights_of_result(wildcards):
-    """The zoo's files that a result loads."""
-    return zoo_files(result_of(wildcards).parts(TRACK))
+    """The marks of the zoo's files that a result loads."""
+    return marks(result_of(wildcards).parts(TRACK))
 
 
 @exit_on_error
@@ -198,7 +219,7 @@ def track_of_result(wildcards):
 
 @exit_on_error
 def version_of_result(wildcards):
-    """A hash of the code and the weights behind a result."""
+    """A hash of the code behind a result."""
     result = result_of(wildcards)
     return version(result.modules(), result.parts(TRACK))
 
@@ -206,32 +227,34 @@ def version_of_result(wildcards):
 def category_of_result(wildcards):
     """Where the report shows a result: with the paper's, or with our own evaluation."""
     name = wildcards.result
-    if name in RESULTS["figures"]:
+    if name in known("figures"):
         return "figures"
     return "tables" if name in paper_results(CONFIG) else "our own tables"
 
 
-@exit_on_error
-def claims_file(wildcards):
-    """The claims, of which each is about something that is there."""
-    load_claims(CLAIMS, judged_results(CONFIG))
-    return CLAIMS
-
-
 def outputs(*folders, forms=None, only=None):
-    """The files of all results of some folders of config/, or of one of them."""
+    """The files of all results of some folders of config/, or of some of them.
+
+    No file of config/ is read for it: one that is broken stops those alone who ask for its result.
+    """
     return [
         f"results/{path}"
         for folder in folders
-        for name in RESULTS[folder]
-        if only in (None, name)
-        for form, path in load_result(find(name, CONFIG)).outputs(name).items()
+        for name in known(folder)
+        if only is None or name in only
+        for form, path in class_of(folder).outputs(name).items()
         if forms is None or form in forms
     ]
 
 
 @exit_on_error
-def everything():
+def files_of_paper(wildcards):
+    """The files that say what the paper's own results are."""
+    return [str(find(name, CONFIG)) for name in paper_results(CONFIG)]
+
+
+@exit_on_error
+def everything(wildcards):
     """All that is built."""
     pages = [f"results/pages/{name}.html" for name in judged_results(CONFIG)]
     return [*outputs(*RESULTS), *pages, "results/summary.md"]
@@ -253,8 +276,8 @@ def trained_part(wildcards):
 
 @exit_on_error
 def trained_entry(wildcards):
-    """Its entry."""
-    return trained_part(wildcards).entry()
+    """Its entry, without the weights that it will have."""
+    return replace(trained_part(wildcards), weights=None).entry()
 
 
 @exit_on_error

@@ -31,7 +31,7 @@ rule evaluate_images:
         "Ask {wildcards.restorer}, {wildcards.purifier} and {wildcards.classifier} {wildcards.n_draws}"
         " times about {wildcards.dataset} under {wildcards.attack} ({wildcards.shard})"
     shell:
-        "puriflow stage evaluate {input.manifest} --out {output.store} --config {resources.track}"
-        " --purifier {wildcards.purifier} --classifier {wildcards.classifier}"
-        " --n-draws {wildcards.n_draws}"
-        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+        "puriflow stage evaluate {input.manifest:q} --out {output.store:q} --config {resources.track:q}"
+        " --purifier {wildcards.purifier:q} --classifier {wildcards.classifier:q}"
+        " --n-draws {wildcards.n_draws:q}"
+        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"

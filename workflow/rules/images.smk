@@ -21,5 +21,5 @@ rule store_images:
     message:
         "Decode the images of {wildcards.dataset} ({wildcards.shard})"
     shell:
-        "puriflow stage images {wildcards.dataset} --out {output.store} --config {resources.track}"
-        " --shard {wildcards.shard} > {log} 2>&1"
+        "puriflow stage images {wildcards.dataset:q} --out {output.store:q} --config {resources.track:q}"
+        " --shard {wildcards.shard:q} > {log:q} 2>&1"

@@ -30,6 +30,6 @@ rule purify_images:
         "Purify {wildcards.dataset} under {wildcards.attack} by {wildcards.restorer}"
         " and {wildcards.purifier} ({wildcards.shard})"
     shell:
-        "puriflow stage purify {input.manifest} --out {output.store} --config {resources.track}"
-        " --purifier {wildcards.purifier}"
-        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+        "puriflow stage purify {input.manifest:q} --out {output.store:q} --config {resources.track:q}"
+        " --purifier {wildcards.purifier:q}"
+        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"

@@ -28,6 +28,6 @@ rule restore_images:
     message:
         "Restore {wildcards.dataset} under {wildcards.attack} by {wildcards.restorer} ({wildcards.shard})"
     shell:
-        "puriflow stage restore {input.manifest} --out {output.store} --config {resources.track}"
-        " --restorer {wildcards.restorer}"
-        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+        "puriflow stage restore {input.manifest:q} --out {output.store:q} --config {resources.track:q}"
+        " --restorer {wildcards.restorer:q}"
+        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"

@@ -32,7 +32,7 @@ rule build_table:
     benchmark:
         "results/benchmarks/tables/{result}.jsonl"
     wildcard_constraints:
-        result=rf"(?!({named(*AT_THE_TOP[1:])})\.)[a-z0-9-]+",
+        result=rf"(?!(?:{named(*AT_THE_TOP[1:])})\.(?:csv|png)$){RESULT}",
     conda:
         "../envs/puriflow.yaml"
     threads: 1
@@ -47,8 +47,8 @@ rule build_table:
     message:
         "Build {wildcards.result}"
     shell:
-        "puriflow result {input.file} --config {resources.track}"
-        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+        "puriflow result {input.file:q} --config {resources.track:q}"
+        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
 
 
 rule build_figure:
@@ -91,8 +91,8 @@ rule build_figure:
     message:
         "Draw {wildcards.result}"
     shell:
-        "puriflow result {input.file} --config {resources.track}"
-        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+        "puriflow result {input.file:q} --config {resources.track:q}"
+        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
 
 
 rule measure_times:
@@ -129,8 +129,8 @@ rule measure_times:
     message:
         "Time {wildcards.result}"
     shell:
-        "puriflow result {input.file} --config {resources.track}"
-        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+        "puriflow result {input.file:q} --config {resources.track:q}"
+        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
 
 
 rule build_sweep:
@@ -156,8 +156,6 @@ rule build_sweep:
         "logs/sweeps/{result}.log",
     benchmark:
         "results/benchmarks/sweeps/{result}.jsonl"
-    wildcard_constraints:
-        result=r"[a-z0-9-]+",
     conda:
         "../envs/puriflow.yaml"
     threads: 1
@@ -172,8 +170,8 @@ rule build_sweep:
     message:
         "Build the sweep {wildcards.result}"
     shell:
-        "puriflow result {input.file} --config {resources.track}"
-        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+        "puriflow result {input.file:q} --config {resources.track:q}"
+        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
 
 
 rule build_certified:
@@ -193,8 +191,6 @@ rule build_certified:
         "logs/certified/{result}.log",
     benchmark:
         "results/benchmarks/certified/{result}.jsonl"
-    wildcard_constraints:
-        result=r"[a-z0-9-]+",
     conda:
         "../envs/puriflow.yaml"
     threads: 1
@@ -209,8 +205,8 @@ rule build_certified:
     message:
         "Draw certified accuracy against radius for {wildcards.result}"
     shell:
-        "puriflow result {input.file} --config {resources.track}"
-        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+        "puriflow result {input.file:q} --config {resources.track:q}"
+        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
 
 
 # Verdicts on the paper's claims, and the pages that hold the paper beside our results.
@@ -218,7 +214,7 @@ rule build_certified:
 
 rule judge_claims:
     input:
-        claims=claims_file,
+        claims=CLAIMS,
         file=file_of_judged,
         measures="results/measures/{result}.csv",
         stores=stores_of_result,
@@ -238,7 +234,7 @@ rule judge_claims:
     message:
         "Judge the paper's claims about {wildcards.result}"
     shell:
-        "puriflow result {input.claims} --about {wildcards.result} --config {resources.track} > {log} 2>&1"
+        "puriflow result {input.claims:q} --about {wildcards.result:q} --config {resources.track:q} > {log:q} 2>&1"
 
 
 rule write_page:
@@ -266,13 +262,13 @@ rule write_page:
     message:
         "Write the page of {wildcards.result}"
     shell:
-        "puriflow result {input.claims} --page {wildcards.result} > {log} 2>&1"
+        "puriflow result {input.claims:q} --page {wildcards.result:q} > {log:q} 2>&1"
 
 
 rule write_summary:
     input:
         claims=CLAIMS,
-        files=[str(find(name, CONFIG)) for name in paper_results(CONFIG)],
+        files=files_of_paper,
         csvs=collect("results/{result}.csv", result=paper_results(CONFIG)),
         verdicts=collect("results/claims/{result}.csv", result=paper_results(CONFIG)),
     output:
@@ -294,14 +290,14 @@ rule write_summary:
     message:
         "Write the paper beside our results"
     shell:
-        "puriflow result {input.claims} > {log} 2>&1"
+        "puriflow result {input.claims:q} > {log:q} 2>&1"
 
 
 # The paper's tables and times, and no others.
 rule tables:
     input:
         outputs("timings", forms=("csv",)),
-        [path for path in outputs("tables") if Path(path).stem in paper_results(CONFIG)],
+        outputs("tables", only=paper_results(CONFIG)),
 
 
 rule sweeps:

@@ -10,9 +10,6 @@ rule train_part:
         "logs/training/{family}/{name}.log",
     benchmark:
         "results/benchmarks/training/{family}/{name}.jsonl"
-    wildcard_constraints:
-        family="|".join(TRAINABLE),
-        name="[a-z0-9-]+",
     conda:
         "../envs/puriflow.yaml"
     threads: 1
@@ -29,9 +26,9 @@ rule train_part:
     message:
         "Train {wildcards.family} {wildcards.name}"
     shell:
-        "puriflow train {wildcards.family} {wildcards.name} --images {input.images:q}"
-        " --out results/training/{wildcards.family} --config {resources.track}"
-        " --threads {threads} --gpus {resources.gpu} > {log} 2>&1"
+        "puriflow train {wildcards.family:q} {wildcards.name:q} --images {input.images:q}"
+        " --out results/training/{wildcards.family:q} --config {resources.track:q}"
+        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
 
 
 # The networks of Table 7 are wanted first.
@@ -58,5 +55,5 @@ rule train_zoo:
         "../envs/puriflow.yaml"
     shell:
         # The sums are written last: what was copied in part is refused by those of before.
-        "(mkdir -p resources && cp -v {input} resources/ && cd resources"
-        " && sha256sum *.safetensors > .sums && mv .sums SHA256SUMS) > {log} 2>&1"
+        "(mkdir -p resources && cp -v {input:q} resources/ && cd resources"
+        " && sha256sum *.safetensors > .sums && mv .sums SHA256SUMS) > {log:q} 2>&1"

@@ -33,7 +33,7 @@ class Attention(Shown):
         """See `Figure`."""
         from puriflow.plots import attention
 
-        self.check_shown(sources)
+        self.check_shown(len(sources.indices))
         lines, logits, cams = self.served(sources.track), {}, {}
         with Progress(self.source, total=len(lines), unit="lines") as progress:
             for line in lines:

@@ -8,6 +8,7 @@ and has no numbers.
 """
 
 import importlib
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Self
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 # What serves a line's roles: the first columns of every figure's CSV, before its kind's own.
 ROLES = ("attack", "restorer", "purifier", "dataset", "classifier", "features")
+MOST = 10_000  # images that a figure computes something of
 DIGITS = 6  # of the numbers in its CSVs
 
 
@@ -72,7 +74,7 @@ class Figure(Judged):
     attack: str
     lines: tuple[Line, ...] = Field(min_length=1, description="their labels differ")
     count: int | None = Field(
-        None, ge=1, description="images, of the first shard; without, all of the data set"
+        None, ge=1, le=MOST, description="images, of the first shard; without, all of the data set"
     )
 
     @model_validator(mode="after")
@@ -136,6 +138,10 @@ class Figure(Judged):
         """What a line is called among the values of its images."""
         return [line.label]
 
+    def lines_of_claims(self) -> list[str]:
+        """See `Judged`."""
+        return [name for line in self.lines for name in self.names(line)]
+
     def described(self, track: Config, line: Line) -> dict[str, Any]:
         """The cells of a line that is served: its label, what serves its roles, and the notes."""
         roles = list(self.roles(line))
@@ -186,7 +192,7 @@ class Computed(Figure):
 
     computes: ClassVar[bool] = True
 
-    count: int = Field(ge=1, description="images, the first of the data set's first shard")
+    count: int = Field(ge=1, le=MOST, description="images, the first of the data set's first shard")
 
 
 class Compared(Computed):
@@ -215,7 +221,7 @@ class Shown(Compared):
     """A figure that shows images."""
 
     shown: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        min_length=1, description="places, among its images, of those that are shown"
+        min_length=1, max_length=100, description="places of those that are shown"
     )
 
     @model_validator(mode="after")
@@ -224,11 +230,16 @@ class Shown(Compared):
             raise ValueError(f"shown {max(self.shown)} is not one of its {self.count} images")
         return self
 
-    def check_shown(self, sources: "Sources") -> None:
-        """Check that the images that it shows are there."""
-        last, count = max(self.shown), len(sources.indices)
-        if last >= count:
+    def check(self, track: Config) -> None:
+        """See `Result`: the images that it shows are there, as far as the track says it."""
+        dataset = track.dataset(self.dataset)
+        if dataset.most is not None:
+            self.check_shown(math.ceil(dataset.most / dataset.shards))
+
+    def check_shown(self, count: int) -> None:
+        """Check that the images that it shows are among so many."""
+        if (last := max(self.shown)) >= count:
             raise UserError(
                 f"{self.source} shows image {last}, counted from 0, but data set {self.dataset} "
-                f"has {count} there"
+                f"has {count} in its first shard"
             )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 
 from puriflow.config import NONE
+from puriflow.config.track import Text
 from puriflow.progress import Progress
 from puriflow.results.figures.base import Built
 from puriflow.results.figures.distances import Distances
@@ -17,7 +18,7 @@ class Content(Distances):
     """Normalised content distance; a row for each line and layer."""
 
     kind: Literal["content"] = "content"
-    panels: dict[str, str] = Field(min_length=1, description="letters and titles")
+    panels: dict[Text, Text] = Field(min_length=1, description="letters and titles")
 
     @model_validator(mode="after")
     def _drawn(self) -> Self:

@@ -4,10 +4,12 @@ A map of many channels is shown as the mean of their absolute values; below it i
 difference from the clean image's. Each of the two rows has one scale for all lines.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from puriflow.config import Config
 from puriflow.errors import UserError
 from puriflow.progress import Progress
 from puriflow.results.figures.base import Built, Shown
@@ -24,14 +26,26 @@ class Maps(Distances, Shown):
 
     kind: Literal["maps"] = "maps"
 
+    def check(self, track: Config) -> None:
+        """See `Result`: its features are of one layer, as far as the track says which."""
+        super().check(track)
+        if track.why_unavailable("features", self.features) is None:
+            layers = track.part("features", self.features).options.get("layers")
+            if isinstance(layers, list):
+                self.check_layers(layers)
+
+    def check_layers(self, layers: Sequence[str]) -> None:
+        """Check that layers are one."""
+        if len(layers) != 1:
+            raise UserError(f"features {self.features}: a figure of maps takes one layer")
+
     def compute(self, sources: "Sources") -> Built:
         """See `Figure`."""
         from puriflow.plots import maps
 
-        self.check_shown(sources)
+        self.check_shown(len(sources.indices))
         layers = sources.layers(self.features)
-        if len(layers) != 1:
-            raise UserError(f"features {self.features}: a figure of maps takes one layer")
+        self.check_layers(layers)
         with Progress(self.source, total=1, unit="layers") as progress:
             rows, values = self.distances(sources, layers[0])
             progress.advance(1)
