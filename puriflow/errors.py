@@ -29,3 +29,18 @@ def on_disk(path: Path) -> Generator[None]:
         yield
     except OSError as error:
         raise UserError(f"{error.filename or path}: {error.strerror or error}") from None
+
+
+@contextmanager
+def reading(path: Path) -> Generator[None]:
+    """Whatever a library raises about a file becomes a UserError of one line.
+
+    That is nearly everything where a file is damaged: even zlib.error, MemoryError, AttributeError.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} cannot be read: {message}") from None
