@@ -22,6 +22,11 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {what} {name!r}: {hint}known are {listed}{more}")
 
 
+def printable(text: str) -> str:
+    """Text as one line: names of files may have newlines in them, and what moves the cursor."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 @contextmanager
 def on_disk(path: Path) -> Generator[None]:
     """Turn an error of the file system into a UserError that names the file."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from puriflow.config import Config
-from puriflow.errors import UserError
+from puriflow.errors import UserError, printable
 from puriflow.image_files.chain import chain_parts, provenance
 from puriflow.image_files.files import tree_hash
 from puriflow.image_files.formats import open_images
@@ -87,7 +87,7 @@ def write_purified(
     tilings = [tiling_for(defence, image.layout.size) for image in images]
     for image, tiling in zip(images, tilings, strict=True):
         to = record.folder / image.output
-        print(f"{image.path} -> {to}: {describe(image, tiling)}", flush=True)
+        print(printable(f"{image.path} -> {to}: {describe(image, tiling)}"), flush=True)
     total = sum(i.layout.count * t.count for i, t in zip(images, tilings, strict=True))
     unit = "images" if all(t.count == 1 for t in tilings) else "tiles"
     with Progress("purify", total=total, unit=unit) as progress:

@@ -9,6 +9,7 @@ from puriflow.atomic import sha256
 from puriflow.errors import UserError, reading
 
 MOST = 1_000_000  # files and folders below one: links can make more than anybody has
+DEEPEST = 100  # folders in one another
 Identity = tuple[int, int]
 
 
@@ -47,6 +48,8 @@ def files_below(
             elif (number := identity(path)) not in above:
                 if whole(path):
                     yield path
+                elif len(above) > DEEPEST:
+                    raise UserError(f"folder {folder} has folders more than {DEEPEST} deep")
                 else:
                     todo.append((path, above | {number}))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from puriflow.errors import UserError, reading
+from puriflow.errors import UserError, printable, reading
 from puriflow.image_files import pictures
 from puriflow.image_files.files import files_below, identity, is_within
 from puriflow.image_files.formats import ENDINGS, OPENERS, open_images
@@ -121,5 +121,5 @@ def _in_folder(folder: Path, out: Path) -> list[Path]:
         raise UserError(f"folder {folder} has no {ENDINGS} or Zarr store in it")
     if others:
         endings = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items()))
-        print(f"{folder}: {endings} left out, being no images", flush=True)
+        print(printable(f"{folder}: {endings} left out, being no images"), flush=True)
     return files

@@ -56,7 +56,8 @@ class Layout:
 
     def concatenate(self, blocks: list[np.ndarray]) -> np.ndarray:
         """All images, as `encode` made them block by block, as one array of this layout."""
-        return blocks[0][0] if self.single else np.concatenate(blocks)
+        # `concatenate` alone would drop the order of the bytes.
+        return blocks[0][0] if self.single else np.concatenate(blocks, dtype=self.dtype)
 
     def check(self, array: Any, where: str) -> None:
         """Check every value; a UserError if one is NaN, infinite or outside [0, 1]."""
