@@ -19,12 +19,12 @@ Setting = TypeVar("Setting")
 def device(gpu: bool, threads: int | None = None) -> Generator["torch.device"]:
     """The first visible GPU, if there is one and `gpu` is set, or the CPU, in full float32.
 
-    `threads` of the CPU: None leaves their number to torch. The process is as before when this
-    ends.
+    `threads` of the CPU: None leaves their number to torch. What a caller told torch (a default
+    type or device, autocast) does not count meanwhile; the process is as before when this ends.
     """
     import torch
 
-    with _full_float32(), _threads(threads):
+    with _full_float32(), _float32_by_default(), _threads(threads):
         yield torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
 
 
@@ -41,6 +41,24 @@ def _threads(count: int | None) -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _float32_by_default() -> Generator[None]:
+    """New tensors are of float32 and on the CPU, and nothing is cast behind the code's back."""
+    import torch
+
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            if torch.get_default_device().type == "cpu":
+                yield
+            else:
+                with torch.device("cpu"):
+                    yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 @contextmanager

@@ -25,6 +25,11 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {what} {name!r}: {hint}known are {listed}{more}")
 
 
+def printable(text: str) -> str:
+    """Text as one line: names of files may have newlines in them, and what moves the cursor."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 @contextmanager
 def on_disk(path: Path) -> Generator[None]:
     """Turn an error of the file system into a UserError that names the file."""
@@ -32,3 +37,18 @@ def on_disk(path: Path) -> Generator[None]:
         yield
     except OSError as error:
         raise UserError(f"{error.filename or path}: {error.strerror or error}") from None
+
+
+@contextmanager
+def reading(path: Path) -> Generator[None]:
+    """Whatever a library raises about a file becomes a UserError of one line.
+
+    That is nearly everything where a file is damaged: even zlib.error, MemoryError, AttributeError.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} cannot be read: {message}") from None

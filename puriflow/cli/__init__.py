@@ -19,7 +19,7 @@ from puriflow.cli.stage import app as stage
 from puriflow.cli.train import train
 from puriflow.cli.upkeep import repair, verify
 from puriflow.cli.zoo import app as zoo
-from puriflow.errors import UserError
+from puriflow.errors import UserError, printable
 from puriflow.renames import COMMANDS_RENAMED
 
 BEHIND_RESULTS = False
@@ -77,5 +77,5 @@ def main() -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    print(f"puriflow: error: {message}", file=sys.stderr)
+    print(f"puriflow: error: {printable(message)}", file=sys.stderr)
     sys.exit(2)

@@ -14,7 +14,7 @@ BEHIND_RESULTS = False
 
 def purify(
     inputs: Annotated[
-        list[Path], typer.Argument(help="PNG, JPEG, npy, npz, Zarr, or folders of these")
+        list[Path], typer.Argument(help="pictures, npy, npz, Zarr stores, or folders of these")
     ],
     out: Annotated[Path, typer.Option(help="folder of the purified images")],
     purifier: Annotated[str, typer.Option(help="name of the purifier")] = NONE,
@@ -32,7 +32,11 @@ def purify(
     gpus: Gpus = 1,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Purify your own images; they keep their names, formats and sizes (JPEG becomes PNG)."""
+    """Purify your own images, which keep their names, formats and sizes.
+
+    Pictures are PNG, JPEG, WebP, BMP, TIFF and GIF, and come out as PNG. Nothing in the folder of
+    the results is overwritten, and the same command goes on where it was stopped.
+    """
     from puriflow.image_files.command import purify_files
 
     track = load_config(config)

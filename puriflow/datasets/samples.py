@@ -1,13 +1,14 @@
 """What every data set is: labelled images that are read one at a time, and subsets of them."""
 
 import hashlib
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from puriflow.errors import UserError
+from puriflow.errors import UserError, on_disk
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,19 @@ class Samples:
 
 
 def fingerprint_of(files: Iterable[Path]) -> str:
-    """A hash of names (with their folder's) and sizes: cheap, and new when a data set changes."""
+    """A hash of names (with their folder's) and sizes: cheap, and new when a data set changes.
+
+    Raises:
+        UserError: one is no file, or is not there.
+    """
     digest = hashlib.sha256()
     for file in files:
-        digest.update(f"{file.parent.name}/{file.name} {file.stat().st_size}\n".encode())
+        with on_disk(file):
+            found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise UserError(f"image {file} cannot be read: it is a folder, a pipe or a device")
+        name = f"{file.parent.name}/{file.name} {found.st_size}\n"
+        digest.update(name.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

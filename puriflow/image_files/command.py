@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from puriflow.config import Config
-from puriflow.errors import UserError
+from puriflow.errors import UserError, printable
 from puriflow.image_files.chain import chain_parts, provenance
+from puriflow.image_files.files import tree_hash
 from puriflow.image_files.formats import open_images
 from puriflow.image_files.inputs import ImageFile, find_images
-from puriflow.image_files.record import Record, tree_hash
+from puriflow.image_files.layout import layout_of
+from puriflow.image_files.record import Record
 from puriflow.progress import Progress
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ def purify_files(
     with closing(Record(out)) as record:
         if compare and not record.may_replace(SHEET):
             raise UserError(f"{out / SHEET} exists and was not made here: move it away")
-        todo = [i for i in images if not record.is_done(i.output, made_from(i, made_by))]
+        made = {i.output: {"source": tree_hash(i.path), **made_by} for i in images}
+        todo = [i for i in images if not record.is_done(i.output, made[i.output])]
         for image in todo:
             record.make_folder(image.output)
         with device as torch_device:
@@ -62,7 +65,7 @@ def purify_files(
 
             defence = Defence.from_parts(chain, seed=seed).to(torch_device)
             predict = ImageClassifier(classifier, torch_device) if classifier else None
-            write_purified(defence, todo, record, made_by, torch_device)
+            write_purified(defence, todo, record, made, torch_device)
             before = len(images) - len(todo)
             print(f"{len(images)} files in {out}" + (f", {before} done before" if before else ""))
             if compare:
@@ -75,27 +78,32 @@ def write_purified(
     defence: "Defence",
     images: Sequence[ImageFile],
     record: Record,
-    made_by: dict[str, Any],
+    made: Mapping[Path, dict[str, Any]],
     device: "torch.device",
 ) -> None:
-    """Say what will be done to each file, and do it."""
+    """Say what will be done to each file, and do it; `made` says of outputs what makes them."""
     from puriflow.image_files.purify import noise_indices, purified_blocks, tiling_for
 
     tilings = [tiling_for(defence, image.layout.size) for image in images]
     for image, tiling in zip(images, tilings, strict=True):
         to = record.folder / image.output
-        print(f"{image.path} -> {to}: {describe(image, tiling)}", flush=True)
+        print(printable(f"{image.path} -> {to}: {describe(image, tiling)}"), flush=True)
     total = sum(i.layout.count * t.count for i, t in zip(images, tilings, strict=True))
     unit = "images" if all(t.count == 1 for t in tilings) else "tiles"
     with Progress("purify", total=total, unit=unit) as progress:
         for image in images:
+            changed = UserError(f"{image.path} has changed since this run began: start it again")
             file = open_images(image.path)
+            if layout_of(file.array.shape, file.array.dtype, str(image.path)) != image.layout:
+                raise changed
             indices = noise_indices(image.output, image.layout.count)
             blocks = purified_blocks(
                 defence, file.array, image.layout, indices, device, progress.advance
             )
-            with record.writing(image.output, made_from(image, made_by)) as temporary:
+            with record.writing(image.output, made[image.output]) as temporary:
                 file.save(temporary, image.layout, blocks)
+                if tree_hash(image.path) != made[image.output]["source"]:
+                    raise changed
 
 
 def describe(image: ImageFile, tiling: "Tiling") -> str:
@@ -103,8 +111,3 @@ def describe(image: ImageFile, tiling: "Tiling") -> str:
     count, (height, width) = image.layout.count, image.layout.size
     size = f"{width}x{height}" if count == 1 else f"{count} images of {width}x{height}"
     return "; ".join(note for note in (size, tiling.describe(), *image.notes) if note)
-
-
-def made_from(image: ImageFile, made_by: dict[str, Any]) -> dict[str, Any]:
-    """What makes one file: its source, and the run."""
-    return {"source": tree_hash(image.path), **made_by}

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from puriflow.datasets.names import class_names
-from puriflow.errors import UserError
+from puriflow.errors import UserError, printable
 from puriflow.image_files.formats import open_images
 from puriflow.image_files.inputs import ImageFile
 from puriflow.registry import Part
@@ -112,7 +112,7 @@ def draw_sheet(
             texts = [f"{label}, {100 * confidence:.0f} %" for label, confidence in predictions]
             for column, text in enumerate(texts):
                 write(pen, column, top + LINE / 2, text)
-            print(f"{name}: {' -> '.join(texts)}")
+            print(printable(f"{name}: {' -> '.join(texts)}"))
             top += LINE
         top += GAP
     if shown < total:

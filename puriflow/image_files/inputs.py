@@ -1,17 +1,23 @@
 """Finding image files, and checking all of them before anything is computed."""
 
 import os
+import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from puriflow.errors import UserError
-from puriflow.image_files.formats import OPENERS, is_zarr, open_images, reading
+from puriflow.errors import UserError, printable, reading
+from puriflow.image_files import pictures
+from puriflow.image_files.files import files_below, identity, is_within
+from puriflow.image_files.formats import ENDINGS, OPENERS, open_images
 from puriflow.image_files.layout import Layout, layout_of
+from puriflow.image_files.open_file import check_memory, in_bytes
+from puriflow.image_files.zarr_stores import is_zarr
 from puriflow.store import MANIFEST
 
 BEHIND_RESULTS = False
-JPEG = (".jpg", ".jpeg")
+WORKING = 64  # bytes of memory that a pixel of an image takes while it is purified, at most
 
 
 @dataclass(frozen=True)
@@ -30,13 +36,15 @@ def find_images(paths: Sequence[Path], out: Path) -> list[ImageFile]:
     The folder of results `out` is left out where a folder holds it.
 
     Raises:
-        UserError: something is missing, unreadable or no image, or two results had the same name.
+        UserError: something is missing, unreadable or no image, two results had the same name, or
+            memory or disk have no room.
     """
     images: dict[Path, ImageFile] = {}
+    size = 0
     for path, output in _found(paths, out):
         notes: tuple[str, ...] = ()
-        if output.suffix.lower() in JPEG and path.is_file():
-            notes = ("PNG, since JPEG would change the result",)
+        if output.suffix.lower() in pictures.ENDINGS[1:] and path.is_file():
+            notes = ("written as PNG",)
             output = output.with_suffix(".png")
         if output in images:
             raise UserError(
@@ -45,45 +53,73 @@ def find_images(paths: Sequence[Path], out: Path) -> list[ImageFile]:
             )
         file = open_images(path)
         layout = layout_of(file.array.shape, file.array.dtype, str(path))
+        height, width = layout.size
+        check_memory(path, WORKING * height * width)
+        size += 0 if os.path.lexists(out / output) else file.size
+        _check_room(out, size)
         with reading(path):
             layout.check(file.array, str(path))
         images[output] = ImageFile(path, output, layout, (*notes, *file.notes))
+    for output in images:
+        for parent in output.parents:
+            if parent in images:
+                raise UserError(f"{output} would be inside {parent}, which is a result itself")
     return list(images.values())
+
+
+def _check_room(out: Path, size: int) -> None:
+    """Refuse results of more bytes, uncompressed, than the disk has left."""
+    real = Path(os.path.realpath(out))
+    place = next(p for p in (real, *real.parents) if p.is_dir())
+    free = shutil.disk_usage(place).free
+    if size > free:
+        raise UserError(
+            f"the results take up to {in_bytes(size)}, but {in_bytes(free)} are free in {place}"
+        )
 
 
 def _found(paths: Sequence[Path], out: Path) -> Iterator[tuple[Path, Path]]:
     """What is given, and the name of each relative to the folder that was given."""
     for path in paths:
-        if path.is_dir() and not is_zarr(path):
-            real, real_out = os.path.realpath(path), os.path.realpath(out)
-            if real == real_out:
+        if is_zarr(path):
+            if is_within(out, path):
+                raise UserError(f"{path} is a Zarr store, and {out} would be inside: name another")
+            yield path, _own_name(path)
+        elif path.is_dir():
+            if identity(path) == identity(out):
                 raise UserError(f"folder {path} cannot be read from and written to: name another")
-            files = sorted(_below(path, frozenset((real, real_out))))
-            if not files:
-                raise UserError(f"folder {path} has no {', '.join(OPENERS)} or Zarr store in it")
-            yield from ((file, file.relative_to(path)) for file in files)
+            yield from ((file, file.relative_to(path)) for file in _in_folder(path, out))
         elif path.name == MANIFEST and path.is_file():
             raise UserError(
                 f"{path} is a manifest: use `puriflow stage purify`, or name its folder"
             )
-        elif path.exists():
-            yield path, Path(path.absolute().name)
+        elif os.path.exists(path):
+            yield path, _own_name(path)
         else:
             raise UserError(f"input {path} does not exist")
 
 
-def _below(folder: Path, left_out: frozenset[str]) -> Iterator[Path]:
-    """The images in a folder and its subfolders, without hidden ones.
+def _own_name(path: Path) -> Path:
+    """The name of what is given, which `.` and `..` have elsewhere."""
+    name = path.absolute().name
+    return Path(path.resolve().name if name == ".." else name)
 
-    Links are followed, but not to the real folders `left_out`: the results, and those above.
-    """
-    with reading(folder):
-        entries = list(os.scandir(folder))
-    for entry in entries:
-        path, real = Path(entry.path), os.path.realpath(entry.path)
-        if entry.name.startswith(".") or real in left_out:
-            continue
-        if path.is_dir() and not is_zarr(path):
-            yield from _below(path, left_out | {real})
-        elif path.is_dir() or path.suffix.lower() in OPENERS:
-            yield path
+
+def _in_folder(folder: Path, out: Path) -> list[Path]:
+    """The images in a folder and its subfolders, without hidden ones; says what is left out."""
+    found = files_below(
+        folder, skip=lambda path: path.name.startswith("."), whole=is_zarr, left_out=out
+    )
+    files = []
+    others: Counter[str] = Counter()
+    for path in sorted(found):
+        if path.suffix.lower() in OPENERS or path.is_dir():
+            files.append(path)
+        else:
+            others[path.suffix.lower() or "without an ending"] += 1
+    if not files:
+        raise UserError(f"folder {folder} has no {ENDINGS} or Zarr store in it")
+    if others:
+        endings = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items()))
+        print(printable(f"{folder}: {endings} left out, being no images"), flush=True)
+    return files

@@ -3,6 +3,7 @@
 Both are read off the shape and the type. What could mean two things is refused, never guessed.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 from puriflow.errors import UserError
 
 SHAPES = "(H, W, 3), (3, H, W), (N, H, W, 3) or (N, 3, H, W)"
-BLOCK = 64  # images checked at once
+BLOCK = 2**24  # bytes of images that are checked at once
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Layout:
         height, width = self.shape[-3:-1] if self.channels_last else self.shape[-2:]
         return height, width
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole array."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
     def read(self, array: Any, start: int, stop: int) -> np.ndarray:
         """Images `start` to `stop` of what numpy can slice: float32 (n, 3, H, W) in [0, 1]."""
         block = np.asarray(array)[None] if self.single else np.asarray(array[start:stop])
@@ -50,12 +56,15 @@ class Layout:
 
     def concatenate(self, blocks: list[np.ndarray]) -> np.ndarray:
         """All images, as `encode` made them block by block, as one array of this layout."""
-        return blocks[0][0] if self.single else np.concatenate(blocks)
+        # `concatenate` alone would drop the order of the bytes.
+        return blocks[0][0] if self.single else np.concatenate(blocks, dtype=self.dtype)
 
     def check(self, array: Any, where: str) -> None:
         """Check every value; a UserError if one is NaN, infinite or outside [0, 1]."""
-        for start in range(0, self.count, BLOCK):
-            images = self.read(array, start, min(start + BLOCK, self.count))
+        step = max(BLOCK * self.count // self.nbytes, 1)
+        for start in range(0, self.count, step):
+            with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused
+                images = self.read(array, start, min(start + step, self.count))
             if not np.isfinite(images).all():
                 raise UserError(f"{where} has NaN or infinity")
             if images.min() < 0 or images.max() > 1:

@@ -25,6 +25,7 @@ from puriflow.randomness import PURIFY, TILE, ImageNoise, derive
 
 Images = TypeVar("Images", np.ndarray, Tensor)
 Advance = Callable[[int], None]  # told how many tiles were computed
+TYPES = (torch.uint8, torch.float16, torch.float32, torch.float64)  # of tensors
 GPU_BATCH = 16  # images of one size computed at once; on a CPU one is as fast
 
 
@@ -56,9 +57,15 @@ def purify(
     track = config if isinstance(config, Config) else load_config(config)
     chain = chain_parts(track, restorer, purifier)
     tensor = isinstance(images, Tensor)
-    if tensor and images.dtype == torch.bfloat16:
-        raise UserError("images are of bfloat16, but must be uint8 (0 to 255) or float16, 32 or 64")
-    array = images.detach().cpu().numpy() if tensor else np.asarray(images)
+    if tensor and (images.dtype not in TYPES or images.layout != torch.strided or images.is_meta):
+        raise UserError(
+            f"images are a tensor of {images.dtype} ({images.layout}, {images.device}), but must "
+            "be a dense one of uint8 (0 to 255) or float16, 32 or 64 ([0, 1])"
+        )
+    try:
+        array = images.numpy(force=True) if tensor else np.asarray(images)
+    except ValueError as error:
+        raise UserError(f"images are no array: {error}") from None
     layout = layout_of(array.shape, array.dtype, "images")
     layout.check(array, "images")
     with compute.device(gpu=True) as device:

@@ -1,23 +1,29 @@
 """What a folder of purified images says about itself: what made each file, in `purified.jsonl`.
 
 By it a run that was killed goes on after its last finished file, files that are new are added, and
-no file is ever replaced but those that the same command made and nobody has changed.
+no file is ever replaced but those that the same command made and nobody has changed. A line carries
+its own sha256, so that no flipped bit passes another run's image for this one's.
 """
 
 import hashlib
 import json
 import os
+import re
 import shutil
+import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from puriflow.atomic import lock, publish, sha256
-from puriflow.errors import UserError
+from puriflow.atomic import lock, publish
+from puriflow.errors import UserError, on_disk
+from puriflow.image_files.files import is_within, tree_hash
 
 BEHIND_RESULTS = False
 NAME = "purified.jsonl"
+START = b'{"file": "'  # of a line; a kill may have left less
+TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.purifying")  # a name that nobody else gives
 
 
 class Record:
@@ -29,8 +35,11 @@ class Record:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        file = folder / NAME
+        if file.is_symlink() or (file.exists() and not file.is_file()):
+            raise UserError(f"{file} is no file of its own: move it away")
         try:
-            held = lock(folder / NAME, wait=False)
+            held = lock(file, wait=False)
         except OSError as error:
             raise UserError(f"folder {folder} cannot be written: {error.strerror}") from None
         if held is None:
@@ -40,23 +49,30 @@ class Record:
         self.entries: dict[tuple[str, str], dict[str, Any]] = {}
         try:
             self._load()
-        except (ValueError, TypeError, KeyError):
+            for left in folder.iterdir():  # by a run that was killed
+                if TEMPORARY.fullmatch(left.name):
+                    _remove(left)
+        except BaseException:
             self.close()
-            name = folder / NAME
-            raise UserError(f"{name} is no record of purified files: move it away") from None
+            raise
 
     def _load(self) -> None:
-        self.file.seek(0)
-        text = self.file.read()
-        for line in text.splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                if line.startswith("{"):  # it was cut off by a kill
-                    continue
-                raise
-            self.entries[entry["file"], entry["sha256"]] = dict(entry["made_by"])
-        if not text.endswith("\n") and text:
+        file = self.folder / NAME
+        with on_disk(file):
+            content = file.read_bytes()
+        damaged, strange = [], False
+        for number, line in enumerate(content.splitlines(), 1):
+            if (entry := _entry(line)) is not None:
+                self.entries[entry["file"], entry["sha256"]] = entry["made_by"]
+            else:
+                damaged.append(number)
+                strange |= not (line.startswith(START) or START.startswith(line))
+        if strange and not self.entries:
+            raise UserError(f"{file} is no record of purified files: move it away")
+        if damaged:
+            lines = ", ".join(map(str, damaged))
+            print(f"{file}: line {lines} cut off by a kill or damaged, and left out", flush=True)
+        if content and not content.endswith(b"\n"):
             self.file.write("\n")
 
     def close(self) -> None:
@@ -88,28 +104,33 @@ class Record:
         return not os.path.lexists(self.folder / name) or self._made_by(name) is not None
 
     def make_folder(self, name: Path) -> None:
-        """Make the folder of a file."""
+        """Make the folder of a file, and see that it can be written."""
         parent = (self.folder / name).parent
+        if not is_within(parent, self.folder):
+            raise UserError(f"folder {parent} leads out of {self.folder}: name another folder")
         try:
             parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"folder {parent} cannot be made: {error.strerror}") from None
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise UserError(f"folder {parent} cannot be written: Permission denied")
 
     @contextmanager
     def writing(self, name: Path, made_by: dict[str, Any]) -> Generator[Path]:
         """Yields a path to write to, which becomes the file when all went well."""
         final = self.folder / name
         # Not by `Replacing`: its name is longer than that of the file, which may be the longest.
-        temporary = final.with_name(".purifying")
-        _remove(temporary)  # of a run that was killed
+        temporary = self.folder / f".{uuid.uuid4().hex}.purifying"
         try:
             yield temporary
             # Before the file appears: what is there must always be known.
             entry = {"file": str(name), "sha256": tree_hash(temporary), "made_by": made_by}
-            self.file.write(json.dumps(entry) + "\n")
+            self.file.write(json.dumps({**entry, "check": _check(entry)}) + "\n")
             self.file.flush()
             os.fsync(self.file.fileno())
-            self.entries[entry["file"], entry["sha256"]] = made_by
+            if not self.may_replace(name):
+                raise UserError(f"{final} has appeared meanwhile: move it away")
+            self.entries[str(name), entry["sha256"]] = made_by
             publish(temporary, final)
         except OSError as error:
             raise UserError(f"{final} cannot be written: {error}") from None
@@ -118,17 +139,25 @@ class Record:
 
     def _made_by(self, name: Path) -> dict[str, Any] | None:
         """What made a file that is there; None if that is not known."""
-        return self.entries.get((str(name), tree_hash(self.folder / name)))
+        file = self.folder / name
+        there = file.is_file() or file.is_dir()
+        return self.entries.get((str(name), tree_hash(file))) if there else None
 
 
-def tree_hash(path: Path) -> str:
-    """sha256 of a file, or of all names and files of a folder."""
-    if path.is_file():
-        return sha256(path)
-    digest = hashlib.sha256()
-    for file in sorted(f for f in path.rglob("*") if f.is_file()):
-        digest.update(f"{file.relative_to(path)} {sha256(file)}\n".encode())
-    return digest.hexdigest()
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """What a line says, if it is as it was written."""
+    try:
+        entry = json.loads(line)
+        check = entry.pop("check")
+        whole = check == _check(entry) and isinstance(entry["made_by"], dict)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return entry if whole else None
+
+
+def _check(entry: dict[str, Any]) -> str:
+    """The sha256 that a line carries of what it says."""
+    return hashlib.sha256(json.dumps(entry).encode()).hexdigest()
 
 
 def _remove(path: Path) -> None:

@@ -1,6 +1,8 @@
 """Data sets: what every kind must do, how each is read, and the stage that stores their images."""
 
+import hashlib
 import io
+import os
 import pickle
 
 import numpy as np
@@ -33,9 +35,8 @@ def cifar10_files(tmp_path, monkeypatch):
     base.mkdir()
     rows = np.arange(2 * 3072, dtype=np.int64).reshape(2, 3072).astype(np.uint8)
     (base / "test_batch").write_bytes(pickle.dumps({"data": rows, "labels": [6, 1]}))
-    (base / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
-    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
-    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    md5 = hashlib.md5((base / "test_batch").read_bytes()).hexdigest()
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5]])
     return tmp_path, rows
 
 
@@ -178,3 +179,99 @@ def test_a_new_file_changes_the_fingerprint(tmp_path):
     assert folder.build(root=str(tmp_path)).fingerprint == before
     picture(tmp_path / "n01440764" / "b.png")
     assert folder.build(root=str(tmp_path)).fingerprint != before
+
+
+# What others may have put there
+
+
+class Runs:
+    """What is unpickled makes the folder that it was told."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_no_pickle_of_cifar10_is_loaded_but_the_published_one(cifar10_files, train):
+    root, _ = cifar10_files
+    for name in ("test_batch", "data_batch_1"):
+        (root / "cifar-10-batches-py" / name).write_bytes(pickle.dumps(Runs(root / "ran")))
+    with pytest.raises(UserError, match=r"is not as published \(by its md5\)"):
+        build_tiny("datasets", "cifar10", root=str(root), train=train)
+    assert not (root / "ran").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "huge", "pipe", "gone"])
+def test_a_damaged_batch_of_cifar10_is_one_line(cifar10_files, damage):
+    root, _ = cifar10_files
+    file = root / "cifar-10-batches-py" / "test_batch"
+    content = file.read_bytes()
+    file.unlink()
+    if damage == "cut":
+        file.write_bytes(content[:-1])
+    elif damage == "flipped":
+        file.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+    elif damage == "huge":
+        file.write_bytes(content)
+        os.truncate(file, 2**40)
+    elif damage == "pipe":
+        os.mkfifo(file)
+    with pytest.raises(UserError, match=r"^CIFAR-10.*(not as published|no file)"):
+        build_tiny("datasets", "cifar10", root=str(root))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "gone"])
+def test_what_is_no_file_in_a_class_is_named_before_anything_is_read(tmp_path, kind):
+    picture(tmp_path / "n01440764" / "a.png")
+    odd = tmp_path / "n01440764" / "b.png"
+    {
+        "pipe": lambda: os.mkfifo(odd),
+        "device": lambda: odd.symlink_to("/dev/zero"),
+        "folder": odd.mkdir,
+        "gone": lambda: odd.symlink_to("nowhere"),
+    }[kind]()
+    with pytest.raises(UserError, match=r"b\.png(:| cannot be read: it is a folder, a pipe or)"):
+        folder.build(root=str(tmp_path))
+    with pytest.raises(UserError, match=r"b\.png cannot be read"):
+        read_image(odd)
+
+
+ODD = {
+    "EPS, which Ghostscript would draw": (
+        lambda p: Image.new("RGB", (300, 300)).save(p, "EPS"),
+        "cannot be read",
+    ),
+    "16 bits": (
+        lambda p: Image.fromarray(np.zeros((300, 300), np.uint16)).save(p, "PNG"),
+        "more than 8 bits a channel",
+    ),
+    "a long line": (
+        lambda p: Image.new("RGB", (30_000, 2)).save(p, "PNG"),
+        "would be resized to 3840000x256: too large",
+    ),
+    "nothing": (lambda p: p.write_bytes(b""), "cannot be read"),
+    "half": (lambda p: p.write_bytes(damaged_png()[:5000]), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_image_is_one_line(tmp_path, name):
+    make, message = ODD[name]
+    make(tmp_path / "a.JPEG")
+    with pytest.raises(UserError, match=message) as refused:
+        read_image(tmp_path / "a.JPEG", resize=256, crop=224)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    picture(tmp_path / "n01440764" / "a.png")
+
+    def forbidden(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.iterdir", forbidden)
+    with pytest.raises(UserError, match="Permission denied"):
+        folder.build(root=str(tmp_path))
