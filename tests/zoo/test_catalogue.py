@@ -348,7 +348,8 @@ def test_a_key_that_is_there_twice_is_named(places, monkeypatch):
     text = yaml.safe_dump({"x": ENTRY}) + yaml.safe_dump({"x": ENTRY})
     (places / "twice.yaml").write_text(text)
     monkeypatch.setenv("PURIFLOW_ZOO", str(places / "twice.yaml"))
-    with pytest.raises(UserError, match=r"twice\.yaml: the key 'x' is given twice, in lines 1 and \d+"):
+    said = r"twice\.yaml: the key 'x' is given twice, in lines 1 and \d+"
+    with pytest.raises(UserError, match=said):
         Zoo().known()
 
 
