@@ -1,15 +1,39 @@
-"""Fixtures that several folders of tests share."""
+"""What several folders of tests share: fixtures, and how many random cases are tried.
+
+Tests that draw their cases by hypothesis try the same few hundred each time, so that CI is quick
+and never fails by chance. `pytest --storm` draws others, ten times as many, and may take long.
+"""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from tiny_parts import ADM
 
 from puriflow.registry import part_of
 from puriflow.stages.images import write_images
 
 REPOSITORY = Path(__file__).parents[1]
+
+# No test is timed, so there is no deadline; a case may build a network, which is slow.
+shared = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", shared, max_examples=100, derandomize=True)
+settings.register_profile("storm", shared, max_examples=1000)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--storm", action="store_true", help="ten times the random cases, kills, ...")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("storm" if config.getoption("storm") else "ci")
+
+
+@pytest.fixture(scope="session")
+def storm(request: pytest.FixtureRequest) -> bool:
+    """Whether many cases are wanted, of tests that draw theirs without hypothesis."""
+    return request.config.getoption("storm")
 
 
 @pytest.fixture(scope="session")
