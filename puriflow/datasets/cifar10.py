@@ -3,9 +3,10 @@
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
 from puriflow.datasets.samples import Samples
 from puriflow.errors import UserError
+from puriflow.options import Text
 
 
-def build(*, root: str, train: bool = False, download: bool = False) -> Samples:
+def build(*, root: Text, train: bool = False, download: bool = False) -> Samples:
     """The data set below `root` as torchvision lays it out (`cifar-10-batches-py`)."""
     from torchvision.datasets import CIFAR10
 

@@ -1,14 +1,13 @@
 """One image file to pixels: the resize and centre crop that ImageNet classifiers expect."""
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from puriflow.errors import UserError
+from puriflow.options import Interpolation
 
-Interpolation = Literal["bicubic", "bilinear"]
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 

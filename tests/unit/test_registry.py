@@ -39,7 +39,7 @@ def test_a_value_that_the_part_does_not_take_is_one_line(part, value):
     with pytest.raises(UserError) as refused:
         part(build, scale=value).build()
     assert str(refused.value).startswith(
-        f"config restorers.sr: scale is {value!r}: Input should be"
+        f"config restorers.sr: scale is {value!r}, but must be a whole number"
     )
     assert "\n" not in str(refused.value)
 
