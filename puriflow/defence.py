@@ -18,6 +18,7 @@ from puriflow.straight_through import straight_through
 
 if TYPE_CHECKING:
     from puriflow.purifiers.base import Purifier
+BOTH = {torch.float32, torch.float64}
 
 
 def check_gradient(gradient: str) -> None:
@@ -92,12 +93,12 @@ class Defence(nn.Module):
     def check_images(self, images: Tensor) -> None:
         """Refuse what is no batch of images in the type that the parts compute in.
 
-        That is float32, unless the parts were converted as by `defence.double()`; a gradient has
-        the type of the images.
+        That is float32, unless the parts were converted, as by `defence.double()`; without a
+        parameter they may do both. A gradient has the type of the images.
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise UserError(f"images must be (N, 3, H, W), but are {tuple(images.shape)}")
-        own = {p.dtype for p in self.parameters() if p.is_floating_point()} or {torch.float32}
+        own = {p.dtype for p in self.parameters() if p.is_floating_point()} or BOTH
         if images.dtype not in own:
             raise UserError(
                 f"images are {str(images.dtype).removeprefix('torch.')}, but the defence computes "

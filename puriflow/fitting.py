@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from puriflow.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 
@@ -31,7 +32,7 @@ def check_side(network: str, images: "Tensor", side: int) -> None:
         )
 
 
-def check_labels(labels: "Tensor", classes: int) -> None:
+def check_labels(labels: "Tensor | np.ndarray", classes: int) -> None:
     """Refuse labels (N,) that a classifier of so many classes cannot answer."""
     if len(labels) and not 0 <= (label := int(labels.max())) < classes:
         raise UserError(

@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from puriflow.compute import building
 from puriflow.errors import UserError, unknown
 from puriflow.options import Values, shown, values_of
 from puriflow.renames import KINDS_GIVEN, KINDS_RENAMED, OPTIONS_RENAMED
@@ -182,6 +181,8 @@ class Part:
         Raises:
             UserError: an option has a value that its kind does not take, or weights are not here.
         """
+        from puriflow.compute import building  # numpy, which a look-up does not need
+
         section = family_of(self.role).section
         where = f"config {section}.{self.name}"
         given: dict[str, Any] = dict(self.options)

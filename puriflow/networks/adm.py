@@ -99,8 +99,6 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, channels: int, heads: int, *, legacy: bool, norm_groups: int):
         super().__init__()
-        if heads < 1 or channels % heads:
-            raise UserError(f"{channels} channels cannot be shared among {heads} attention heads")
         self.heads = heads
         self.legacy = legacy
         self.norm = nn.GroupNorm(norm_groups, channels)
@@ -187,6 +185,9 @@ class ADM(nn.Module):
         def attention(channels: int) -> AttentionBlock:
             by_width = num_head_channels != -1
             heads = channels // num_head_channels if by_width else num_heads
+            if channels % (num_head_channels if by_width else num_heads):
+                of = f"of {num_head_channels} channels" if by_width else f"{num_heads} of them"
+                raise UserError(f"{channels} channels make no whole attention heads, {of}")
             return AttentionBlock(
                 channels, heads, legacy=not use_new_attention_order, norm_groups=norm_groups
             )

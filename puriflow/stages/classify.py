@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from puriflow.compute import batch_size, in_batches
+from puriflow.fitting import check_labels
 from puriflow.registry import Part
 from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
@@ -18,7 +19,9 @@ def write_logits(
     network = classifier.build().to(device)
 
     def logits(inputs: Inputs) -> Arrays:
-        return {"logits": in_batches(network, device, inputs.images).cpu().numpy()}
+        found = in_batches(network, device, inputs.images).cpu().numpy()
+        check_labels(inputs.labels, found.shape[-1])
+        return {"logits": found}
 
     parts, size = {"classifier": classifier}, batch_size(device, batch)
     return run("classify", source, out, parts, logits, array="logits", device=device, batch=size)

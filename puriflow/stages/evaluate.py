@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from puriflow.compute import batch_size, in_batches
+from puriflow.fitting import check_labels
 from puriflow.randomness import PURIFY, ImageNoise
 from puriflow.registry import Part
 from puriflow.stages.base import Arrays, Inputs, run
@@ -37,7 +38,9 @@ def write_evaluated(
         return torch.stack(logits, dim=1)
 
     def compute(inputs: Inputs) -> Arrays:
-        return {"answers": in_batches(answers, device, inputs.images, inputs.indices).cpu().numpy()}
+        found = in_batches(answers, device, inputs.images, inputs.indices).cpu().numpy()
+        check_labels(inputs.labels, found.shape[-1])
+        return {"answers": found}
 
     return run(
         "evaluate",

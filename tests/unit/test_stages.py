@@ -75,8 +75,8 @@ def test_logits_that_are_no_rows_of_classes_are_named(source, tmp_path, monkeypa
 
 
 def test_every_option_of_a_part_is_recorded_whoever_left_it_out(source, tmp_path):
-    entry = {"kind": "pretrained", "library": "torchvision", "name": "resnet18", "weights": None}
-    classifier = part_of("classifier", "resnet18", entry)
+    entry = {"kind": "pretrained", "library": "torchvision", "name": "resnet18", "size": 32}
+    classifier = part_of("classifier", "resnet18", {**entry, "weights": None})
     stage = write_logits(source, tmp_path / "c", classifier, device=CPU)
     recorded = stage.manifest["parameters"]["classifier"]
     assert recorded["mean"] == [0.485, 0.456, 0.406]
