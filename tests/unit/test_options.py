@@ -7,6 +7,7 @@ hang, or another value than the one that was given.
 import inspect
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -284,6 +285,18 @@ def test_no_number_of_a_track_changes(repository, monkeypatch, track):
                     if option == "stages":
                         found = [list(stage) for stage in found]
                     assert found == value
+
+
+@pytest.mark.parametrize("track", ["config", "paper"])
+def test_the_options_of_a_track_s_attacks_and_purifiers_go_together(repository, monkeypatch, track):
+    monkeypatch.chdir(repository)
+    config = load_config(f"config/{track}.yaml")
+    for name in config.attacks:
+        config.part("attack", name).build()
+    network = tiny("networks", "edm")
+    for name in config.purifiers:
+        if config.why_unavailable("purifier", name) is None:
+            replace(config.part("purifier", name), network=network).build()
 
 
 # Sizes
