@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from puriflow.compute import batch_size, in_batches
-from puriflow.fitting import check_labels
 from puriflow.randomness import PURIFY, ImageNoise
 from puriflow.registry import Part
 from puriflow.stages.base import Arrays, Inputs, run
@@ -38,9 +37,7 @@ def write_evaluated(
         return torch.stack(logits, dim=1)
 
     def compute(inputs: Inputs) -> Arrays:
-        found = in_batches(answers, device, inputs.images, inputs.indices).cpu().numpy()
-        check_labels(inputs.labels, found.shape[-1])
-        return {"answers": found}
+        return {"answers": in_batches(answers, device, inputs.images, inputs.indices).cpu().numpy()}
 
     return run(
         "evaluate",

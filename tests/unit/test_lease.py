@@ -191,3 +191,11 @@ def test_a_folder_of_somebody_else_holds_no_lock(eight, monkeypatch, tmp_path, w
     with pytest.raises((UserError, FileExistsError), match="puriflow-gpus"), lease.lease(1):
         pytest.fail("it was leased")
     assert (mine / lease.lock_name("0")).read_text() == "precious"
+
+
+def test_a_lock_that_is_a_link_is_not_followed(eight, tmp_path):
+    eight.mkdir(mode=0o700)
+    (eight / lease.lock_name("0")).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="is a link"), lease.lease(1):
+        pytest.fail("it was leased")
+    assert not (tmp_path / "elsewhere").exists()
