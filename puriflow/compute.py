@@ -1,5 +1,6 @@
 """Where and how torch computes: the device, full float32, and how many images at once."""
 
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     import torch
 
 CPU_BATCH, GPU_BATCH = 4, 32
+MOST_THREADS = 1024
+MOST_PARAMETERS = 2_000_000_000  # of a part: 8 GB; the largest published network has 0.6
 Setting = TypeVar("Setting")
 
 
@@ -21,6 +24,9 @@ def device(gpu: bool, threads: int | None = None) -> Generator["torch.device"]:
 
     `threads` of the CPU: None leaves their number to torch. What a caller told torch (a default
     type or device, autocast) does not count meanwhile; the process is as before when this ends.
+
+    Raises:
+        UserError: no such number of threads.
     """
     import torch
 
@@ -30,9 +36,11 @@ def device(gpu: bool, threads: int | None = None) -> Generator["torch.device"]:
 
 @contextmanager
 def _threads(count: int | None) -> Generator[None]:
-    if not count:
+    if count is None:
         yield
         return
+    if not 1 <= count <= MOST_THREADS:
+        raise UserError(f"threads is {count}, but must lie between 1 and {MOST_THREADS}")
     import torch
 
     before = torch.get_num_threads()
@@ -96,6 +104,41 @@ def _read(setting: Callable[[], Setting]) -> Setting | None:
         return setting()
     except RuntimeError:
         return None
+
+
+@contextmanager
+def building() -> Generator[None]:
+    """While a part is built: in float32, whatever torch's default is, and not beyond the memory.
+
+    Raises:
+        ValueError: it has more than MOST_PARAMETERS parameters, or they find no room.
+    """
+    if "torch" not in sys.modules:  # a data set has no networks
+        yield
+        return
+    import torch
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    total = 0
+
+    def count(module: Any, name: str, parameter: Any) -> None:
+        nonlocal total
+        total += 0 if parameter is None else parameter.numel()
+        if total > MOST_PARAMETERS:
+            raise ValueError(f"the network has more than {MOST_PARAMETERS} parameters")
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    except RuntimeError as error:
+        if "allocate memory" in str(error) or "out of memory" in str(error):
+            raise ValueError("the network does not fit into the memory") from None
+        raise
+    finally:
+        hook.remove()
+        torch.set_default_dtype(before)
 
 
 def batch_size(device: "torch.device", wanted: int | None, gpu: int = GPU_BATCH) -> int:

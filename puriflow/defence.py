@@ -4,20 +4,21 @@ The stages run the same three parts with the same noise, so both give the same l
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Self, get_args
+from typing import TYPE_CHECKING, Self, get_args
 
+import torch
 from torch import Tensor, nn
 
 from puriflow.config import Config
 from puriflow.errors import UserError, unknown
+from puriflow.options import Gradient
 from puriflow.randomness import PURIFY, ImageNoise
 from puriflow.registry import Parts
 from puriflow.straight_through import straight_through
 
 if TYPE_CHECKING:
     from puriflow.purifiers.base import Purifier
-
-Gradient = Literal["full", "restorer", "identity", "blind"]
+BOTH = {torch.float32, torch.float64}
 
 
 def check_gradient(gradient: str) -> None:
@@ -63,6 +64,8 @@ class Defence(nn.Module):
     def purify(self, images: Tensor, indices: Sequence[int] | None = None, draw: int = 0) -> Tensor:
         """Restored and purified images (N, 3, H, W), about [0, 1]; see `forward`."""
         indices = range(len(images)) if indices is None else indices
+        if len(indices) != len(images):
+            raise UserError(f"{len(images)} images, but {len(indices)} indices")
         return self.purified(images, ImageNoise(self.seed, PURIFY, indices, draw))
 
     def purified(self, images: Tensor, noise: ImageNoise, gradient: Gradient = "full") -> Tensor:
@@ -75,6 +78,7 @@ class Defence(nn.Module):
                 the restorer, with the identity for the purifier. `identity`: the identity for both
                 (BPDA). `blind`: the classifier alone; nothing is restored or purified.
         """
+        self.check_images(images)
         if gradient == "blind":
             return images
         x = images
@@ -86,6 +90,21 @@ class Defence(nn.Module):
             return straight_through(lambda y: self.purifier(y, noise), x)
         return x
 
+    def check_images(self, images: Tensor) -> None:
+        """Refuse what is no batch of images in the type that the parts compute in.
+
+        That is float32, unless the parts were converted, as by `defence.double()`; without a
+        parameter they may do both. A gradient has the type of the images.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise UserError(f"images must be (N, 3, H, W), but are {tuple(images.shape)}")
+        own = {p.dtype for p in self.parameters() if p.is_floating_point()} or BOTH
+        if images.dtype not in own:
+            raise UserError(
+                f"images are {str(images.dtype).removeprefix('torch.')}, but the defence computes "
+                f"in {' and '.join(str(o).removeprefix('torch.') for o in sorted(own, key=str))}"
+            )
+
     def forward(
         self, images: Tensor, indices: Sequence[int] | None = None, draw: int = 0
     ) -> Tensor:
@@ -95,6 +114,9 @@ class Defence(nn.Module):
             images: on the device of the parts.
             indices: data-set index of each image, which selects its noise; default 0, 1, 2, ...
             draw: number of the repetition; another one gives other noise.
+
+        Raises:
+            UserError: these are no images that all parts can take, or not as many as indices.
         """
         return self.classify(self.purify(images, indices, draw))
 

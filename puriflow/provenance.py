@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from puriflow.checksums import file_hash
+from puriflow.registry import syntax_tree
 
 if TYPE_CHECKING:
     import torch
@@ -128,14 +129,15 @@ def _with_packages(module: str) -> list[str]:
 
 def _file(module: str) -> Path:
     path = ROOT.joinpath(*module.split(".")[1:])
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    package = path / "__init__.py"
+    return package if package.is_file() else path.with_suffix(".py")
 
 
 @cache
 def _read(module: str) -> Source:
     file = _file(module)
-    tree, style = ast.parse(file.read_text()), file.with_suffix(".mplstyle")
-    text = meaning(tree) + (style.read_text() if style.is_file() else "")
+    tree, style = syntax_tree(file), file.with_suffix(".mplstyle")
+    text = meaning(tree) + (style.read_text(encoding="utf-8") if style.is_file() else "")
     names = set(_imports(tree))
     inner = {m for name in names if name.startswith("puriflow.") for m in _with_packages(name)}
     return Source(

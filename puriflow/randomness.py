@@ -99,7 +99,7 @@ class ImageNoise:
 
     def uniform(self, low: float, high: float) -> Tensor:
         """A number in [low, high) for each image: (N,) float64."""
-        empty = [torch.empty((), dtype=torch.float64) for _ in self.generators]
+        empty = [torch.empty((), dtype=torch.float64, device="cpu") for _ in self.generators]
         pairs = zip(empty, self.generators, strict=True)
         return torch.stack([x.uniform_(low, high, generator=g) for x, g in pairs])
 
@@ -107,5 +107,7 @@ class ImageNoise:
         if len(images) != len(self.generators):
             raise ValueError(f"{len(images)} images, but noise for {len(self.generators)}")
         shape = images.shape[1:]
-        drawn = [fill(torch.empty(shape), g) for g in self.generators]
+        # whatever torch's default type is: in another one the same seed draws other numbers
+        empty = [torch.empty(shape, dtype=torch.float32, device="cpu") for _ in self.generators]
+        drawn = [fill(x, g) for x, g in zip(empty, self.generators, strict=True)]
         return torch.stack(drawn).to(device=images.device, dtype=images.dtype)

@@ -2,8 +2,9 @@
 
 A *kind* is the name of a module that defines `build`, in the package of its family: `kind: esrgan`
 under `restorers` is `puriflow/restorers/esrgan.py`, and the options of the entry are the keyword
-arguments of its `build`. So a new part is one file and one entry. Kinds and options are read from
-the source as text: looking a part up imports no torch, only building it does.
+arguments of its `build`. So a new part is one file and one entry. Kinds, options and the values
+that these take (puriflow.options) are read from the source as text: looking a part up imports no
+torch, only building it does.
 """
 
 import ast
@@ -13,15 +14,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing import Any
 
 from puriflow.checksums import compare
 from puriflow.errors import UserError, unknown
+from puriflow.options import Values, shown, values_of
 from puriflow.renames import KINDS_GIVEN, KINDS_RENAMED, OPTIONS_RENAMED
 
 BEHIND_RESULTS = False
+ROOT = Path(__file__).parent
 NONE = "none"  # in place of a part's name: the stage is left out
 NETWORK = "network"  # the option that is a part itself: a purifier's diffusion network
 
@@ -63,25 +64,55 @@ def _family(what: str, name: str, known: Mapping[str, Family]) -> Family:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind: its module, and by each option whether it must be given."""
+    """A kind.
+
+    Attributes:
+        options: by name, whether the option must be given.
+        declared: by option, its annotation as it is written.
+        broken: why its file cannot be read; None if it can.
+    """
 
     name: str
     module: str
-    options: Mapping[str, bool]
+    options: Mapping[str, bool] = field(default_factory=dict)
+    declared: Mapping[str, str] = field(default_factory=dict)
+    broken: str | None = None
 
 
 @cache
 def kinds(section: str) -> dict[str, Kind]:
-    """The kinds of a family by name, as timm's `list_models` lists models."""
+    """The kinds of a family by name, as timm's `list_models` lists models.
+
+    A file that cannot be read is one too, so that nobody but who asks for it is told so. What has
+    no name of a module, as an editor's or a desktop's file, is none.
+    """
     found = {}
-    for file in sorted((Path(__file__).parent / section).glob("*.py")):
-        for node in ast.parse(file.read_text()).body:
+    for file in sorted((ROOT / section).glob("*.py")):
+        if not (file.stem.isidentifier() and file.is_file()):
+            continue
+        name, module = file.stem.replace("_", "-"), f"puriflow.{section}.{file.stem}"
+        try:
+            body = syntax_tree(file).body
+        except UserError as error:
+            found[name] = Kind(name, module, broken=str(error))
+            continue
+        for node in body:
             if isinstance(node, ast.FunctionDef) and node.name == "build":
-                pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+                given = node.args.kwonlyargs
+                pairs = zip(given, node.args.kw_defaults, strict=True)
                 options = {argument.arg: default is None for argument, default in pairs}
-                name = file.stem.replace("_", "-")
-                found[name] = Kind(name, f"puriflow.{section}.{file.stem}", options)
+                declared = {a.arg: ast.unparse(a.annotation) for a in given if a.annotation}
+                found[name] = Kind(name, module, options, declared)
     return found
+
+
+def syntax_tree(file: Path) -> ast.Module:
+    """The syntax tree of a module; a UserError that names the file if it has none."""
+    try:
+        return ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        why = " ".join(str(error).split()) or "it is nested too deep"
+        raise UserError(f"{file} cannot be read as Python: {why}") from None
 
 
 @dataclass(frozen=True)
@@ -177,6 +208,8 @@ class Part:
             UserError: an option has a value that its kind does not take, or weights are not here,
                 or are not what is published.
         """
+        from puriflow.compute import building  # numpy, which a look-up does not need
+
         section = family_of(self.role).section
         where = f"config {section}.{self.name}"
         given: dict[str, Any] = dict(self.options)
@@ -190,8 +223,9 @@ class Part:
         if self.network is not None:
             given[NETWORK] = self.network.build()
         try:
-            return function(**given)
-        except ValueError as error:
+            with building():
+                return function(**given)
+        except (ValueError, OSError) as error:
             raise UserError(f"{where}: {error}") from error
 
 
@@ -214,24 +248,30 @@ def part_of(role: str, name: str, entry: Mapping[str, Any]) -> Part:
 
 
 def check(role: str, name: str, entry: Mapping[str, Any]) -> None:
-    """Check the kind and the option names of an entry.
+    """Check the kind and the options of an entry, as far as its module's text says what they are.
 
     Raises:
-        UserError: an unknown kind or option, or an option that is missing.
+        UserError: an unknown kind or option, one that is missing, or a value that it does not take.
     """
     section = family_of(role).section
     where = f"config {section}.{name}"
     known = kinds(section)
+    if not isinstance(entry, Mapping):
+        raise UserError(f"{where} is {shown(entry)}, but must be a kind with its options")
     if "kind" not in entry:
         raise UserError(f"{where}: no kind given; known are {', '.join(known)}")
     kind = entry["kind"]
+    if not isinstance(kind, str):
+        raise UserError(f"{where}: kind is {shown(kind)}, but must be one of {', '.join(known)}")
     if kind in KINDS_RENAMED.get(section, {}):
         new = f"{KINDS_RENAMED[section][kind]!r}{KINDS_GIVEN.get(kind, '')}"
         raise UserError(f"{where}: kind {kind!r} is now {new}")
     if kind not in known:
         raise unknown(f"kind of {section} (in {where})", kind, known)
+    if (broken := known[kind].broken) is not None:
+        raise UserError(f"{where}: kind {kind!r}: {broken}")
     options = known[kind].options
-    for given in entry:
+    for given in map(str, entry):
         if given != "kind" and given not in options:
             if new := OPTIONS_RENAMED.get(section, {}).get(kind, {}).get(given):
                 raise UserError(f"{where}: option {given!r} of {kind} is now {new!r}")
@@ -240,29 +280,19 @@ def check(role: str, name: str, entry: Mapping[str, Any]) -> None:
     missing = [option for option, needed in options.items() if needed and option not in said]
     if missing:
         raise UserError(f"{where}: {kind} needs {', '.join(missing)}")
+    for option, annotation in known[kind].declared.items():
+        values = values_of(annotation)
+        if values is not None and option in entry and option != NETWORK:
+            values.checked(entry[option], option, where)
 
 
 def _validated(function: Any, given: dict[str, Any], where: str) -> dict[str, Any]:
     """Options checked by the types that `build` declares, so that its own errors are its own."""
-    found = {}
-    signature = inspect.signature(function, eval_str=True)
-    for name, value in given.items():
-        declared = signature.parameters[name].annotation
-        if declared is inspect.Parameter.empty:  # its author asks for no check
-            declared = Any
-        try:
-            found[name] = _adapter(declared).validate_python(value)
-        except ValidationError as error:
-            first = error.errors()[0]
-            if first["type"] == "literal_error" and get_args(declared):
-                allowed = map(str, get_args(declared))
-                raise unknown(f"{name} (in {where})", str(value), allowed) from None
-            raise UserError(f"{where}: {name} is {value!r}: {first['msg']}") from None
-    return found
-
-
-def _adapter(declared: Any) -> TypeAdapter:
-    try:
-        return TypeAdapter(declared, config=ConfigDict(arbitrary_types_allowed=True))
-    except Exception:  # a model's own configuration counts
-        return TypeAdapter(declared)
+    declared = {
+        name: option.annotation
+        for name, option in inspect.signature(function, eval_str=True).parameters.items()
+    }
+    for name in given:
+        if declared[name] is inspect.Parameter.empty:  # its author asks for no check
+            declared[name] = Any
+    return {n: Values(declared[n]).checked(value, n, where) for n, value in given.items()}

@@ -69,7 +69,8 @@ class OneShot(Purifier):
 
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
         """D(x; 2 sigma), clamped; draws nothing."""
-        return self.denoiser.denoise(x, torch.tensor(2 * self.sigma)).clamp(-1, 1)
+        sigma = torch.tensor(2 * self.sigma, dtype=torch.float32)
+        return self.denoiser.denoise(x, sigma).clamp(-1, 1)
 
 
 class _Repeated(ImageNoise):

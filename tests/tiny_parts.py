@@ -34,6 +34,7 @@ ADM = {
 }
 # By section of the configuration: options for all kinds that have no default for them.
 NEEDED: dict[str, dict[str, Any]] = {
+    "datasets": {"root": "no/such/folder"},
     "attacks": {"eps": "8/255"},
     "purifiers": {"network": ADM, "t": 20},
 }
@@ -53,6 +54,11 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "edsr": {"n_feats": 8, "n_resblocks": 1},
         "esrgan": {"num_feat": 8, "num_block": 1, "num_grow_ch": 4},
         "mdsr": {"n_feats": 8, "n_resblocks": 1},
+    },
+    "networks": {
+        "adm": {option: value for option, value in ADM.items() if option != "kind"},
+        "ddpmpp": {"channels": 8, "num_res_blocks": 1, "attn_resolutions": [4]},
+        "edm": {"channels": 8, "num_blocks": 1, "attn_resolutions": [8]},
     },
     "purifiers": {
         "ddim": {"stages": [[10, 2, 1], [20, 2, 1]]},

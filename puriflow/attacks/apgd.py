@@ -7,20 +7,18 @@ adversarial image is the last point that was misclassified.
 """
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from puriflow.attacks.ball import Ball, Norm, fraction
+from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Batch, State, advance_rest, choose, cross_entropy, eot_gradient
 from puriflow.attacks.votes import JudgedAttack
-from puriflow.defence import Gradient
 from puriflow.errors import UserError, unknown
+from puriflow.options import Count, Gradient, Length, Loss, Norm, Share
 from puriflow.randomness import APGD as WORDS
 from puriflow.randomness import CLEAN
 
-Loss = Literal["ce", "dlr", "dlr-targeted"]
 TINY = 1e-12
 
 
@@ -177,6 +175,7 @@ class APGD(JudgedAttack):
         else:
             start = noise.normal_like(clean)
         x = (clean + self.ball.eps * self._normalise(start)).clamp(0, 1)
+        x = self.ball.inwards(x, clean)
         return {
             **{"x": x, "x_prev": x},
             "loss_best": torch.full_like(state["loss_best"], -torch.inf),
@@ -241,25 +240,19 @@ class APGD(JudgedAttack):
 
 def build(
     *,
-    eps: str | float,
+    eps: Length,
     norm: Norm = "Linf",
     loss: Loss = "ce",
-    n_iter: int = 100,
-    n_restarts: int = 1,
-    eot_iter: int = 1,
-    n_target_classes: int = 9,
-    rho: float = 0.75,
-    votes: int = 1,
+    n_iter: Count = 100,
+    n_restarts: Count = 1,
+    eot_iter: Count = 1,
+    n_target_classes: Count = 9,
+    rho: Share = 0.75,
+    votes: Count = 1,
     gradient: Gradient = "full",
     fixed: bool = False,
 ) -> APGD:
     """APGD; the default numbers are auto-attack's. See `APGD` for the options."""
-    if min(n_iter, n_restarts, eot_iter, n_target_classes, votes) < 1:
-        raise UserError(
-            "apgd needs n_iter, n_restarts, eot_iter, n_target_classes and votes of 1 or more"
-        )
-    if not 0 < rho < 1:
-        raise UserError(f"rho is {rho}, but must lie between 0 and 1")
     return APGD(
         Ball(fraction(eps), norm),
         loss,

@@ -13,16 +13,15 @@ from typing import Literal
 import torch
 
 from puriflow.attacks.apgd import APGD
-from puriflow.attacks.ball import Ball, Norm, fraction
+from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Batch, State, advance_rest, choose, cross_entropy
 from puriflow.attacks.fab import FABT
 from puriflow.attacks.square import Square
 from puriflow.attacks.votes import JudgedAttack
-from puriflow.defence import Gradient
-from puriflow.errors import UserError, unknown
+from puriflow.errors import UserError
+from puriflow.options import Count, Gradient, Length, Norm
 from puriflow.randomness import AUTOATTACK, CLEAN
 
-Version = Literal["standard", "rand"]
 EOT_ITER = {"standard": 1, "rand": 20}
 INNER = "inner."  # before the keys of the state of the attack that is under way
 
@@ -99,15 +98,15 @@ class AutoAttack(JudgedAttack):
 
 def build(
     *,
-    eps: str | float,
+    eps: Length,
     norm: Norm = "Linf",
-    version: Version = "standard",
-    eot_iter: int | None = None,
-    n_iter: int = 100,
-    n_queries: int = 5000,
-    n_target_classes: int = 9,
-    n_restarts: int = 1,
-    votes: int = 1,
+    version: Literal["standard", "rand"] = "standard",
+    eot_iter: Count | None = None,
+    n_iter: Count = 100,
+    n_queries: Count = 5000,
+    n_target_classes: Count = 9,
+    n_restarts: Count = 1,
+    votes: Count = 1,
     gradient: Gradient = "full",
     fixed: bool = False,
 ) -> AutoAttack:
@@ -117,16 +116,9 @@ def build(
     `n_restarts` are APGD's, `n_queries` Square's, and `n_target_classes` those of APGD-T and FAB-T.
     See `APGD` for the others.
     """
-    if version not in EOT_ITER:
-        raise unknown("version of autoattack", version, EOT_ITER)
     if version == "standard" and norm == "L2":
         raise UserError("autoattack standard is for Linf, as square is; for L2 there is rand")
     eot_iter = eot_iter if eot_iter is not None else EOT_ITER[version]
-    if min(eot_iter, n_iter, n_queries, n_target_classes, n_restarts, votes) < 1:
-        raise UserError(
-            "autoattack needs eot_iter, n_iter, n_queries, n_target_classes, n_restarts and votes "
-            "of 1 or more"
-        )
     ball = Ball(fraction(eps), norm)
     judged = {"votes": votes, "gradient": gradient, "fixed": fixed}
     apgd = {"n_iter": n_iter, "eot_iter": eot_iter, "n_restarts": n_restarts, **judged}

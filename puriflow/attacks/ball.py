@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from puriflow.errors import UserError, unknown
-
-Norm = Literal["Linf", "L2"]
+from puriflow.options import Norm
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,23 @@ class Ball:
         else:
             length = delta.flatten(1).norm(dim=1).clamp(min=1e-12).reshape(-1, 1, 1, 1)
             delta = delta * (self.eps / length).clamp(max=1)
-        return (clean + delta).clamp(0, 1)
+        return self.inwards((clean + delta).clamp(0, 1), clean)
+
+    def inwards(self, x: Tensor, clean: Tensor) -> Tensor:
+        """Images x on [0, 1], where the rounding of all their pixels left the L2 ball drawn in.
+
+        What float32 rounds adds up over the pixels to 1e-5 of an image of 224. (In Linf it is one
+        pixel's, 6e-8 at most, which stays.) Each pixel is rounded towards that of the clean image.
+        """
+        if self.norm == "Linf":
+            return x
+        delta = x.double() - clean.double()
+        length = delta.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)
+        delta = delta * (self.eps / length * (1 - 1e-12)).clamp(max=1)  # of float64's own rounding
+        y = (clean.double() + delta).to(x.dtype)
+        too_far = (y.double() - clean.double()).abs() > delta.abs()
+        y = torch.where(too_far, torch.nextafter(y, clean), y)
+        return torch.where(length > self.eps, y, x)
 
     def sign_step(self, x: Tensor, grad: Tensor, step_size: float, clean: Tensor) -> Tensor:
         """One step of PGD from x: up the loss by the sign of its `grad`, back into the ball."""
@@ -46,8 +61,15 @@ class Ball:
 
     def distance(self, x: Tensor, clean: Tensor) -> Tensor:
         """Distance of each image (N,), in float64."""
-        delta = (x - clean).double().flatten(1)
-        return delta.abs().amax(1) if self.norm == "Linf" else delta.norm(dim=1)
+        if self.norm == "Linf":
+            return (x - clean).double().flatten(1).abs().amax(1)
+        return (x.double() - clean.double()).flatten(1).norm(dim=1)
+
+    def check_step(self, step_size: float) -> None:
+        """Refuse a step of signs that is longer than the ball is wide."""
+        widest = 2 * self.eps
+        if self.norm == "Linf" and step_size > widest:
+            raise UserError(f"step_size is {step_size:g}, but the ball is {widest:g} wide")
 
 
 def fraction(value: str | float) -> float:

@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from puriflow.attacks.ball import Ball
-from puriflow.defence import Defence, Gradient
+from puriflow.defence import Defence
+from puriflow.fitting import check_labels
+from puriflow.options import Gradient
 from puriflow.randomness import AttackNoise
 
 # By name, a tensor with a row for each image. `x_adv` (N, 3, H, W): the adversarial images so far.
@@ -57,7 +59,13 @@ class Batch:
             gradient: see `Defence.purified`.
         """
         purified = self.victim.purified(x, self.noise.victim(step, draw), gradient)
-        return self.victim.classify(purified)
+        return self.classify(purified)
+
+    def classify(self, purified: Tensor) -> Tensor:
+        """The victim's logits (N, classes) of purified images; a UserError if a label is none."""
+        logits = self.victim.classify(purified)
+        check_labels(self.labels, logits.shape[1])
+        return logits
 
 
 class Attack(ABC):

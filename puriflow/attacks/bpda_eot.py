@@ -14,7 +14,8 @@ from torch import Tensor
 
 from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Attack, Batch, State, choose, cross_entropy, no_queries
-from puriflow.errors import UserError, unknown
+from puriflow.errors import unknown
+from puriflow.options import Count, Length
 from puriflow.randomness import AGAIN
 
 Through = Literal["identity", "restorer"]
@@ -44,6 +45,7 @@ class BPDAEOT(Attack):
     def __post_init__(self) -> None:
         if self.gradient not in get_args(Through):
             raise unknown("gradient of bpda-eot", self.gradient, get_args(Through))
+        self.ball.check_step(self.step_size)
         self.n_steps = self.n_iter + 1
 
     def begin(self, batch: Batch) -> State:
@@ -64,7 +66,7 @@ class BPDAEOT(Attack):
                 batch.victim.purified(x, batch.noise.victim(f"{number}", draw))
                 for draw in range(self.eot_iter)
             ]
-            mean = torch.stack([batch.victim.classify(copy) for copy in copies]).mean(0)
+            mean = torch.stack([batch.classify(copy) for copy in copies]).mean(0)
         queries = state["queries"] + self.eot_iter
         confirmed = torch.zeros_like(success)
         doubtful = torch.nonzero(~success & (mean.argmax(1) != batch.labels)).flatten()
@@ -89,7 +91,7 @@ class BPDAEOT(Attack):
         total = torch.zeros_like(copies[0])
         for copy in copies:
             copy = copy.detach().requires_grad_()
-            logits = batch.victim.classify(copy)
+            logits = batch.classify(copy)
             total += torch.autograd.grad(logits, copy, of_mean / len(copies))[0]
         return total / len(copies)
 
@@ -102,17 +104,15 @@ class BPDAEOT(Attack):
 
 def build(
     *,
-    eps: str | float,
-    step_size: str | float = "2/255",
-    n_iter: int = 50,
-    eot_iter: int = 15,
-    n_draws: int = 150,
-    gradient: Through = "identity",
+    eps: Length,
+    step_size: Length = "2/255",
+    n_iter: Count = 50,
+    eot_iter: Count = 15,
+    n_draws: Count = 150,
+    gradient: Literal["identity", "restorer"] = "identity",
 ) -> BPDAEOT:
     """BPDA+EOT in the Linf ball; the default numbers are DiffPure's.
 
     `gradient: restorer` differentiates the restorer, which DiffPure has none of.
     """
-    if min(n_iter, eot_iter, n_draws) < 1:
-        raise UserError("bpda-eot needs an n_iter, eot_iter and n_draws of 1 or more")
     return BPDAEOT(Ball(fraction(eps)), fraction(step_size), n_iter, eot_iter, n_draws, gradient)

@@ -9,14 +9,16 @@ dropped: those that are misclassified go on being optimised.
 """
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from puriflow.attacks.apgd import APGD, LOSSES
-from puriflow.attacks.ball import Ball, Norm, fraction
+from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Batch, State, eot_gradient
 from puriflow.errors import UserError, unknown
+from puriflow.options import Count, Length, NonNegative, Norm, listed
 from puriflow.purifiers.base import DiffusionPurifier
 from puriflow.randomness import DIFFATTACK, ImageNoise
 
@@ -84,23 +86,19 @@ def logits_and_deviation(batch: Batch, x: Tensor, noise: ImageNoise) -> tuple[Te
     restorer, purifier = batch.victim.restorer, batch.victim.purifier
     assert purifier is not None  # see DiffAttack.begin
     restored = x if restorer is None else restorer(x)
-    logits = batch.victim.classify(purifier(restored, noise, callback))
+    logits = batch.classify(purifier(restored, noise, callback))
     return logits, torch.stack(distances).mean(0)
 
 
 def build(
     *,
-    eps: str | float,
+    eps: Length,
     norm: Norm = "Linf",
-    losses: Sequence[str] = UNTARGETED,
-    n_iter: int = 100,
-    eot_iter: int = 20,
-    weight: float = 1.0,
+    losses: Annotated[Sequence[Literal["ce", "dlr"]], listed(1, 100, "of ce, dlr")] = UNTARGETED,
+    n_iter: Count = 100,
+    eot_iter: Count = 20,
+    weight: NonNegative = 1.0,
 ) -> DiffAttack:
     """DiffAttack; the default numbers are the paper's. See `DiffAttack` for the options."""
-    if min(len(losses), n_iter, eot_iter) < 1:
-        raise UserError("diffattack needs 1 or more losses, an n_iter and an eot_iter of 1 or more")
-    if weight < 0:
-        raise UserError(f"weight is {weight}, but must be 0 or more")
     ball = Ball(fraction(eps), norm)
     return DiffAttack(ball, losses, n_iter=n_iter, eot_iter=eot_iter, weight=weight)

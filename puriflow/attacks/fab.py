@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchattacks
 from puriflow.attacks.base import Batch, State
 from puriflow.attacks.votes import JudgedAttack
-from puriflow.defence import Gradient
+from puriflow.options import Gradient
 from puriflow.randomness import AGAIN, CLEAN, FAB_T
 
 

@@ -4,10 +4,11 @@ from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
 
-from puriflow.attacks.ball import Ball, Norm, fraction
+from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Attack, Batch, State, cross_entropy, eot_gradient, no_queries
-from puriflow.defence import Gradient, check_gradient
+from puriflow.defence import check_gradient
 from puriflow.errors import UserError
+from puriflow.options import Count, Gradient, Length, Norm
 from puriflow.randomness import pgd_step
 
 
@@ -39,6 +40,7 @@ class PGD(Attack):
         check_gradient(self.gradient)
         if self.random_start and self.ball.norm != "Linf":
             raise UserError(f"pgd has no random start in {self.ball.norm}: say random_start: false")
+        self.ball.check_step(self.step_size)
         self.n_steps = self.n_iter
 
     def begin(self, batch: Batch) -> State:
@@ -65,12 +67,12 @@ class PGD(Attack):
 
 def build(
     *,
-    eps: str | float,
+    eps: Length,
     norm: Norm = "Linf",
-    step_size: str | float,
-    n_iter: int,
+    step_size: Length,
+    n_iter: Count,
     random_start: bool = True,
-    eot_iter: int = 1,
+    eot_iter: Count = 1,
     gradient: Gradient = "full",
     fixed: bool = False,
 ) -> PGD:
@@ -79,8 +81,6 @@ def build(
     `fixed` gives every draw the noise of the purify stage, as if the attacker knew its seed; one
     draw is then enough. See `PGD` for the others.
     """
-    if min(n_iter, eot_iter) < 1:
-        raise UserError("pgd needs an n_iter and an eot_iter of 1 or more")
     return PGD(
         Ball(fraction(eps), norm),
         fraction(step_size),

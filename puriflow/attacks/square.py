@@ -8,15 +8,16 @@ whole batch; here each image has its own, so that its attack does not depend on 
 
 import math
 from dataclasses import KW_ONLY, dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from puriflow.attacks.ball import Ball, Norm, fraction
+from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Batch, State, advance_rest, choose
 from puriflow.attacks.votes import JudgedAttack
-from puriflow.defence import Gradient
 from puriflow.errors import UserError
+from puriflow.options import Count, Gradient, Length, Norm, real
 from puriflow.randomness import CLEAN, SQUARE
 
 # The share p of pixels in a window is halved after each of these queries.
@@ -110,19 +111,15 @@ def _interval(first: Tensor, size: int, length: int) -> Tensor:
 
 def build(
     *,
-    eps: str | float,
+    eps: Length,
     norm: Norm = "Linf",
-    n_queries: int = 5000,
-    p_init: float = 0.8,
-    votes: int = 1,
+    n_queries: Count = 5000,
+    p_init: Annotated[float, real(1e-9, 1)] = 0.8,
+    votes: Count = 1,
     gradient: Gradient = "full",
     fixed: bool = False,
 ) -> Square:
     """Square; the default numbers are auto-attack's. See `Square` for the options."""
-    if min(n_queries, votes) < 1:
-        raise UserError("square needs n_queries and votes of 1 or more")
-    if not 0 < p_init <= 1:
-        raise UserError(f"p_init is {p_init}, but must lie in (0, 1]")
     return Square(
         Ball(fraction(eps), norm),
         n_queries=n_queries,

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Attack, Batch, no_queries
-from puriflow.defence import Gradient, check_gradient
+from puriflow.defence import check_gradient
+from puriflow.options import Gradient
 from puriflow.randomness import VOTES
 
 

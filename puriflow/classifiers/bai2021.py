@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision and timm
 from puriflow.classifiers.normalised import Normalised
 from puriflow.errors import UserError
+from puriflow.options import Text
 from puriflow.zoo.weights import read_state, without_prefix
 
 HALF = (0.5, 0.5, 0.5)
@@ -22,7 +23,7 @@ GHOST = re.compile(r"^(.*)\.bn([0-7])\.(.*)$")
 AFFINE = re.compile(r"^(.*)\.aff\.bnconv\.(weight|bias)$")
 
 
-def build(*, weights: str | None, architecture: Literal["res50-gelu", "deit-s"]) -> Normalised:
+def build(*, weights: Text | None, architecture: Literal["res50-gelu", "deit-s"]) -> Normalised:
     """One of the two models, with the authors' checkpoint (None: random, for tests)."""
     model = NETWORKS[architecture]()
     if weights is not None:
@@ -34,7 +35,7 @@ def build(*, weights: str | None, architecture: Literal["res50-gelu", "deit-s"])
         except RuntimeError as error:
             first = " ".join(str(error).split())[:300]
             raise UserError(f"weights file {file} does not fit {architecture}: {first}") from None
-    return Normalised(model, mean=HALF, std=HALF)
+    return Normalised(model, mean=HALF, std=HALF, size=224)
 
 
 def res50_gelu() -> nn.Module:

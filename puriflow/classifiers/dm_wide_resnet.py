@@ -4,13 +4,12 @@ WRN-70-16 of Gowal et al. and Rebuffi et al., which DiffPure and the paper attac
 strided 3x3 convolutions pad on the right and at the bottom only.
 """
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puriflow.classifiers.normalised import Normalised
 from puriflow.classifiers.wide_resnet import blocks_of, group
+from puriflow.options import Blocks, Classes, Deviation, Mean, Text
 from puriflow.zoo.weights import load_network
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
@@ -62,13 +61,13 @@ class DMWideResNet(nn.Module):
 
 def build(
     *,
-    weights: str | None,
-    depth: int = 70,
-    width: int = 16,
-    num_classes: int = 10,
-    mean: Sequence[float] = CIFAR10_MEAN,
-    std: Sequence[float] = CIFAR10_STD,
+    weights: Text | None,
+    depth: Blocks = 70,
+    width: Blocks = 16,
+    num_classes: Classes = 10,
+    mean: Mean = CIFAR10_MEAN,
+    std: Deviation = CIFAR10_STD,
 ) -> Normalised:
     """A wide residual network with Swish; the default numbers are WRN-70-16's."""
     network = DMWideResNet(depth=depth, width=width, num_classes=num_classes)
-    return Normalised(load_network(network, weights), mean=mean, std=std)
+    return Normalised(load_network(network, weights), mean=mean, std=std, size=32)

@@ -11,6 +11,7 @@ from torch import nn
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision and timm
 from puriflow.classifiers.normalised import Normalised
 from puriflow.errors import unknown
+from puriflow.options import Deviation, Mean, Side, Text
 from puriflow.zoo.weights import load_network
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -20,20 +21,26 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def build(
     *,
     library: Literal["timm", "torchvision"],
-    name: str,
-    weights: str | None,
-    mean: tuple[float, float, float] = IMAGENET_MEAN,
-    std: tuple[float, float, float] = IMAGENET_STD,
+    name: Text,
+    weights: Text | None,
+    mean: Mean = IMAGENET_MEAN,
+    std: Deviation = IMAGENET_STD,
+    size: Side = 224,
 ) -> Normalised:
-    """A classifier with the weights of a file or of the zoo (None: random, for tests)."""
-    return Normalised(load_network(_create(library, name), weights), mean=mean, std=std)
+    """A classifier with the weights of a file or of the zoo (None: random, for tests).
+
+    `size` is the side of the images that it is for.
+    """
+    network = load_network(_create(library, name), weights)
+    return Normalised(network, mean=mean, std=std, size=size)
 
 
 def _create(library: Literal["timm", "torchvision"], name: str) -> nn.Module:
     if library == "torchvision":
         from torchvision import models
 
-        known, create = models.list_models(), models.get_model
+        # others find objects or segments, and fetch weights by themselves
+        known, create = models.list_models(module=models), models.get_model
     else:
         import timm
 

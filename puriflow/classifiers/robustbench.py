@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
 from puriflow.errors import UserError, unknown
+from puriflow.fitting import check_side
+from puriflow.options import Norm, Side, Text
 from puriflow.zoo.weights import read_state
 
 
@@ -30,21 +32,17 @@ class Sized(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, size, size) in [0, 1] to logits (N, classes)."""
-        if images.shape[-2:] != (self.size, self.size):
-            raise UserError(
-                f"this classifier takes {self.size}x{self.size} images, but these are "
-                f"{images.shape[-2]}x{images.shape[-1]}; choose a data set with crop {self.size}"
-            )
+        check_side("this classifier", images, self.size)
         return self.network(images)
 
 
 def build(
     *,
-    weights: str | None,
-    model: str,
+    weights: Text | None,
+    model: Text,
     dataset: Literal["cifar10", "imagenet"],
-    size: int,
-    threat_model: Literal["Linf", "L2"] = "Linf",
+    size: Side,
+    threat_model: Norm = "Linf",
 ) -> Sized:
     """A RobustBench model with the checkpoint of `weights` (None: random, for tests)."""
     try:

@@ -7,7 +7,7 @@ WRN-28-10 "Standard" of RobustBench, the paper's CIFAR-10 victim, has `depth` 28
 # ruff: noqa: N803  # dropRate is RobustBench's name
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from puriflow.classifiers.normalised import Normalised
 from puriflow.errors import UserError
+from puriflow.options import Blocks, Classes, Deviation, Fraction, Mean, Text
 from puriflow.zoo.weights import load_network
 
 
@@ -81,16 +82,16 @@ class WideResNet(nn.Module):
 
 def build(
     *,
-    weights: str | None,
-    depth: int = 28,
-    widen_factor: int = 10,
-    num_classes: int = 10,
-    dropRate: float = 0.0,
-    mean: Sequence[float] = (0.0, 0.0, 0.0),
-    std: Sequence[float] = (1.0, 1.0, 1.0),
+    weights: Text | None,
+    depth: Blocks = 28,
+    widen_factor: Blocks = 10,
+    num_classes: Classes = 10,
+    dropRate: Fraction = 0.0,
+    mean: Mean = (0.0, 0.0, 0.0),
+    std: Deviation = (1.0, 1.0, 1.0),
 ) -> Normalised:
     """A wide residual network; the default numbers are WRN-28-10 "Standard" of RobustBench."""
     network = WideResNet(
         depth=depth, widen_factor=widen_factor, num_classes=num_classes, dropRate=dropRate
     )
-    return Normalised(load_network(network, weights), mean=mean, std=std)
+    return Normalised(load_network(network, weights), mean=mean, std=std, size=32)

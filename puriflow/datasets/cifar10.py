@@ -10,11 +10,12 @@ import numpy as np
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
 from puriflow.datasets.samples import Samples
 from puriflow.errors import UserError, on_disk
+from puriflow.options import Text
 
 LARGEST = 2**26  # bytes of a file; the published ones have half of it
 
 
-def build(*, root: str, train: bool = False, download: bool = False) -> Samples:
+def build(*, root: Text, train: bool = False, download: bool = False) -> Samples:
     """The data set below `root` as torchvision lays it out (`cifar-10-batches-py`)."""
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import check_integrity, download_and_extract_archive

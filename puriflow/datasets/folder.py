@@ -7,9 +7,10 @@ may hold any of the classes. The list of wnids is timm's.
 import importlib.util
 from pathlib import Path
 
-from puriflow.datasets.reading import Interpolation, read_image
+from puriflow.datasets.reading import read_image
 from puriflow.datasets.samples import Samples, fingerprint_of
 from puriflow.errors import UserError, on_disk, unknown
+from puriflow.options import Interpolation, Side, Text
 
 PACKAGE = "timm"
 
@@ -24,9 +25,9 @@ def wnids() -> list[str]:
 
 def build(
     *,
-    root: str,
-    resize: int | None = 256,
-    crop: int | None = 224,
+    root: Text,
+    resize: Side | None = 256,
+    crop: Side | None = 224,
     interpolation: Interpolation = "bicubic",
 ) -> Samples:
     """All images below `root`, sorted by folder and name, resized and cropped by `read_image`."""

@@ -8,18 +8,19 @@ import re
 from importlib.metadata import files
 from pathlib import Path
 
-from puriflow.datasets.reading import Interpolation, read_image
+from puriflow.datasets.reading import read_image
 from puriflow.datasets.samples import Samples, fingerprint_of
 from puriflow.errors import UserError
+from puriflow.options import Interpolation, Side, Text
 
 PACKAGE = "foolbox"
 
 
 def build(
     *,
-    sample: str,
-    resize: int | None = None,
-    crop: int | None = None,
+    sample: Text,
+    resize: Side | None = None,
+    crop: Side | None = None,
     interpolation: Interpolation = "bicubic",
 ) -> Samples:
     """The samples of `imagenet` or `cifar10`, resized and cropped as `read_image` does."""

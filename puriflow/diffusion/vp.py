@@ -79,8 +79,8 @@ def time_grid(level: int, step_size: int) -> Tensor:
     """
     if step_size < 1:
         raise UserError(f"step_size is {step_size} thousandths, but must be 1 or more")
-    end = torch.tensor(1 - T_END)
-    s = torch.tensor(1 - level / STEPS)
+    end = torch.tensor(1 - T_END, dtype=torch.float32)
+    s = torch.tensor(1 - level / STEPS, dtype=torch.float32)
     times = [s]
     while s < end:
         left = (1 - float(s)) * STEPS

@@ -3,15 +3,14 @@
 Layers are stem (behind its activation) and stage1 to stage7 (each behind its last block).
 """
 
-from collections.abc import Sequence
-
 from torch import nn
 
 from puriflow.classifiers import efficientnet_lite0
 from puriflow.features.layers import Features
+from puriflow.options import Names
 
 
-def build(*, layers: Sequence[str]) -> Features:
+def build(*, layers: Names) -> Features:
     """Feature maps of the mini track's classifier."""
     classifier = efficientnet_lite0.build()
     part = classifier.network.get_submodule

@@ -33,12 +33,20 @@ class Features(nn.Module):
         last = max(names.index(name) for name in wanted)
         self.wanted = tuple(wanted)
         self.layers = nn.ModuleDict(dict(layers[: last + 1]))
+        halvings = sum(isinstance(layer, nn.MaxPool2d) for layer in self.layers.values())
+        self.smallest = 2**halvings  # side of an image of which the last feature map has a pixel
         self.register_buffer("mean", classifier.mean, persistent=False)
         self.register_buffer("std", classifier.std, persistent=False)
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Images (N, 3, H, W) in [0, 1] to feature maps (N, C, h, w) by the layers' names."""
+        height, width = images.shape[-2:]
+        if min(height, width) < self.smallest:
+            raise UserError(
+                f"layer {self.wanted[-1]} needs images of {self.smallest}x{self.smallest} pixels "
+                f"or more, but these are {height}x{width}"
+            )
         x = (images - self.mean) / self.std
         feature_maps = {}
         for name, layer in self.layers.items():

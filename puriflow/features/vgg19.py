@@ -3,17 +3,18 @@
 Layers are named conv1_1, relu1_1, conv1_2, ..., pool5: `conv` is before the ReLU, `relu` behind it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from torch import nn
 
 from puriflow.classifiers import pretrained
 from puriflow.features.layers import Features
+from puriflow.options import Names, Text
 
 BLOCKS = (2, 2, 4, 4, 4)
 
 
-def build(*, weights: str | None, layers: Sequence[str]) -> Features:
+def build(*, weights: Text | None, layers: Names) -> Features:
     """Feature maps of torchvision's VGG-19 with ImageNet normalisation."""
     classifier = pretrained.build(library="torchvision", name="vgg19", weights=weights)
     modules = list(classifier.network.get_submodule("features").children())

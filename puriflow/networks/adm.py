@@ -9,12 +9,16 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puriflow.diffusion.denoisers import VPDenoiser
+from puriflow.errors import UserError
+from puriflow.fitting import check_multiple
+from puriflow.options import Blocks, Channels, Resolutions, Text, Whole, listed, real
 from puriflow.zoo.weights import load_network
 
 
@@ -181,6 +185,9 @@ class ADM(nn.Module):
         def attention(channels: int) -> AttentionBlock:
             by_width = num_head_channels != -1
             heads = channels // num_head_channels if by_width else num_heads
+            if channels % (num_head_channels if by_width else num_heads):
+                of = f"of {num_head_channels} channels" if by_width else f"{num_heads} of them"
+                raise UserError(f"{channels} channels make no whole attention heads, {of}")
             return AttentionBlock(
                 channels, heads, legacy=not use_new_attention_order, norm_groups=norm_groups
             )
@@ -195,6 +202,9 @@ class ADM(nn.Module):
             return how(channels, conv_resample)
 
         widths = [int(mult * model_channels) for mult in channel_mult]
+        if min(widths) < 1:
+            raise UserError(f"a level of channel_mult {min(channel_mult)} has no channels")
+        self.multiple = 2 ** (len(widths) - 1)
         channels = widths[0]
         self.input_blocks = nn.ModuleList(
             [TimestepEmbedSequential([nn.Conv2d(in_channels, channels, 3, padding=1)])]
@@ -237,6 +247,7 @@ class ADM(nn.Module):
             x: (N, C, H, W) on [-1, 1], height and width divisible by 2 ** (levels - 1).
             timesteps: (N,), 0 to 1000; integers for the official checkpoints.
         """
+        check_multiple("adm", x, self.multiple)
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))
         skips = []
         h = x
@@ -251,18 +262,20 @@ class ADM(nn.Module):
 
 def build(
     *,
-    weights: str | None,
-    model_channels: int = 256,
-    out_channels: int = 6,
-    num_res_blocks: int = 2,
-    attention_resolutions: Sequence[int] = (8, 16, 32),
-    channel_mult: Sequence[float] = (1, 1, 2, 2, 4, 4),
+    weights: Text | None,
+    model_channels: Channels = 256,
+    out_channels: Annotated[Literal[3, 6], Whole] = 6,
+    num_res_blocks: Blocks = 2,
+    attention_resolutions: Resolutions = (8, 16, 32),
+    channel_mult: Annotated[
+        Sequence[Annotated[float, real(0.01, 64)]], listed(1, 10, "numbers from 0.01 to 64")
+    ] = (1, 1, 2, 2, 4, 4),
     conv_resample: bool = True,
-    num_heads: int = 4,
-    num_head_channels: int = 64,
+    num_heads: Channels = 4,
+    num_head_channels: Annotated[Literal[-1], Whole] | Channels = 64,
     use_scale_shift_norm: bool = True,
     resblock_updown: bool = True,
-    norm_groups: int = 32,
+    norm_groups: Channels = 32,
     integer_steps: bool = True,
 ) -> VPDenoiser:
     """ADM; the default numbers are those of the published 256x256 unconditional network."""

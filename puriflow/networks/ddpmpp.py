@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puriflow.diffusion.denoisers import VPDenoiser
+from puriflow.errors import UserError
+from puriflow.fitting import check_multiple
+from puriflow.options import Blocks, EvenChannels, Fraction, Multiples, Resolutions, Side, Text
 from puriflow.zoo.weights import load_network
 
 
@@ -105,7 +108,8 @@ class DDPMpp(nn.Module):
         num_scales: int = 1000,
     ):
         super().__init__()
-        self.channels = channels
+        check_levels(image_size, len(channel_mult))
+        self.channels, self.multiple = channels, 2 ** (len(channel_mult) - 1)
         sigmas = np.exp(np.linspace(np.log(50), np.log(0.01), num_scales))
         self.register_buffer("sigmas", torch.tensor(sigmas))
         width = 4 * channels
@@ -150,6 +154,7 @@ class DDPMpp(nn.Module):
 
     def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
         """Predict the noise in x (N, 3, H, W) on [-1, 1] at timesteps (N,), 0 to 999."""
+        check_multiple("ddpmpp", x, self.multiple)
         modules = self.all_modules
         embedding = positional_embedding(timesteps, self.channels)
         embedding = modules[1](F.silu(modules[0](embedding)))
@@ -175,15 +180,24 @@ def positional_embedding(timesteps: Tensor, channels: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
+def check_levels(image_size: int, levels: int) -> None:
+    """Refuse a network that would halve its images to nothing."""
+    if image_size % 2 ** (levels - 1):
+        raise UserError(
+            f"image_size {image_size} cannot be halved {levels - 1} times, as the {levels} levels "
+            "of channel_mult do"
+        )
+
+
 def build(
     *,
-    weights: str | None,
-    image_size: int = 32,
-    channels: int = 128,
-    channel_mult: Sequence[int] = (1, 2, 2, 2),
-    num_res_blocks: int = 8,
-    attn_resolutions: Sequence[int] = (16,),
-    dropout: float = 0.1,
+    weights: Text | None,
+    image_size: Side = 32,
+    channels: EvenChannels = 128,
+    channel_mult: Multiples = (1, 2, 2, 2),
+    num_res_blocks: Blocks = 8,
+    attn_resolutions: Resolutions = (16,),
+    dropout: Fraction = 0.1,
 ) -> VPDenoiser:
     """DDPM++; the default numbers are those of `cifar10_ddpmpp_deep_continuous`."""
     network = DDPMpp(

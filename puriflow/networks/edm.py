@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,18 @@ from torch.nn import functional as F
 
 from puriflow.diffusion.denoisers import SigmaDenoiser, append_dims
 from puriflow.diffusion.vp import time_of_sigma
-from puriflow.networks.ddpmpp import norm, positional_embedding, resampled
+from puriflow.fitting import check_multiple
+from puriflow.networks.ddpmpp import check_levels, norm, positional_embedding, resampled
+from puriflow.options import (
+    Blocks,
+    EvenChannels,
+    Fraction,
+    Multiples,
+    Resolutions,
+    Side,
+    Text,
+    whole,
+)
 from puriflow.zoo.weights import load_network
 
 SKIP_SCALE = math.sqrt(0.5)
@@ -106,7 +117,8 @@ class SongUNet(nn.Module):
         dropout: float = 0.13,
     ):
         super().__init__()
-        self.channels = channels
+        check_levels(image_size, len(channel_mult))
+        self.channels, self.multiple = channels, 2 ** (len(channel_mult) - 1)
         width = 4 * channels
         self.map_augment = nn.Linear(augment_dim, channels, bias=False) if augment_dim else None
         self.map_layer0 = nn.Linear(channels, width)
@@ -147,6 +159,7 @@ class SongUNet(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor, augment: Tensor | None = None) -> Tensor:
         """(N, 3, H, W), noise labels (N,) and maybe augmentation labels to (N, 3, H, W)."""
+        check_multiple("edm", x, self.multiple)
         embedding = positional_embedding(labels, self.channels)
         if augment is not None and self.map_augment is not None:
             embedding = embedding + self.map_augment(augment)
@@ -204,15 +217,15 @@ PRECONDITIONINGS = {"edm": EDMPrecond, "vp": VPPrecond}
 
 def build(
     *,
-    weights: str | None,
+    weights: Text | None,
     preconditioning: Literal["edm", "vp"] = "edm",
-    image_size: int = 32,
-    channels: int = 128,
-    channel_mult: Sequence[int] = (2, 2, 2),
-    num_blocks: int = 4,
-    attn_resolutions: Sequence[int] = (16,),
-    augment_dim: int = 9,
-    dropout: float = 0.13,
+    image_size: Side = 32,
+    channels: EvenChannels = 128,
+    channel_mult: Multiples = (2, 2, 2),
+    num_blocks: Blocks = 4,
+    attn_resolutions: Resolutions = (16,),
+    augment_dim: Annotated[int, whole(0, 4096)] = 9,
+    dropout: Fraction = 0.13,
 ) -> SigmaDenoiser:
     """EDM's denoiser; the default numbers are those of `edm-cifar10-32x32-uncond-vp`."""
     model = SongUNet(

@@ -7,7 +7,7 @@ nothing (Song, Meng and Ermon 2021, Eq. 12). x0 is not clamped.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Unpack
+from typing import Annotated, Unpack
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, time_of_sigma
 from puriflow.errors import UserError
+from puriflow.options import Fraction, Rounds, Side, Timestep, listed
 from puriflow.purifiers.base import Callback, DiffusionPurifier, Options
 from puriflow.randomness import ImageNoise
 
@@ -81,10 +82,13 @@ def ve_sigma(alpha_bar: float) -> Tensor:
 def build(
     *,
     network: Denoiser,
-    stages: Sequence[Stage] = ((30, 30, 4), (50, 50, 2), (125, 125, 2)),
-    eta: float = 1.0,
-    resize: int | None = None,
-    rounds: int = 1,
+    stages: Annotated[
+        Sequence[tuple[Timestep, Timestep, Rounds]],
+        listed(1, 100, "stages, each [level, steps, times], whole numbers from 1 to 1000"),
+    ] = ((30, 30, 4), (50, 50, 2), (125, 125, 2)),
+    eta: Fraction = 1.0,
+    resize: Side | None = None,
+    rounds: Rounds = 1,
 ) -> DDIM:
     """DDIM or DDPM steps in stages; the default is Lee and Kim's CIFAR-10 defence."""
     return DDIM(network, stages=stages, eta=eta, resize=resize, rounds=rounds)

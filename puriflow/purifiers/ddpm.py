@@ -13,6 +13,7 @@ from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.schedule import Schedule, space_timesteps
 from puriflow.diffusion.vp import STEPS, time_of_sigma
+from puriflow.options import Rounds, Side, Timestep, TimestepSpread
 from puriflow.purifiers.base import Callback, DiffusionPurifier, LevelOptions
 from puriflow.randomness import ImageNoise
 
@@ -77,12 +78,12 @@ class DDPM(DiffusionPurifier):
 def build(
     *,
     network: Denoiser,
-    t: int,
-    respacing: int = STEPS,
+    t: Timestep,
+    respacing: Timestep = STEPS,
     clip: bool = True,
-    resize: int | None = None,
-    rounds: int = 1,
-    t_delta: int = 0,
+    resize: Side | None = None,
+    rounds: Rounds = 1,
+    t_delta: TimestepSpread = 0,
 ) -> DDPM:
     """DDPM purification to level `t` with `network`."""
     return DDPM(

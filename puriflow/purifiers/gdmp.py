@@ -14,6 +14,7 @@ from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.schedule import extract
 from puriflow.diffusion.vp import STEPS
 from puriflow.errors import UserError
+from puriflow.options import NonNegative, Rounds, Side, Timestep
 from puriflow.purifiers.base import Callback
 from puriflow.purifiers.ddpm import DDPM, DDPMOptions
 from puriflow.randomness import ImageNoise
@@ -73,14 +74,14 @@ class GDMP(DDPM):
 def build(
     *,
     network: Denoiser,
-    t: int = 36,
-    guidance_scale: float = 600.0,
+    t: Timestep = 36,
+    guidance_scale: NonNegative = 600.0,
     diffused: bool = True,
     shared: bool = False,
-    respacing: int = STEPS,
+    respacing: Timestep = STEPS,
     clip: bool = True,
-    resize: int | None = None,
-    rounds: int = 4,
+    resize: Side | None = None,
+    rounds: Rounds = 4,
 ) -> GDMP:
     """GDMP with `network`; the default is its CIFAR-10 setting.
 

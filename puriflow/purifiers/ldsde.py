@@ -14,6 +14,7 @@ from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import STEPS, T_END
 from puriflow.errors import UserError
+from puriflow.options import NonNegative, Positive, Rounds, Side, Timestep
 from puriflow.purifiers.base import Callback, Options, Purifier
 from puriflow.randomness import ImageNoise
 
@@ -42,6 +43,11 @@ class LDSDE(Purifier):
         super().__init__(denoiser, **options)
         if not 1 <= t <= STEPS:
             raise UserError(f"t' is {t}, but must lie between 1 and {STEPS}")
+        if lambda_ld * STEP_SIZE > 4 * sigma2:  # what is left of x - x0 would grow by each step
+            raise UserError(
+                f"sigma2 is {sigma2:g}, but with lambda_ld {lambda_ld:g} the SDE is unstable below "
+                f"{lambda_ld * STEP_SIZE / 4:g}"
+            )
         self.t, self.sigma2, self.lambda_ld, self.eta = t, sigma2, lambda_ld, eta
 
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
@@ -57,7 +63,7 @@ class LDSDE(Purifier):
     @recomputed
     def mean(self, x: Tensor, x0: Tensor, *, ds: float) -> Tensor:
         """Of a step: x + drift ds."""
-        score = self.denoiser.score(x, torch.tensor(T_SCORE))
+        score = self.denoiser.score(x, torch.tensor(T_SCORE, dtype=torch.float32))
         drift = -0.5 * self.lambda_ld * (-score + (x - x0) / self.sigma2)
         return x + drift * ds
 
@@ -65,12 +71,12 @@ class LDSDE(Purifier):
 def build(
     *,
     network: Denoiser,
-    t: int,
-    sigma2: float = 1e-3,
-    lambda_ld: float = 1e-2,
-    eta: float = 5.0,
-    resize: int | None = None,
-    rounds: int = 1,
+    t: Timestep,
+    sigma2: Positive = 1e-3,
+    lambda_ld: NonNegative = 1e-2,
+    eta: NonNegative = 5.0,
+    resize: Side | None = None,
+    rounds: Rounds = 1,
 ) -> LDSDE:
     """LD-SDE purification for a time of t'/1000; the other default numbers are DiffPure's."""
     return LDSDE(

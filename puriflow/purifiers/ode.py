@@ -11,6 +11,7 @@ from torch import Tensor
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import beta
+from puriflow.options import Rounds, Side, Timestep, TimestepSpread
 from puriflow.purifiers.base import Callback, SolverPurifier
 from puriflow.randomness import ImageNoise
 
@@ -34,11 +35,11 @@ class ODE(SolverPurifier):
 def build(
     *,
     network: Denoiser,
-    t: int,
-    step_size: int = 1,
-    resize: int | None = None,
-    rounds: int = 1,
-    t_delta: int = 0,
+    t: Timestep,
+    step_size: Timestep = 1,
+    resize: Side | None = None,
+    rounds: Rounds = 1,
+    t_delta: TimestepSpread = 0,
 ) -> ODE:
     """Probability-flow purification to level `t` with the score of `network`."""
     return ODE(network, t=t, step_size=step_size, resize=resize, rounds=rounds, t_delta=t_delta)

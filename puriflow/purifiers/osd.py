@@ -9,6 +9,7 @@ from torch import Tensor
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR
+from puriflow.options import Rounds, Side, Timestep, TimestepSpread
 from puriflow.purifiers.base import Callback, DiffusionPurifier
 from puriflow.randomness import ImageNoise
 
@@ -26,12 +27,17 @@ class OSD(DiffusionPurifier):
     def tweedie(self, x: Tensor) -> Tensor:
         """Eq. 11, x0 = (x + (1 - alpha_bar) score) / sqrt(alpha_bar): D at the VE state of x."""
         alpha_bar_t = float(DISCRETE_ALPHA_BAR[self.t - 1])
-        sigma = torch.tensor((1 / alpha_bar_t - 1) ** 0.5)
+        sigma = torch.tensor((1 / alpha_bar_t - 1) ** 0.5, dtype=torch.float32)
         return self.denoiser.denoise(x / alpha_bar_t**0.5, sigma).clamp(-1, 1)
 
 
 def build(
-    *, network: Denoiser, t: int, resize: int | None = None, rounds: int = 1, t_delta: int = 0
+    *,
+    network: Denoiser,
+    t: Timestep,
+    resize: Side | None = None,
+    rounds: Rounds = 1,
+    t_delta: TimestepSpread = 0,
 ) -> OSD:
     """One-shot denoising at level `t` with `network`."""
     return OSD(network, t=t, resize=resize, rounds=rounds, t_delta=t_delta)

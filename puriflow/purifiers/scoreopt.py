@@ -13,6 +13,7 @@ from torch import Tensor
 
 from puriflow.diffusion.denoisers import Denoiser, append_dims
 from puriflow.errors import UserError, unknown
+from puriflow.options import Count, Positive, Side
 from puriflow.purifiers.base import Callback, Purifier
 from puriflow.randomness import ImageNoise
 from puriflow.straight_through import straight_through
@@ -83,7 +84,7 @@ class ScoreOpt(Purifier):
         """Minimise |(x - D(x; sigma)) / sigma - eps|^2 over the noisy image x, and denoise it."""
         eps = noise.normal_like(x)
         x = (x + self.sigma * eps).requires_grad_()
-        sigma = torch.tensor(self.sigma)
+        sigma = torch.tensor(self.sigma, dtype=torch.float32)
         adam = torch.optim.Adam([x], lr=self.learning_rate)
         for _ in range(self.n_iter):
             predicted = (x - self.denoiser.denoise(x, sigma)) / self.sigma
@@ -102,11 +103,11 @@ def build(
     *,
     network: Denoiser,
     method: Literal["O", "N"] = "O",
-    sigma: float = 0.5,
-    n_iter: int = 5,
-    learning_rate: float = 0.1,
+    sigma: Positive = 0.5,
+    n_iter: Count = 5,
+    learning_rate: Positive = 0.1,
     shared: bool = False,
-    resize: int | None = None,
+    resize: Side | None = None,
 ) -> ScoreOpt:
     """ScoreOpt with `network`; the default numbers are those of its BPDA+EOT evaluation."""
     return ScoreOpt(

@@ -14,6 +14,7 @@ from torch import Tensor
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import alpha_bar, discrete_alpha_bar
+from puriflow.options import Rounds, Side, Timestep, TimestepSpread
 from puriflow.purifiers.base import Callback, LevelOptions, SolverPurifier
 from puriflow.randomness import ImageNoise
 
@@ -54,11 +55,11 @@ class VESDE(SolverPurifier):
 def build(
     *,
     network: Denoiser,
-    t: int,
-    step_size: int = 1,
-    resize: int | None = None,
-    rounds: int = 1,
-    t_delta: int = 0,
+    t: Timestep,
+    step_size: Timestep = 1,
+    resize: Side | None = None,
+    rounds: Rounds = 1,
+    t_delta: TimestepSpread = 0,
 ) -> VESDE:
     """VE-SDE purification to level `t` with the score of `network`."""
     return VESDE(network, t=t, step_size=step_size, resize=resize, rounds=rounds, t_delta=t_delta)

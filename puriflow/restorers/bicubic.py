@@ -2,10 +2,11 @@
 
 from torch import nn
 
-from puriflow.restorers.rescaling import Downsampler, UpDown
+from puriflow.options import Downsampler, Rounds, Scale
+from puriflow.restorers.rescaling import UpDown
 
 
-def build(*, scale: int = 2, downsample: Downsampler = "bicubic", rounds: int = 1) -> UpDown:
+def build(*, scale: Scale = 2, downsample: Downsampler = "bicubic", rounds: Rounds = 1) -> UpDown:
     """Bicubic up, linear downsampler back."""
     network = nn.Upsample(scale_factor=scale, mode="bicubic", align_corners=False)
     return UpDown(network, scale=scale, downsample=downsample, rounds=rounds)

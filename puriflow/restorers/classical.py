@@ -29,4 +29,5 @@ class Classical(nn.Module):
     def _denoised(self, images: Tensor) -> Tensor:
         pixels = images.detach().permute(0, 2, 3, 1).cpu().numpy()
         out = np.stack([self.denoise(image) for image in pixels]).astype(np.float32)
+        out = out.reshape(pixels.shape)  # scikit-image drops the axes of an image of one pixel
         return torch.from_numpy(out).permute(0, 3, 1, 2).clamp(0, 1).to(images.device)

@@ -8,13 +8,15 @@ have the names of EDSR-PyTorch, on which its code is built.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from puriflow.options import Blocks, Channels, Downsampler, Rounds, Text, Whole, listed
 from puriflow.restorers.edsr import MeanShift, ResBlock
-from puriflow.restorers.rescaling import Downsampler, UpDown
+from puriflow.restorers.rescaling import UpDown
 from puriflow.zoo.weights import load_network
 
 
@@ -120,14 +122,21 @@ class DRLN(nn.Module):
 
 def build(
     *,
-    weights: str | None,
-    n_feats: int = 64,
-    groups: Sequence[int] = (3, 3, 3, 3, 4, 4),
-    scale: int = 2,
-    reduction: int = 16,
-    rgb_range: float = 255,
+    weights: Text | None,
+    n_feats: Channels = 64,
+    groups: Annotated[Sequence[Blocks], listed(1, 100, "whole numbers from 1 to 1000")] = (
+        3,
+        3,
+        3,
+        3,
+        4,
+        4,
+    ),
+    scale: Annotated[Literal[2, 3], Whole] = 2,
+    reduction: Channels = 16,
+    rgb_range: Annotated[Literal[1, 255], Whole] = 255,
     downsample: Downsampler = "bicubic",
-    rounds: int = 1,
+    rounds: Rounds = 1,
 ) -> UpDown:
     """DRLN up, linear downsampler back; the default numbers are the official ones.
 

@@ -5,11 +5,14 @@ that scales its output back down. MDSR, of the same paper, shares the residual b
 shift found here.
 """
 
+from typing import Annotated, Literal
+
 import torch
 from torch import Tensor, nn
 
 from puriflow.errors import UserError
-from puriflow.restorers.rescaling import Downsampler, UpDown
+from puriflow.options import Blocks, Channels, Downsampler, Positive, Rounds, Text, Whole
+from puriflow.restorers.rescaling import UpDown
 from puriflow.zoo.weights import load_network
 
 RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, the official constant
@@ -78,13 +81,13 @@ class EDSR(nn.Module):
 
 def build(
     *,
-    weights: str | None,
-    n_resblocks: int = 16,
-    n_feats: int = 64,
-    scale: int = 2,
-    res_scale: float = 1.0,
+    weights: Text | None,
+    n_resblocks: Blocks = 16,
+    n_feats: Channels = 64,
+    scale: Annotated[Literal[2, 3, 4, 8], Whole] = 2,
+    res_scale: Positive = 1.0,
     downsample: Downsampler = "bicubic",
-    rounds: int = 1,
+    rounds: Rounds = 1,
 ) -> UpDown:
     """EDSR up, linear downsampler back; the default numbers are the official baseline's."""
     network = EDSR(n_resblocks=n_resblocks, n_feats=n_feats, scale=scale, res_scale=res_scale)

@@ -5,12 +5,15 @@ used here: x2 folds pixels into channels first, x8 has a third upsampling convol
 names of its options.
 """
 
+from typing import Annotated, Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from puriflow.errors import UserError
-from puriflow.restorers.rescaling import Downsampler, UpDown
+from puriflow.fitting import check_multiple
+from puriflow.options import Blocks, Channels, Downsampler, Rounds, Text, Whole
+from puriflow.restorers.rescaling import UpDown
 from puriflow.zoo.weights import load_network
 
 
@@ -80,10 +83,7 @@ class RRDBNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, 3, scale H, scale W)."""
         if self.scale == 2:
-            if x.shape[-1] % 2 or x.shape[-2] % 2:
-                raise UserError(
-                    f"esrgan x2 needs even sizes, but images are {x.shape[-2]}x{x.shape[-1]}"
-                )
+            check_multiple("esrgan x2", x, 2)
             x = F.pixel_unshuffle(x, 2)
         x = self.conv_first(x)
         x = x + self.conv_body(self.body(x))
@@ -95,16 +95,14 @@ class RRDBNet(nn.Module):
 
 def build(
     *,
-    weights: str | None,
-    num_feat: int = 64,
-    num_block: int = 23,
-    num_grow_ch: int = 32,
-    scale: int = 2,
+    weights: Text | None,
+    num_feat: Channels = 64,
+    num_block: Blocks = 23,
+    num_grow_ch: Channels = 32,
+    scale: Annotated[Literal[2, 4, 8], Whole] = 2,
     downsample: Downsampler = "bicubic",
-    rounds: int = 1,
+    rounds: Rounds = 1,
 ) -> UpDown:
     """RRDBNet up, linear downsampler back; the default numbers are the official ones."""
-    if scale not in (2, 4, 8):
-        raise UserError(f"scale {scale}: Real-ESRGAN has 2, 4 and 8")
     network = RRDBNet(num_feat=num_feat, num_block=num_block, num_grow_ch=num_grow_ch, scale=scale)
     return UpDown(load_network(network, weights), scale=scale, downsample=downsample, rounds=rounds)

@@ -5,12 +5,14 @@ of EDSR-PyTorch. The paper's best initialisation for diffusion (Table 7) is MDSR
 """
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 from torch import Tensor, nn
 
 from puriflow.errors import UserError
+from puriflow.options import Blocks, Channels, Downsampler, Rounds, Text, Whole, listed
 from puriflow.restorers.edsr import RGB_RANGE, MeanShift, ResBlock, upsampler
-from puriflow.restorers.rescaling import Downsampler, UpDown
+from puriflow.restorers.rescaling import UpDown
 from puriflow.zoo.weights import load_network
 
 
@@ -47,13 +49,15 @@ class MDSR(nn.Module):
 
 def build(
     *,
-    weights: str | None,
-    n_resblocks: int = 16,
-    n_feats: int = 64,
-    scale: int = 2,
-    scales: Sequence[int] = (2, 3, 4),
+    weights: Text | None,
+    n_resblocks: Blocks = 16,
+    n_feats: Channels = 64,
+    scale: Annotated[Literal[2, 3, 4, 8], Whole] = 2,
+    scales: Annotated[
+        Sequence[Annotated[Literal[2, 3, 4, 8], Whole]], listed(1, 4, "of 2, 3, 4, 8")
+    ] = (2, 3, 4),
     downsample: Downsampler = "bicubic",
-    rounds: int = 1,
+    rounds: Rounds = 1,
 ) -> UpDown:
     """MDSR up, linear downsampler back; the default numbers are the official baseline's.
 

@@ -4,14 +4,13 @@ A network H enlarges the image and a linear downsampler R (Proposition 1) brings
 size. The paper names R only as linear, so it is an option: bicubic (default), bilinear or area.
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puriflow.errors import UserError, unknown
-
-Downsampler = Literal["area", "bicubic", "bilinear"]
+from puriflow.options import Downsampler
 
 
 def downsample_to(images: Tensor, size: tuple[int, int], method: Downsampler) -> Tensor:

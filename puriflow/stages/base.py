@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from puriflow.errors import UserError, on_disk
+from puriflow.fitting import check_labels
 from puriflow.progress import Progress, startup
 from puriflow.provenance import code_hash, machine, versions, weights_hashes
 from puriflow.registry import Parts
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 64  # images in memory at once, where all are checked before the first is computed
 Arrays = Mapping[str, np.ndarray]
+CLASSES = {"logits", "answers"}  # arrays whose last axis are the classes
 
 
 class Inputs(NamedTuple):
@@ -96,6 +98,8 @@ def run(
         if "images" in arrays:
             check_images(arrays["images"], where, bounded=bounded, shape=images.shape)
         check_rows(arrays, where, stop - start)
+        for name in CLASSES & arrays.keys():
+            check_labels(labels[start:stop], arrays[name].shape[-1])
         return arrays
 
     return fill(writer, computed, batch=batch, device=str(device))

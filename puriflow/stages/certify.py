@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from puriflow.compute import batch_size
+from puriflow.fitting import check_labels
 from puriflow.metrics.certified import certify, predict
 from puriflow.smoothing import Smoothed, Smoothing
 from puriflow.stages.base import Arrays, Inputs, run
@@ -29,16 +30,17 @@ def write_certified(
     smoothed = Smoothed(smoothing.base().to(device), smoothing.sigma, seed)
     choosing, bounding = range(smoothing.n0), range(smoothing.n0, smoothing.n0 + smoothing.n)
 
-    def certified(image: np.ndarray, index: int) -> dict[str, int | float]:
+    def certified(image: np.ndarray, index: int, label: int) -> dict[str, int | float]:
         x = torch.from_numpy(image).to(device)
         selection = smoothed.counts(x, index, choosing)
+        check_labels(np.array([label]), len(selection))
         counts = smoothed.counts(x, index, bounding)
         found = certify(selection, counts, smoothing.sigma, smoothing.alpha)
         return {**found._asdict(), "answer": predict(counts, smoothing.alpha)}
 
     def compute(inputs: Inputs) -> Arrays:
-        pairs = zip(inputs.images, inputs.indices.tolist(), strict=True)
-        rows = [certified(image, index) for image, index in pairs]
+        samples = zip(inputs.images, inputs.indices.tolist(), inputs.labels.tolist(), strict=True)
+        rows = [certified(*sample) for sample in samples]
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
     return run(

@@ -13,7 +13,7 @@ def test_wide_residual_networks(fixture, item, kind):
     network = kind(**{name: f.config[name] for name in sizes if name in f.config})
     network.load_state_dict(f.weights(), strict=True)
     mean, std = f.config.get("mean", [0.0] * 3), f.config.get("std", [1.0] * 3)
-    classifier = Normalised(network, mean=mean, std=std)
+    classifier = Normalised(network, mean=mean, std=std, size=32)
     x = f["in.x"].requires_grad_()
     logits = classifier(x)
     f.check("out.logits", logits)

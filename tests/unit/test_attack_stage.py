@@ -220,7 +220,7 @@ def failing(function, after):
 def test_an_attack_that_leaves_its_ball_is_refused(images, victim, tmp_path, monkeypatch):
     monkeypatch.setattr("puriflow.attacks.ball.Ball.project", lambda _, x, clean: x.clamp(0, 1))
     with pytest.raises(UserError, match=r"pgd: distance \d\.\d+ exceeds eps 0\.0313"):
-        attack(images, tmp_path / "a", victim, "pgd", step_size=0.5)
+        attack(images, tmp_path / "a", victim, "pgd", step_size=2 * EPS)
 
 
 def test_an_attack_that_leaves_the_unit_range_is_refused(images, victim, tmp_path, monkeypatch):

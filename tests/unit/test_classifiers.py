@@ -29,7 +29,8 @@ def build_of_zoo(name, **options):
 @pytest.mark.parametrize("kind", kinds("classifiers"))
 def test_every_classifier_gives_logits_and_their_gradient(kind):
     classifier = build(kind)
-    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    size, generator = classifier.size, torch.Generator().manual_seed(0)
+    images = torch.rand(3, 3, size, size, generator=generator).requires_grad_()
     logits = classifier(images)
     assert logits.shape in ((3, 10), (3, 1000))
     logits.logsumexp(1).sum().backward()
@@ -53,7 +54,7 @@ def test_efficientnet_lite0_recognises_18_of_the_20_samples():
 
 def test_normalisation_is_inside_the_model():
     classifier = build("pretrained", **RESNET18)
-    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     mean = torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1)
     with torch.no_grad():
@@ -137,7 +138,7 @@ def test_bai_s_resnet_folds_into_a_plain_one(tmp_path):
     state = {f"module.{key}": value for key, value in official.state_dict().items()}
     torch.save({"model": state, "epoch": 100}, tmp_path / "bai.pth")
     folded = build("bai2021", architecture="res50-gelu", weights=str(tmp_path / "bai.pth"))
-    images = torch.rand(2, 3, 64, 64)
+    images = torch.rand(2, 3, 224, 224)
     with torch.no_grad():
         expected = official((images - 0.5) / 0.5)
         torch.testing.assert_close(folded(images), expected, rtol=1e-4, atol=1e-4)

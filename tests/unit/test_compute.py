@@ -89,3 +89,12 @@ def test_a_batch_has_an_image_at_least():
     assert batch_size(torch.device("cuda"), None, gpu=4) == 4
     with pytest.raises(UserError, match="batch is 0, but must be 1 or more"):
         batch_size(CPU, 0)
+
+
+@pytest.mark.parametrize("count", [-1, 0, 10**9])
+def test_a_number_of_threads_that_cannot_be_is_refused(count):
+    before = torch.get_num_threads()
+    message = f"threads is {count}, but must lie between 1 and 1024"
+    with pytest.raises(UserError, match=message), device(gpu=False, threads=count):
+        pytest.fail("it computes")
+    assert torch.get_num_threads() == before

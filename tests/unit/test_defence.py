@@ -1,11 +1,14 @@
 from itertools import pairwise
 
+import pytest
 import torch
+from tiny_parts import tiny
 from torch import nn
 
 from puriflow import Defence
 from puriflow.diffusion.denoisers import VPDenoiser
 from puriflow.diffusion.vp import beta, diffuse
+from puriflow.errors import UserError
 from puriflow.purifiers.vpsde import VPSDE
 from puriflow.randomness import ImageNoise
 
@@ -69,3 +72,65 @@ def test_parts_may_be_left_out():
     victim, x = defence(), images()
     bare = Defence(None, None, victim.classifier)
     assert torch.equal(bare(x), victim.classifier(x))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.uint8])
+@pytest.mark.parametrize("ask", [Defence.__call__, Defence.purify])
+def test_images_of_another_type_than_the_parts_are_refused(ask, dtype):
+    victim = defence().float()
+    x = images().to(dtype)
+    name = str(dtype).removeprefix("torch.")
+    with pytest.raises(UserError, match=f"images are {name}, but the defence computes in float32"):
+        ask(victim, x)
+
+
+def test_logits_and_gradient_have_the_type_of_the_images():
+    for victim, x in ((defence().float(), images().float()), (defence(), images())):
+        logits = victim(x.requires_grad_())
+        (grad,) = torch.autograd.grad(logits.sum(), x)
+        assert logits.dtype == grad.dtype == x.dtype
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 4), (2, 1, 4, 4), (2, 4, 4, 3), (0,)])
+def test_what_is_no_batch_of_images_is_refused(shape):
+    with pytest.raises(UserError, match=r"images must be \(N, 3, H, W\), but are \("):
+        defence()(torch.rand(shape, dtype=torch.float64))
+
+
+def test_an_index_for_each_image_is_needed():
+    with pytest.raises(UserError, match="2 images, but 3 indices"):
+        defence()(images(), [1, 2, 3])
+
+
+PURIFIERS = [("vpsde", {}), ("ddpm", {}), ("osd", {}), ("scoreopt", {"method": "N"}), ("ldsde", {})]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+@pytest.mark.parametrize(("kind", "options"), PURIFIERS)
+def test_torch_s_default_type_changes_nothing(kind, options, dtype):
+    """Neither noise nor networks nor gradients, of a defence that is built and asked under it."""
+
+    def computed():
+        parts = {
+            "restorer": tiny("restorers", "edsr"),
+            "purifier": tiny("purifiers", kind, **options),
+            "classifier": tiny("classifiers", "wide-resnet"),
+        }
+        torch.manual_seed(0)
+        victim = Defence.from_parts(parts, seed=3)
+        x = torch.rand(1, 3, 32, 32, generator=generator(), dtype=torch.float32).requires_grad_()
+        logits = victim(x, [5])
+        return logits, torch.autograd.grad(logits.logsumexp(1).sum(), x)[0]
+
+    def generator():
+        return torch.Generator().manual_seed(1)
+
+    expected = computed()
+    torch.set_default_dtype(dtype)
+    try:
+        found = computed()
+        assert torch.get_default_dtype() == dtype
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for one, other in zip(expected, found, strict=True):
+        assert torch.equal(one, other)

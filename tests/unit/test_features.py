@@ -26,7 +26,7 @@ def test_feature_maps_are_those_inside_the_classifier():
     classifier = build_tiny("classifiers", "efficientnet-lite0")
     seen = []
     classifier.network.blocks[-1].register_forward_hook(lambda *call: seen.append(call[-1]))
-    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         maps = features(images)
         classifier(images)
@@ -42,7 +42,8 @@ def test_vgg_s_maps_before_and_behind_the_activation():
 
 
 @pytest.mark.parametrize(
-    ("layers", "message"), [(["rlu2_2"], "did you mean 'relu2_2'"), ([], "no layer is wanted")]
+    ("layers", "message"),
+    [(["rlu2_2"], "did you mean 'relu2_2'"), ([], "a list of 1 to 1000 names")],
 )
 def test_an_unknown_layer_is_named(layers, message):
     with pytest.raises(UserError, match=message):

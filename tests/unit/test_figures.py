@@ -382,7 +382,7 @@ def test_grad_cam_is_taken_before_the_global_pooling():
     classifier = part_of("classifier", "c", {"kind": "efficientnet-lite0"}).build()
     seen = []
     classifier.network.global_pool.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     layer = last_map(classifier, images)
     layer.register_forward_hook(lambda *call: seen.append(call[-1]))
     with torch.no_grad():

@@ -11,6 +11,7 @@ from puriflow.attacks.base import Batch
 from puriflow.defence import Defence
 from puriflow.errors import UserError
 from puriflow.randomness import AttackNoise, ImageNoise
+from puriflow.registry import part_of
 
 EPS, STEP_SIZE = 8 / 255, 2 / 255
 INDICES = [4, 9, 2, 7]
@@ -184,15 +185,17 @@ def test_a_killed_attack_goes_on():
     [
         ({"eps": "4/x"}, "4/x"),
         ({"eps": 8}, r"\(0, 1\]"),
-        ({"step_size": "0/255"}, "above 0"),
+        ({"step_size": "0/255"}, "a fraction such as 4/255"),
+        ({"step_size": "9/255", "eps": "4/255"}, "the ball is 0.0313725 wide"),
         ({"eps": "4/0"}, "fraction"),
-        ({"n_iter": 0}, "1 or more"),
-        ({"eot_iter": 0}, "1 or more"),
+        ({"n_iter": 0}, "whole number from 1"),
+        ({"eot_iter": 0}, "whole number from 1"),
         ({"norm": "L2"}, "no random start in L2"),
         ({"norm": "l2", "random_start": False}, "did you mean 'L2'"),
         ({"gradient": "ful"}, "did you mean 'full'"),
     ],
 )
 def test_bad_options_are_refused(options, message):
+    entry = {"kind": "pgd", "eps": "8/255", "step_size": "2/255", "n_iter": 7, **options}
     with pytest.raises(UserError, match=message):
-        attack(**options)
+        part_of("attack", "pgd", entry).build()

@@ -118,7 +118,7 @@ def read(source):
         ("restorers/esrgan.py", "\nclass RRDB(", "\n# a comment\nclass RRDB(", set()),
         ("compute.py", "allow_tf32 = False", "allow_tf32 = True", RESTORERS),
         ("store/arrays.py", "CHUNK_BYTES = 4", "CHUNK_BYTES = 8", set()),
-        ("attacks/pgd.py", "eot_iter) < 1", "eot_iter) < 2", set()),
+        ("attacks/pgd.py", "eot_iter: Count = 1,", "eot_iter: Count = 2,", set()),
     ],
 )
 def test_only_what_a_stage_runs_changes_its_hash(copied, file, old, new, affected):

@@ -66,7 +66,7 @@ def test_rounds_are_the_restorer_on_its_own_image(kind, small_images):
 
 
 def test_no_round_is_refused():
-    with pytest.raises(UserError, match="rounds is 0, but must be 1 or more"):
+    with pytest.raises(UserError, match="rounds is 0, but must be a whole number from 1 to 1000"):
         build("bicubic", rounds=0)
 
 

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from tiny_parts import tiny
 from tiny_stores import made_by
 
 from puriflow.errors import UserError
 from puriflow.registry import part_of
 from puriflow.stages import base
 from puriflow.stages.classify import write_logits
+from puriflow.stages.evaluate import write_evaluated
 from puriflow.stages.images import write_images
 from puriflow.stages.restore import write_restored
 from puriflow.store import Writer, open_stage
@@ -75,8 +77,8 @@ def test_logits_that_are_no_rows_of_classes_are_named(source, tmp_path, monkeypa
 
 
 def test_every_option_of_a_part_is_recorded_whoever_left_it_out(source, tmp_path):
-    entry = {"kind": "pretrained", "library": "torchvision", "name": "resnet18", "weights": None}
-    classifier = part_of("classifier", "resnet18", entry)
+    entry = {"kind": "pretrained", "library": "torchvision", "name": "resnet18", "size": 32}
+    classifier = part_of("classifier", "resnet18", {**entry, "weights": None})
     stage = write_logits(source, tmp_path / "c", classifier, device=CPU)
     recorded = stage.manifest["parameters"]["classifier"]
     assert recorded["mean"] == [0.485, 0.456, 0.406]
@@ -101,3 +103,27 @@ def test_the_same_stage_on_another_machine_is_the_same_to_the_next(source, tmp_p
     there = write_restored(source, tmp_path / "there", BICUBIC, device=CPU)
     assert there.manifest["machine"] == {"device": "another"}
     assert there.identity == here.identity
+
+
+# Images of one data set on a classifier of another
+
+
+def small_imagenet(folder):
+    """ImageNet's images and labels, at CIFAR-10's size."""
+    entry = {"kind": "foolbox", "sample": "imagenet", "resize": 32, "crop": 32}
+    return write_images(folder, part_of("dataset", "small", entry), subset=2)
+
+
+def test_labels_that_a_classifier_does_not_know_are_refused(tmp_path):
+    images, classifier = small_imagenet(tmp_path / "i"), tiny("classifiers", "wide-resnet")
+    with pytest.raises(UserError, match=r"has the label \d+, but the classifier knows the classes"):
+        write_logits(images, tmp_path / "c", classifier, device=CPU)
+    purifier = tiny("purifiers", "osd")
+    with pytest.raises(UserError, match="they are of different data sets"):
+        write_evaluated(images, tmp_path / "e", purifier, classifier, n_draws=1, seed=0, device=CPU)
+
+
+def test_images_of_another_size_are_refused(source, tmp_path):
+    classifier = part_of("classifier", "c", {"kind": "efficientnet-lite0"})
+    with pytest.raises(UserError, match="takes 224x224 images, but these are 32x32; choose a data"):
+        write_logits(source, tmp_path / "c", classifier, device=CPU)

@@ -1,0 +1,43 @@
+"""What fits together: the sizes of images that a network takes, and the classes that one knows."""
+
+from typing import TYPE_CHECKING
+
+from puriflow.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+def check_multiple(network: str, images: "Tensor", multiple: int) -> None:
+    """Refuse images (N, C, H, W) whose sides are no multiples, and name the nearest that are."""
+    height, width = images.shape[-2:]
+    if height % multiple or width % multiple or not height or not width:
+        nearest = "x".join(
+            str(max(round(side / multiple), 1) * multiple) for side in (height, width)
+        )
+        raise UserError(
+            f"{network} takes images whose sides are multiples of {multiple}, but these are "
+            f"{height}x{width}; the nearest size is {nearest}"
+        )
+
+
+def check_side(network: str, images: "Tensor", side: int) -> None:
+    """Refuse images that are not (N, 3, side, side)."""
+    if images.shape[1:] != (3, side, side):
+        found = "x".join(map(str, images.shape[-2:] if images.shape[1] == 3 else images.shape[1:]))
+        raise UserError(
+            f"{network} takes {side}x{side} images, but these are {found}; choose a data set with "
+            f"crop {side}"
+        )
+
+
+def check_labels(labels: "Tensor | np.ndarray", classes: int) -> None:
+    """Refuse labels (N,) that a classifier of so many classes cannot answer."""
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        label = int(wrong[0])
+        raise UserError(
+            f"an image has the label {label}, but the classifier knows the classes 0 to "
+            f"{classes - 1}: they are of different data sets"
+        )

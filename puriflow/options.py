@@ -1,0 +1,155 @@
+"""The values that options of parts take: what the annotations of `build` are made of.
+
+An annotation is the one place that says which values an option has. They are those of YAML and
+JSON, taken strictly: 4.0 is no whole number, "2" and true are no numbers, NaN and infinity are no
+options; a whole number may stand for another number, and a list for a tuple. An annotation made
+of the names here and of builtins is understood from a module's text, so that a track is checked
+when it is loaded, without torch.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic.fields import FieldInfo
+
+from puriflow.errors import UserError, unknown
+
+BEHIND_RESULTS = False
+STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+
+
+def whole(low: int, high: int) -> Any:
+    """Bounds of a whole number."""
+    return Field(ge=low, le=high, description=f"a whole number from {low} to {high}")
+
+
+def real(low: float, high: float) -> Any:
+    """Bounds of a number."""
+    return Field(ge=low, le=high, description=f"a number from {low:g} to {high:g}")
+
+
+def listed(low: int, high: int, what: str) -> Any:
+    """Bounds of the length of a list."""
+    count = f"{low}" if low == high else f"{low} to {high}"
+    return Field(min_length=low, max_length=high, description=f"a list of {count} {what}")
+
+
+def _no_bool_or_float(value: Any) -> Any:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("not a whole number")
+    return value
+
+
+Whole = BeforeValidator(_no_bool_or_float)  # Literal[1] by itself takes 1.0 and true
+
+# How often something is done, and how much of it there is. The bounds are far above what is ever
+# published, and below what runs for years or fills the memory.
+Count = Annotated[int, whole(1, 100_000)]  # iterations, draws, queries
+Rounds = Annotated[int, whole(1, 1000)]
+Timestep = Annotated[int, whole(1, 1000)]  # of the VP-SDE: a level t', or thousandths of its time
+TimestepSpread = Annotated[int, whole(0, 999)]
+Blocks = Annotated[int, whole(1, 1000)]  # of a network; also its depth, or factors of its width
+Channels = Annotated[int, whole(1, 4096)]
+EvenChannels = Annotated[
+    int, Field(ge=4, le=4096, multiple_of=2, description="an even number from 4 to 4096")
+]
+Multiples = Annotated[
+    Sequence[Annotated[int, whole(1, 64)]], listed(1, 10, "whole numbers from 1 to 64")
+]
+Resolutions = Annotated[
+    Sequence[Annotated[int, whole(1, 4096)]], listed(0, 10, "whole numbers from 1 to 4096")
+]
+Classes = Annotated[int, whole(1, 100_000)]
+Side = Annotated[int, whole(1, 4096)]  # pixels
+Patch = Annotated[int, whole(1, 99)]  # pixels
+Scale = Annotated[int, whole(1, 16)]  # of super-resolution
+
+Positive = Annotated[float, real(1e-9, 1e6)]
+NonNegative = Annotated[float, real(0, 1e6)]
+Fraction = Annotated[float, real(0, 1)]
+Share = Annotated[
+    float, Field(gt=0, lt=1, description="a number between 0 and 1, and neither of them")
+]
+Length = Annotated[  # on [0, 1]; `fraction` of attacks/ball.py reads it
+    Positive | Annotated[str, Field(pattern=r"^[1-9]\d{0,8}/[1-9]\d{0,8}$")],
+    Field(description="a number from 1e-09 to 1e+06, or a fraction such as 4/255"),
+]
+Mean = Annotated[Sequence[Fraction], listed(3, 3, "numbers from 0 to 1")]  # of each colour
+Deviation = Annotated[Sequence[Positive], listed(3, 3, "numbers above 0")]
+
+Text = Annotated[
+    str, Field(pattern=r"^[^\x00-\x1f]+$", max_length=4096, description="text that is not empty")
+]
+Names = Annotated[Sequence[Text], listed(1, 1000, "names")]
+
+Norm = Literal["Linf", "L2"]
+Gradient = Literal["full", "restorer", "identity", "blind"]  # see Defence.purified
+Loss = Literal["ce", "dlr", "dlr-targeted"]  # of APGD
+Downsampler = Literal["area", "bicubic", "bilinear"]
+Interpolation = Literal["bicubic", "bilinear"]
+
+
+class Values:
+    """The values that an annotation allows."""
+
+    def __init__(self, declared: Any):
+        self.declared = declared
+        try:
+            self.adapter = TypeAdapter(declared, config=STRICT)
+        except Exception:  # a model's own configuration counts
+            self.adapter = TypeAdapter(declared)
+
+    def checked(self, value: Any, name: str, where: str) -> Any:
+        """The value of the option `name`, as declared.
+
+        Raises:
+            UserError: it is not among the values.
+        """
+        if self.declared is Any:
+            return value
+        try:
+            return self.adapter.validate_json(json.dumps(value))
+        except (ValueError, TypeError, RecursionError):  # pydantic's is a ValueError
+            pass
+        words = [word for word in get_args(self.declared) if isinstance(word, str)]
+        if words and get_origin(self.declared) is Literal and isinstance(value, str):
+            raise unknown(f"{name} (in {where})", value, words)
+        raise UserError(f"{where}: {name} is {shown(value)}, but must be {allowed(self.declared)}")
+
+
+@cache
+def values_of(annotation: str) -> Values | None:
+    """The values of an annotation, as it is written; None if it has names of other modules."""
+    try:
+        return Values(eval(annotation, globals()))  # noqa: S307  # the text of our own modules
+    except (NameError, AttributeError):
+        return None
+
+
+def shown(value: Any) -> str:
+    """A value in a line, not all of it if it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of more than 4300 digits; endless nesting
+        return "too long"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def allowed(declared: Any) -> str:
+    """The values of an annotation in words."""
+    origin, arguments = get_origin(declared), get_args(declared)
+    if origin is Annotated:
+        described = (m.description for m in arguments[1:] if isinstance(m, FieldInfo))
+        return next(filter(None, described), None) or allowed(arguments[0])
+    if origin in (Union, UnionType):
+        return " or ".join(map(allowed, arguments))
+    if origin is Literal:
+        return " or ".join(map(str, arguments))
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return f"a list, each {allowed(arguments[0])}"
+    words = {NoneType: "null", int: "a whole number", float: "a finite number", str: "text"}
+    return {**words, bool: "true or false"}.get(declared, getattr(declared, "__name__", "another"))
