@@ -4,7 +4,8 @@ What zarr would open beside these may run code of whoever made it (a pickle of Z
 memory. So an array's own `zarr.json` is checked before zarr sees it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -81,11 +82,24 @@ def open_array(store: Path, name: str, manifest: Manifest) -> zarr.Array:
     Raises:
         UserError: it is not as the manifest says, or not as a store's arrays are.
     """
-    check_array(store, name, manifest)
-    return zarr.open_array(store, path=name, mode="r", zarr_format=3)
+    _check(store, name, manifest)
+    with zarrs_errors(store.parent, name):
+        return zarr.open_array(store, path=name, mode="r", zarr_format=3)
 
 
-def check_array(store: Path, name: str, manifest: Manifest) -> None:
+@contextmanager
+def zarrs_errors(folder: Path, name: str) -> Generator[None]:
+    """Turn whatever zarr says of a damaged array into one line; it has no error of its own."""
+    try:
+        yield
+    except OSError:  # of the file system, which are said elsewhere
+        raise
+    except Exception as error:
+        reason = " ".join(f"{error}".split())
+        raise UserError(f"store {folder}: {name} was damaged ({reason}); {cure(folder)}") from None
+
+
+def _check(store: Path, name: str, manifest: Manifest) -> None:
     """Check how an array is kept, before anything of it is read."""
     layout, where = layouts(manifest)[name], f"store {store.parent}: {name}/zarr.json"
     if not (store / name / "zarr.json").is_file():

@@ -9,7 +9,7 @@ import numpy as np
 
 from puriflow.atomic import sha256
 from puriflow.errors import UserError, on_disk, unknown
-from puriflow.store.arrays import check_array, layouts, open_array
+from puriflow.store.arrays import layouts, open_array, zarrs_errors
 from puriflow.store.manifest import (
     MANIFEST,
     TIMING,
@@ -58,13 +58,8 @@ class Stage:
             raise unknown(f"array of store {self.folder}", name, self.manifest["arrays"])
         with on_disk(self.folder):
             array = open_array(self.store, name, self.manifest)
-            try:
+            with zarrs_errors(self.folder, name):
                 return np.asarray(array[start:stop])
-            except (ValueError, RuntimeError) as error:
-                reason = " ".join(str(error).split())
-                raise UserError(
-                    f"store {self.folder}: {name} was damaged ({reason}); {cure(self.folder)}"
-                ) from None
 
     @property
     def seconds_per_image(self) -> float | None:
@@ -106,4 +101,4 @@ def _verify(stage: Stage) -> None:
             continue
         raise UserError(f"store {stage.folder}: {name} {what}; {cure(stage.folder)}")
     for name in layouts(stage.manifest):
-        check_array(stage.store, name, stage.manifest)
+        open_array(stage.store, name, stage.manifest)

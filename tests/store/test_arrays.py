@@ -62,6 +62,8 @@ def sharding(said):
             "are not of a store",
         ),
         (lambda said: said.pop("shape"), "'shape': Field required"),
+        (lambda said: sharding(said).update(index_location="middle"), "images was damaged"),
+        (lambda said: said.update(dimension_names=[1]), "images was damaged"),
     ],
 )
 def test_a_zarr_json_that_is_not_ours(folder, edit, message):
