@@ -116,7 +116,6 @@ def building() -> Generator[None]:
     if "torch" not in sys.modules:  # a data set has no networks
         yield
         return
-    import torch
     from torch.nn.modules.module import register_module_parameter_registration_hook
 
     total = 0
@@ -127,18 +126,16 @@ def building() -> Generator[None]:
         if total > MOST_PARAMETERS:
             raise ValueError(f"the network has more than {MOST_PARAMETERS} parameters")
 
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
     hook = register_module_parameter_registration_hook(count)
     try:
-        yield
+        with _float32_by_default():
+            yield
     except RuntimeError as error:
         if "allocate memory" in str(error) or "out of memory" in str(error):
             raise ValueError("the network does not fit into the memory") from None
         raise
     finally:
         hook.remove()
-        torch.set_default_dtype(before)
 
 
 def batch_size(device: "torch.device", wanted: int | None, gpu: int = GPU_BATCH) -> int:
