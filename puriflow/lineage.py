@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from puriflow.chain import STAGES, Chain, victim_roles
+from puriflow.checksums import file_hash
 from puriflow.errors import UserError
-from puriflow.provenance import weights_hashes
 from puriflow.registry import NONE, Part, Parts
 from puriflow.store import MANIFEST, Stage, open_stage
 from puriflow.store.manifest import cure
@@ -211,8 +211,9 @@ def _says(recorded: object, entry: object) -> bool:
 
 
 def _loaded(stage: Stage, part: Part) -> bool:
-    """Whether a stage loaded a part's weights: files of those names, or else of those bytes."""
+    """Whether a stage loaded a part's weights: entries of the zoo by name, files by their bytes."""
     loaded = stage.manifest["weights"]
-    others = [name for name in (w.name for w in part.files()) if name not in loaded]
-    here = weights_hashes([part])
-    return all(name not in here or here[name] in loaded.values() for name in others)
+    zoo = {weights.label for weights in part.files() if weights.published is not None}
+    others = (weights.file for weights in part.files() if weights.published is None)
+    here = {file_hash(file) for file in others if file.is_file()}
+    return zoo <= loaded.keys() and here <= set(loaded.values())

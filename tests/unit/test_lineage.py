@@ -1,9 +1,11 @@
 """Stores that are not what their path says, or were made from others than are there."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from placed import ANOTHER, ATTACKED, CLEAN, OTHER, Made
 
 from puriflow.cli import app
@@ -87,6 +89,29 @@ def test_a_store_that_was_replaced_is_refused(made, case):
         made.measure()
     assert "\n" not in str(caught.value)
     assert "run `puriflow repair " in str(caught.value)
+
+
+def test_weights_tell_parts_apart_and_their_folder_does_not(tmp_path, repository, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = {name: Path(name) / "same.safetensors" for name in ("one", "two")}
+    restorers = {}
+    for name, file in files.items():
+        file.parent.mkdir()
+        file.write_bytes(name.encode())
+        restorers[name] = {"kind": "edsr", "weights": str(file)}
+    config = {"extends": str(repository / "config" / "config.yaml"), "restorers": restorers}
+    Path("mine.yaml").write_text(yaml.safe_dump(config))
+    made = Made(tmp_path / "results", load_config("mine.yaml"))
+    one, two = (replace(CLEAN, restorer=name) for name in files)
+    made.put_all(one, two)
+    files["one"].rename("moved.safetensors")
+    restorers["one"]["weights"] = "moved.safetensors"
+    Path("mine.yaml").write_text(yaml.safe_dump(config))
+    track = load_config("mine.yaml")
+    assert len(Stores(track, made.results).measure(one)) == 4
+    made.copy(two, one, "restore")
+    with pytest.raises(UserError, match="was not made by the restorer one of this track"):
+        Stores(track, made.results).measure(one)
 
 
 def test_what_lies_between_the_stores_that_are_read_counts_too(made):
