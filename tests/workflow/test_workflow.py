@@ -15,7 +15,9 @@ import yaml
 from PIL import Image
 
 from puriflow import Defence
+from puriflow.atomic import sha256
 from puriflow.chain import Chain
+from puriflow.checksums import read_sums
 from puriflow.config import load_config
 from puriflow.errors import UserError
 from puriflow.metrics.accuracy import correct, wilson
@@ -191,6 +193,21 @@ def test_changing_the_weights_reruns_what_used_them(built):
         file.write_bytes(before)
 
 
+def test_the_same_weights_in_another_folder_rerun_nothing(built):
+    file, config = built.folder / "edsr.safetensors", built.config_file.read_text()
+    assert "weights: edsr.safetensors" in config
+    moved = built.folder / "elsewhere" / file.name
+    moved.parent.mkdir()
+    try:
+        file.rename(moved)
+        built.edit(lambda track: track["restorers"]["edsr-x2"].update(weights=str(moved)))
+        assert built.planned("results/tabletiny.csv") == {}
+    finally:
+        moved.rename(file)
+        moved.parent.rmdir()
+        built.config_file.write_text(config)
+
+
 def test_shards_do_not_change_results(built, empty):
     empty.edit(lambda config: config["datasets"]["imagenet"].update(shards=2))
     targets = [
@@ -351,7 +368,10 @@ def test_training_is_a_rule_that_publishes_weights_and_cards(empty):
     assert "add --config 'training={images: {photographs: DIR}}'" in said
     given = ["--config", f"training={{images: {{photographs: {photos}}}}}"]
     empty.snakemake("train_zoo", *given)
-    published = {file.name for file in (empty.folder / "resources").iterdir()}
+    published = {file.name: file for file in (empty.folder / "resources").iterdir()}
     names = ("edsr-x2", "edsr-x2-again", "adm")
-    assert published == {n + end for n in names for end in (".safetensors", ".md", ".png")}
+    files = {n + end for n in names for end in (".safetensors", ".md", ".png")}
+    assert published.keys() == {*files, "SHA256SUMS"}
+    listed = {f"{name}.safetensors": sha256(published[f"{name}.safetensors"]) for name in names}
+    assert read_sums(published["SHA256SUMS"]) == listed
     assert empty.snakemake("train_zoo", *given, "-n").count("Nothing to be done") == 1
