@@ -91,7 +91,7 @@ class Figure(Judged):
         kind = raw.get("kind") if isinstance(raw, Mapping) else None
         if kind is None:
             raise UserError(f"{where}: no kind given; known are {', '.join(kinds)}")
-        if kind not in kinds:
+        if not isinstance(kind, str) or kind not in kinds:
             raise unknown(f"kind of figure (in {where})", str(kind), kinds)
         module, name = kinds[kind]
         return validated(getattr(importlib.import_module(module), name), raw, where)
