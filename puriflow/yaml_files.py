@@ -74,8 +74,11 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def dump_yaml(data: Any) -> str:
-    """Plain data as YAML, which is read as the same again, by these rules and by others."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=100)
+    """Plain data as YAML, which is read as the same again, by these rules and by others.
+
+    What is not ASCII is escaped: of the line breaks of Unicode, PyYAML would make others.
+    """
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=True, width=100)
 
 
 class _Loader(yaml.SafeLoader):

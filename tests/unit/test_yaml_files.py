@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from puriflow.config import load_config, read_track
@@ -100,6 +100,7 @@ plain = st.recursive(
 
 @settings(deadline=None)
 @given(plain)
+@example({"\x85": "a\x85 b", "\u2028": ["\u2029", "\xe4", "\U0001fae8", " \n ", "\r", "\t"]})
 def test_what_is_written_is_read_again(data):
     assert parse_yaml(dump_yaml(data), "here") == data
 
