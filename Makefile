@@ -5,7 +5,7 @@ READY := $(ENV)/.ready
 # Snakemake's jobs and the tests call `puriflow`, `snakemake` and `ruff` by name.
 export PATH := $(CURDIR)/$(ENV)/bin:$(PATH)
 
-.PHONY: table7 report test setup clean
+.PHONY: table7 report test storm setup clean
 
 table7: $(READY)
 	@echo "== Table 7 of the paper, on the mini track: results/table7.csv"
@@ -23,6 +23,10 @@ report: $(READY)
 test: $(READY)
 	@echo "== tests"
 	python -m pytest
+
+storm: $(READY)
+	@echo "== hours: ten times the random cases, kills and flipped bits of the tests, drawn anew"
+	python -m pytest --storm
 
 setup: $(READY)
 

@@ -125,7 +125,10 @@ class _Loader(yaml.SafeLoader):
 
     def check_keys(self, node: yaml.MappingNode) -> None:
         seen: dict[str, int] = {}
-        for key, _ in node.value:
+        for key, value in node.value:
+            # PyYAML lets the wrong value win where a merged mapping merges another one.
+            if key.tag == MERGE and any(inner.tag == MERGE for inner, _ in _pairs(value)):
+                self.refuse("<< takes a mapping that has no << itself", key.start_mark)
             if key.tag not in (STR, MERGE):
                 named = key.value if isinstance(key, yaml.ScalarNode) else "of a mapping"
                 self.refuse(f"the key {named} is no text: put it in quotes", key.start_mark)
@@ -150,6 +153,13 @@ class _Loader(yaml.SafeLoader):
         if not math.isfinite(number):
             self.refuse(f"{node.value[:40]} is no finite number", node.start_mark)
         return number
+
+
+def _pairs(node: yaml.Node) -> list[tuple[yaml.Node, yaml.Node]]:
+    """Keys and values of a mapping, or of all mappings in a list."""
+    if isinstance(node, yaml.SequenceNode):
+        return [pair for inner in node.value for pair in _pairs(inner)]
+    return node.value if isinstance(node, yaml.MappingNode) else []
 
 
 def _ambiguous(text: str, tag: str) -> bool:

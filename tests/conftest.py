@@ -1,7 +1,8 @@
 """What several folders of tests share: fixtures, and how many random cases are tried.
 
 Tests that draw their cases by hypothesis try the same few hundred each time, so that CI is quick
-and never fails by chance. `pytest --storm` draws others, ten times as many, and may take long.
+and never fails by chance. `pytest --storm` runs these tests alone, with ten times as many random
+cases, kills and flipped bits, drawn anew, and may take long.
 """
 
 from pathlib import Path
@@ -23,11 +24,22 @@ settings.register_profile("storm", shared, max_examples=1000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--storm", action="store_true", help="ten times the random cases, kills, ...")
+    parser.addoption(
+        "--storm", action="store_true", help="only random cases, and ten times as many"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("storm" if config.getoption("storm") else "ci")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("storm"):
+        drawn = [
+            i for i in items if "storm" in i.fixturenames or i.get_closest_marker("hypothesis")
+        ]
+        config.hook.pytest_deselected(items=[item for item in items if item not in drawn])
+        items[:] = drawn
 
 
 @pytest.fixture(scope="session")

@@ -50,6 +50,8 @@ REFUSED = {
     "a: [": r"while parsing a flow node.* \(line 1\)",
     "a: \x07": "special characters are not allowed",
     "a: <<": "merge",
+    "a: &a {x: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b}": r"<< takes a mapping that has no << itself",
+    "a: &a {x: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: [*a, *b]}": r"a mapping that has no << itself",
 }
 
 
