@@ -35,11 +35,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("storm"):
-        drawn = [
-            i for i in items if "storm" in i.fixturenames or i.get_closest_marker("hypothesis")
-        ]
-        config.hook.pytest_deselected(items=[item for item in items if item not in drawn])
-        items[:] = drawn
+        config.hook.pytest_deselected(items=[item for item in items if not draws(item)])
+        items[:] = [item for item in items if draws(item)]
+
+
+def draws(item: pytest.Item) -> bool:
+    """Whether a test draws its cases at random."""
+    assert isinstance(item, pytest.Function)
+    return "storm" in item.fixturenames or is_hypothesis_test(item.obj)
 
 
 @pytest.fixture(scope="session")
