@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from puriflow.atomic import lock, sealed_content
 from puriflow.checksums import file_hash
@@ -25,7 +25,7 @@ from puriflow.lineage import (
 )
 from puriflow.registry import Weights
 from puriflow.store import MANIFEST, Stage, open_stage
-from puriflow.store.manifest import TIMING
+from puriflow.store.manifest import TIMING, owned
 from puriflow.store.work import damaged_work, work_under_way
 
 BEHIND_RESULTS = False
@@ -113,16 +113,19 @@ def is_store(folder: Path) -> bool:
     In the place of a store, what looks like one is one. Elsewhere it must say itself that a stage
     has written it. Without a manifest, it is still to be finished if there is work to go on from.
     """
-    groups = [g for g in folder.glob("*.zarr") if g.is_dir() and not g.is_symlink()]
     if not (folder / MANIFEST).is_file() and folder.with_name(f".{folder.name}.work").is_dir():
         return False
     if Place.of(folder) is not None:
-        return bool(groups) or (folder / MANIFEST).is_file()
-    try:
-        return bool(open_stage(folder, verify=False))
-    except UserError:  # its manifest is broken: what does the Zarr group say?
-        files = [group / "zarr.json" for group in groups]
-        return any(file.is_file() and b'"puriflow"' in file.read_bytes() for file in files)
+        return any(folder.glob("*.zarr")) or (folder / MANIFEST).is_file()
+    return bool(_groups(folder))
+
+
+def _groups(folder: Path) -> list[str]:
+    """Names of the Zarr groups in a folder that a stage has written: others are somebody else's."""
+    if said := owned(folder):
+        return list({PurePath(path).parts[0] for path in said} - {MANIFEST, TIMING})
+    files = sorted(folder.glob("*.zarr/zarr.json"))  # no manifest, or a broken one
+    return [f.parent.name for f in files if f.is_file() and b'"puriflow"' in f.read_bytes()]
 
 
 def _along_the_chain(folder: Path) -> tuple[int, str]:
@@ -235,7 +238,9 @@ def remove(path: Path, root: Path) -> None:
         path.unlink()
         return
     if not is_work(path):
-        strangers = (f.name for f in path.iterdir() if f.name not in OWN and f.suffix != ".zarr")
+        known = {*OWN, *groups} if (groups := _groups(path)) else set()
+        inner = sorted(path.iterdir())
+        strangers = (f.name for f in inner if f.is_symlink() or f.name not in known)
         if (stranger := next(strangers, None)) is not None:
             raise UserError(f"{path} holds {stranger!r}, which is not of a store: move it away")
     work = path if is_work(path) else path.with_name(f".{path.name}.work")
