@@ -170,11 +170,14 @@ def check_place(folder: Path) -> None:
 
     Raises:
         UserError: it is there, and is neither empty nor a store and nothing else; or it could not
-            be replaced; or it lies in a store.
+            be replaced; or it lies in a store, or behind a folder that is not there.
     """
     if folder.is_symlink():
         raise UserError(f"{folder} is a link: name the folder that it leads to, or another one")
-    for parent in Path(os.path.realpath(folder)).parents:
+    whole = Path(os.path.realpath(folder))
+    if ".." in folder.parts and not folder.parent.exists():  # what is there would not be seen
+        raise UserError(f"{folder} leads through a folder that is not there: name {whole}")
+    for parent in whole.parents:
         if owned(parent) is not None:
             raise UserError(f"{folder} lies in the store {parent}: name a folder outside")
     if not folder.exists():
