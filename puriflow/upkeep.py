@@ -13,7 +13,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path, PurePath
 
 from puriflow.atomic import lock, sealed_content
-from puriflow.checksums import file_hash
+from puriflow.checksums import check_beside, file_hash
 from puriflow.errors import UserError, on_disk
 from puriflow.lineage import (
     ROLES,
@@ -43,7 +43,8 @@ class Survey:
         work: folders of stores under way, and checkpoints of training.
         weights: files that stores may have loaded, and that are here.
         broken: stores and files of work that nothing can go on from, and why.
-        changed: files of weights that are not what stores loaded, and what is wrong with that.
+        changed: files of weights that are not what is published or what stores loaded, and what is
+            wrong with that.
     """
 
     root: Path
@@ -172,11 +173,16 @@ def _verify_work(found: Survey) -> None:
 
 
 def _verify_weights(found: Survey, weights: Iterable[Weights]) -> None:
-    """Hold files of weights against the manifests that name them."""
+    """Hold files of weights against what is published, and the manifests that name them."""
     here: dict[str, dict[str, Path]] = defaultdict(dict)  # by label and sha256
     for one in weights:
         if one.file.is_file():
             here[one.label][file_hash(one.file)] = one.file
+            try:
+                one.check()
+                check_beside(one.file)
+            except UserError as error:
+                found.changed[one.file] = str(error)
     found.weights = sorted({file for files in here.values() for file in files.values()})
     others: dict[Path, list[Path]] = defaultdict(list)
     for folder, stage in found.stages.items():

@@ -184,7 +184,7 @@ def check_place(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise UserError(f"{folder} is a file, not the folder of a store")
-    if folder.is_mount():
+    if whole.is_mount():  # of `.` as it is, pathlib always says so
         raise UserError(f"{folder} is a mount point: name a folder in it")
     if (stranger := next(_strangers(folder, owned(folder) or set()), None)) is not None:
         raise UserError(f"{folder} holds {stranger!r}, which is not of a store: name a new folder")

@@ -157,6 +157,13 @@ def test_what_cannot_be_replaced_is_known_before_anything_is_computed(
     assert tree(tmp_path) == before
 
 
+def test_the_working_folder_is_one_like_others(tmp_path, images, monkeypatch):
+    add("thesis.tex")(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    with pytest.raises(UserError, match=r"^\. holds 'thesis\.tex', which is not of a store"):
+        written(Path(), images, runs=[(0, 2)])
+
+
 @pytest.mark.parametrize("name", ["mine", "new"])
 def test_a_folder_behind_one_that_is_not_there_is_named(tmp_path, images, name):
     """`nowhere/../mine` is `mine`, but nobody sees it there before `nowhere` is made."""

@@ -231,6 +231,9 @@ def test_weights_that_changed_are_said_and_left(made, monkeypatch):
     assert (status, lines) == (1, [f"left {said}"])
     assert weights.read_bytes() == b"after"
     assert (made.results / folder).is_dir()
+    weights.write_bytes(b"before")
+    Path("SHA256SUMS").write_text(f"{'0' * 64}  mine.safetensors\n")
+    assert call("verify")[1][0].startswith("weights file mine.safetensors is not what it was")
 
 
 def test_nothing_of_others_is_removed(made, tmp_path):
