@@ -31,7 +31,7 @@ ROLES = {
 }
 # Those of them with which the stage itself computes; of an attack, its victim's as well.
 COMPUTES = {
-    "images": (),
+    "images": ("dataset",),
     "attack": ("attack",),
     "restore": ("restorer",),
     "purify": ("purifier",),
@@ -145,7 +145,12 @@ def check_stage(stage: Stage, place: Place) -> None:
     if stage.manifest["stage"] != place.stage:
         made = f"is of the stage {stage.manifest['stage']}, and not of {place.stage}"
         raise UserError(f"store {stage.folder} {made}; {cure(stage.folder)}")
-    for name, number in place.numbers.items():
+    check_numbers(stage, place.numbers)
+
+
+def check_numbers(stage: Stage, numbers: Mapping[str, Any]) -> None:
+    """Check that a store was made with these numbers of its stage."""
+    for name, number in numbers.items():
         if (found := stage.manifest["parameters"].get(name)) != number:
             other = f"was made with {name} {found}, and not {number}"
             raise UserError(f"store {stage.folder} {other}; {cure(stage.folder)}")
@@ -179,8 +184,14 @@ def check_shards(stages: list[Stage]) -> None:
         raise UserError(f"stores {folders} share an image; {cure(first.folder)}")
 
 
-def check_parts(stage: Stage, parts: Parts) -> None:
-    """Check that a store was made by the parts, by role, that its place names."""
+def check_parts(stage: Stage, parts: Parts, seed: int) -> None:
+    """Check that a store was made by the parts, by role, that its place names, and from the seed.
+
+    Stages that draw nothing have none.
+    """
+    if (found := stage.manifest["seed"]) not in (None, seed):
+        other = f"was made with seed {found}, and not {seed}"
+        raise UserError(f"store {stage.folder} {other}; {cure(stage.folder)}")
     for role, part in parts.items():
         said = json.loads(json.dumps(_without_weights(part.entry())))  # as a manifest has it
         if not _says(stage.manifest["parameters"].get(role), said) or not _loaded(stage, part):

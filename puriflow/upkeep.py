@@ -10,10 +10,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from puriflow.atomic import lock, sealed_content
-from puriflow.checksums import file_hash
+from puriflow.checksums import check_beside, file_hash
 from puriflow.errors import UserError, on_disk
 from puriflow.lineage import (
     ROLES,
@@ -25,7 +25,7 @@ from puriflow.lineage import (
 )
 from puriflow.registry import Weights
 from puriflow.store import MANIFEST, Stage, open_stage
-from puriflow.store.manifest import TIMING
+from puriflow.store.manifest import TIMING, owned
 from puriflow.store.work import damaged_work, work_under_way
 
 BEHIND_RESULTS = False
@@ -43,7 +43,8 @@ class Survey:
         work: folders of stores under way, and checkpoints of training.
         weights: files that stores may have loaded, and that are here.
         broken: stores and files of work that nothing can go on from, and why.
-        changed: files of weights that are not what stores loaded, and what is wrong with that.
+        changed: files of weights that are not what is published or what stores loaded, and what is
+            wrong with that.
     """
 
     root: Path
@@ -113,16 +114,19 @@ def is_store(folder: Path) -> bool:
     In the place of a store, what looks like one is one. Elsewhere it must say itself that a stage
     has written it. Without a manifest, it is still to be finished if there is work to go on from.
     """
-    groups = [g for g in folder.glob("*.zarr") if g.is_dir() and not g.is_symlink()]
     if not (folder / MANIFEST).is_file() and folder.with_name(f".{folder.name}.work").is_dir():
         return False
     if Place.of(folder) is not None:
-        return bool(groups) or (folder / MANIFEST).is_file()
-    try:
-        return bool(open_stage(folder, verify=False))
-    except UserError:  # its manifest is broken: what does the Zarr group say?
-        files = [group / "zarr.json" for group in groups]
-        return any(file.is_file() and b'"puriflow"' in file.read_bytes() for file in files)
+        return any(folder.glob("*.zarr")) or (folder / MANIFEST).is_file()
+    return bool(_groups(folder))
+
+
+def _groups(folder: Path) -> list[str]:
+    """Names of the Zarr groups in a folder that a stage has written: others are somebody else's."""
+    if said := owned(folder):
+        return list({PurePath(path).parts[0] for path in said} - {MANIFEST, TIMING})
+    files = sorted(folder.glob("*.zarr/zarr.json"))  # no manifest, or a broken one
+    return [f.parent.name for f in files if f.is_file() and b'"puriflow"' in f.read_bytes()]
 
 
 def _along_the_chain(folder: Path) -> tuple[int, str]:
@@ -169,11 +173,16 @@ def _verify_work(found: Survey) -> None:
 
 
 def _verify_weights(found: Survey, weights: Iterable[Weights]) -> None:
-    """Hold files of weights against the manifests that name them."""
+    """Hold files of weights against what is published, and the manifests that name them."""
     here: dict[str, dict[str, Path]] = defaultdict(dict)  # by label and sha256
     for one in weights:
         if one.file.is_file():
             here[one.label][file_hash(one.file)] = one.file
+            try:
+                one.check()
+                check_beside(one.file)
+            except UserError as error:
+                found.changed[one.file] = str(error)
     found.weights = sorted({file for files in here.values() for file in files.values()})
     others: dict[Path, list[Path]] = defaultdict(list)
     for folder, stage in found.stages.items():
@@ -235,7 +244,9 @@ def remove(path: Path, root: Path) -> None:
         path.unlink()
         return
     if not is_work(path):
-        strangers = (f.name for f in path.iterdir() if f.name not in OWN and f.suffix != ".zarr")
+        known = {*OWN, *groups} if (groups := _groups(path)) else set()
+        inner = sorted(path.iterdir())
+        strangers = (f.name for f in inner if f.is_symlink() or f.name not in known)
         if (stranger := next(strangers, None)) is not None:
             raise UserError(f"{path} holds {stranger!r}, which is not of a store: move it away")
     work = path if is_work(path) else path.with_name(f".{path.name}.work")

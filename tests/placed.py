@@ -43,6 +43,9 @@ def put(
     parts, source = track.parts(place.parts), place.source
     made_from = source is not None and (source.folder / MANIFEST).is_file()
     upstream = open_stage(source.folder) if made_from else None
+    if place.stage == "images":
+        drawn = track.dataset(place.names["dataset"])
+        numbers = {"subset": drawn.subset, "subset_seeds": drawn.subset_seeds, **numbers}
     entries = {role: part.entry() for role, part in parts.items()}
     provenance = made_by(
         place.stage,

@@ -116,13 +116,13 @@ def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 def write_config(raw: Mapping[str, Any], folder: Path) -> Path:
     """Write a track that was checked, with all that was overridden, as `folder/TRACK-DIGEST.yaml`.
 
-    The file is named by its content; one that is there is left alone.
+    The file is named by its content; one that is there with this content is left alone.
     """
     whole = extended(raw)
     text = dump_yaml(whole)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     file = folder / f"{whole['track']}-{digest}.yaml"
-    if not file.is_file():
+    if not file.is_file() or file.read_bytes() != text.encode():  # as of a flipped bit
         folder.mkdir(parents=True, exist_ok=True)
         write_text(file, text)
     return file

@@ -92,7 +92,9 @@ DECLARED = (
     *_all(float, "difference"),
 )
 _BY_NAME = {column.name: column for column in DECLARED}
-FORMULA = r"[=+\-@\t\r]"  # with which a cell begins that a spreadsheet runs (OWASP)
+# With which a cell begins that a spreadsheet runs (OWASP), maybe behind what is not seen there, or
+# in the full width of East Asian letters.
+FORMULA = r"(?:[\t\r]|[\s\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20])"
 CLAIMED = tuple(column.name for column in DECLARED if column.claim)
 
 

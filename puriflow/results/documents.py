@@ -37,7 +37,10 @@ def as_markdown(blocks: list[Block]) -> str:
     """Blocks as Markdown."""
 
     def plain(line: str) -> str:
-        return re.sub(r"([\\`*<\[\]|])", r"\\\1", one_line(line)).replace("&", "&amp;")
+        return re.sub(r"([\\`*<\[\]|~])", r"\\\1", one_line(line)).replace("&", "&amp;")
+
+    def paragraph(line: str) -> str:  # and no heading, list, quotation, rule or block of code
+        return re.sub(r"^([0-9]*)([#+=>_.)-])", r"\1\\\2", plain(line).strip())
 
     def cells(row: tuple[str, ...]) -> str:
         return "| " + " | ".join(map(plain, row)) + " |"
@@ -47,7 +50,7 @@ def as_markdown(blocks: list[Block]) -> str:
         if isinstance(block, Heading):
             lines.append(f"{'#' * block.level} {plain(block.text)}")
         elif isinstance(block, str):
-            lines.append(plain(block))
+            lines.append(paragraph(block))
         else:
             head = [cells(block.columns), cells(("---",) * len(block.columns))]
             lines.append("\n".join([*head, *map(cells, block.rows)]))

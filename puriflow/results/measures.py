@@ -12,6 +12,7 @@ from puriflow.chain import Chain
 from puriflow.config import Config, Evaluation
 from puriflow.lineage import (
     Place,
+    check_numbers,
     check_parts,
     check_same_samples,
     check_shards,
@@ -76,8 +77,11 @@ class Stores:
         stage = open_in_chain(self.results / folder)
         place = Place.of(stage.folder)
         assert place is not None
-        check_parts(stage, self.track.parts(place.parts))
-        if place.stage != "images" and (place.images.folder / MANIFEST).is_file():
+        check_parts(stage, self.track.parts(place.parts), self.track.seed)
+        if place.stage == "images":
+            drawn = self.track.dataset(place.names["dataset"])
+            check_numbers(stage, {"subset": drawn.subset, "subset_seeds": drawn.subset_seeds})
+        elif (place.images.folder / MANIFEST).is_file():
             images = place.images.folder.relative_to(place.results)
             check_same_samples(stage, self.open(str(images)))
         return stage

@@ -64,8 +64,9 @@ class Work:
         self.parent = store.with_name(f".{store.name}.work")
         made_by = json.dumps(provenance, sort_keys=True).encode()
         self.folder = self.parent / hashlib.sha256(made_by).hexdigest()[:16]
-        if self.parent.is_symlink():
-            raise UserError(f"{self.parent} is a link, but must lie beside the store: remove it")
+        for folder in (self.parent, self.folder):
+            if folder.is_symlink():
+                raise UserError(f"{folder} is a link, but must lie beside the store: remove it")
         held = lock(self.parent / "lock", wait=False)
         if held is None:
             raise UserError(

@@ -170,18 +170,21 @@ def check_place(folder: Path) -> None:
 
     Raises:
         UserError: it is there, and is neither empty nor a store and nothing else; or it could not
-            be replaced; or it lies in a store.
+            be replaced; or it lies in a store, or behind a folder that is not there.
     """
     if folder.is_symlink():
         raise UserError(f"{folder} is a link: name the folder that it leads to, or another one")
-    for parent in Path(os.path.realpath(folder)).parents:
+    whole = Path(os.path.realpath(folder))
+    if ".." in folder.parts and not folder.parent.exists():  # what is there would not be seen
+        raise UserError(f"{folder} leads through a folder that is not there: name {whole}")
+    for parent in whole.parents:
         if owned(parent) is not None:
             raise UserError(f"{folder} lies in the store {parent}: name a folder outside")
     if not folder.exists():
         return
     if not folder.is_dir():
         raise UserError(f"{folder} is a file, not the folder of a store")
-    if folder.is_mount():
+    if whole.is_mount():  # of `.` as it is, pathlib always says so
         raise UserError(f"{folder} is a mount point: name a folder in it")
     if (stranger := next(_strangers(folder, owned(folder) or set()), None)) is not None:
         raise UserError(f"{folder} holds {stranger!r}, which is not of a store: name a new folder")

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from puriflow.atomic import sha256, write_text
+from puriflow.checksums import SUMS, read_sums, recorded
 from puriflow.config import validated
 from puriflow.errors import UserError
 from puriflow.plots import loss
@@ -57,15 +58,19 @@ def train_part(
 ) -> None:
     """Train a restorer, a network or a classifier by the numbers of its recipe.
 
-    Writes NAME.safetensors (half precision), .md (card), .png (curve) and .jsonl (log) to `out`. A
-    part starts from random weights, or from those that the recipe's `start` names in `out`, never
-    from its own. Of the folder `images`, `held_out` are kept for measuring. NAME.checkpoint keeps
-    what was trained until all of these are on the disk.
+    Writes NAME.safetensors (half precision) and its .sha256, NAME.md (card), .png (curve) and
+    .jsonl (log) to `out`. A part starts from random weights, or from those that the recipe's
+    `start` names in `out`, never from its own. Of the folder `images`, `held_out` are kept for
+    measuring. NAME.checkpoint keeps what was trained until all of these are on the disk.
 
     Raises:
-        UserError: the images or the recipe are unfit, or the part has no network to train.
+        UserError: the images or the recipe are unfit, the part has no network to train, or the
+            SHA256SUMS of `out` lists its weights.
     """
     trainer, name = TRAINERS[part.role], part.name
+    weights = out / f"{name}.safetensors"
+    if weights.name in read_sums(out / SUMS):  # which refuses any other, after all the work
+        raise UserError(f"{weights} is published by {out / SUMS}: name another folder")
     recipe = validated(trainer.recipe, numbers, f"recipe of {name}")
     data = trainer.data(images, held_out)
     start = getattr(recipe, "start", None)
@@ -86,8 +91,8 @@ def train_part(
         log=out / f"{name}.jsonl",
     )
     seconds = trainer.train(built, data, recipe, run)
-    weights = out / f"{name}.safetensors"
     save_weights(built.network, weights, half=True)
+    write_text(recorded(weights), sha256(weights) + "\n")
     load_weights(built.network, weights)  # what is measured is what was saved
     quality = trainer.measure(built, data, recipe)
     loss.plot(pd.read_json(run.log, lines=True), name, out / f"{name}.png")

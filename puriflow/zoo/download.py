@@ -6,6 +6,7 @@ lock lets one process download and the others wait.
 """
 
 import http.client
+import re
 import shutil
 import time
 import urllib.error
@@ -28,6 +29,7 @@ LARGEST = 2**34  # bytes of a file whose size is not published: official checkpo
 TIMEOUT = 60
 TEMPORARY = (408, 425, 429)  # and all from 500
 PAGES = (b"<!doctype", b"<html")
+RANGE = re.compile(r"bytes ([0-9]{1,15})-[0-9]+/([0-9]{1,15}|\*)")
 
 
 def download(
@@ -130,12 +132,19 @@ def _fetch(url: str, part: Path, size: int | None, *, whole_is_known: bool) -> b
         part.unlink()
         return False
     with answer:
+        if coding := answer.headers.get("Content-Encoding"):  # which was not asked for either
+            raise UserError(f"{url} is sent as {_one_line(coding)}, which is not unpacked")
+        if answer.length == 0:
+            raise UserError(f"{url} is empty")
+        sent = RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         if answer.status != 206:
-            offset = 0
-        elif not answer.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
-            part.unlink()  # not what was asked for: from the beginning, then
+            offset, sent = 0, None
+        elif sent is None or int(sent[1]) != offset:
+            part.unlink(missing_ok=True)  # not what was asked for: from the beginning, then
             return False
         total = size if answer.length is None else offset + answer.length
+        if sent is not None and sent[2] != "*":  # of which it may send a piece only
+            total = int(sent[2])
         if size is not None and total != size:
             raise UserError(f"{url} has {total} bytes, but should have {size}")
         chunked = answer.headers.get("Transfer-Encoding", "").lower() == "chunked"

@@ -157,6 +157,34 @@ def test_what_cannot_be_replaced_is_known_before_anything_is_computed(
     assert tree(tmp_path) == before
 
 
+def test_the_working_folder_is_one_like_others(tmp_path, images, monkeypatch):
+    add("thesis.tex")(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path / "mine")
+    with pytest.raises(UserError, match=r"^\. holds 'thesis\.tex', which is not of a store"):
+        written(Path(), images, runs=[(0, 2)])
+
+
+@pytest.mark.parametrize("name", ["mine", "new"])
+def test_a_folder_behind_one_that_is_not_there_is_named(tmp_path, images, name):
+    """`nowhere/../mine` is `mine`, but nobody sees it there before `nowhere` is made."""
+    add("thesis.tex")(tmp_path / "mine")
+    message = f"leads through a folder that is not there: name {tmp_path / name}$"
+    with pytest.raises(UserError, match=message):
+        written(tmp_path / "nowhere" / ".." / name, images, runs=[(0, 2)])
+    assert tree(tmp_path) == {"mine": False, "mine/thesis.tex": b"precious"}
+
+
+def test_work_is_not_kept_behind_a_link(tmp_path, images):
+    begun = writer(tmp_path / "s", images)
+    begun.close()
+    begun.work.rmdir()
+    add("00000000-00000002.batch")(tmp_path / "mine")
+    begun.work.symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match="is a link, but must lie beside the store: remove it"):
+        written(tmp_path / "s", images, runs=[(0, 2)])
+    assert tree(tmp_path / "mine") == {"00000000-00000002.batch": b"precious"}
+
+
 def test_a_mount_point_is_not_replaced(tmp_path, images, monkeypatch):
     (tmp_path / "s").mkdir()
     monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path / "s")

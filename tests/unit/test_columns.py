@@ -33,7 +33,18 @@ def test_whole_numbers_are_written_as_such(tmp_path):
     assert [str(dtype) for dtype in frame.dtypes[1:3]] == ["Int64", "float64"]
 
 
-FORMULAS = ("=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "'=1", "''-2")
+FORMULAS = (
+    "=cmd|' /C calc'!A0",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\t=1",
+    "'=1",
+    "''-2",
+    " =1",
+    "\ufeff=1",
+    "\uff1d1",
+)
 
 
 def test_no_cell_of_text_is_a_formula_and_each_is_read_as_it_was(tmp_path):
@@ -51,7 +62,11 @@ def test_no_cell_of_text_is_a_formula_and_each_is_read_as_it_was(tmp_path):
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.text(alphabet="=+-@'\ta,\"1", min_size=1, max_size=6), min_size=1, max_size=4))
+@given(
+    st.lists(
+        st.text(alphabet="=+-@'\t \uff1da,\"1", min_size=1, max_size=6), min_size=1, max_size=4
+    )
+)
 def test_texts_are_read_as_they_were_written(tmp_path, texts):
     write_csv([{"method": text, "n": 1} for text in texts], ["method", "n"], tmp_path / "c.csv")
     assert list(read_csv(tmp_path / "c.csv", ["method", "n"])["method"]) == texts

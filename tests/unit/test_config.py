@@ -188,6 +188,11 @@ def test_a_track_is_written_once_by_its_content(raw, tmp_path):
     assert other != file
     assert load_config(other).seed == 1
     assert len(list((tmp_path / "tracks").iterdir())) == 2  # and no temporary file
+    damaged = file.read_bytes().replace(b"seed: 0", b"seed: 1")
+    file.write_bytes(damaged)
+    assert write_config(raw, tmp_path / "tracks") == file
+    assert file.read_bytes() != damaged
+    assert load_config(file) == check_config(raw)
 
 
 def test_loading_a_track_changes_nothing_of_the_process(raw, monkeypatch):

@@ -11,7 +11,7 @@ from placed import ANOTHER, ATTACKED, CLEAN, OTHER, Made
 from puriflow.cli import app
 from puriflow.config import load_config
 from puriflow.errors import UserError
-from puriflow.lineage import Place
+from puriflow.lineage import Place, check_shards
 from puriflow.results.measures import Stores
 from puriflow.store import open_stage
 
@@ -41,6 +41,22 @@ def another_stage(made):
 def other_labels(made):
     """Which nobody could make, but by hand."""
     made.put(ATTACKED, "classify", first=1)
+
+
+def put_with(made, **changes):
+    """All of a chain, made alike from another draw, or of another data set of that name."""
+    dataset = made.track.dataset("cifar10").model_copy(update=changes)
+    datasets = {**made.track.datasets, "cifar10": dataset}
+    other = Made(made.results, made.track.model_copy(update={"datasets": datasets}))
+    for stage in ATTACKED.stages():
+        other.put(ATTACKED, stage)
+
+
+def another_seed(made):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("placed.SEED", 1)
+        for stage in ("attack", "restore", "classify"):
+            made.put(ATTACKED, stage)
 
 
 REPLACED = {
@@ -76,6 +92,15 @@ REPLACED = {
         another_stage,
         "restore/.* is of the stage attack, and not of restore",
     ),
+    "images of another data set": (
+        lambda made: put_with(made, sample="imagenet"),
+        "images/.* was not made by the dataset cifar10 of this track",
+    ),
+    "another draw of its images": (
+        lambda made: put_with(made, subset_seed=1),
+        r"images/.* was made with subset_seeds \[1\], and not \[0\]",
+    ),
+    "another seed": (another_seed, "attack/.* was made with seed 1, and not 0"),
     "other labels": (other_labels, "classify/.* has another label than .*/images/"),
 }
 
@@ -157,12 +182,12 @@ def test_shards_are_made_alike_of_other_images(tmp_path, track, monkeypatch, fir
         monkeypatch.setattr("placed.SEED", own_seed)
         for stage in ("images", "restore"):
             made.put(CLEAN, stage, n=2, first=start, shard=shard)
-    stores = Stores(track, tmp_path)
     if message is None:
+        stores = Stores(track, tmp_path)
         assert stores.read(CLEAN, "restore", "index").tolist() == [0, 1, 2, 3]
     else:
         with pytest.raises(UserError, match=message):
-            stores.shards(CLEAN, "restore")
+            check_shards([open_stage(made.place(CLEAN, "restore", f"{i}-of-2")) for i in (0, 1)])
 
 
 def test_a_stage_reads_no_store_of_another_chain(made, tmp_path, repository, monkeypatch):

@@ -450,3 +450,21 @@ def test_mistakes(results, config):
     for asked in (write_page, lambda *given: judge_result(*given[:2], config, folder)):
         with pytest.raises(UserError, match="config/sweeps"):
             asked(claims, "levels", folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "markdown"),
+    [
+        ("~~~", "\\~\\~\\~"),
+        ("# h", "\\# h"),
+        ("> q", "\\> q"),
+        ("---", "\\---"),
+        ("- a", "\\- a"),
+        ("12. a", "12\\. a"),
+        ("    code", "code"),
+        ("1.5 and -1 > -2 # 3", "1\\.5 and -1 > -2 # 3"),
+    ],
+)
+def test_a_paragraph_is_nothing_but_one(text, markdown):
+    """A fence would swallow all that follows it."""
+    assert as_markdown([text, "end"]) == f"{markdown}\n\nend\n"

@@ -104,6 +104,8 @@ def test_a_row_that_is_not_served_says_why_and_has_no_times(config):
 
 def test_the_command_s_csv(config, four_images, tmp_path):
     timing = Timing.model_validate(TIMING)
+    dataset = config.dataset("imagenet").model_copy(update={"subset": 4})
+    config = config.model_copy(update={"datasets": {**config.datasets, "imagenet": dataset}})
     (images,) = timing.stores(config)
     folder = tmp_path / images
     folder.parent.mkdir(parents=True)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tiny_parts import build_tiny, tiny
 from torch.nn.functional import cross_entropy
 
+from puriflow.atomic import sha256
 from puriflow.errors import UserError
 from puriflow.registry import Part, Weights, part_of
 from puriflow.training import trainer
@@ -315,6 +316,21 @@ def test_adversarial_super_resolution_starts_from_the_weights_that_it_names(fold
         train(folder, tmp_path, ESRGAN, **{**changes, "start": "nowhere"})
     with pytest.raises(UserError, match="one scale and values in"):
         train(folder, tmp_path, EDSR, adversarial=terms)
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    with pytest.raises(UserError, match=r"net\.safetensors is not what it was"):
+        train(folder, tmp_path, ESRGAN, **{**changes, "start": "net"})
+
+
+def test_no_training_replaces_a_network_that_is_published(folder, tmp_path):
+    """It would be refused by its sum, after all the work."""
+    weights = tmp_path / "net.safetensors"
+    weights.write_bytes(b"published")
+    (tmp_path / "SHA256SUMS").write_text(f"{sha256(weights)}  net.safetensors\n")
+    with pytest.raises(UserError, match=r"is published by .*SHA256SUMS: name another folder"):
+        train(folder, tmp_path)
+    assert weights.read_bytes() == b"published"
 
 
 def test_a_part_s_own_weights_are_not_where_its_training_starts(folder, tmp_path):

@@ -231,6 +231,9 @@ def test_weights_that_changed_are_said_and_left(made, monkeypatch):
     assert (status, lines) == (1, [f"left {said}"])
     assert weights.read_bytes() == b"after"
     assert (made.results / folder).is_dir()
+    weights.write_bytes(b"before")
+    Path("SHA256SUMS").write_text(f"{'0' * 64}  mine.safetensors\n")
+    assert call("verify")[1][0].startswith("weights file mine.safetensors is not what it was")
 
 
 def test_nothing_of_others_is_removed(made, tmp_path):
@@ -249,6 +252,18 @@ def test_nothing_of_others_is_removed(made, tmp_path):
     assert not any("mine" in line for line in call("verify")[1] if "notes" not in line)
     assert call("repair", foreign) == (0, [])
     assert (foreign / MANIFEST).is_file()
+    places = [made.results / "images" / name / SHARD for name in ("mine", "others")]
+    for place, file in zip(places, ("data.zarr/zarr.json", MANIFEST), strict=True):
+        (place / file).parent.mkdir(parents=True)
+        (place / file).write_text('{"name": "mine"}')
+    store = made.results / IMAGES  # a whole one, that is asked for
+    (store / "mine.zarr").mkdir()
+    status, lines = call("repair", *places, store)
+    assert status == 1
+    for place, name in zip((*places, store), ("data.zarr", MANIFEST, "mine.zarr"), strict=True):
+        assert f"left {place} holds {name!r}, which is not of a store: move it away" in lines
+        assert (place / name).exists()
+    (store / "mine.zarr").rmdir()
     elsewhere = tmp_path / "elsewhere"
     shutil.move(made.results / "images", elsewhere)
     (made.results / "images").symlink_to(elsewhere)

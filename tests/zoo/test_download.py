@@ -55,6 +55,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.wfile.write(DATA)
         if self.path == "/endless":
             return self._send(200, DATA[:100], "application/octet-stream", length=False)
+        if self.path == "/empty":
+            return self._send(200, b"", "application/octet-stream")
+        if self.path == "/packed":
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            return self.wfile.write(DATA[:1000])
         start, status = 0, 200
         if (wanted := self.headers.get("Range")) and self.path != "/no-ranges":
             same = self.headers.get("If-Range") == server.tag
@@ -72,6 +80,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             cut = 1000 if times == 1 else 0
         if self.path == "/wrong-range" and status == 206:
             start += 1
+        if self.path == "/pieces":  # never more than a third, asked for or not
+            status, body = 206, body[: len(DATA) // 3]
         if self.path == "/changing":
             server.tag = f'"{times}"'
         return self._send(status, body, "application/octet-stream", cut, start=start)
@@ -79,7 +89,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _send(self, status, body, kind, cut=None, *, start=0, length=True):
         self.send_response(status)
         if status == 206:
-            end = start + len(body) - 1
+            end = start + len(body) - 1  # of the file, of which this may be a piece
             self.send_header("Content-Range", f"bytes {start}-{end}/{len(DATA)}")
         if length:
             self.send_header("Content-Length", str(len(body)))
@@ -219,6 +229,8 @@ def test_a_file_that_never_ends_right_is_not_used(server, tmp_path):
         ("/missing", "answered 404"),
         ("/page", "web page"),
         ("/disguised-page", "web page"),
+        ("/empty", "is empty"),
+        ("/packed", "is sent as gzip"),
     ],
 )
 def test_what_is_no_file_is_said_at_once(server, tmp_path, path, message):
@@ -251,6 +263,12 @@ def test_a_disk_that_fills_up_on_the_way_is_a_problem(server, tmp_path):
     with pytest.raises(UserError, match=r"f\.part: No space left on device"):
         download(f"{server.url}/file", tmp_path / "f")
     assert not (tmp_path / "f").exists()
+
+
+def test_pieces_of_a_file_are_not_taken_for_all_of_it(server, tmp_path):
+    download(f"{server.url}/pieces", tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == DATA
+    assert server.seen["/pieces"] > 3
 
 
 @pytest.mark.parametrize("path", ["/without-end", "/chunks-without-end"])

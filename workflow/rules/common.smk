@@ -298,7 +298,9 @@ def training_images(wildcards):
             f"training {wildcards.name} needs a folder of images: add "
             f"--config 'training={{images: {{{name}: DIR}}}}'"
         )
-    return TRACK.training.images[name]
+    if set(folder := TRACK.training.images[name]) & set("{}"):
+        raise UserError(f"training.images.{name}: {folder!r}: Snakemake reads braces as wildcards")
+    return folder
 
 
 @exit_on_error
