@@ -114,7 +114,11 @@ def is_store(folder: Path) -> bool:
     has written it. Without a manifest, it is still to be finished if there is work to go on from.
     """
     groups = [g for g in folder.glob("*.zarr") if g.is_dir() and not g.is_symlink()]
-    if not (folder / MANIFEST).is_file() and folder.with_name(f".{folder.name}.work").is_dir():
+    if (
+        folder.name
+        and not (folder / MANIFEST).is_file()
+        and folder.with_name(f".{folder.name}.work").is_dir()
+    ):
         return False
     if Place.of(folder) is not None:
         return bool(groups) or (folder / MANIFEST).is_file()
