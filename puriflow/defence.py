@@ -4,6 +4,7 @@ The stages run the same three parts with the same noise, so both give the same l
 """
 
 from collections.abc import Sequence
+from operator import index
 from typing import TYPE_CHECKING, Self, get_args
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from puriflow.config import Config
 from puriflow.errors import UserError, unknown
-from puriflow.options import Gradient
+from puriflow.options import MOST_SEED, Gradient, shown
 from puriflow.randomness import PURIFY, ImageNoise
 from puriflow.registry import Parts
 from puriflow.straight_through import straight_through
@@ -25,6 +26,17 @@ def check_gradient(gradient: str) -> None:
     """Refuse what is no way to differentiate a defence; see `Defence.purified`."""
     if gradient not in get_args(Gradient):
         raise unknown("gradient", gradient, get_args(Gradient))
+
+
+def checked_seed(seed: int) -> int:
+    """A seed as a whole number; a UserError if it is another than a track may have."""
+    try:
+        number = index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= MOST_SEED:
+        raise UserError(f"seed is {shown(seed)}, but must be a whole number from 0 to {MOST_SEED}")
+    return number
 
 
 class Defence(nn.Module):
@@ -47,7 +59,7 @@ class Defence(nn.Module):
     ):
         super().__init__()
         self.restorer, self.purifier, self.classifier = restorer, purifier, classifier
-        self.seed = seed
+        self.seed = checked_seed(seed)
 
     @classmethod
     def from_config(cls, config: Config, restorer: str, purifier: str, classifier: str) -> Self:
@@ -63,10 +75,15 @@ class Defence(nn.Module):
 
     def purify(self, images: Tensor, indices: Sequence[int] | None = None, draw: int = 0) -> Tensor:
         """Restored and purified images (N, 3, H, W), about [0, 1]; see `forward`."""
-        indices = range(len(images)) if indices is None else indices
-        if len(indices) != len(images):
-            raise UserError(f"{len(images)} images, but {len(indices)} indices")
-        return self.purified(images, ImageNoise(self.seed, PURIFY, indices, draw))
+        self.check_images(images)
+        try:
+            chosen = [index(i) for i in (range(len(images)) if indices is None else indices)]
+            draw = index(draw)
+        except TypeError:
+            raise UserError("indices and draw must be whole numbers: they select noise") from None
+        if len(chosen) != len(images) or not chosen:
+            raise UserError(f"{len(images)} images, but {len(chosen)} indices; give one or more")
+        return self.purified(images, ImageNoise(self.seed, PURIFY, chosen, draw))
 
     def purified(self, images: Tensor, noise: ImageNoise, gradient: Gradient = "full") -> Tensor:
         """Restored and purified images with this noise, as an attack differentiates them.
@@ -96,6 +113,8 @@ class Defence(nn.Module):
         That is float32, unless the parts were converted, as by `defence.double()`; without a
         parameter they may do both. A gradient has the type of the images.
         """
+        if not isinstance(images, Tensor):
+            raise UserError(f"images are of {type(images).__name__}, but must be a torch tensor")
         if images.ndim != 4 or images.shape[1] != 3:
             raise UserError(f"images must be (N, 3, H, W), but are {tuple(images.shape)}")
         own = {p.dtype for p in self.parameters() if p.is_floating_point()} or BOTH

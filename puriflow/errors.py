@@ -15,9 +15,10 @@ class UserError(Exception):
         return " ".join(super().__str__().splitlines())  # a name in it may have several lines
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
+def unknown(what: str, name: object, known: Iterable[str]) -> UserError:
     """A UserError that says that `name` is not a known `what`, and names the nearest one."""
-    known, name = sorted(known), name if len(name) <= 80 else f"{name[:77]}..."
+    known, name = sorted(known), str(name)  # from Python it may be anything
+    name = name if len(name) <= 80 else f"{name[:77]}..."
     near = get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = ", ".join(known[:20]) or "none"

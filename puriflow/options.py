@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from puriflow.errors import UserError, unknown
 
 BEHIND_RESULTS = False
+MOST_SEED = 2**32 - 1  # as numpy's RandomState takes it
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
 

@@ -29,7 +29,7 @@ BLOCK = 32  # draws computed at once
 class Smoothing(Certification):
     """What is smoothed, and by how many draws an image is certified."""
 
-    sigma: float = Field(gt=0, description="standard deviation of the noise, on [0, 1]")
+    sigma: float = Field(gt=0, le=1000, description="standard deviation of the noise, on [0, 1]")
     parts: Mapping[str, InstanceOf[Part]] = Field(
         description="restorer, which sees the noisy image first; denoiser, a network that takes "
         "the noise away, or purifier in its place, which adds noise of its own; classifier"

@@ -114,7 +114,8 @@ def is_store(folder: Path) -> bool:
     In the place of a store, what looks like one is one. Elsewhere it must say itself that a stage
     has written it. Without a manifest, it is still to be finished if there is work to go on from.
     """
-    if not (folder / MANIFEST).is_file() and folder.with_name(f".{folder.name}.work").is_dir():
+    unfinished = not (folder / MANIFEST).is_file()
+    if folder.name and unfinished and folder.with_name(f".{folder.name}.work").is_dir():
         return False
     if Place.of(folder) is not None:
         return any(folder.glob("*.zarr")) or (folder / MANIFEST).is_file()

@@ -53,6 +53,8 @@ def read_yaml(path: str | Path, what: str) -> Any:
         raise UserError(f"{where}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{where}: not UTF-8 at byte {error.start}") from None
+    except ValueError:  # a NUL in it
+        raise UserError(f"{what} {str(path)!r}: no name of a file") from None
 
 
 def parse_yaml(text: str, where: str) -> Any:

@@ -10,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     import torch
 
+from puriflow.options import MOST_SEED
+
 BEHIND_RESULTS = False
 DEFAULT_CONFIG = Path("config/config.yaml")
 
@@ -17,7 +19,10 @@ Source = Annotated[Path, typer.Argument(help="finished stage: its folder or its 
 Out = Annotated[Path, typer.Option(help="folder of the new store")]
 ConfigFile = Annotated[Path, typer.Option("--config", help="file of the track")]
 Results = Annotated[Path, typer.Option(help="folder of all stores and results")]
-Seed = Annotated[int | None, typer.Option(help="seed of all random draws; default: the track's")]
+Seed = Annotated[
+    int | None,
+    typer.Option(help="seed of all random draws; default: the track's", min=0, max=MOST_SEED),
+]
 Threads = Annotated[
     int | None, typer.Option(help="number of CPU threads; default: torch's choice", min=1)
 ]

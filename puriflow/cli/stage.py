@@ -1,5 +1,6 @@
 """`puriflow stage`: one stage of a chain each, as the rules of the workflow call them."""
 
+import re
 from typing import Annotated
 
 import typer
@@ -17,11 +18,14 @@ from puriflow.cli.options import (
     leased,
 )
 from puriflow.config import load_config
+from puriflow.config.track import MOST_DRAWS
 from puriflow.errors import UserError
 from puriflow.lineage import open_in_chain
+from puriflow.options import MOST_SEED, shown
 from puriflow.registry import NONE
 
 BEHIND_RESULTS = False
+SHARD = re.compile(r"([0-9]{1,9})-of-([0-9]{1,9})")
 app = typer.Typer(help="Stages of a chain, for rules and experts.", no_args_is_help=True)
 
 
@@ -34,7 +38,11 @@ def images(
     ] = None,
     subset_seed: Annotated[
         list[int] | None,
-        typer.Option(help="seed of the random draw; repeat it for the union; default: the entry's"),
+        typer.Option(
+            help="seed of the random draw; repeat it for the union; default: the entry's",
+            min=0,
+            max=MOST_SEED,
+        ),
     ] = None,
     shard: Annotated[str, typer.Option(help="part of the images, INDEX-of-COUNT")] = "0-of-1",
     config: ConfigFile = DEFAULT_CONFIG,
@@ -42,10 +50,9 @@ def images(
     """Store the images of a data set."""
     from puriflow.stages.images import write_images
 
-    try:
-        index, count = (int(number) for number in shard.split("-of-"))
-    except ValueError:
-        raise UserError(f"shard {shard!r} is not of the form 0-of-1") from None
+    if not (numbers := SHARD.fullmatch(shard)):
+        raise UserError(f"shard {shown(shard)} is not of the form 0-of-1")
+    index, count = map(int, numbers.groups())
     track = load_config(config)
     entry = track.dataset(dataset)
     write_images(
@@ -145,7 +152,9 @@ def evaluate(
     out: Out,
     purifier: Annotated[str, typer.Option(help="name of the purifier")],
     classifier: Annotated[str, typer.Option(help="name of the classifier")],
-    n_draws: Annotated[int, typer.Option(help="number of purifications of each image", min=1)],
+    n_draws: Annotated[
+        int, typer.Option(help="number of purifications of each image", min=1, max=MOST_DRAWS)
+    ],
     seed: Seed = None,
     threads: Threads = None,
     gpus: Gpus = 1,

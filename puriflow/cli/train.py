@@ -20,7 +20,8 @@ def train(
     images: Annotated[Path, typer.Option(help="folder of images to train on")],
     out: Annotated[Path, typer.Option(help="folder for the weights, the card and the log")],
     held_out: Annotated[
-        int | None, typer.Option(help="number of images kept for measuring; default: the track's")
+        int | None,
+        typer.Option(help="number of images kept for measuring; default: the track's", min=1),
     ] = None,
     threads: Threads = None,
     gpus: Gpus = 1,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from puriflow.atomic import write_text
 from puriflow.config.track import TRAINABLE, Config
 from puriflow.errors import UserError, unknown
+from puriflow.options import shown
 from puriflow.registry import FAMILIES, NONE
 from puriflow.renames import KEYS_RENAMED
 from puriflow.yaml_files import dump_yaml, parse_yaml, read_yaml
@@ -30,6 +31,8 @@ def load_config(path: str | Path) -> Config:
     Raises:
         UserError: the file is missing, is not YAML, or says something that is not known.
     """
+    if not isinstance(path, str | Path):
+        raise UserError(f"config is {shown(path)}, but must be a track, or the name of its file")
     return check_config(read_yaml(path, "config"), where=f"config {path}")
 
 
@@ -136,10 +139,23 @@ def validated(model: type[Model], raw: object, where: str) -> Model:
     """
     try:
         text = json.dumps(raw)
+        _check_keys(raw, where)
     except (TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{where}: {error}") from None
     with explained(model, where):
         return model.model_validate_json(text, strict=True)  # where a tuple may be a list
+
+
+def _check_keys(raw: object, where: str) -> None:
+    """Refuse keys that are no text: JSON would make one of them, of None the text "null"."""
+    if isinstance(raw, Mapping):
+        for key in raw:
+            if not isinstance(key, str):
+                raise UserError(f"{where}: the key {shown(key)} is no text")
+            _check_keys(raw[key], where)
+    elif isinstance(raw, list | tuple):
+        for value in raw:
+            _check_keys(value, where)
 
 
 @contextmanager

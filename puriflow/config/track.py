@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.rules import Rule
+from puriflow.options import MOST_SEED, shown
 from puriflow.registry import FAMILIES, NETWORK, NONE, Part, Parts, Weights, check, family_of
 from puriflow.zoo.catalogue import PREFIX, Zoo
 
@@ -19,7 +20,7 @@ BEHIND_RESULTS = False
 TRAINABLE = ("restorers", "networks", "classifiers")  # sections
 NAME = r"[a-z0-9][a-z0-9-]*"  # of a role: a part of paths, and a word of commands
 Name = Annotated[str, Field(pattern=f"^{NAME}$", max_length=60)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # as numpy's RandomState takes it
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 
 
 def one_line(text: str) -> str:
@@ -100,10 +101,13 @@ class Served(NamedTuple):
     note: str  # what this track does otherwise
 
 
+MOST_DRAWS = 10_000  # of an evaluation
+
+
 class Evaluation(Model, extra="forbid"):
     """How a defence is judged on attacked (and on clean) images."""
 
-    n_draws: int = Field(1, ge=1, le=10_000, description="fresh purifications of every image")
+    n_draws: int = Field(1, ge=1, le=MOST_DRAWS, description="fresh purifications of every image")
     rule: Rule = Field("first", description="what makes an image right")
     clean: Rule | None = Field(
         None, description="the same for clean images, if another; of `attack` and `others`: average"
@@ -130,7 +134,7 @@ class Certification(Model, extra="forbid"):
 class Training(Model, extra="forbid"):
     """How the track's own networks are trained."""
 
-    images: dict[Name, str | None] = Field({}, description="folders that recipes name")
+    images: dict[Name, Text | None] = Field({}, description="folders that recipes name")
     held_out: int = Field(50, ge=1, le=1_000_000, description="images kept for measuring")
     restorers: dict[Name, dict[str, Any]] = Field({}, description="recipes by restorer")
     networks: dict[Name, dict[str, Any]] = Field({}, description="recipes by network")
@@ -175,6 +179,8 @@ class Config(Model, extra="forbid"):
     def entry(self, role: str, name: str) -> Role:
         """The entry of a role."""
         entries = getattr(self, family_of(role).section)
+        if not isinstance(name, str):
+            raise UserError(f"{role} is {shown(name)}, but must be a name; {NONE!r} leaves it out")
         if name == NONE:
             raise UserError(f"`{NONE}` leaves a stage out; name one of: {', '.join(entries)}")
         if name not in entries:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from puriflow.errors import UserError, on_disk
+from puriflow.options import MOST_SEED
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,10 @@ def chosen_indices(
         raise UserError(
             f"shard {shard}-of-{shards} does not exist: count from 0-of-{max(shards, 1)}"
         )
-    if not seeds or min(seeds) < 0 or (subset is not None and subset < 1):
-        raise UserError(f"subset {subset} with seeds {list(seeds)}: both must be positive")
+    if subset is not None and subset < 1:
+        raise UserError(f"subset is {subset}, but must be 1 or more")
+    if not seeds or min(seeds) < 0 or max(seeds) > MOST_SEED:
+        raise UserError(f"seeds are {list(seeds)}, but each must lie between 0 and {MOST_SEED}")
     total = len(samples)
     if subset is None:
         indices = np.arange(total)

@@ -24,15 +24,16 @@ GAIN = 8  # of the difference
 LONGEST = 4  # times the short side, of what the classifier is shown
 COLUMNS = ("before", "after", f"difference x {GAIN}")
 SIDE, LINE, GAP = 224, 22, 6  # pixels of an image, of a line of text, and between them
-# Classes of a classifier: short side to which its images are resized, and the crop of them.
-SIZES = {1000: (256, 224), 10: (32, 32)}
+# Classes of a classifier: the side of its images, where it does not say it, and the short side to
+# which they are resized first, as a multiple.
+SIZES = {1000: (224, 8 / 7), 10: (32, 1)}
 
 
 class ImageClassifier:
     """A classifier of images of any size, which gives the name of the class.
 
     1000 classes are taken for those of ImageNet-1k, 10 for those of CIFAR-10, others are refused;
-    the images are brought to the size that goes with them, those of that size being left alone.
+    the images are brought to the classifier's own size, those of that size being left alone.
     """
 
     def __init__(self, part: Part, device: torch.device):
@@ -44,7 +45,9 @@ class ImageClassifier:
             raise UserError(
                 f"classifier {part.name} is neither of ImageNet's classes nor of CIFAR-10's"
             )
-        self.resize, self.crop = SIZES[classes]
+        usual, margin = SIZES[classes]
+        self.crop = getattr(self.classifier, "size", usual)
+        self.resize = round(self.crop * margin)
         self.names = class_names(classes)
 
     @torch.no_grad()

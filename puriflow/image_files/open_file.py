@@ -1,6 +1,8 @@
 """What every format of image files opens to, and what each checks before it reads."""
 
-from collections.abc import Callable, Iterable
+import resource
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,9 +10,10 @@ from typing import Any
 import numpy as np
 import psutil
 
-from puriflow.errors import UserError, unknown
+from puriflow.errors import UserError, reading, unknown
 from puriflow.image_files.layout import Layout
 
+ROOM = 2**31  # bytes of addresses for the stacks and heaps of threads that read chunks
 IMAGES = "images"  # the array that counts where a file has several
 
 
@@ -23,6 +26,43 @@ class OpenFile:
     save: Callable[[Path, Layout, Iterable[np.ndarray]], None]
     size: int  # bytes of all that is written, uncompressed
     notes: tuple[str, ...] = ()  # what to know about how it is read and written
+
+
+class Guarded:
+    """An array on disk: what cannot be read of it is one line, and no chunk fills the memory.
+
+    Args:
+        path: that errors name.
+        array: what numpy can slice.
+        needed: bytes that a part of it takes in memory while it is read. A chunk that unpacks to
+            far more than it says is stopped by the kernel, whatever its codec is.
+    """
+
+    def __init__(self, path: Path, array: Any, needed: int):
+        self.path, self.array, self.needed = path, array, needed
+        self.shape, self.dtype, self.nbytes = array.shape, array.dtype, array.nbytes
+
+    def __getitem__(self, where: Any) -> np.ndarray:
+        with reading(self.path), memory_for(self.needed):
+            return np.asarray(self.array[where])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[...], dtype=dtype)
+
+
+@contextmanager
+def memory_for(needed: int) -> Generator[None]:
+    """Let this process take so many bytes more than it has, and room for threads, and no more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = psutil.Process().memory_info().vms + 4 * needed + ROOM
+    if soft != resource.RLIM_INFINITY and soft <= most:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def check_memory(path: Path, needed: int) -> None:

@@ -16,7 +16,7 @@ import zarr
 from puriflow.errors import UserError, unknown
 from puriflow.image_files.files import files_below
 from puriflow.image_files.layout import Layout
-from puriflow.image_files.open_file import OpenFile, check_memory, images_array
+from puriflow.image_files.open_file import Guarded, OpenFile, check_memory, images_array
 
 V3, V2_ARRAY, V2_GROUP, V2_ATTRIBUTES = "zarr.json", ".zarray", ".zgroup", ".zattrs"
 CODECS = {
@@ -57,14 +57,16 @@ def zarr_store(path: Path) -> OpenFile:
             # pyrefly: ignore[bad-argument-type]  # 2 or 3
             zarr.create_group(to, zarr_format=version(path), attributes=about)
         for other, array in arrays.items():
-            copy = zarr.from_array(to, data=array, write_data=other != name, name=other or None)
-            if other == name:
+            copy = zarr.from_array(to, data=array.array, write_data=False, name=other or None)
+            if other != name:
+                copy_chunks(array, copy)
+            else:
                 write_blocks(copy, layout, blocks)
 
     return OpenFile(arrays[name], save, sum(array.nbytes for array in arrays.values()), notes)
 
 
-def open_array(path: Path) -> zarr.Array:
+def open_array(path: Path) -> Guarded:
     """Open an array of numbers in known codecs, whose chunks the memory can hold."""
     found = description(path)
     if version(path) == 3:
@@ -84,7 +86,7 @@ def open_array(path: Path) -> zarr.Array:
     for side in array.chunks:
         chunk *= side
     check_memory(path, chunk)
-    return array
+    return Guarded(path, array, chunk)
 
 
 def check_numbers(path: Path, dtype: object) -> None:
@@ -131,6 +133,14 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{file} describes no Zarr array or group")
     return found
+
+
+def copy_chunks(array: Guarded, copy: zarr.Array) -> None:
+    """Copy an array, some chunks along its first axis at a time."""
+    step = array.array.chunks[0] if array.shape else 1
+    for begin in range(0, array.shape[0] if array.shape else 1, step):
+        part = slice(begin, begin + step) if array.shape else ...
+        copy[part] = array[part]
 
 
 def write_blocks(array: zarr.Array, layout: Layout, blocks: Iterable[np.ndarray]) -> None:

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from puriflow.errors import UserError, on_disk, unknown
+from puriflow.options import Text
 from puriflow.yaml_files import read_yaml
 
 BEHIND_RESULTS = False
@@ -87,9 +88,11 @@ ENTRIES = TypeAdapter(dict[Annotated[str, Field(pattern=NAME)], Entry])
 class Zoo(BaseModel, extra="forbid", frozen=True):
     """Where official checkpoints are: the `zoo` section of a configuration."""
 
-    cache: str | None = Field(None, description="folder of downloads (PURIFLOW_CACHE)")
-    folders: tuple[str, ...] = Field((), description="your own folders of files (PURIFLOW_WEIGHTS)")
-    entries: str | None = Field(None, description="YAML of your own entries (PURIFLOW_ZOO)")
+    cache: Text | None = Field(None, description="folder of downloads (PURIFLOW_CACHE)")
+    folders: tuple[Text, ...] = Field(
+        (), description="your own folders of files (PURIFLOW_WEIGHTS)"
+    )
+    entries: Text | None = Field(None, description="YAML of your own entries (PURIFLOW_ZOO)")
 
     def known(self) -> dict[str, Entry]:
         """All entries by name: the official ones and the user's; a UserError if these are wrong."""

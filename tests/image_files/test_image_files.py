@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 import puriflow
+from puriflow.classifiers.normalised import Normalised
 from puriflow.config import load_config
 from puriflow.defence import Defence
 from puriflow.errors import UserError
@@ -739,6 +740,34 @@ def test_imagenet_s_classes_are_named_and_images_of_the_right_size_left_alone(
     assert classifier.names.index(label) == int(logits.argmax())
     assert confidence == pytest.approx(float(logits.softmax(1).max()))
     assert classifier.names[207] == "golden retriever"
+
+
+def test_a_classifier_is_shown_images_of_its_own_size(monkeypatch):
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1000))
+    sized = Normalised(network, mean=[0.5] * 3, std=[0.5] * 3, size=299)
+    monkeypatch.setattr(Part, "build", lambda self: sized)
+    classifier = ImageClassifier(Part("classifier", "large", "pretrained"), torch.device("cpu"))
+    assert classifier.resized(torch.rand(1, 3, 64, 128)).shape == (1, 3, 299, 299)
+    assert classifier(np.zeros((3, 64, 128), np.float32))[0] in classifier.names
+
+
+GIVEN = [
+    *(
+        ({"seed": seed}, "seed is .* must be a whole number")
+        for seed in (1.5, "1", None, -1, 2**32)
+    ),
+    *(({"restorer": name}, "restorer is .* must be a name") for name in (None, 5, ["edsr"])),
+    ({"purifier": None}, "purifier is None, but must be a name; 'none' leaves it out"),
+    *(({"config": c}, "config is .* must be a track, or the name of") for c in (5, None, b"x", {})),
+    ({"config": "a\0b"}, "no name of a file"),
+]
+
+
+@pytest.mark.parametrize(("given", "says"), GIVEN)
+def test_what_python_gives_wrongly_is_refused(track, given, says):
+    image = np.zeros((32, 32, 3), np.uint8)
+    with pytest.raises(UserError, match=says):
+        puriflow.purify(image, **{"restorer": "bicubic", "config": track, **given})
 
 
 def test_a_classifier_of_other_classes_is_refused(monkeypatch):

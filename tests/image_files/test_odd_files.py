@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import resource
 import socket
 import struct
 import zipfile
@@ -14,10 +15,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import zarr
+from numcodecs import GZip
 from PIL import Image
 
+from puriflow.image_files import command as command_module
 from puriflow.image_files import files, open_file, pictures
 
+LIMIT = resource.getrlimit(resource.RLIMIT_AS)[0]
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
 
@@ -400,3 +404,32 @@ def test_arrays_of_any_byte_order_give_the_same_and_keep_it(tmp_path, command, d
     np.testing.assert_array_equal(result, np.load(tmp_path / "out" / "due.npy"))
     if ending != "zarr":
         assert result.dtype == np.dtype(dtype)
+
+
+def test_a_chunk_that_unpacks_to_gigabytes_is_stopped(tmp_path, command, monkeypatch):
+    monkeypatch.setattr(open_file, "ROOM", 2**28)
+    path = tmp_path / "bomb.zarr"
+    zarr.create_array(path, data=IMAGES, chunks=IMAGES.shape, zarr_format=2, compressors=GZip(1))
+    compress = zlib.compressobj(1, zlib.DEFLATED, 31)
+    with (path / "0.0.0.0").open("wb") as chunk:
+        for _ in range(40):
+            chunk.write(compress.compress(bytes(2**24)))
+        chunk.write(compress.flush())
+    status, said = command(path, "--restorer", "bicubic", "--out", tmp_path / "out")
+    assert status == 2
+    assert "bomb.zarr cannot be read: Unable to allocate" in said.splitlines()[-1]
+    assert resource.getrlimit(resource.RLIMIT_AS)[0] == LIMIT  # as before
+
+
+def test_a_chunk_that_is_damaged_while_it_is_read_is_one_line(tmp_path, command, monkeypatch):
+    path = store(tmp_path / "late.zarr")
+    made = command_module.write_purified
+
+    def late(*given):
+        next(f for f in path.rglob("*") if f.is_file() and f.name != "zarr.json").write_bytes(b"no")
+        made(*given)
+
+    monkeypatch.setattr(command_module, "write_purified", late)
+    status, said = command(path, "--restorer", "bicubic", "--out", tmp_path / "out")
+    assert status == 2
+    assert "late.zarr cannot be read: " in said.splitlines()[-1]

@@ -225,3 +225,21 @@ def test_every_new_name_is_known():
             assert not set(renamed) & set(options), (section, kind)
     for section, renamed in KINDS_RENAMED.items():
         assert set(renamed.values()) <= set(kinds(section))
+
+
+@pytest.mark.parametrize("key", [None, 5, True, 1.5, (1,)])
+@pytest.mark.parametrize("place", [(), ("restorers",), ("training", "networks"), ("datasets", "a")])
+def test_a_key_that_is_no_text_is_refused(repository, place, key):
+    """JSON would make of None the text "null", and so a part of that name."""
+    raw = yaml.safe_load((repository / "config" / "config.yaml").read_text())
+    inner = raw
+    for name in place:
+        inner = inner.setdefault(name, {})
+    inner[key] = {"kind": "bicubic"}
+    with pytest.raises(UserError, match=r"the key .* is no text|keys must be str"):
+        check_config(raw)
+
+
+def test_a_name_that_no_file_can_have_is_one_line():
+    with pytest.raises(UserError, match="no name of a file"):
+        check_config({"extends": "a\0b"})

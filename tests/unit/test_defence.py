@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from tiny_parts import tiny
@@ -100,6 +101,27 @@ def test_what_is_no_batch_of_images_is_refused(shape):
 def test_an_index_for_each_image_is_needed():
     with pytest.raises(UserError, match="2 images, but 3 indices"):
         defence()(images(), [1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([np.zeros((1, 3, 4, 4))], "images are of ndarray, but must be a torch tensor"),
+        ([None], "images are of NoneType"),
+        ([torch.zeros(0, 3, 4, 4, dtype=torch.float64)], "give one or more"),
+        *(([images(), i], "must be whole numbers") for i in (5, [0.5, 1], [None, 1], ["a", 1])),
+        *(([images(), None, draw], "must be whole numbers") for draw in (0.5, "a", None)),
+    ],
+)
+def test_what_python_gives_wrongly_is_refused(given, says):
+    with pytest.raises(UserError, match=says):
+        defence()(*given)
+
+
+def test_indices_may_be_of_any_whole_type():
+    victim, x = defence(), images()
+    for chosen in (np.array([3, 8]), torch.tensor([3, 8]), (3, np.int32(8))):
+        assert torch.equal(victim(x, chosen), victim(x, [3, 8]))
 
 
 PURIFIERS = [("vpsde", {}), ("ddpm", {}), ("osd", {}), ("scoreopt", {"method": "N"}), ("ldsde", {})]

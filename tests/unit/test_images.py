@@ -168,8 +168,8 @@ def test_a_subset_is_fixed_and_shards_cut_it_without_loss():
         chosen_indices(samples, subset=21, seeds=[0], shard=0, shards=1)
     with pytest.raises(UserError, match="8 shards"):
         chosen_indices(samples, subset=7, seeds=[0], shard=0, shards=8)
-    for wrong in ({"shard": 5}, {"shard": -1}, {"subset": -1}, {"seeds": [-1]}):
-        with pytest.raises(UserError, match=r"does not exist|must be positive"):
+    for wrong in ({"shard": 5}, {"shard": -1}, {"subset": -1}, {"seeds": [-1]}, {"seeds": [2**32]}):
+        with pytest.raises(UserError, match=r"does not exist|but must be 1|must lie between"):
             chosen_indices(samples, **{"subset": 7, "seeds": [0], "shard": 0, "shards": 3, **wrong})
 
 

@@ -139,3 +139,34 @@ def test_methods_that_look_like_numbers_stay_text(command, tmp_path):
     status, said = command("result", *PAGE, "--results", tmp_path)
     assert status == 0, said
     assert "<td>50</td>" in (tmp_path / "pages" / "table4.html").read_text()
+
+
+IMAGES = ("stage", "images", "imagenet", "--out", "no/such/folder")
+PARTS = ("--purifier", "vpsde-t10", "--classifier", "resnet50")
+EVALUATE = ("stage", "evaluate", "no/such/store", "--out", "no/such/folder", *PARTS)
+TRAIN = ("train", "restorers", "edsr-x2", "--images", "no/such/folder", "--out", "no/such/folder")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (*IMAGES, "--subset-seed", "-1"),
+        (*IMAGES, "--subset-seed", str(2**32)),
+        (*EVALUATE, "--n-draws", "999999999999"),
+        (*EVALUATE, "--n-draws", "2", "--seed", str(2**32)),
+        (*EVALUATE, "--n-draws", "2", "--seed", "-1"),
+        (*TRAIN, "--held-out", "-1"),
+    ],
+    ids=" ".join,
+)
+def test_numbers_of_options_have_bounds(command, given):
+    status, said = command(*given)
+    assert status == 2
+    assert f"Invalid value for '{given[-2]}'" in said
+
+
+@pytest.mark.parametrize(
+    "shard", ["0-of-2-of-3", " 0-of-2 ", "0_0-of-2", f"0-of-{'9' * 5000}", "0"]
+)
+def test_a_shard_is_two_plain_numbers(refused, shard):
+    assert "is not of the form 0-of-1" in refused(*IMAGES, "--shard", shard)

@@ -17,6 +17,7 @@ from puriflow.errors import UserError
 from puriflow.lineage import Place
 from puriflow.registry import Weights
 from puriflow.store import MANIFEST, open_stage
+from puriflow.upkeep import is_store
 
 STORES = 10  # of the four chains
 WHOLE = f"results: {STORES} stores, 0 under way, 0 weights: nothing wrong"
@@ -289,3 +290,7 @@ def test_a_store_that_is_being_written_stays(made):
 def test_a_folder_that_is_not_there_is_one_line(tmp_path, command):
     with pytest.raises(UserError, match=r"folder .*nowhere does not exist"):
         call(command, tmp_path / "nowhere")
+
+
+def test_the_root_of_all_folders_is_no_store():
+    assert not is_store(Path("/"))
