@@ -299,7 +299,9 @@ def training_images(wildcards):
             f"--config 'training={{images: {{{name}: DIR}}}}'"
         )
     if set(folder := TRACK.training.images[name]) & set("{}"):
-        raise UserError(f"training.images.{name}: {folder!r}: Snakemake reads braces as wildcards")
+        raise UserError(
+            f"training.images.{name}: {folder!r}: Snakemake reads braces as wildcards"
+        )
     return folder
 
 
