@@ -37,7 +37,10 @@ class Model(tracks.Model, extra="forbid"):
     @field_validator("*")
     @classmethod
     def _one_line(cls, value: Any) -> Any:
-        return tracks.one_line(value) if isinstance(value, str) else value
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, str):
+                tracks.one_line(one)
+        return value
 
 
 class Result(Model):

@@ -119,6 +119,7 @@ def test_a_sweep_depends_on_where_its_combinations_lie(loaded, config):
         ({"along": "purifier.tt"}, "vpsde-t100 has no number 'tt'"),
         ({"along": "attack.kind"}, "attack pgd-linf8 has no number 'kind'"),
         ({"purifier": ["vpsde-t100", "vpsde-t100"]}, "two of purifier are the same"),
+        ({"purifier": ["vpsde\nt100"]}, "must be one line"),
         ({"purifier": []}, "purifier"),
         ({"purifier": ["vpsde-t101"]}, "unknown purifier 'vpsde-t101': did you mean 'vpsde-t10'"),
         ({"restorers": ["none"]}, "restorers"),

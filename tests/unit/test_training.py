@@ -139,7 +139,7 @@ def test_a_run_that_was_killed_equals_one_that_was_not(
     assert names_in(resumed.parent) == names_in(whole.parent) == RESULTS
 
 
-RESULTS = {"net.safetensors", "net.md", "net.png", "net.jsonl"}
+RESULTS = {"net.safetensors", "net.safetensors.sha256", "net.md", "net.png", "net.jsonl"}
 
 
 def names_in(folder):
