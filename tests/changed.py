@@ -75,7 +75,8 @@ def same(given: Any, kept: Any) -> bool:
         case ((list() | dict()), _):
             return False
         case _, (list() | tuple() | dict()):
-            return given in repr(kept) if isinstance(given, str) else False
+            inner = kept.values() if isinstance(kept, dict) else kept
+            return any(same(given, one) for one in inner)
         case bool(), _:
             return given is kept
         case int(), float():
