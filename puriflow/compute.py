@@ -16,6 +16,7 @@ CPU_BATCH, GPU_BATCH = 4, 32
 MOST_THREADS = 1024
 MOST_PARAMETERS = 2_000_000_000  # of a part: 8 GB; the largest published network has 0.6
 Setting = TypeVar("Setting")
+Built = TypeVar("Built")
 
 
 @contextmanager
@@ -104,6 +105,18 @@ def _read(setting: Callable[[], Setting]) -> Setting | None:
         return setting()
     except RuntimeError:
         return None
+
+
+def frozen(part: Built) -> Built:
+    """A part in evaluation mode, without gradients of parameters, whoever wrote it.
+
+    In training mode BatchNorm and Dropout would give other numbers for other batches, and each
+    time.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(part, torch.nn.Module):
+        part.eval().requires_grad_(False)
+    return part
 
 
 @contextmanager

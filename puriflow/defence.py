@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from puriflow.config import Config
 from puriflow.errors import UserError, unknown
+from puriflow.fitting import check_range
 from puriflow.options import MOST_SEED, Gradient, shown
 from puriflow.randomness import PURIFY, ImageNoise
 from puriflow.registry import Parts
@@ -40,7 +41,7 @@ def checked_seed(seed: int) -> int:
 
 
 class Defence(nn.Module):
-    """From [0, 1] images to logits.
+    """From [0, 1] images to logits, always in evaluation mode.
 
     Args:
         restorer: module on [0, 1] images, or None.
@@ -60,6 +61,14 @@ class Defence(nn.Module):
         super().__init__()
         self.restorer, self.purifier, self.classifier = restorer, purifier, classifier
         self.seed = checked_seed(seed)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """It stays in evaluation mode, in which an image's logits depend on nothing but the image.
+
+        In training mode BatchNorm would take the batch's statistics, and Dropout draw, each time.
+        """
+        return super().train(False)
 
     @classmethod
     def from_config(cls, config: Config, restorer: str, purifier: str, classifier: str) -> Self:
@@ -83,19 +92,21 @@ class Defence(nn.Module):
             raise UserError("indices and draw must be whole numbers: they select noise") from None
         if len(chosen) != len(images) or not chosen:
             raise UserError(f"{len(images)} images, but {len(chosen)} indices; give one or more")
+        check_range(images)
         return self.purified(images, ImageNoise(self.seed, PURIFY, chosen, draw))
 
     def purified(self, images: Tensor, noise: ImageNoise, gradient: Gradient = "full") -> Tensor:
         """Restored and purified images with this noise, as an attack differentiates them.
 
         Args:
-            images: (N, 3, H, W) in [0, 1].
+            images: (N, 3, H, W) in [0, 1], which is not looked at: a GPU would wait at each step.
             noise: of the purifier.
             gradient: what the attacker differentiates. `full`: everything, exactly. `restorer`:
                 the restorer, with the identity for the purifier. `identity`: the identity for both
                 (BPDA). `blind`: the classifier alone; nothing is restored or purified.
         """
         self.check_images(images)
+        self.check_mode()
         if gradient == "blind":
             return images
         x = images
@@ -106,6 +117,11 @@ class Defence(nn.Module):
                 return self.purifier(x, noise)
             return straight_through(lambda y: self.purifier(y, noise), x)
         return x
+
+    def check_mode(self) -> None:
+        """Put parts that somebody has put into training mode by themselves back."""
+        if any(module.training for module in self.modules()):
+            self.eval()
 
     def check_images(self, images: Tensor) -> None:
         """Refuse what is no batch of images in the type that the parts compute in.
@@ -135,7 +151,8 @@ class Defence(nn.Module):
             draw: number of the repetition; another one gives other noise.
 
         Raises:
-            UserError: these are no images that all parts can take, or not as many as indices.
+            UserError: these are no images that all parts can take, they do not lie in [0, 1], or
+            they are not as many as indices.
         """
         return self.classify(self.purify(images, indices, draw))
 
@@ -143,4 +160,5 @@ class Defence(nn.Module):
         """Logits (N, classes) of images (N, 3, H, W) as they come from the purifier."""
         if self.classifier is None:
             raise UserError("a defence without a classifier has no logits: name a classifier")
+        self.check_mode()
         return self.classifier(purified)

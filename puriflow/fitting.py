@@ -32,6 +32,23 @@ def check_side(network: str, images: "Tensor", side: int) -> None:
         )
 
 
+def check_range(images: "Tensor") -> None:
+    """Refuse images (N, 3, H, W) that do not all lie in [0, 1], with what to do about it."""
+    low, high = images.detach().aminmax()
+    try:
+        if (low >= 0) & (high <= 1):
+            return
+        span = f"{float(low):.4g} to {float(high):.4g}"
+    except RuntimeError:  # values that cannot be looked at, as those under vmap
+        return
+    cure = ""
+    if low >= 0 and high <= 255:
+        cure = "; divide them by 255"
+    elif low >= -1 and high <= 1:
+        cure = "; (x + 1) / 2 brings [-1, 1] there"
+    raise UserError(f"images must lie in [0, 1], but span {span}{cure}")
+
+
 def check_labels(labels: "Tensor | np.ndarray", classes: int) -> None:
     """Refuse labels (N,) that a classifier of so many classes cannot answer."""
     wrong = labels[(labels < 0) | (labels >= classes)]

@@ -8,18 +8,23 @@ when it is loaded, without torch.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from fractions import Fraction as Ratio
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from puriflow.errors import UserError, unknown
 
 BEHIND_RESULTS = False
 MOST_SEED = 2**32 - 1  # as numpy's RandomState takes it
+MOST_LEVEL = 1000  # t' of the VP-SDE
+# Of an attack in L2, on [0, 1]: the largest published one is 32.5 (Dong et al. 2018, 16/255 of each
+# of 299 x 299 x 3 values), and 128 is 0.5 counted in 255ths.
+MOST_EPS = 50
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
@@ -28,9 +33,9 @@ def whole(low: int, high: int) -> Any:
     return Field(ge=low, le=high, description=f"a whole number from {low} to {high}")
 
 
-def real(low: float, high: float) -> Any:
-    """Bounds of a number."""
-    return Field(ge=low, le=high, description=f"a number from {low:g} to {high:g}")
+def real(low: float, high: float, unit: str = "") -> Any:
+    """Bounds of a number, and what it counts in."""
+    return Field(ge=low, le=high, description=f"a number from {low:g} to {high:g}{unit}")
 
 
 def listed(low: int, high: int, what: str) -> Any:
@@ -75,12 +80,54 @@ Fraction = Annotated[float, real(0, 1)]
 Share = Annotated[
     float, Field(gt=0, lt=1, description="a number between 0 and 1, and neither of them")
 ]
-Length = Annotated[  # on [0, 1]; `fraction` of attacks/ball.py reads it
-    Positive | Annotated[str, Field(pattern=r"^[1-9]\d{0,8}/[1-9]\d{0,8}$")],
-    Field(description="a number from 1e-09 to 1e+06, or a fraction such as 4/255"),
+ON_UNIT = ", of colours on [0, 1]"  # a number of 255ths is to be divided by 255
+
+
+def fraction(value: str | float) -> float:
+    """A length on [0, 1], or a fraction as the field writes it: `4/255`.
+
+    Raises:
+        UserError: it is not a number above 0.
+    """
+    try:
+        number = float(Ratio(str(value)))
+    except (ValueError, ZeroDivisionError):
+        raise UserError(f"{value!r} is not a number or a fraction such as 4/255") from None
+    if not number > 0:
+        raise UserError(f"eps and step_size must be above 0, but one is {value}")
+    return number
+
+
+def _length(most: float) -> Any:
+    """A number above 0, or a fraction; `fraction` reads it."""
+
+    def check(value: str | float) -> str | float:
+        if fraction(value) > most:
+            raise ValueError(f"above {most}")
+        return value
+
+    text = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}/[1-9]\d{0,8}$")]
+    said = f"a number from 1e-09 to {most}, or a fraction such as 4/255{ON_UNIT}"
+    return Annotated[Positive | text, AfterValidator(check), Field(description=said)]
+
+
+Length = _length(MOST_EPS)  # a radius eps; what Linf takes is less, see `check_ball`
+Step = _length(1)  # of signs: every pixel moves by it
+Colour = Annotated[float, real(1e-9, 1, ON_UNIT)]  # a difference of colours
+Mean = Annotated[  # of each colour
+    Sequence[Fraction], listed(3, 3, f"numbers from 0 to 1{ON_UNIT}")
 ]
-Mean = Annotated[Sequence[Fraction], listed(3, 3, "numbers from 0 to 1")]  # of each colour
-Deviation = Annotated[Sequence[Positive], listed(3, 3, "numbers above 0")]
+Deviation = Annotated[Sequence[Colour], listed(3, 3, f"numbers above 0, up to 1{ON_UNIT}")]
+
+
+def _smoothing(sigma: float) -> float:
+    if sigma > 2:
+        raise ValueError(f"must be at most 2{ON_UNIT}, but is {sigma:g}")
+    return sigma
+
+
+# Of the noise of randomised smoothing; the largest published one is 1.
+Sigma = Annotated[float, Field(gt=0), AfterValidator(_smoothing)]
 
 Text = Annotated[
     str, Field(pattern=r"^[^\x00-\x1f]+$", max_length=4096, description="text that is not empty")
@@ -91,6 +138,7 @@ Norm = Literal["Linf", "L2"]
 Gradient = Literal["full", "restorer", "identity", "blind"]  # see Defence.purified
 Loss = Literal["ce", "dlr", "dlr-targeted"]  # of APGD
 Downsampler = Literal["area", "bicubic", "bilinear"]
+Named = Literal["cifar10", "imagenet"]  # data sets whose classes' names are known
 Interpolation = Literal["bicubic", "bilinear"]
 
 
@@ -129,6 +177,51 @@ def values_of(annotation: str) -> Values | None:
         return Values(eval(annotation, globals()))  # noqa: S307  # the text of our own modules
     except (NameError, AttributeError):
         return None
+
+
+TOGETHER = {  # options with the annotation by which they mean the same in every kind
+    **{"eps": "Length", "norm": "Norm", "step_size": "Step"},
+    **{"resize": "Side | None", "crop": "Side | None"},
+    **{"t": "Timestep", "t_delta": "TimestepSpread"},
+}
+
+
+def check_together(declared: Mapping[str, str], values: Mapping[str, Any]) -> None:
+    """Refuse options that do not go together: of their annotations as written, and their values.
+
+    Raises:
+        UserError: a ball or a step in it of another unit, a crop that is larger than what it is
+            cut out of, or levels beyond those of the VP-SDE.
+    """
+    options = {name: v for name, v in values.items() if declared.get(name) == TOGETHER.get(name)}
+    if "eps" in options:
+        eps, norm = fraction(options["eps"]), options.get("norm", "Linf")
+        check_ball(eps, norm)
+        if "step_size" in options:
+            check_step(fraction(options["step_size"]), eps, norm)
+    resize, crop = options.get("resize"), options.get("crop")
+    if resize and crop and crop > resize:
+        raise UserError(f"crop is {crop}, but the short side is resized to {resize}")
+    if "t" in options:
+        check_levels(options["t"], options.get("t_delta", 0))
+
+
+def check_ball(eps: float, norm: str) -> None:
+    """Refuse a radius of Linf, on [0, 1], that is above 1."""
+    if norm == "Linf" and eps > 1:
+        raise UserError(f"eps of Linf must lie in (0, 1], as 8/255 does, but is {eps:g}")
+
+
+def check_step(step_size: float, eps: float, norm: str) -> None:
+    """Refuse a step of signs that is longer than the ball is wide."""
+    if norm == "Linf" and step_size > 2 * eps:
+        raise UserError(f"step_size is {step_size:g}, but the ball is {2 * eps:g} wide")
+
+
+def check_levels(t: int, t_delta: int) -> None:
+    """Refuse levels t' +- t_delta of which one is none of the VP-SDE."""
+    if not 1 <= t - t_delta <= t + t_delta <= MOST_LEVEL:
+        raise UserError(f"t' is {t} +- {t_delta}, but must lie between 1 and {MOST_LEVEL}")
 
 
 def shown(value: Any) -> str:

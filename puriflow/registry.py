@@ -18,7 +18,7 @@ from typing import Any
 
 from puriflow.checksums import compare
 from puriflow.errors import UserError, unknown
-from puriflow.options import Values, shown, values_of
+from puriflow.options import Values, check_together, shown, values_of
 from puriflow.renames import KINDS_GIVEN, KINDS_RENAMED, OPTIONS_RENAMED
 
 BEHIND_RESULTS = False
@@ -69,6 +69,7 @@ class Kind:
     Attributes:
         options: by name, whether the option must be given.
         declared: by option, its annotation as it is written.
+        defaults: by option, what it is by default, where that is a plain value.
         broken: why its file cannot be read; None if it can.
     """
 
@@ -76,6 +77,7 @@ class Kind:
     module: str
     options: Mapping[str, bool] = field(default_factory=dict)
     declared: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
     broken: str | None = None
 
 
@@ -99,10 +101,15 @@ def kinds(section: str) -> dict[str, Kind]:
         for node in body:
             if isinstance(node, ast.FunctionDef) and node.name == "build":
                 given = node.args.kwonlyargs
-                pairs = zip(given, node.args.kw_defaults, strict=True)
+                pairs = list(zip(given, node.args.kw_defaults, strict=True))
                 options = {argument.arg: default is None for argument, default in pairs}
                 declared = {a.arg: ast.unparse(a.annotation) for a in given if a.annotation}
-                found[name] = Kind(name, module, options, declared)
+                defaults = {
+                    argument.arg: default.value
+                    for argument, default in pairs
+                    if isinstance(default, ast.Constant)
+                }
+                found[name] = Kind(name, module, options, declared, defaults)
     return found
 
 
@@ -202,13 +209,13 @@ class Part:
         return {"kind": self.kind, **defaults, **self.entry(), **inner}
 
     def build(self) -> Any:
-        """The part itself.
+        """The part itself: as a module in evaluation mode, its parameters constants.
 
         Raises:
             UserError: an option has a value that its kind does not take, or weights are not here,
                 or are not what is published.
         """
-        from puriflow.compute import building  # numpy, which a look-up does not need
+        from puriflow.compute import building, frozen  # numpy, which a look-up does not need
 
         section = family_of(self.role).section
         where = f"config {section}.{self.name}"
@@ -224,7 +231,7 @@ class Part:
             given[NETWORK] = self.network.build()
         try:
             with building():
-                return function(**given)
+                return frozen(function(**given))
         except (ValueError, OSError) as error:
             raise UserError(f"{where}: {error}") from error
 
@@ -284,6 +291,10 @@ def check(role: str, name: str, entry: Mapping[str, Any]) -> None:
         values = values_of(annotation)
         if values is not None and option in entry and option != NETWORK:
             values.checked(entry[option], option, where)
+    try:
+        check_together(known[kind].declared, {**known[kind].defaults, **entry})
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def _validated(function: Any, given: dict[str, Any], where: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from puriflow.config import Certification, explained
 from puriflow.defence import Defence
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.errors import UserError
+from puriflow.options import Sigma
 from puriflow.purifiers.base import Callback, Purifier
 from puriflow.randomness import CERTIFY, ImageNoise
 from puriflow.registry import Part, Parts
@@ -29,7 +30,7 @@ BLOCK = 32  # draws computed at once
 class Smoothing(Certification):
     """What is smoothed, and by how many draws an image is certified."""
 
-    sigma: float = Field(gt=0, le=1000, description="standard deviation of the noise, on [0, 1]")
+    sigma: Sigma = Field(description="standard deviation of the noise, on [0, 1]")
     parts: Mapping[str, InstanceOf[Part]] = Field(
         description="restorer, which sees the noisy image first; denoiser, a network that takes "
         "the noise away, or purifier in its place, which adds noise of its own; classifier"
@@ -57,7 +58,7 @@ class Smoothing(Certification):
         defence = Defence.from_parts(parts, seed=0)
         if denoiser is not None:
             defence.purifier = OneShot(denoiser.build(), self.sigma)
-        return defence.eval().requires_grad_(False)
+        return defence
 
 
 class OneShot(Purifier):

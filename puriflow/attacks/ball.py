@@ -1,14 +1,16 @@
 """The threat model: the ball around a clean image, PGD's step in it, and distances."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import get_args
 
 import torch
 from torch import Tensor
 
 from puriflow.errors import UserError, unknown
-from puriflow.options import Norm
+from puriflow.fitting import check_range
+from puriflow.options import Norm, check_ball, check_step, fraction
+
+__all__ = ["Ball", "fraction"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,7 @@ class Ball:
     def __post_init__(self) -> None:
         if self.norm not in get_args(Norm):
             raise unknown("norm", self.norm, get_args(Norm))
-        if self.norm == "Linf" and self.eps > 1:
-            raise UserError(f"eps of Linf must lie in (0, 1], as 8/255 does, but is {self.eps:g}")
+        check_ball(self.eps, self.norm)
 
     def project(self, x: Tensor, clean: Tensor) -> Tensor:
         """The nearest image of the ball, for L2 on the ray from the clean image; then [0, 1]."""
@@ -67,21 +68,16 @@ class Ball:
 
     def check_step(self, step_size: float) -> None:
         """Refuse a step of signs that is longer than the ball is wide."""
-        widest = 2 * self.eps
-        if self.norm == "Linf" and step_size > widest:
-            raise UserError(f"step_size is {step_size:g}, but the ball is {widest:g} wide")
+        check_step(step_size, self.eps, self.norm)
 
+    def check_images(self, clean: Tensor) -> None:
+        """Refuse clean images (N, 3, H, W) that are not on [0, 1], or too small for the radius.
 
-def fraction(value: str | float) -> float:
-    """A length on [0, 1], or a fraction as the field writes it: `4/255`.
-
-    Raises:
-        UserError: it is not a number above 0.
-    """
-    try:
-        number = float(Fraction(str(value)))
-    except (ValueError, ZeroDivisionError):
-        raise UserError(f"{value!r} is not a number or a fraction such as 4/255") from None
-    if not number > 0:
-        raise UserError(f"eps and step_size must be above 0, but one is {value}")
-    return number
+        Within half of the unit cube's diagonal of any image lies plain grey.
+        """
+        check_range(clean)
+        grey = clean[0].numel() ** 0.5 / 2
+        if self.norm == "L2" and self.eps > grey:
+            raise UserError(
+                f"eps of L2 is {self.eps:g}, but images of this size turn to grey within {grey:.3g}"
+            )

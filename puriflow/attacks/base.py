@@ -100,6 +100,7 @@ class Attack(ABC):
             callback: called after every step with the state and the number of steps done.
             saved: what an earlier run gave its callback, to go on from.
         """
+        self.ball.check_images(batch.images)
         state, done = (self.begin(batch), 0) if saved is None else saved
         for number in range(done, self.n_steps):
             if "success" in state and state["success"].all():

@@ -15,7 +15,7 @@ from torch import Tensor
 from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Attack, Batch, State, choose, cross_entropy, no_queries
 from puriflow.errors import unknown
-from puriflow.options import Count, Length
+from puriflow.options import Count, Length, Step
 from puriflow.randomness import AGAIN
 
 Through = Literal["identity", "restorer"]
@@ -105,7 +105,7 @@ class BPDAEOT(Attack):
 def build(
     *,
     eps: Length,
-    step_size: Length = "2/255",
+    step_size: Step = "2/255",
     n_iter: Count = 50,
     eot_iter: Count = 15,
     n_draws: Count = 150,

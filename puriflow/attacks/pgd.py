@@ -8,7 +8,7 @@ from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Attack, Batch, State, cross_entropy, eot_gradient, no_queries
 from puriflow.defence import check_gradient
 from puriflow.errors import UserError
-from puriflow.options import Count, Gradient, Length, Norm
+from puriflow.options import Count, Gradient, Length, Norm, Step
 from puriflow.randomness import pgd_step
 
 
@@ -69,7 +69,7 @@ def build(
     *,
     eps: Length,
     norm: Norm = "Linf",
-    step_size: Length,
+    step_size: Step,
     n_iter: Count,
     random_start: bool = True,
     eot_iter: Count = 1,

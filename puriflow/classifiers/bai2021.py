@@ -35,7 +35,7 @@ def build(*, weights: Text | None, architecture: Literal["res50-gelu", "deit-s"]
         except RuntimeError as error:
             first = " ".join(str(error).split())[:300]
             raise UserError(f"weights file {file} does not fit {architecture}: {first}") from None
-    return Normalised(model, mean=HALF, std=HALF, size=224)
+    return Normalised(model, mean=HALF, std=HALF, size=224, dataset="imagenet")
 
 
 def res50_gelu() -> nn.Module:

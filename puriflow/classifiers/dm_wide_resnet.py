@@ -4,6 +4,8 @@ WRN-70-16 of Gowal et al. and Rebuffi et al., which DiffPure and the paper attac
 strided 3x3 convolutions pad on the right and at the bottom only.
 """
 
+from typing import Literal
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -67,7 +69,11 @@ def build(
     num_classes: Classes = 10,
     mean: Mean = CIFAR10_MEAN,
     std: Deviation = CIFAR10_STD,
+    dataset: Literal["cifar10"] | None = None,
 ) -> Normalised:
-    """A wide residual network with Swish; the default numbers are WRN-70-16's."""
+    """A wide residual network with Swish; the default numbers are WRN-70-16's.
+
+    `dataset` says whose classes it knows, for their names.
+    """
     network = DMWideResNet(depth=depth, width=width, num_classes=num_classes)
-    return Normalised(load_network(network, weights), mean=mean, std=std, size=32)
+    return Normalised(load_network(network, weights), mean=mean, std=std, size=32, dataset=dataset)

@@ -36,4 +36,5 @@ def build() -> Normalised:
     if len(names) != len(values):
         raise UserError(f"{PACKAGE} has {len(values)} tensors, but the network has {len(names)}")
     model.load_state_dict(dict(zip(names, values, strict=True)), strict=True)
-    return Normalised(model, mean=[127 / 255] * 3, std=[128 / 255] * 3, size=224)
+    mean, std = [127 / 255] * 3, [128 / 255] * 3
+    return Normalised(model, mean=mean, std=std, size=224, dataset="imagenet")

@@ -6,23 +6,30 @@ import torch
 from torch import Tensor, nn
 
 from puriflow.fitting import check_side
+from puriflow.options import Named
 
 
 class Normalised(nn.Module):
     """`network` behind (x - mean) / std a channel: evaluated, frozen, in channels-last order.
 
     It insists on images of the side `size`, which it was made for: many a network would compute
-    something of any other.
+    something of any other. `dataset` is the one whose classes it knows, where that is known.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, network: nn.Module, *, mean: Sequence[float], std: Sequence[float], size: int
+        self,
+        network: nn.Module,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        size: int,
+        dataset: Named | None = None,
     ):
         super().__init__()
-        self.network, self.size = network, size
+        self.network, self.size, self.dataset = network, size, dataset
         self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1), persistent=False)
         # pyrefly: ignore[no-matching-overload]  # torch's stub leaves this option out

@@ -8,7 +8,6 @@ Needs the extra `puriflow[robustbench]`.
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +15,16 @@ from torch import Tensor, nn
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
 from puriflow.errors import UserError, unknown
 from puriflow.fitting import check_side
-from puriflow.options import Norm, Side, Text
+from puriflow.options import Named, Norm, Side, Text
 from puriflow.zoo.weights import read_state
 
 
 class Sized(nn.Module):
     """A classifier that normalises inside, and insists on the image side that it was made for."""
 
-    def __init__(self, network: nn.Module, size: int):
+    def __init__(self, network: nn.Module, size: int, dataset: Named):
         super().__init__()
-        self.network = network
-        self.size = size
+        self.network, self.size, self.dataset = network, size, dataset
         # pyrefly: ignore[no-matching-overload]  # torch's stub leaves this option out
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
@@ -40,7 +38,7 @@ def build(
     *,
     weights: Text | None,
     model: Text,
-    dataset: Literal["cifar10", "imagenet"],
+    dataset: Named,
     size: Side,
     threat_model: Norm = "Linf",
 ) -> Sized:
@@ -60,7 +58,7 @@ def build(
     if weights is not None:
         # ImageNet models are the network behind a layer that normalises, whose constants are set.
         _load(getattr(network, "model", network), Path(weights), model)
-    return Sized(network, size)
+    return Sized(network, size, dataset)
 
 
 def _load(network: nn.Module, file: Path, model: str) -> None:

@@ -9,6 +9,7 @@ WRN-28-10 "Standard" of RobustBench, the paper's CIFAR-10 victim, has `depth` 28
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -89,9 +90,13 @@ def build(
     dropRate: Fraction = 0.0,
     mean: Mean = (0.0, 0.0, 0.0),
     std: Deviation = (1.0, 1.0, 1.0),
+    dataset: Literal["cifar10"] | None = None,
 ) -> Normalised:
-    """A wide residual network; the default numbers are WRN-28-10 "Standard" of RobustBench."""
+    """A wide residual network; the default numbers are WRN-28-10 "Standard" of RobustBench.
+
+    `dataset` says whose classes it knows, for their names.
+    """
     network = WideResNet(
         depth=depth, widen_factor=widen_factor, num_classes=num_classes, dropRate=dropRate
     )
-    return Normalised(load_network(network, weights), mean=mean, std=std, size=32)
+    return Normalised(load_network(network, weights), mean=mean, std=std, size=32, dataset=dataset)

@@ -176,3 +176,5 @@ def explained(model: type[BaseModel], where: str) -> Generator[None]:
                 raise unknown(f"key (in {where})", place, model.model_fields) from None
         reason = first["msg"].removeprefix("Value error, ")
         raise UserError(": ".join(filter(None, (where, place, reason)))) from None
+    except UserError as error:  # of a check that is not only a model's
+        raise UserError(f"{where}: {error}") from None

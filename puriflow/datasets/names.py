@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from puriflow.options import Named
+
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -15,8 +17,10 @@ def imagenet_names() -> Sequence[str]:
     return ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
 
 
-def class_names(count: int) -> Sequence[str]:
-    """Of a classifier of 1000 classes ImageNet's, of 10 CIFAR-10's, else the numbers."""
-    if count == 1000:
-        return imagenet_names()
-    return CIFAR10 if count == len(CIFAR10) else [str(i) for i in range(count)]
+def class_names(count: int, dataset: Named | None = None) -> Sequence[str]:
+    """The names of so many classes, of a data set that is known; else their numbers."""
+    if dataset is not None:
+        names = CIFAR10 if dataset == "cifar10" else imagenet_names()
+        if len(names) == count:
+            return names
+    return [str(i) for i in range(count)]

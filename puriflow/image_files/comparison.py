@@ -32,8 +32,9 @@ SIZES = {1000: (224, 8 / 7), 10: (32, 1)}
 class ImageClassifier:
     """A classifier of images of any size, which gives the name of the class.
 
-    1000 classes are taken for those of ImageNet-1k, 10 for those of CIFAR-10, others are refused;
-    the images are brought to the classifier's own size, those of that size being left alone.
+    Where it does not say whose classes it knows, they have numbers. Of 1000 classes or 10, as
+    ImageNet-1k and CIFAR-10 have, it is known how they see images, others are refused; the images
+    are brought to the classifier's own size, those of that size being left alone.
     """
 
     def __init__(self, part: Part, device: torch.device):
@@ -48,7 +49,7 @@ class ImageClassifier:
         usual, margin = SIZES[classes]
         self.crop = getattr(self.classifier, "size", usual)
         self.resize = round(self.crop * margin)
-        self.names = class_names(classes)
+        self.names = class_names(classes, getattr(self.classifier, "dataset", None))
 
     @torch.no_grad()
     def __call__(self, image: np.ndarray) -> tuple[str, float]:

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puriflow.diffusion.denoisers import Denoiser
-from puriflow.diffusion.vp import STEPS, diffuse, diffuse_to_time, time_grid
+from puriflow.diffusion.vp import diffuse, diffuse_to_time, time_grid
 from puriflow.errors import UserError
+from puriflow.options import check_levels
 from puriflow.randomness import ImageNoise
 
 # Called after every step of the reverse process, of every round: with t in [0, 1], x_t (what the
@@ -90,8 +91,7 @@ class DiffusionPurifier(Purifier):
 
     def __init__(self, denoiser: Denoiser, *, t: int, t_delta: int = 0, **options: Unpack[Options]):
         super().__init__(denoiser, **options)
-        if not 1 <= t - t_delta <= t + t_delta <= STEPS:
-            raise UserError(f"t' is {t} +- {t_delta}, but must lie between 1 and {STEPS}")
+        check_levels(t, t_delta)
         self.t = t
         self.t_delta = t_delta
 

@@ -6,14 +6,14 @@ moves a noisy image instead, until the noise that the network sees in it is the 
 Sigma is EDM's, on [-1, 1] images; 0.25 is t' = 73 of the VP-SDE, 0.5 is t' = 145.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from puriflow.diffusion.denoisers import Denoiser, append_dims
 from puriflow.errors import UserError, unknown
-from puriflow.options import Count, Positive, Side
+from puriflow.options import Count, Side, real
 from puriflow.purifiers.base import Callback, Purifier
 from puriflow.randomness import ImageNoise
 from puriflow.straight_through import straight_through
@@ -103,9 +103,9 @@ def build(
     *,
     network: Denoiser,
     method: Literal["O", "N"] = "O",
-    sigma: Positive = 0.5,
+    sigma: Annotated[float, real(1e-9, 10)] = 0.5,
     n_iter: Count = 5,
-    learning_rate: Positive = 0.1,
+    learning_rate: Annotated[float, real(1e-9, 2)] = 0.1,
     shared: bool = False,
     resize: Side | None = None,
 ) -> ScoreOpt:

@@ -4,17 +4,21 @@ Soft thresholds in YCbCr with the noise level of Prakash's code, 0.04; the paper
 no parameters of its own.
 """
 
+from typing import Annotated
+
 import pywt
 from skimage.restoration import denoise_wavelet
 
 from puriflow.errors import unknown
-from puriflow.options import NonNegative, Text
+from puriflow.options import ON_UNIT, Text, real
 from puriflow.restorers.classical import Classical
 
 PACKAGE = "PyWavelets"  # by which scikit-image transforms
 
 
-def build(*, sigma: NonNegative | None = 0.04, wavelet: Text = "db1") -> Classical:
+def build(
+    *, sigma: Annotated[float, real(0, 1, ON_UNIT)] | None = 0.04, wavelet: Text = "db1"
+) -> Classical:
     """BayesShrink; `sigma` is the noise's standard deviation on [0, 1], None to estimate it."""
     if wavelet not in (known := pywt.wavelist(kind="discrete")):  # pyrefly: ignore[missing-attribute]
         raise unknown("wavelet", wavelet, known)

@@ -9,11 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from puriflow.config import NONE, Config
 from puriflow.metrics.accuracy import wilson
 from puriflow.metrics.certified import ABSTAIN, certified_hits
+from puriflow.options import Sigma
 from puriflow.results.base import Device, Files, Model, Result, joined, notes, served_by, shards_of
 from puriflow.results.columns import write_csv
 from puriflow.results.measures import Stores
@@ -26,19 +27,11 @@ COLUMNS = (
 )
 
 
-def _in_paths(sigma: float) -> float:
-    if float(f"{sigma:g}") != sigma:
-        raise ValueError("has more than the six digits that the path of its store has")
-    return sigma
-
-
 class Row(Model):
     """One smoothed chain: its noise, and its roles where they differ from the file's."""
 
     method: str
-    sigma: Annotated[float, AfterValidator(_in_paths)] = Field(
-        ge=1e-4, le=100, description="standard deviation of the noise, on [0, 1]"
-    )
+    sigma: Sigma = Field(description="standard deviation of the noise, on [0, 1]")
     dataset: str | None = None
     restorer: str | None = None
     denoiser: str | None = None
@@ -77,7 +70,8 @@ class Curves(Result):
     def reads(self, track: Config, row: Row) -> list[str]:
         """The stores of `certify`: stage, roles, sigma, shard."""
         chain = self.chain(row)
-        folder = PurePosixPath("certify", *chain.values(), f"{row.sigma:g}")
+        sigma = repr(row.sigma).removesuffix(".0")  # with all its digits
+        folder = PurePosixPath("certify", *chain.values(), sigma)
         return [str(folder / shard) for shard in shards_of(track, chain["dataset"])]
 
     def write(self, track: Config, files: Files, results: Path, device: Device) -> None:

@@ -55,7 +55,7 @@ def write_attack(
         UserError: the images are not in [0, 1], or the attack left its ball.
     """
     method: Attack = attack.build()
-    defence = Defence.from_parts(victim, seed=seed).to(device).eval().requires_grad_(False)
+    defence = Defence.from_parts(victim, seed=seed).to(device)
     together = batch_size(device, batch, GPU_BATCH)
 
     def adversarial(inputs: Inputs) -> Arrays:

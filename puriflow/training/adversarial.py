@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from puriflow.features.layers import Features
+from puriflow.options import Channels, NonNegative
 from puriflow.registry import part_of
 
 
@@ -23,9 +24,9 @@ class Adversarial(BaseModel, extra="forbid", frozen=True):
     """The second and third term of the generator's loss."""
 
     features: dict[str, Any]  # kind and options of a feature network, and the layers to compare
-    feature_weight: float = 0.1  # of the feature loss
-    weight: float = 0.005  # of the adversarial loss, ESRGAN's
-    width: int = 16  # channels of the discriminator's first layer
+    feature_weight: NonNegative = 0.1  # of the feature loss
+    weight: NonNegative = 0.005  # of the adversarial loss, ESRGAN's
+    width: Channels = 16  # channels of the discriminator's first layer
 
 
 class Discriminator(nn.Module):

@@ -1,12 +1,13 @@
 """Train a classifier of small images, on clean ones or on PGD's (Madry et al. 2018)."""
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
 from puriflow.attacks.ball import Ball
 from puriflow.classifiers.normalised import Normalised
+from puriflow.options import Count, Length, Step, check_ball, check_step, fraction
 from puriflow.randomness import MEASURE_CLASSIFIER, ImageNoise
 from puriflow.training.card import table
 from puriflow.training.labelled import Labelled
@@ -16,11 +17,17 @@ ATTACKED = 1000  # test images that are attacked when a classifier is measured
 
 
 class Adversary(BaseModel, extra="forbid", frozen=True):
-    """The PGD of adversarial training; `eps` and `step_size` are in 255ths."""
+    """The PGD of adversarial training, in Linf; `eps` and `step_size` as those of an attack."""
 
-    eps: float = 8
-    step_size: float = 2
-    n_iter: int = 7
+    eps: Length = "8/255"
+    step_size: Step = "2/255"
+    n_iter: Count = 7
+
+    @model_validator(mode="after")
+    def _in_the_ball(self) -> "Adversary":
+        check_ball(fraction(self.eps), "Linf")
+        check_step(fraction(self.step_size), fraction(self.eps), "Linf")
+        return self
 
 
 class ClassifierRecipe(Recipe):
@@ -60,7 +67,7 @@ def attacked(
     This is what a classifier is trained on, in the training's precision; attacks/pgd.py is for
     evaluation, and takes the same steps.
     """
-    ball, step_size = Ball(adversary.eps / 255), adversary.step_size / 255
+    ball, step_size = Ball(fraction(adversary.eps)), fraction(adversary.step_size)
     x = (images + ball.eps * start).clamp(0, 1)
     for _ in range(adversary.n_iter):
         x.requires_grad_()
@@ -90,8 +97,8 @@ def measure_classifier(
         clean += int((classifier(x.to(device).float() / 255).argmax(1).cpu() == y).sum())
     counts = {"clean": (clean, len(images)), "attacked": (attacked_right, len(chosen))}
     return table(
-        f"Right answers on test images; attacked by PGD-20 within {adversary.eps:g}/255, "
-        f"step {adversary.step_size:g}/255:",
+        f"Right answers on test images; attacked by PGD-20 within {adversary.eps}, "
+        f"step {adversary.step_size}:",
         ("images", "n", "accuracy"),
         ((which, str(n), f"{100 * right / n:.2f} %") for which, (right, n) in counts.items()),
     )

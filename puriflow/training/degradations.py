@@ -7,15 +7,29 @@ net was trained on decides whether it purifies: only the second kind has learnt 
 
 import io
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, Field
 from torch import Tensor
 from torch.nn import functional as F
 
-Range = tuple[float, float]
+from puriflow.options import Fraction, Positive
+
+Number = Annotated[float, Field(ge=0, le=255)]
+Range = tuple[Number, Number]
+
+
+def _of_255(sigmas: tuple[float, float]) -> tuple[float, float]:
+    if 0 < sigmas[1] < 1:
+        raise ValueError(f"is out of 255, as [1, 20] is, but its largest is {sigmas[1]:g}")
+    return sigmas
+
+
+Noise = Annotated[Range, AfterValidator(_of_255)]
+Quality = Annotated[float, Field(ge=1, le=100)]
 
 
 class Round(BaseModel, extra="forbid", frozen=True):
@@ -26,11 +40,11 @@ class Round(BaseModel, extra="forbid", frozen=True):
     """
 
     blur: Range = (0.2, 1.0)  # Gaussian sigma in pixels, each axis its own [0.2, 3]
-    resize: Range = (0.6, 1.2)  # factor of the photograph's size [0.15, 1.5]
-    gaussian: Range = (1, 20)  # sigma out of 255 [1, 30]
+    resize: tuple[Positive, Positive] = (0.6, 1.2)  # factor of the photograph's size [0.15, 1.5]
+    gaussian: Noise = (1, 20)  # sigma out of 255 [1, 30]
     poisson: Range = (0.05, 2)  # scale of the shot noise [0.05, 3]
-    grey: float = 0.4  # probability that the three channels share their noise [0.4]
-    jpeg: Range = (50, 95)  # quality [30, 95]
+    grey: Fraction = 0.4  # probability that the three channels share their noise [0.4]
+    jpeg: tuple[Quality, Quality] = (50, 95)  # quality [30, 95]
 
 
 def bicubic(photos: Tensor, scale: int) -> Tensor:

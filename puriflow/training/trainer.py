@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from puriflow.atomic import read_sealed, write_sealed, write_text
+from puriflow.options import MOST_SEED, Count, Fraction, Side, real, whole
 from puriflow.progress import Progress
 from puriflow.randomness import derive
 
@@ -25,6 +26,9 @@ CHECKPOINT_EVERY = 120  # seconds
 LOG_EVERY = 100  # steps
 Predict = Callable[..., Tensor]  # the network that is trained, as a function
 Loss = Callable[[Predict, torch.Generator], Tensor]  # of a step, with the step's generator
+Rate = Annotated[float, real(1e-9, 10)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, whole(0, MOST_SEED)]
 Stateful = tuple[nn.Module, nn.Module, torch.optim.Optimizer]  # all that a checkpoint holds
 
 
@@ -32,15 +36,15 @@ class Recipe(BaseModel, extra="forbid", frozen=True):
     """The numbers of a training run."""
 
     images: str = "photographs"  # name in the configuration's `training.images`
-    steps: int  # of the optimiser
-    batch: int  # images of a step
-    crop: int  # side of what the network sees, in pixels
+    steps: Annotated[int, whole(1, 10**8)]  # of the optimiser
+    batch: Count  # images of a step
+    crop: Side  # side of what the network sees, in pixels
     optimiser: Literal["adam", "sgd"] = "adam"  # AdamW, or SGD with Nesterov's momentum
-    weight_decay: float = 0.0
-    learning_rate: float = 1e-3  # its largest value; it falls to 0 as a cosine
-    warmup: int = 100  # steps until the largest value is reached
-    ema: float = 0.999  # decay of the moving average of the weights; 0 for none
-    seed: int = 0  # of the network's initialisation and of all draws
+    weight_decay: Fraction = 0.0
+    learning_rate: Rate = 1e-3  # its largest value; it falls to 0 as a cosine
+    warmup: Annotated[int, whole(0, 10**8)] = 100  # steps until the largest value is reached
+    ema: Decay = 0.999  # of the moving average of the weights; 0 for none
+    seed: Seed = 0  # of the network's initialisation and of all draws
     precision: Literal["bfloat16", "float32"] = "bfloat16"  # bfloat16 by autocast
 
 

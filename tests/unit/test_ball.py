@@ -91,6 +91,26 @@ def test_labels_that_the_victim_does_not_know_are_refused():
         PGD(Ball(0.1), 0.05, 1)(batch)
 
 
+@pytest.mark.parametrize(
+    ("ball", "change", "says"),
+    [
+        (Ball(8 / 255), 255, r"images must lie in \[0, 1\], but span .*divide them by 255"),
+        (Ball(32, "L2"), 1, r"eps of L2 is 32, but images of this size turn to grey within 27\.7"),
+        (Ball(8 / 255, "L2"), 1, None),
+        (Ball(27, "L2"), 1, None),
+    ],
+)
+def test_a_ball_is_one_of_unit_images(ball, change, says):
+    images = torch.rand(2, 3, 32, 32) * change
+    if says is None:
+        ball.check_images(images)
+        return
+    victim = Defence(None, None, torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 2)))
+    batch = Batch(victim, images, torch.tensor([0, 1]), AttackNoise(0, [0, 1]))
+    with pytest.raises(UserError, match=says):
+        PGD(ball, 0.01, 1, random_start=False)(batch)
+
+
 @pytest.mark.parametrize("text", ["4/255", "1/1", 0.007, 1])
 def test_a_length_may_be_a_fraction(text):
     number = eval(text) if isinstance(text, str) else text

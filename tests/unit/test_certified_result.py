@@ -1,5 +1,7 @@
 """Curves of certified accuracy from stores with known certificates."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from placed import put
 
 from puriflow.config import load_config
 from puriflow.errors import UserError
+from puriflow.lineage import Place
 from puriflow.metrics.accuracy import wilson
 from puriflow.metrics.certified import ABSTAIN
 from puriflow.results import load_result
@@ -72,6 +75,15 @@ def test_a_store_is_named_by_its_chain_and_sigma(curves, track):
     ]
 
 
+def test_no_two_sigmas_share_a_store(tmp_path, track):
+    sigmas = [0.1234567, 0.12345671, 0.25, 1, 1.0, 1e-7]
+    found = read(tmp_path, rows=[{"method": "m", "sigma": s} for s in sigmas])
+    places = [Place.of(Path(folder)) for row in found.rows for folder in found.reads(track, row)]
+    names = [place.names["sigma"] for place in places]
+    assert names == ["0.1234567", "0.12345671", "0.25", "1", "1", "1e-07"]
+    assert [place.numbers["sigma"] for place in places] == sigmas
+
+
 def test_the_numbers_are_those_of_the_stores(curves, track, tmp_path):
     alone, denoised, _ = lines_of(curves, track, tmp_path)
     assert [line["radius"] for line in denoised] == [0, 0.2, 0.5]
@@ -122,6 +134,7 @@ def test_both_tracks_serve_the_curves_that_are_shipped(repository, name):
     ("changes", "message"),
     [
         ({"rows": [{"method": "m", "sigma": 0}]}, "rows.0.sigma: Input should be greater than"),
+        ({"rows": [{"method": "m", "sigma": 64}]}, "sigma: must be at most 2, of colours on .* 64"),
         ({"rows": []}, "rows"),
         ({"radii": [-0.1]}, "radii.0: Input should be greater than or equal to 0"),
         ({"raddi": [0]}, "'raddi': did you mean 'radii'"),

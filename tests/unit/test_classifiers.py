@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_parts import build_tiny
 
-from puriflow.classifiers import bai2021
+from puriflow.classifiers import bai2021, pretrained
 from puriflow.datasets import foolbox
 from puriflow.errors import UserError
 from puriflow.registry import kinds, part_of
@@ -60,6 +60,52 @@ def test_normalisation_is_inside_the_model():
     with torch.no_grad():
         expected = classifier.network((images - mean) / std)
         torch.testing.assert_close(classifier(images), expected)
+
+
+HALF, IMAGENET = (0.5, 0.5, 0.5), (0.485, 0.456, 0.406)
+CLIP = (0.48145466, 0.4578275, 0.40821073)
+OWN = [
+    ("timm", "vit_small_patch16_224", HALF, 224),
+    ("timm", "mixer_b16_224", HALF, 224),
+    ("timm", "beit_base_patch16_224", HALF, 224),
+    ("timm", "inception_v3", HALF, 299),
+    ("timm", "inception_v3.tv_in1k", IMAGENET, 299),
+    ("timm", "vit_base_patch16_clip_224.openai_ft_in1k", CLIP, 224),
+    ("timm", "vit_base_patch16_384", HALF, 384),
+    ("timm", "deit_small_patch16_224", IMAGENET, 224),
+    ("torchvision", "resnet50", IMAGENET, 224),
+    ("torchvision", "efficientnet_v2_l", HALF, 480),
+    ("torchvision", "efficientnet_b4", IMAGENET, 380),
+]
+
+
+@pytest.mark.parametrize(("library", "name", "mean", "size"), OWN)
+def test_mean_and_size_are_the_library_s_own(library, name, mean, size):
+    own = pretrained.timm_network if library == "timm" else pretrained.torchvision_network
+    with torch.device("meta"):
+        _, found = own(name)
+    assert (tuple(found.mean), found.size) == (mean, size)
+
+
+def test_given_mean_and_std_count_more_than_the_library_s_own():
+    name = {"library": "timm", "name": "vit_tiny_patch16_224"}
+    own = build("pretrained", **name)
+    assert (own.mean.unique().tolist(), own.std.unique().tolist(), own.size) == ([0.5], [0.5], 224)
+    given = build("pretrained", **name, mean=[0, 0, 0], std=[1, 1, 1])
+    images = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(given(images), given.network(images))
+        torch.testing.assert_close(own(images), own.network(images * 2 - 1))
+
+
+def test_inception_and_googlenet_get_the_normalisation_of_their_weights():
+    """Torchvision turns it on if it loads the weights itself: from ImageNet's to -1 to 1."""
+    network, own = pretrained.torchvision_network("googlenet")
+    images = torch.rand(1, 3, 64, 64)
+    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (own.mean, own.std))
+    torch.testing.assert_close(
+        network._transform_input((images - mean) / std), images * 2 - 1, rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import copy
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -156,3 +158,59 @@ def test_torch_s_default_type_changes_nothing(kind, options, dtype):
         torch.set_default_dtype(torch.float32)
     for one, other in zip(expected, found, strict=True):
         assert torch.equal(one, other)
+
+
+def with_modes():
+    """A classifier whose logits are others in training mode, and differ from time to time."""
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Flatten(), nn.Linear(16, 4)
+    )
+
+
+PUT_INTO_TRAINING = {
+    "given so": lambda d: d,
+    "itself": lambda d: d.train(),
+    "by a parent": lambda d: nn.ModuleList([d]).train(),
+    "a part": lambda d: d.classifier.train(),
+    "a layer": lambda d: d.classifier[2].train(),
+    "exchanged": lambda d: setattr(d, "classifier", nn.Sequential(d.classifier, nn.Identity())),
+}
+
+
+@pytest.mark.parametrize("how", PUT_INTO_TRAINING)
+def test_a_defence_is_in_evaluation_mode_whatever_its_parts_are_put_into(how):
+    network = with_modes().train()
+    x = torch.rand(3, 3, 4, 4)
+    expected = copy.deepcopy(network).eval()(x)
+    victim = Defence(None, None, network)
+    PUT_INTO_TRAINING[how](victim)
+    assert torch.equal(victim(x), expected)
+    PUT_INTO_TRAINING[how](victim)
+    torch.testing.assert_close(victim.classify(x[:1]), expected[:1])
+    assert not any(module.training for module in victim.modules())
+
+
+@pytest.mark.parametrize("ask", [Defence.__call__, Defence.purify])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda x: x * 255, r"must lie in \[0, 1\], but span .* to 25\d.*; divide them by 255"),
+        (lambda x: x * 2 - 1, r"but span -0\.9\d* to 0\.9\d*; \(x \+ 1\) / 2 brings \[-1, 1\] the"),
+        (lambda x: x - 2, "but span -[^;]*$"),
+        (lambda x: x * math.nan, "but span nan to nan$"),
+    ],
+)
+def test_images_of_another_range_are_refused(ask, change, says):
+    with pytest.raises(UserError, match=says):
+        ask(defence(), change(images()))
+
+
+def test_black_and_white_are_images_and_gradients_pass_the_look_at_them():
+    victim, x = Defence(None, None, defence().classifier), images()
+    assert victim(torch.stack([torch.zeros_like(x[0]), torch.ones_like(x[0])])).isfinite().all()
+
+    def first(image):
+        return victim(image[None])[0, 0]
+
+    (expected,) = torch.autograd.grad(victim(x.requires_grad_())[:, 0].sum(), x)
+    torch.testing.assert_close(torch.func.vmap(torch.func.grad(first))(x.detach()), expected)

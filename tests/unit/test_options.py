@@ -20,10 +20,10 @@ from tiny_parts import tiny
 from torch import nn
 
 from puriflow import compute
-from puriflow.config import load_config
+from puriflow.config import check_config, load_config
 from puriflow.errors import UserError
 from puriflow.options import values_of
-from puriflow.registry import FAMILIES, NETWORK, family_named, kinds, part_of
+from puriflow.registry import FAMILIES, NETWORK, Kind, family_named, kinds, part_of
 
 KINDS = [(family.section, kind) for family in FAMILIES for kind in kinds(family.section)]
 NAMES = [f"{section}-{kind}" for section, kind in KINDS]
@@ -253,6 +253,83 @@ def test_what_is_no_entry_is_refused(entry):
 def test_what_is_allowed_is_said(section, kind, options, message):
     with pytest.raises(UserError, match=message):
         tiny(section, kind, **options).build()
+
+
+UNITS = [
+    (
+        "attacks",
+        {"kind": "pgd", "eps": "8/255", "step_size": 2, "n_iter": 9},
+        "step_size is 2, but",
+    ),
+    ("attacks", {"kind": "pgd", "eps": "8/255", "step_size": 1, "n_iter": 9}, "the ball is 0.062"),
+    ("attacks", {"kind": "bpda-eot", "eps": "1/510"}, "step_size is 0.00784314, but the ball is"),
+    ("attacks", {"kind": "bpda-eot", "eps": 8}, "eps of Linf must lie in .* but is 8"),
+    ("attacks", {"kind": "square", "eps": 8}, "eps of Linf must lie in .* but is 8"),
+    ("attacks", {"kind": "square", "eps": "255/8"}, "eps of Linf must lie in .* but is 31"),
+    (
+        "attacks",
+        {"kind": "apgd", "eps": 128, "norm": "L2"},
+        r"a number from 1e-09 to 50, .*\[0, 1\]",
+    ),
+    ("attacks", {"kind": "apgd", "eps": "12800/255", "norm": "L2"}, "a number from 1e-09 to 50"),
+    ("attacks", {"kind": "apgd", "eps": 3, "norm": "L2"}, None),
+    ("attacks", {"kind": "apgd", "eps": "128/255", "norm": "L2"}, None),
+    ("restorers", {"kind": "nlm", "h": 10}, r"h is 10, but must be .* 1, of colours on \[0, 1\]"),
+    ("restorers", {"kind": "wavelet", "sigma": 10}, r"sigma is 10, .* of colours on \[0, 1\]"),
+    ("restorers", {"kind": "wavelet", "sigma": None}, None),
+    ("restorers", {"kind": "tvm", "weight": 25}, r"weight is 25, .* of colours on \[0, 1\]"),
+    (
+        "datasets",
+        {"kind": "folder", "root": "x", "crop": 288},
+        "crop is 288, but .* resized to 256",
+    ),
+    ("datasets", {"kind": "folder", "root": "x", "resize": None, "crop": 288}, None),
+    ("datasets", {"kind": "foolbox", "sample": "x", "crop": 288}, None),
+    *(
+        ("classifiers", {"kind": "wide-resnet", **option}, r"numbers .*, of colours on \[0, 1\]")
+        for option in (
+            {"mean": [125.3, 123.0, 113.9]},
+            {"std": [63.0, 62.1, 66.7]},
+            {"std": [2, 2, 2]},
+        )
+    ),
+    ("classifiers", {"kind": "wide-resnet", "mean": [1, 1, 1], "std": [0.0039] * 3}, None),
+    ("purifiers", {"kind": "scoreopt", "sigma": 64}, "sigma is 64, but must be a number"),
+    ("purifiers", {"kind": "scoreopt", "learning_rate": 25}, "learning_rate is 25, but must be"),
+    (
+        "purifiers",
+        {"kind": "ode", "t": 1001},
+        "t is 1001, but must be a whole number from 1 to 1000",
+    ),
+    ("purifiers", {"kind": "ode", "t": 0.1}, "t is 0.1, but must be a whole number"),
+    ("purifiers", {"kind": "ode", "t": 990, "t_delta": 11}, r"t' is 990 \+- 11, but must lie"),
+]
+
+
+@pytest.mark.parametrize(("section", "entry", "says"), UNITS)
+def test_a_number_in_another_unit_is_refused_when_the_track_is_loaded(
+    repository, monkeypatch, section, entry, says
+):
+    monkeypatch.chdir(repository)
+    if section == "purifiers":
+        entry = {**entry, "network": "edm"}
+    if section == "classifiers":
+        entry = {**entry, "weights": "resources/wrn-28-10.safetensors"}
+    raw = {"extends": "config/config.yaml", section: {"odd": entry}}
+    if says is None:
+        assert check_config(raw).part(family_named(section).roles[0], "odd").kind == entry["kind"]
+        return
+    with pytest.raises(UserError, match=says) as caught:
+        check_config(raw)
+    assert str(caught.value).startswith(f"config {section}.odd: ")
+
+
+def test_options_of_other_types_by_the_same_names_are_a_part_s_own(monkeypatch):
+    declared = {"t": "float", "crop": "tuple[int, int]", "resize": "Side | None", "eps": "float"}
+    mine = Kind("mine", "mine", dict.fromkeys(declared, False), declared)
+    monkeypatch.setitem(kinds("datasets"), "mine", mine)
+    entry = {"kind": "mine", "t": 0.5, "crop": [9, 9], "resize": 8, "eps": 8.0}
+    assert part_of("dataset", "x", entry).options["eps"] == 8.0
 
 
 def test_a_network_that_would_fill_the_memory_is_refused(monkeypatch):

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+from torch import nn
 
 from puriflow import provenance, registry
 from puriflow.errors import UserError
@@ -131,3 +133,14 @@ def test_a_module_in_another_encoding_that_says_so_is_read(beside):
     (beside / "naive.py").write_bytes(text.encode("latin-1"))
     registry.kinds.cache_clear()
     assert kinds("restorers")["naive"].declared == {"h": "float"}
+
+
+def test_a_part_is_evaluated_and_frozen_whoever_wrote_it(part):
+    def build(*, width: int = 3) -> object:
+        return nn.Sequential(nn.BatchNorm2d(width), nn.Dropout(0.5)).train()
+
+    built = part(build, width=3).build()
+    assert not any(module.training for module in built.modules())
+    assert not any(parameter.requires_grad for parameter in built.parameters())
+    x = torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(built(x), x, rtol=1e-5, atol=1e-5)  # of fresh statistics

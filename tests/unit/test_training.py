@@ -13,14 +13,17 @@ from tiny_parts import build_tiny, tiny
 from torch.nn.functional import cross_entropy
 
 from puriflow.atomic import sha256
+from puriflow.config import load_config, validated
 from puriflow.errors import UserError
+from puriflow.options import fraction
 from puriflow.registry import Part, Weights, part_of
 from puriflow.training import trainer
 from puriflow.training.adversarial import GAN, Adversarial
-from puriflow.training.classifiers import Adversary, attacked
+from puriflow.training.classifiers import Adversary, ClassifierRecipe, attacked
 from puriflow.training.degradations import Round, bicubic, real
 from puriflow.training.labelled import Labelled
 from puriflow.training.photos import Photos
+from puriflow.training.restorers import RestorerRecipe
 from puriflow.training.runs import train_part
 from puriflow.zoo import weights
 from puriflow.zoo.weights import load_weights, save_weights
@@ -275,9 +278,60 @@ def test_a_classifier_learns_and_its_card_says_how_well(classes, tmp_path):
 def test_adversarial_training_runs_and_names_its_adversary(classes, tmp_path):
     changes = {"steps": 2, "batch": 4, "crop": 32, "adversary": {"n_iter": 2}}
     train(classes, tmp_path, WRN, **changes)
-    assert '"adversary":{"eps":8.0,"step_size":2.0,"n_iter":2}' in (tmp_path / "net.md").read_text()
+    card = (tmp_path / "net.md").read_text()
+    assert '"adversary":{"eps":"8/255","step_size":"2/255","n_iter":2}' in card
+    assert "attacked by PGD-20 within 8/255, step 2/255:" in card
     with pytest.raises(UserError, match="adversary"):
         train(classes, tmp_path, WRN, **{**changes, "adversary": {"epsilon": 8}})
+
+
+@pytest.mark.parametrize(
+    ("adversary", "says"),
+    [
+        ({"eps": 8, "step_size": 2}, r"step_size is 2|adversary\.step_size|eps of Linf"),
+        (
+            {"eps": 8, "step_size": "2/255"},
+            r"recipe of x: eps of Linf must lie in \(0, 1\], as 8/255",
+        ),
+        (
+            {"eps": "8/255", "step_size": 1},
+            "recipe of x: step_size is 1, but the ball is 0.0627451",
+        ),
+        ({"eps": 255}, r"recipe of x: adversary\.eps"),
+    ],
+)
+def test_an_adversary_counts_in_the_unit_of_attacks(adversary, says):
+    with pytest.raises(UserError, match=says):
+        validated(ClassifierRecipe, {**RECIPE, "adversary": adversary}, "recipe of x")
+
+
+def test_the_adversary_of_the_tracks_is_what_it_was(repository):
+    """8 and 2 of 255, to the bit: the network in resources/ was trained with these."""
+    adversary = load_config(repository / "config" / "config.yaml").training.recipe(
+        "classifiers", "wrn-28-10-at"
+    )["adversary"]
+    found = Adversary(**adversary)
+    assert (fraction(found.eps), fraction(found.step_size)) == (8.0 / 255, 2.0 / 255)
+    assert found == Adversary()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"learning_rate": 0}, "learning_rate"),
+        ({"ema": 1.0}, "ema"),
+        ({"ema": 99}, "ema"),
+        ({"steps": 0}, "steps"),
+        ({"batch": 0}, "batch"),
+        ({"weight_decay": -1}, "weight_decay"),
+        ({"rounds": [{"gaussian": [0.01, 0.05]}]}, "gaussian"),  # out of 255
+        ({"rounds": [{"jpeg": [0.5, 0.9]}]}, "jpeg"),
+        ({"rounds": [{"grey": 40}]}, "grey"),
+    ],
+)
+def test_a_recipe_in_other_units_is_refused(changes, says):
+    with pytest.raises(UserError, match=says):
+        validated(RestorerRecipe, {**RECIPE, **changes}, "recipe of x")
 
 
 def test_the_training_attack_stays_in_the_ball_and_raises_the_loss():

@@ -1,5 +1,6 @@
 """Figure 2: images, where a classifier looks in them (Grad-CAM), and what it answers."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -41,11 +42,14 @@ class Attention(Shown):
                 logits[line.label], cams[line.label] = self.answer(sources, images)
                 progress.advance(1)
         reference = cams[self.reference]
+        classifier = sources.part("classifier", self.classifier)
+        names = class_names(logits[self.reference].shape[1], getattr(classifier, "dataset", None))
         rows, answers = [], {}
         for line in lines:
             own, images = cams[line.label], sources.images(self.chain(line))
             verdicts = [
-                verdict(*pair) for pair in zip(logits[line.label], sources.labels, strict=True)
+                verdict(*pair, names)
+                for pair in zip(logits[line.label], sources.labels, strict=True)
             ]
             shared = self.described(sources.track, line) | {"target": self.target}
             for i, mse in enumerate(sources.errors(self.chain(line))):
@@ -83,14 +87,14 @@ class Attention(Shown):
         return logits.cpu().numpy(), cams.cpu().numpy()
 
 
-def verdict(logits: np.ndarray, label: int) -> dict[str, Any]:
+def verdict(logits: np.ndarray, label: int, names: Sequence[str]) -> dict[str, Any]:
     """What logits (classes,) say: the class, its name, its probability, and whether it is right."""
     predicted = int(logits.argmax())
     probabilities = softmax(logits.astype(np.float64))
     return {
         "label": int(label),
         "predicted": predicted,
-        "name": class_names(len(logits))[predicted],
+        "name": names[predicted],
         "confidence": probabilities[predicted],
         "confidence_in_label": probabilities[label],
         "correct": predicted == int(label),
