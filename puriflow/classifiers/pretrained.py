@@ -41,7 +41,8 @@ def build(
     `mean` and `std`, on [0, 1], and `size`, the side of the images that it is for, are the
     library's own where they are None.
     """
-    network, own = (timm_network if library == "timm" else torchvision_network)(name)
+    network = _torchvision(name) if library == "torchvision" else _timm(name)
+    own = OWN[library](name)
     return Normalised(
         load_network(network, weights),
         mean=own.mean if mean is None else mean,
@@ -51,32 +52,47 @@ def build(
     )
 
 
-def torchvision_network(name: str) -> tuple[nn.Module, Input]:
-    """A network of torchvision without weights, and what its weights were trained on."""
+def _torchvision(name: str) -> nn.Module:
     from torchvision import models
 
     # others find objects or segments, and fetch weights by themselves
     known = models.list_models(module=models)
     if name not in known:
         raise unknown("torchvision model", name, known)
-    network = models.get_model(name)
+    network = models.get_model(name)  # without weights
     if hasattr(network, "transform_input"):
         # Of GoogLeNet and Inception: ImageNet's normalisation to that of their weights, which
         # torchvision switches on only if it loads these itself.
         vars(network)["transform_input"] = True
-    # pyrefly: ignore[missing-attribute]  # of every enumeration of weights
-    made_for = models.get_model_weights(name).DEFAULT.transforms()
-    return network, Input(made_for.mean, made_for.std, made_for.crop_size[0])
+    return network
 
 
-def timm_network(name: str) -> tuple[nn.Module, Input]:
-    """A network of timm without weights, and what its weights were trained on."""
+def _timm(name: str) -> nn.Module:
     import timm
-    from timm.data import resolve_model_data_config
 
     known = {*timm.list_models(), *timm.list_pretrained()}
     if name not in known:
         raise unknown("timm model", name, known)
-    network = timm.create_model(name)
-    made_for = resolve_model_data_config(network)
-    return network, Input(made_for["mean"], made_for["std"], made_for["input_size"][-1])
+    return timm.create_model(name)  # without weights
+
+
+def torchvision_input(name: str) -> Input:
+    """What a network of torchvision takes, by the transforms of its weights."""
+    from torchvision.models import get_model_weights
+
+    # pyrefly: ignore[missing-attribute]  # of every enumeration of weights
+    found = get_model_weights(name).DEFAULT.transforms()
+    return Input(found.mean, found.std, found.crop_size[0])
+
+
+def timm_input(name: str) -> Input:
+    """What a network of timm takes, by its configuration, or else timm's defaults."""
+    import timm
+    from timm.data import resolve_data_config
+
+    configuration = timm.get_pretrained_cfg(name)
+    found = resolve_data_config({}, configuration.to_dict() if configuration else {})
+    return Input(found["mean"], found["std"], found["input_size"][-1])
+
+
+OWN = {"torchvision": torchvision_input, "timm": timm_input}
