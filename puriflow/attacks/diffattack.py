@@ -2,8 +2,9 @@
 
 What it raises is L_cls + lambda L_dev: the loss of the classification, and how far the states x'_t
 of the reverse process are from those x_t of the forward process at the same times, with the same
-forward noise. L_dev = E_t[alpha(t) d(x_t, x'_t)] is here the mean squared error, on the scale
-[-1, 1], averaged over every step of the solver: alpha(t) is one over their number. The gradient is
+forward noise. L_dev = E_t[alpha(t) d(x_t, x'_t)] is here the squared error on the scale [-1, 1], as
+a mean or a sum over the pixels of an image, averaged over every step of the solver: alpha(t) is one
+over their number. (d is not published; at weight 1 a mean is too small to matter.) The gradient is
 exact and taken step by step, in memory that does not grow with the network. No image is ever
 dropped: those that are misclassified go on being optimised.
 """
@@ -18,7 +19,7 @@ from puriflow.attacks.apgd import APGD, LOSSES
 from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Batch, State, eot_gradient
 from puriflow.errors import UserError, unknown
-from puriflow.options import Count, Length, NonNegative, Norm, listed
+from puriflow.options import Count, Length, NonNegative, Norm, Reduction, listed
 from puriflow.purifiers.base import DiffusionPurifier
 from puriflow.randomness import DIFFATTACK, ImageNoise
 
@@ -37,18 +38,26 @@ class DiffAttack(APGD):
         n_iter: of a round.
         eot_iter: draws of a gradient.
         weight: of L_dev (lambda in the paper).
+        deviation: `mean` or `sum` of the squared errors of an image's pixels and colours.
     """
 
     optimise_misclassified = True
 
     def __init__(
-        self, ball: Ball, losses: Sequence[str], *, n_iter: int, eot_iter: int, weight: float
+        self,
+        ball: Ball,
+        losses: Sequence[str],
+        *,
+        n_iter: int,
+        eot_iter: int,
+        weight: float,
+        deviation: Reduction,
     ):
         for loss in losses:
             if loss not in UNTARGETED:
                 raise unknown("loss of diffattack", loss, UNTARGETED)
         super().__init__(ball, n_iter=n_iter, n_restarts=len(losses), eot_iter=eot_iter)
-        self.name, self.weight = DIFFATTACK, weight
+        self.name, self.weight, self.deviation = DIFFATTACK, weight, deviation
         self.losses, needed = zip(*(LOSSES[loss] for loss in losses), strict=True)
         self.min_classes = max(needed)
 
@@ -70,18 +79,21 @@ class DiffAttack(APGD):
 
         def loss_and_logits(y: Tensor, draw: int) -> tuple[Tensor, Tensor]:
             noise = batch.noise.victim(f"{self.name} {number}", draw)
-            logits, l_dev = logits_and_deviation(batch, y, noise)
+            logits, l_dev = logits_and_deviation(batch, y, noise, self.deviation)
             return l_cls(logits, batch.labels) + self.weight * l_dev, logits
 
         return eot_gradient(loss_and_logits, x, self.eot_iter)
 
 
-def logits_and_deviation(batch: Batch, x: Tensor, noise: ImageNoise) -> tuple[Tensor, Tensor]:
+def logits_and_deviation(
+    batch: Batch, x: Tensor, noise: ImageNoise, deviation: Reduction
+) -> tuple[Tensor, Tensor]:
     """Logits (N, classes) of x, and its deviation L_dev (N,), with this noise of the purifier."""
     distances = []
 
     def callback(_: float, x_t: Tensor, reverse_x_t: Tensor) -> None:
-        distances.append(((x_t - reverse_x_t) ** 2).flatten(1).mean(1))
+        squares = ((x_t - reverse_x_t) ** 2).flatten(1)
+        distances.append(squares.sum(1) if deviation == "sum" else squares.mean(1))
 
     restorer, purifier = batch.victim.restorer, batch.victim.purifier
     assert purifier is not None  # see DiffAttack.begin
@@ -98,7 +110,10 @@ def build(
     n_iter: Count = 100,
     eot_iter: Count = 20,
     weight: NonNegative = 1.0,
+    deviation: Reduction = "mean",
 ) -> DiffAttack:
     """DiffAttack; the default numbers are the paper's. See `DiffAttack` for the options."""
     ball = Ball(fraction(eps), norm)
-    return DiffAttack(ball, losses, n_iter=n_iter, eot_iter=eot_iter, weight=weight)
+    return DiffAttack(
+        ball, losses, n_iter=n_iter, eot_iter=eot_iter, weight=weight, deviation=deviation
+    )

@@ -80,11 +80,28 @@ def by_hand(defence, x):
 
 def test_the_deviation_is_between_forward_and_reverse_states_of_the_same_times():
     b = batch()
-    logits, deviation = logits_and_deviation(b, b.images, noise())
+    logits, deviation = logits_and_deviation(b, b.images, noise(), "mean")
     expected_logits, expected = by_hand(b.victim, b.images)
     assert (deviation > 0).all()
     torch.testing.assert_close(deviation, expected)
     torch.testing.assert_close(logits, expected_logits)
+
+
+def test_the_sum_over_pixels_is_their_mean_times_their_number():
+    """Of the deviation, and so of what the attack adds to its loss; the mean is the default."""
+    b = batch()
+    logits, total = logits_and_deviation(b, b.images, noise(), "sum")
+    expected_logits, mean = by_hand(b.victim, b.images)
+    torch.testing.assert_close(total, 3 * 8 * 8 * mean)
+    torch.testing.assert_close(logits, expected_logits)
+    loss, *_ = attack(weight=0.0, eot_iter=1).loss_and_grad(b, b.images, 0)
+    for options, l_dev in [
+        ({}, mean),
+        ({"deviation": "mean"}, mean),
+        ({"deviation": "sum"}, total),
+    ]:
+        found, *_ = attack(weight=2.0, eot_iter=1, **options).loss_and_grad(b, b.images, 0)
+        torch.testing.assert_close(found - loss, 2 * l_dev)
 
 
 @pytest.mark.parametrize(("number", "name"), [(0, "ce"), (5, "ce"), (6, "dlr"), (11, "dlr")])
@@ -93,7 +110,9 @@ def test_the_loss_and_its_gradient(number, name, monkeypatch):
     a, b = attack(weight=3.0, eot_iter=1), batch()
 
     def loss_of(x):
-        logits, deviation = logits_and_deviation(b, x, b.noise.victim(f"diffattack {number}", 0))
+        logits, deviation = logits_and_deviation(
+            b, x, b.noise.victim(f"diffattack {number}", 0), "mean"
+        )
         if name == "ce":
             return F.cross_entropy(logits, b.labels, reduction="none") + 3 * deviation
         ordered = logits.sort(1, descending=True)[0]
@@ -119,7 +138,7 @@ def test_the_gradient_is_the_mean_over_draws():
     grads = []
     for draw in range(2):
         x = b.images.clone().requires_grad_()
-        logits, deviation = logits_and_deviation(b, x, b.noise.victim("diffattack 4", draw))
+        logits, deviation = logits_and_deviation(b, x, b.noise.victim("diffattack 4", draw), "mean")
         loss = F.cross_entropy(logits, b.labels, reduction="none") + deviation
         grads.append(torch.autograd.grad(loss.sum(), x)[0])
     torch.testing.assert_close(mean, sum(grads) / 2)
@@ -139,7 +158,7 @@ def test_watching_keeps_no_network(kind, images):
 
         b = batch(victim(lambda d: kind(d, t=level)))
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            logits_and_deviation(b, b.images.clone().requires_grad_(), noise())
+            logits_and_deviation(b, b.images.clone().requires_grad_(), noise(), "mean")
         return sum(size for size, _ in storages.values())
 
     assert 0 < saved_bytes(60) - saved_bytes(10) <= 50 * images * batch().images.nbytes
@@ -169,7 +188,7 @@ def test_the_deviation_is_driven_up():
     end = attack(weight=1e4, losses=["ce"], n_iter=15, eot_iter=1)(b)
     with torch.no_grad():
         before, after = (
-            logits_and_deviation(b, x, ImageNoise(0, "purify", INDICES))[1]
+            logits_and_deviation(b, x, ImageNoise(0, "purify", INDICES), "mean")[1]
             for x in (b.images, end["x_best"])
         )
     assert (after > before).all()
