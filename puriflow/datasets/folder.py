@@ -28,9 +28,12 @@ def build(
     root: Text,
     resize: Side | None = 256,
     crop: Side | None = 224,
-    interpolation: Interpolation = "bicubic",
+    interpolation: Interpolation = "bilinear",
 ) -> Samples:
-    """All images below `root`, sorted by folder and name, resized and cropped by `read_image`."""
+    """All images below `root`, sorted by folder and name, resized and cropped by `read_image`.
+
+    By default as torchvision's classifiers, RobustBench and DiffPure have them.
+    """
     folder = Path(root)
     if not folder.is_dir():
         raise UserError(f"image folder {folder} does not exist")

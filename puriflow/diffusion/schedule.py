@@ -31,9 +31,11 @@ class Schedule:
         sigma: the VE sigma of each step.
         posterior_mean_coef1, posterior_mean_coef2: of x0 and of x_t (Ho et al., Eq. 7).
         posterior_log_variance: clipped at the first step, where it is infinite.
+        fixed_log_variance: for a network that learns none: the posterior's ("fixed small"), or that
+            of beta with the posterior's at the first step ("fixed large", Ho et al., section 3.2).
     """
 
-    def __init__(self, timesteps: Sequence[int]):
+    def __init__(self, timesteps: Sequence[int], *, fixed_large: bool = False):
         self.timesteps = np.asarray(timesteps)
         self.alpha_bar = DISCRETE_ALPHA_BAR[self.timesteps]
         self.alpha_bar_prev = np.append(1.0, self.alpha_bar[:-1])
@@ -42,8 +44,12 @@ class Schedule:
         beta_bar, beta_bar_prev = 1 - self.alpha_bar, 1 - self.alpha_bar_prev
         self.posterior_variance = self.betas * beta_bar_prev / beta_bar
         second = self.posterior_variance[min(1, len(self.betas) - 1)]
-        clipped = np.append(second, self.posterior_variance[1:])
-        self.posterior_log_variance = np.log(np.maximum(clipped, 1e-20))
+        small, large = (
+            np.log(np.maximum(np.append(second, variance[1:]), 1e-20))
+            for variance in (self.posterior_variance, self.betas)
+        )
+        self.posterior_log_variance = small
+        self.fixed_log_variance = large if fixed_large else small
         self.posterior_mean_coef1 = self.betas * self.alpha_bar_prev**0.5 / beta_bar
         self.posterior_mean_coef2 = beta_bar_prev * (1 - self.betas) ** 0.5 / beta_bar
 
@@ -57,13 +63,13 @@ class Schedule:
         return extract(coef1, i, x) * x0 + extract(coef2, i, x) * x
 
     def log_variance(self, v: Tensor | None, x: Tensor, i: Tensor | int) -> Tensor:
-        """Of the state before step i: that of the posterior, or between it and beta.
+        """Of the state before step i: fixed, or between the posterior's and beta's.
 
         Learned values v on [-1, 1] interpolate (Nichol and Dhariwal, Eq. 15).
         """
-        low = extract(self.posterior_log_variance, i, x)
         if v is None:
-            return low.expand_as(x)
+            return extract(self.fixed_log_variance, i, x).expand_as(x)
+        low = extract(self.posterior_log_variance, i, x)
         fraction = (v + 1) / 2
         return fraction * extract(np.log(self.betas), i, x) + (1 - fraction) * low
 

@@ -68,8 +68,9 @@ class Purifier(nn.Module, ABC):
         x = images * 2 - 1
         if self.resize is not None:
             x = F.interpolate(x, (self.resize, self.resize), mode="bilinear", align_corners=False)
+        given = x
         for _ in range(self.rounds):
-            x = self.purify(x, noise, callback)
+            x = self.purify_near(given, x, noise, callback)
         if self.resize is not None:
             x = F.interpolate(x, size, mode="bilinear", align_corners=False)
         return (x + 1) / 2
@@ -77,6 +78,15 @@ class Purifier(nn.Module, ABC):
     @abstractmethod
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
         """The algorithm, once: from x (N, 3, H, W) on [-1, 1] to its purified image."""
+
+    def purify_near(
+        self, given: Tensor, x: Tensor, noise: ImageNoise, callback: Callback | None
+    ) -> Tensor:
+        """The same as one of several rounds, for what is held near the image that was given.
+
+        `given` is x of the first round, and means nothing to most.
+        """
+        return self.purify(x, noise, callback)
 
 
 class DiffusionPurifier(Purifier):

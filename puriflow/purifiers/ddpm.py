@@ -34,6 +34,8 @@ class DDPM(DiffusionPurifier):
         clip: whether x0 is clamped, as DiffPure does.
     """
 
+    fixed_large = False  # see `Schedule`
+
     def __init__(
         self,
         denoiser: Denoiser,
@@ -49,7 +51,7 @@ class DDPM(DiffusionPurifier):
         if timesteps[self.n_steps - 1] != self.t - 1:
             # The respaced process must know the level that the image is diffused to.
             timesteps = [*timesteps[: self.n_steps - 1], self.t - 1]
-        self.schedule = Schedule(timesteps)
+        self.schedule = Schedule(timesteps, fixed_large=self.fixed_large)
         # Of the state that each step leads to: that of step 0 is the clean image.
         self.times = [0.0, *time_of_sigma(torch.from_numpy(self.schedule.sigma)).tolist()]
 

@@ -1,10 +1,12 @@
 """Guided purification (GDMP, Wang et al. 2022): DDPM steps that are pulled towards the given image.
 
 The mean of every ancestral step moves along the gradient of -MSE(x_t, reference), times the step's
-variance and c_t = sqrt(1 - alpha_bar) / (m sqrt(alpha_bar)) with m = (2/3) 8/255 / guidance scale.
-The reference is the round's image, diffused afresh to the same step, or as it is.
+variance and c_t = sqrt(1 - alpha_bar) / (m sqrt(alpha_bar)) with m = (2/3) perturbation / guidance
+scale. The reference is the given image in every round, diffused afresh to the same step, or as it
+is. A network that learns no variance has the fixed large one, as GDMP's for CIFAR-10.
 """
 
+from fractions import Fraction
 from typing import Unpack
 
 from torch import Tensor
@@ -14,29 +16,31 @@ from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.schedule import extract
 from puriflow.diffusion.vp import STEPS
 from puriflow.errors import UserError
-from puriflow.options import NonNegative, Rounds, Side, Timestep
+from puriflow.options import Length, NonNegative, Rounds, Side, Timestep
 from puriflow.purifiers.base import Callback
 from puriflow.purifiers.ddpm import DDPM, DDPMOptions
 from puriflow.randomness import ImageNoise
-
-PERTURBATION = 2 * 8 / 255 / 3  # a third of the attack's range on [-1, 1]
 
 
 class GDMP(DDPM):
     """The purifier; see `DDPM`. Levels are not random.
 
     Args:
-        guidance_scale: of the pull; 0 leaves DDPM.
+        guidance_scale: of the pull; 0 leaves DDPM with that variance.
+        perturbation: the eps of the attack that the pull is for, on [0, 1].
         diffused: whether the reference is diffused, afresh for every step.
         shared: as published, the MSE is a mean over the batch too, so that the guidance of an image
             is the weaker the more batch mates it has; else it is a mean over its own pixels.
     """
+
+    fixed_large = True
 
     def __init__(
         self,
         denoiser: Denoiser,
         *,
         guidance_scale: float,
+        perturbation: float,
         diffused: bool,
         shared: bool,
         **options: Unpack[DDPMOptions],
@@ -45,18 +49,23 @@ class GDMP(DDPM):
             raise UserError(f"guidance_scale is {guidance_scale}, but must be 0 or more")
         super().__init__(denoiser, **options)
         self.diffused, self.shared = diffused, shared
-        self.c = (1 / self.schedule.alpha_bar - 1) ** 0.5 * guidance_scale / PERTURBATION  # c_t
+        one_over_m = guidance_scale / (2 * perturbation / 3)
+        self.c = (1 / self.schedule.alpha_bar - 1) ** 0.5 * one_over_m  # c_t
 
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
+        return self.purify_near(x, x, noise, callback)
+
+    def purify_near(
+        self, given: Tensor, x: Tensor, noise: ImageNoise, callback: Callback | None
+    ) -> Tensor:
         """Guided Algorithm 2; two draws for every step if the reference is diffused."""
-        x0 = x
-        x, trace = self.diffuse(x0, noise, callback)
+        x, trace = self.diffuse(x, noise, callback)
         for i in reversed(range(self.n_steps)):
-            reference = x0
+            reference = given
             if self.diffused:
                 alpha_bar_t = self.schedule.alpha_bar[i]
-                eps = noise.normal_like(x0)
-                reference = alpha_bar_t**0.5 * x0 + (1 - alpha_bar_t) ** 0.5 * eps
+                eps = noise.normal_like(given)
+                reference = alpha_bar_t**0.5 * given + (1 - alpha_bar_t) ** 0.5 * eps
             x = self.guided_step(x, noise.normal_like(x), reference, i=i)
             trace(self.times[i], x)
         return x
@@ -76,6 +85,7 @@ def build(
     network: Denoiser,
     t: Timestep = 36,
     guidance_scale: NonNegative = 600.0,
+    perturbation: Length = "8/255",
     diffused: bool = True,
     shared: bool = False,
     respacing: Timestep = STEPS,
@@ -91,6 +101,7 @@ def build(
         network,
         t=t,
         guidance_scale=guidance_scale,
+        perturbation=float(Fraction(str(perturbation))),
         diffused=diffused,
         shared=shared,
         respacing=respacing,

@@ -1,8 +1,8 @@
 """Purification by Langevin dynamics as an SDE (LD-SDE, DiffPure's variant after Yoon et al. 2021).
 
 There is no forward diffusion: the image follows the score of a slightly noisy level, is held near
-where it started, and is shaken: dx = -lambda/2 (-s(x, 0.01) + (x - x0) / sigma2) ds
-+ sqrt(lambda) eta dw for a time of t'/1000, by Euler-Maruyama steps of 0.01.
+the given image x0, in every round, and is shaken: dx = -lambda/2 (-s(x, 0.01) + (x - x0) / sigma2)
+ds + sqrt(lambda) eta dw for a time of t'/1000, by Euler-Maruyama steps of 0.01.
 """
 
 from typing import Unpack
@@ -51,12 +51,17 @@ class LDSDE(Purifier):
         self.t, self.sigma2, self.lambda_ld, self.eta = t, sigma2, lambda_ld, eta
 
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
+        return self.purify_near(x, x, noise, callback)
+
+    def purify_near(
+        self, given: Tensor, x: Tensor, noise: ImageNoise, callback: Callback | None
+    ) -> Tensor:
         """One draw z for every step. There is no reverse process, so no callback is called."""
-        x0, left = x, self.t / STEPS - T_END
+        left = self.t / STEPS - T_END
         while left > 1e-9:
             ds = min(STEP_SIZE, left)
             sigma = (self.lambda_ld * ds) ** 0.5 * self.eta
-            x = self.mean(x, x0, ds=ds) + sigma * noise.normal_like(x)
+            x = self.mean(x, given, ds=ds) + sigma * noise.normal_like(x)
             left -= ds
         return x
 

@@ -58,7 +58,9 @@ PURIFIERS = {
     "ode": lambda d: ODE(d, t=10, **RESIZED),
     "ddpm": lambda d: DDPM(d, t=10, t_delta=2, **RESIZED),
     "ddpm, respaced": lambda d: DDPM(d, t=90, respacing=100, clip=False),
-    "gdmp": lambda d: GDMP(d, t=8, rounds=2, guidance_scale=60.0, diffused=True, shared=True),
+    "gdmp": lambda d: GDMP(
+        d, t=8, rounds=2, guidance_scale=60.0, perturbation=8 / 255, diffused=True, shared=True
+    ),
     "ddpm, staged": lambda d: DDIM(d, stages=[(6, 3, 2), (10, 10, 1)], eta=1.0, **RESIZED),
     "ddim": lambda d: DDIM(d, stages=[(50, 10, 1)], eta=0.0),
     "vesde": lambda d: VESDE(d, t=10, t_delta=3, **RESIZED),

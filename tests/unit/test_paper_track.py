@@ -1,14 +1,20 @@
-"""The paper track's networks have the published sizes (counted without allocating them)."""
+"""The paper track's networks have the published sizes (counted without allocating them), and its
+images are read and drawn as published."""
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
 from puriflow.config import load_config
+from puriflow.datasets.samples import Samples, chosen_indices
 from puriflow.diffusion.vp import time_grid
 from puriflow.metrics.cost import cost_of
 from puriflow.registry import family_named, kinds
+from puriflow.results import load_result
 
 PUBLISHED = [
     # family, name, parameters, GMACs, side of the image, noise levels
@@ -70,3 +76,67 @@ def test_diffpure_s_own_steps(track):
     assert "step_size" not in options
     assert kinds("purifiers")["vpsde"].options["step_size"] is False
     assert len(time_grid(90, 1)) == 91
+
+
+IMAGENET = ["imagenet", "imagenet-adaptive", "imagenet-diffpure"]
+CENTRE_288 = ["imagenet-288", "imagenet-diffpure-288"]
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory):
+    """A folder of one image with all frequencies, 500 x 375, and the image."""
+    root = tmp_path_factory.mktemp("imagenet")
+    (root / "n01440764").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (375, 500, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(root / "n01440764" / "a.png")
+    return root, Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("name", [*IMAGENET, *CENTRE_288, "a folder"])
+def test_imagenet_s_pixels_are_those_of_torchvision_s_transforms(track, name, photograph):
+    """Resize(256) and CenterCrop(224), or CenterCrop(288) alone, as DiffPure and RobustBench do."""
+    from torchvision import transforms
+
+    root, image = photograph
+    entry = {} if name == "a folder" else track.part("dataset", name).options
+    part = replace(track.part("dataset", "imagenet"), options={**entry, "root": str(root)})
+    read = part.build().read(0)
+    if name in CENTRE_288:
+        expected = transforms.CenterCrop(288)(image)
+    else:
+        expected = transforms.CenterCrop(224)(transforms.Resize(256)(image))
+    np.testing.assert_array_equal(read, np.asarray(expected).transpose(2, 0, 1))
+
+
+def test_every_data_set_of_the_track_is_in_the_tests_above_or_is_not_resized(track):
+    folders = {n for n in track.datasets if track.part("dataset", n).kind == "folder"}
+    assert folders == {*IMAGENET, *CENTRE_288}
+
+
+def indices(track, name, total):
+    """Those of a data set, of so many images, that the track takes."""
+    samples = Samples(labels=range(total), read=None, fingerprint="")
+    entry = track.entry("dataset", name)
+    return chosen_indices(
+        samples, subset=entry.subset, seeds=entry.subset_seeds, shard=0, shards=1
+    ).tolist()
+
+
+@pytest.mark.parametrize(
+    ("table", "names", "total", "subset", "seeds", "count"),
+    [
+        ("table1", {"cifar10-bpda"}, 10_000, 200, 5, 960),
+        ("table2", {"imagenet-diffpure", "imagenet-diffpure-288"}, 50_000, 16, 32, 510),
+    ],
+)
+def test_tables_1_and_2_are_of_diffpure_s_own_images(
+    track, repository, table, names, total, subset, seeds, count
+):
+    """Each row, in the order in which DiffPure's data seeds draw them."""
+    found = load_result(repository / "config" / "tables" / f"{table}.yaml")
+    assert set(found.trigger(track)["roles"]["dataset"]) == names
+    drawn = [np.random.RandomState(s).choice(total, subset, replace=False) for s in range(seeds)]
+    union = list(dict.fromkeys(np.concatenate(drawn).tolist()))
+    assert len(union) == count
+    for name in names:
+        assert indices(track, name, total) == union

@@ -2,16 +2,19 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from tiny_parts import tiny_purifier
 
+from puriflow.config import load_config
 from puriflow.diffusion.denoisers import SigmaDenoiser, VPDenoiser
 from puriflow.diffusion.vp import alpha_bar
 from puriflow.errors import UserError
 from puriflow.purifiers.ddim import DDIM, stage_timesteps
 from puriflow.purifiers.ddpm import DDPM
 from puriflow.purifiers.gdmp import GDMP
+from puriflow.purifiers.gdmp import build as build_gdmp
 from puriflow.purifiers.ldsde import LDSDE
 from puriflow.purifiers.ode import ODE
 from puriflow.purifiers.osd import OSD
@@ -64,20 +67,79 @@ EVERY_KIND = {f"{kind}, tiny": partial(tiny_purifier, kind) for kind in kinds("p
 
 
 def gdmp(denoiser, **options):
-    published = {"t": 36, "diffused": True, "shared": False, "rounds": 1, "clip": False}
-    return GDMP(denoiser, **(published | options))
+    published = {"t": 36, "perturbation": 8 / 255, "diffused": True, "shared": False, "rounds": 1}
+    return GDMP(denoiser, **(published | {"clip": False} | options))
 
 
-def test_without_guidance_gdmp_is_ddpm():
-    images = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    found, expected = (
-        purifier(images, ImageNoise(0, "test", [5]))
-        for purifier in (
-            gdmp(NETWORKS["noise"], guidance_scale=0.0, diffused=False),
-            DDPM(NETWORKS["noise"], t=36, clip=False),
-        )
-    )
-    torch.testing.assert_close(found, expected)
+def by_hand_gdmp(given, noise, *, timesteps, rounds, scale, ptb, diffused):
+    """GDMP of one image on [-1, 1] for `Noise`, in float64 and with the draws of `noise`.
+
+    Its MSE is a mean over the image; its variance the fixed large one.
+    """
+
+    def draw():
+        return noise.normal_like(given.float()).double()
+
+    bars = np.cumprod(1 - np.linspace(1e-4, 2e-2, 1000))[timesteps]
+    before = np.append(1, bars[:-1])
+    betas = 1 - bars / before
+    variances = np.append(betas[1] * (1 - before[1]) / (1 - bars[1]), betas[1:])
+    x = given
+    for _ in range(rounds):
+        x = bars[-1] ** 0.5 * x + (1 - bars[-1]) ** 0.5 * draw()
+        for i in range(len(timesteps))[::-1]:
+            bar, bar_before, beta = bars[i], before[i], betas[i]
+            towards = bar**0.5 * given + (1 - bar) ** 0.5 * draw() if diffused else given
+            eps = x * (1 - bar) ** 0.5 / (bar * STD**2 + 1 - bar)
+            x0 = ((x - (1 - bar) ** 0.5 * eps) / bar**0.5).clamp(-1, 1)
+            mean = (
+                bar_before**0.5 * beta / (1 - bar) * x0
+                + (1 - beta) ** 0.5 * (1 - bar_before) / (1 - bar) * x
+            )
+            gradient = -2 * (x - towards) / x.numel()
+            c = (1 - bar) ** 0.5 / (ptb * 2 / 255 / 3 / scale * bar**0.5)
+            x = (
+                mean
+                + variances[i] * c * gradient
+                + (variances[i] ** 0.5 * draw() if i else 0 * draw())
+            )
+    return x
+
+
+GDMP_ROLES = {
+    "gdmp": {"scale": 60000 / 100, "ptb": 8, "diffused": True, "rounds": 4},
+    "gdmp-imagenet": {"scale": 1000 / 60, "ptb": 4, "diffused": False, "rounds": 1},
+}
+
+
+@pytest.mark.parametrize("name", GDMP_ROLES)
+def test_gdmp_s_roles_are_its_published_settings(name, repository):
+    """The whole purifier against the same written out, with the numbers of its configurations."""
+    options = load_config(repository / "config" / "paper.yaml").part("purifier", name).options
+    purifier = build_gdmp(**(options | {"network": NETWORKS["noise"], "resize": None}))
+    spaced = [round(i * 999 / 249) for i in range(250)]
+    timesteps = spaced[:45] if name == "gdmp-imagenet" else list(range(36))
+    assert purifier.schedule.timesteps[: purifier.n_steps].tolist() == timesteps
+    assert timesteps[-1] == {"gdmp": 35, "gdmp-imagenet": 177}[name]
+    x = 0.4 * torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(3)).clamp(-2, 2)
+    found = purifier((x + 1) / 2, ImageNoise(0, "test", [5])) * 2 - 1
+    draws = ImageNoise(0, "test", [5])
+    expected = by_hand_gdmp(x.double(), draws, timesteps=timesteps, **GDMP_ROLES[name])
+    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-4)
+
+
+def test_langevin_dynamics_are_held_at_the_given_image_in_every_round():
+    purifier = LDSDE(NETWORKS["noise"], t=30, sigma2=1e-3, lambda_ld=1e-2, eta=5.0, rounds=3)
+    given = 0.4 * torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    noise, x = ImageNoise(0, "test", [5]), given.double()
+    for _ in range(3):
+        for ds in (0.01, 0.01, 0.01 - 1e-5):
+            alpha_bar_t = alpha_bar(torch.tensor(0.01, dtype=torch.float64))
+            score = -x / (alpha_bar_t * STD**2 + 1 - alpha_bar_t)
+            drift = -0.5 * 1e-2 * (-score + (x - given) / 1e-3)
+            x = x + drift * ds + (1e-2 * ds) ** 0.5 * 5 * noise.normal_like(given).double()
+    found = purifier((given + 1) / 2, ImageNoise(0, "test", [5])) * 2 - 1
+    torch.testing.assert_close(found, x.float(), rtol=1e-4, atol=1e-5)
 
 
 def test_gdmp_is_pulled_along_the_gradient_of_the_error():

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import yaml
@@ -5,6 +7,7 @@ from scipy.stats import binomtest
 
 from puriflow.chain import Chain, victim_name, victim_roles
 from puriflow.config import Evaluation, load_config
+from puriflow.diffusion.schedule import space_timesteps
 from puriflow.errors import UserError
 from puriflow.metrics.accuracy import judged, wilson
 from puriflow.results import load_result
@@ -157,6 +160,37 @@ def test_every_table_names_what_both_tracks_know(repository):
             assert table.trigger(config)["roles"]["dataset"], f"{file.name} on {track}"
             assert table.served(config), f"{file.name} on {track}"
             assert table.stores(config), f"{file.name} on {track}"
+
+
+KINDS = {
+    **{"VP-SDE": "vpsde", "VE-SDE": "vesde", "probability-flow ODE": "ode", "DDPM": "ddpm"},
+    **{"DDIM": "ddim", "GDMP": "gdmp", "LD-SDE": "ldsde", "one shot": "osd"},
+    **{"ScoreOpt-O": "scoreopt", "ScoreOpt-N": "scoreopt"},
+}
+
+
+@pytest.mark.parametrize("track", ["config.yaml", "paper.yaml"])
+def test_every_purifier_of_the_table_is_what_its_row_says(repository, track):
+    """Its kind, level and number of steps, on either track."""
+    config = load_config(repository / "config" / track)
+    for row in load_result(repository / "config" / "tables" / "purifiers.yaml").rows:
+        if row.purifier is None:
+            continue
+        part = config.part("purifier", row.purifier)
+        options, words = part.options, f"{row.method}, {row.type}"
+        assert part.kind == KINDS[row.method.split(",")[0]], words
+        if "t" in options:
+            assert re.search(rf"\b{options['t']}\b", row.type), words
+        if said := re.search(r"(\d+) steps", row.type):
+            below = [s for s in space_timesteps(options["respacing"]) if s < options["t"]]
+            assert len(below) == int(said.group(1)), words
+
+
+def test_the_mini_track_s_stand_ins_of_diffpure_s_images_are_those_of_its_other_tables(config):
+    for name, same in [("cifar10-bpda", "cifar10"), ("imagenet-diffpure", "imagenet-adaptive")]:
+        assert config.entry("dataset", name) == config.entry("dataset", same)
+    for name in ("imagenet-288", "imagenet-diffpure-288"):
+        assert config.entry("dataset", name).unavailable
 
 
 def test_the_costs_of_table_10_are_the_paper_s(repository):
