@@ -6,7 +6,6 @@ scale. The reference is the given image in every round, diffused afresh to the s
 is. A network that learns no variance has the fixed large one, as GDMP's for CIFAR-10.
 """
 
-from fractions import Fraction
 from typing import Unpack
 
 from torch import Tensor
@@ -16,7 +15,7 @@ from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.schedule import extract
 from puriflow.diffusion.vp import STEPS
 from puriflow.errors import UserError
-from puriflow.options import Length, NonNegative, Rounds, Side, Timestep
+from puriflow.options import Length, NonNegative, Rounds, Side, Timestep, fraction
 from puriflow.purifiers.base import Callback
 from puriflow.purifiers.ddpm import DDPM, DDPMOptions
 from puriflow.randomness import ImageNoise
@@ -101,7 +100,7 @@ def build(
         network,
         t=t,
         guidance_scale=guidance_scale,
-        perturbation=float(Fraction(str(perturbation))),
+        perturbation=fraction(perturbation),
         diffused=diffused,
         shared=shared,
         respacing=respacing,
