@@ -15,7 +15,7 @@ from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.schedule import extract
 from puriflow.diffusion.vp import STEPS
 from puriflow.errors import UserError
-from puriflow.options import Length, NonNegative, Rounds, Side, Timestep, fraction
+from puriflow.options import NonNegative, Rounds, Side, Step, Timestep, fraction
 from puriflow.purifiers.base import Callback
 from puriflow.purifiers.ddpm import DDPM, DDPMOptions
 from puriflow.randomness import ImageNoise
@@ -84,7 +84,7 @@ def build(
     network: Denoiser,
     t: Timestep = 36,
     guidance_scale: NonNegative = 600.0,
-    perturbation: Length = "8/255",
+    perturbation: Step = "8/255",
     diffused: bool = True,
     shared: bool = False,
     respacing: Timestep = STEPS,

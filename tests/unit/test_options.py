@@ -216,6 +216,7 @@ def test_what_is_no_entry_is_refused(entry):
         ("restorers", "esrgan", {"scale": "2"}, "scale is '2', but must be 2 or 4 or 8"),
         ("attacks", "pgd", {"n_iter": 4.0}, r"n_iter is 4\.0, but must be a whole number"),
         ("attacks", "pgd", {"fixed": "true"}, "fixed is 'true', but must be true or false"),
+        ("purifiers", "gdmp", {"perturbation": 4}, "perturbation is 4, but must be .* 4/255"),
         ("purifiers", "ldsde", {"sigma2": "1e-3"}, "sigma2 is '1e-3', but must be a number"),
         (
             "purifiers",
