@@ -4,8 +4,9 @@ What it raises is L_cls + lambda L_dev: the loss of the classification, and how 
 of the reverse process are from those x_t of the forward process at the same times, with the same
 forward noise. L_dev = E_t[alpha(t) d(x_t, x'_t)] is here the mean squared error, on the scale
 [-1, 1], averaged over every step of the solver: alpha(t) is one over their number. The gradient is
-exact and taken step by step, in memory that does not grow with the network. No image is ever
-dropped: those that are misclassified go on being optimised.
+exact and taken step by step, in memory that does not grow with the network. It drops no image:
+those that are misclassified go on being optimised. Its host is AutoAttack, which leaves out what is
+wrong without any attack, and whose fresh pass is the verdict.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from puriflow.attacks.apgd import APGD, LOSSES
+from puriflow.attacks.autoattack import AutoAttack
 from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Batch, State, eot_gradient
 from puriflow.errors import UserError, unknown
@@ -98,7 +100,8 @@ def build(
     n_iter: Count = 100,
     eot_iter: Count = 20,
     weight: NonNegative = 1.0,
-) -> DiffAttack:
+) -> AutoAttack:
     """DiffAttack; the default numbers are the paper's. See `DiffAttack` for the options."""
     ball = Ball(fraction(eps), norm)
-    return DiffAttack(ball, losses, n_iter=n_iter, eot_iter=eot_iter, weight=weight)
+    attack = DiffAttack(ball, losses, n_iter=n_iter, eot_iter=eot_iter, weight=weight)
+    return AutoAttack(ball, [attack])
