@@ -57,6 +57,8 @@ class BPDAEOT(Attack):
 
     def begin(self, batch: Batch) -> State:
         """`x` is where the attack is; `x_adv` where an image was a success, or x."""
+        if self.gradient == "surrogate":
+            _surrogate(batch.victim)  # before the first query, if there is none
         queries = no_queries(batch.images)
         return {
             "x_adv": batch.images,

@@ -59,7 +59,7 @@ class Square(JudgedAttack):
         self.n_steps = 1 + self.n_queries + 1
 
     def begin(self, batch: Batch) -> State:
-        """One pass over the clean images; `margin` (N,) is the lowest so far, of a hit 0 or less."""
+        """One pass over the clean images; `margin` (N,) is the lowest so far (0 or less: a hit)."""
         clean, step = batch.images, f"{self.name} {CLEAN}"
         _, wrong, queries = self.judge(batch, clean, step)
         stripes = batch.noise.attacker(self.name).uniform_like(clean[:, :, :1], -1, 1).sign()
