@@ -25,6 +25,7 @@ FAB_T, SQUARE, DIFFATTACK, AUTOATTACK = "fab-t", "square", "diffattack", "autoat
 CLEAN = "clean"  # a pass over the clean images
 AGAIN, VOTES = "again", "votes"  # fresh draws that confirm what a step found
 AFTER = "after"  # the one pass over what the attack hands in
+SURROGATE = "surrogate"  # what is differentiated in the victim's place
 
 
 def pgd_step(number: int, *, random_start: bool) -> str:

@@ -1,9 +1,13 @@
 """AutoAttack (Croce and Hein 2020): several attacks, each on the images that the others left.
 
 `standard` is APGD on cross-entropy, APGD-T, FAB-T and Square; `rand`, for random victims, is APGD
-on cross-entropy and on DLR with EOT. As in auto-attack, after each of them one fresh pass over its
-adversarial images decides; `votes` puts a misclassification to a vote of several. DiffPure reports
-for each defence the lower robust accuracy of the two versions.
+on cross-entropy and on DLR with EOT; `square` is Square alone (auto-attack's `custom`). DiffPure
+reports for each defence the lower robust accuracy of the first two.
+
+The verdict is auto-attack's. What is wrong in one pass over the clean images is broken. After each
+attack a fresh pass decides, over the adversarial image where the attack calls it a success, and
+over the clean one where it does not: what is wrong then is broken, by that image. `votes` puts a
+misclassification to a vote of several.
 """
 
 from collections.abc import Sequence
@@ -14,7 +18,7 @@ import torch
 
 from puriflow.attacks.apgd import APGD
 from puriflow.attacks.ball import Ball, fraction
-from puriflow.attacks.base import Batch, State, advance_rest, choose, cross_entropy
+from puriflow.attacks.base import Batch, State, advance_rest, choose
 from puriflow.attacks.fab import FABT
 from puriflow.attacks.square import Square
 from puriflow.attacks.votes import JudgedAttack
@@ -22,15 +26,13 @@ from puriflow.errors import UserError
 from puriflow.options import Count, Gradient, Length, Norm
 from puriflow.randomness import AUTOATTACK, CLEAN
 
-EOT_ITER = {"standard": 1, "rand": 20}
+EOT_ITER = {"standard": 1, "rand": 20, "square": 1}
 INNER = "inner."  # before the keys of the state of the attack that is under way
 
 
 @dataclass
 class AutoAttack(JudgedAttack):
     """The ensemble. Its steps are those of its attacks, one after the other.
-
-    auto-attack judges the clean image where an attack was no success; here it is its best try.
 
     Args:
         ball, votes, gradient, fixed: see `JudgedAttack`.
@@ -47,8 +49,8 @@ class AutoAttack(JudgedAttack):
         """One pass over the clean images.
 
         `success_by` (N,) int64 is the number of the attack that was a success, -1 for none, and for
-        an image that is misclassified from the start. `x_adv` is that attack's, or else that of the
-        highest cross-entropy, `loss_adv` (N,), among all.
+        an image that is misclassified from the start. `x_adv` is that attack's, or else the clean
+        image.
         """
         logits, wrong, queries = self.judge(batch, batch.images, f"{AUTOATTACK} {CLEAN}")
         for attack in self.attacks:
@@ -59,7 +61,6 @@ class AutoAttack(JudgedAttack):
             "queries": queries,
             "success": wrong,
             "success_by": torch.full_like(queries, -1),
-            "loss_adv": cross_entropy(logits, batch.labels),
         }
 
     def step(self, batch: Batch, state: State, number: int) -> State:
@@ -82,17 +83,13 @@ class AutoAttack(JudgedAttack):
 
     def _end(self, batch: Batch, state: State, inner: State, which: int) -> State:
         """The verdict over what an attack hands in."""
-        x = inner["x_adv"]
-        step = f"{AUTOATTACK} {self.attacks[which].name}"
-        logits, success, queries = self.judge(batch, x, step)
-        loss = cross_entropy(logits, batch.labels)
-        better = success | (loss > state["loss_adv"])
+        x = choose(inner["success"], inner["x_adv"], batch.images)
+        _, success, queries = self.judge(batch, x, f"{AUTOATTACK} {self.attacks[which].name}")
         return {
-            "x_adv": choose(better, x, state["x_adv"]),
+            "x_adv": choose(success, x, state["x_adv"]),
             "queries": state["queries"] + inner["queries"] + queries,
             "success": success,
             "success_by": state["success_by"].masked_fill(success, which),
-            "loss_adv": torch.where(better, loss, state["loss_adv"]),
         }
 
 
@@ -100,7 +97,7 @@ def build(
     *,
     eps: Length,
     norm: Norm = "Linf",
-    version: Literal["standard", "rand"] = "standard",
+    version: Literal["standard", "rand", "square"] = "standard",
     eot_iter: Count | None = None,
     n_iter: Count = 100,
     n_queries: Count = 5000,
@@ -112,7 +109,7 @@ def build(
 ) -> AutoAttack:
     """AutoAttack; the default numbers are auto-attack's.
 
-    `eot_iter`, over which APGD's gradients are averaged, is 20 for `rand` and 1 for `standard`;
+    `eot_iter`, over which APGD's gradients are averaged, is 20 for `rand` and else 1;
     `n_restarts` are APGD's, `n_queries` Square's, and `n_target_classes` those of APGD-T and FAB-T.
     See `APGD` for the others.
     """
@@ -124,6 +121,8 @@ def build(
     apgd = {"n_iter": n_iter, "eot_iter": eot_iter, "n_restarts": n_restarts, **judged}
     if version == "rand":
         attacks = [APGD(ball, "ce", **apgd), APGD(ball, "dlr", **apgd)]
+    elif version == "square":
+        attacks = [Square(ball, n_queries=n_queries, **judged)]
     else:
         attacks = [
             APGD(ball, "ce", **apgd),

@@ -146,11 +146,20 @@ def eot_gradient(
     return loss, total / eot_iter, logits
 
 
+def advance(
+    batch: Batch, state: State, where: Tensor, step: Callable[[Batch, State], State]
+) -> State:
+    """Advance only the images of a flag (N,), if there are any, by a step of their state."""
+    chosen = torch.nonzero(where).flatten()
+    if len(chosen) == 0:
+        return state
+    part = step(batch.take(chosen.tolist()), {key: value[chosen] for key, value in state.items()})
+    return {key: value.index_copy(0, chosen, part[key]) for key, value in state.items()}
+
+
 def advance_rest(batch: Batch, state: State, step: Callable[[Batch, State], State]) -> State:
-    """Advance only the images that are no success yet, by a step of their part of the state."""
-    rest = torch.nonzero(~state["success"]).flatten()
-    part = step(batch.take(rest.tolist()), {key: value[rest] for key, value in state.items()})
-    return {key: value.index_copy(0, rest, part[key]) for key, value in state.items()}
+    """Advance only the images that are no success yet."""
+    return advance(batch, state, ~state["success"], step)
 
 
 def choose(where: Tensor, x: Tensor, other: Tensor) -> Tensor:

@@ -4,9 +4,13 @@ Each step purifies several copies of the image, takes the gradient of the cross-
 mean logits with respect to the purified copies as if purifying changed nothing, and steps by the
 sign of its mean. An image is a success at a step if the mean logits of these copies are wrong and
 those of many fresh ones are wrong too; once it is, it stays so (the worst case over steps).
+
+ScoreOpt's PGD+EOT is judged in the very same way, but takes its gradient elsewhere: of the mean
+logits of copies through one-shot denoising, the surrogate of its optimisation.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -14,11 +18,12 @@ from torch import Tensor
 
 from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Attack, Batch, State, choose, cross_entropy, no_queries
+from puriflow.defence import Defence
 from puriflow.errors import unknown
 from puriflow.options import Count, Length, Step
-from puriflow.randomness import AGAIN
+from puriflow.randomness import AGAIN, SURROGATE
 
-Through = Literal["identity", "restorer"]
+Through = Literal["identity", "restorer", "surrogate"]
 
 
 @dataclass
@@ -32,7 +37,9 @@ class BPDAEOT(Attack):
         eot_iter: copies of a gradient (DiffPure's `eot_attack_reps`).
         n_draws: fresh copies that confirm a success (`eot_defense_reps`).
         gradient: `identity` (BPDA) for restorer and purifier, or `restorer`: the identity for the
-            purifier alone, and the exact gradient of the restorer.
+            purifier alone, and the exact gradient of the restorer; or `surrogate`: exact, through
+            the restorer and the purifier's own surrogate (ScoreOpt has one). What is judged, and
+            counted as queries, is the victim itself.
     """
 
     ball: Ball
@@ -50,6 +57,8 @@ class BPDAEOT(Attack):
 
     def begin(self, batch: Batch) -> State:
         """`x` is where the attack is; `x_adv` where an image was a success, or x."""
+        if self.gradient == "surrogate":
+            _surrogate(batch.victim)  # before the first query, if there is none
         queries = no_queries(batch.images)
         return {
             "x_adv": batch.images,
@@ -73,7 +82,10 @@ class BPDAEOT(Attack):
         for i in doubtful.tolist():
             confirmed[i] = self._confirm(batch.take([i]), x[i : i + 1], number)
             queries[i] += self.n_draws
-        grad = self.mean_gradient(batch, copies, mean)
+        if self.gradient == "surrogate":
+            grad = self.surrogate_gradient(batch, x, number)
+        else:
+            grad = self.mean_gradient(batch, copies, mean)
         if self.gradient == "restorer" and batch.victim.restorer is not None:
             y = x.detach().requires_grad_()
             (grad,) = torch.autograd.grad(batch.victim.restorer(y), y, grad)
@@ -85,21 +97,53 @@ class BPDAEOT(Attack):
         }
 
     def mean_gradient(self, batch: Batch, copies: list[Tensor], mean: Tensor) -> Tensor:
-        """The mean over copies of the gradient of the loss of their mean logits, copy by copy."""
-        mean = mean.requires_grad_()
-        (of_mean,) = torch.autograd.grad(cross_entropy(mean, batch.labels).sum(), mean)
-        total = torch.zeros_like(copies[0])
-        for copy in copies:
-            copy = copy.detach().requires_grad_()
-            logits = batch.classify(copy)
-            total += torch.autograd.grad(logits, copy, of_mean / len(copies))[0]
-        return total / len(copies)
+        """Of purified copies and their mean logits, the gradient at the copies."""
+        return _of_mean(batch, copies, mean, lambda copy, _: batch.classify(copy))
+
+    def surrogate_gradient(self, batch: Batch, x: Tensor, number: int) -> Tensor:
+        """The gradient at copies of x, which the surrogate purifies with noise of its own."""
+        instead = replace(batch, victim=_surrogate(batch.victim))
+
+        def logits(y: Tensor, draw: int) -> Tensor:
+            return instead.logits(y, f"{number} {SURROGATE}", draw)
+
+        with torch.no_grad():
+            mean = torch.stack([logits(x, draw) for draw in range(self.eot_iter)]).mean(0)
+        return _of_mean(batch, [x] * self.eot_iter, mean, logits)
 
     @torch.no_grad()
     def _confirm(self, batch: Batch, x: Tensor, number: int) -> bool:
         """Whether the mean logits of fresh draws of one image are wrong as well."""
         logits = [batch.logits(x, f"{number} {AGAIN}", draw) for draw in range(self.n_draws)]
         return bool(torch.stack(logits).mean(0).argmax(1)[0] != batch.labels[0])
+
+
+def _surrogate(victim: Defence) -> Defence:
+    """The victim with its purifier's surrogate in place of the purifier."""
+    purifier = None if victim.purifier is None else victim.purifier.surrogate()
+    return Defence(victim.restorer, purifier, victim.classifier)
+
+
+def _of_mean(
+    batch: Batch, copies: Sequence[Tensor], mean: Tensor, logits: Callable[[Tensor, int], Tensor]
+) -> Tensor:
+    """The mean over copies of the gradient of the cross-entropy of their mean logits.
+
+    It is taken copy by copy, so that memory does not grow with their number.
+
+    Args:
+        batch: with the labels.
+        copies: each (N, 3, H, W).
+        mean: their mean logits (N, classes).
+        logits: of a copy and its number, (N, classes).
+    """
+    mean = mean.requires_grad_()
+    (of_mean,) = torch.autograd.grad(cross_entropy(mean, batch.labels).sum(), mean)
+    total = torch.zeros_like(copies[0])
+    for draw, copy in enumerate(copies):
+        copy = copy.detach().requires_grad_()
+        total += torch.autograd.grad(logits(copy, draw), copy, of_mean / len(copies))[0]
+    return total / len(copies)
 
 
 def build(
@@ -109,10 +153,11 @@ def build(
     n_iter: Count = 50,
     eot_iter: Count = 15,
     n_draws: Count = 150,
-    gradient: Literal["identity", "restorer"] = "identity",
+    gradient: Literal["identity", "restorer", "surrogate"] = "identity",
 ) -> BPDAEOT:
     """BPDA+EOT in the Linf ball; the default numbers are DiffPure's.
 
-    `gradient: restorer` differentiates the restorer, which DiffPure has none of.
+    `gradient: restorer` differentiates the restorer, which DiffPure has none of. With `surrogate`,
+    20 for `n_iter` and `eot_iter`, it is ScoreOpt's PGD+EOT.
     """
     return BPDAEOT(Ball(fraction(eps)), fraction(step_size), n_iter, eot_iter, n_draws, gradient)

@@ -5,8 +5,9 @@ of the reverse process are from those x_t of the forward process at the same tim
 forward noise. L_dev = E_t[alpha(t) d(x_t, x'_t)] is here the squared error on the scale [-1, 1], as
 a mean or a sum over the pixels of an image, averaged over every step of the solver: alpha(t) is one
 over their number. (d is not published; at weight 1 a mean is too small to matter.) The gradient is
-exact and taken step by step, in memory that does not grow with the network. No image is ever
-dropped: those that are misclassified go on being optimised.
+exact and taken step by step, in memory that does not grow with the network. It drops no image:
+those that are misclassified go on being optimised. Its host is AutoAttack, which leaves out what is
+wrong without any attack, and whose fresh pass is the verdict.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from puriflow.attacks.apgd import APGD, LOSSES
+from puriflow.attacks.autoattack import AutoAttack
 from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Batch, State, eot_gradient
 from puriflow.errors import UserError, unknown
@@ -111,9 +113,10 @@ def build(
     eot_iter: Count = 20,
     weight: NonNegative = 1.0,
     deviation: Reduction = "mean",
-) -> DiffAttack:
+) -> AutoAttack:
     """DiffAttack; the default numbers are the paper's. See `DiffAttack` for the options."""
     ball = Ball(fraction(eps), norm)
-    return DiffAttack(
+    attack = DiffAttack(
         ball, losses, n_iter=n_iter, eot_iter=eot_iter, weight=weight, deviation=deviation
     )
+    return AutoAttack(ball, [attack])

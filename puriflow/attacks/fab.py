@@ -72,7 +72,10 @@ class FABT(JudgedAttack):
         return state
 
     def _towards(self, batch: Batch, number: int) -> tuple[Tensor, bool, int]:
-        """Of one image, the nearest towards a class, whether it is a success, and the queries."""
+        """Of one image, the nearest towards a class, whether it is a success, and the queries.
+
+        Where it found none that is the clean image, which auto-attack asks again as well.
+        """
         import torchattacks
 
         step, ball = f"{self.name} {number}", self.ball
@@ -85,8 +88,7 @@ class FABT(JudgedAttack):
         fab.target_class = number + 2  # the library counts the likeliest class as 1
         with torch.no_grad():
             x = fab.attack_single_run_targeted(batch.images, batch.labels)
-        outside = ball.distance(x, batch.images) > ball.eps
-        if outside or torch.equal(x, batch.images):  # the clean image says that it found none
+        if ball.distance(x, batch.images) > ball.eps:
             return x, False, model.calls
         _, success, queries = self.judge(batch, x, f"{step} {AGAIN}")
         return x, bool(success), model.calls + int(queries)

@@ -2,8 +2,10 @@
 
 The start is vertical stripes of +-eps; every query then shifts one square window, each channel by
 +-2 eps, and keeps the change if it lowers the margin. As in auto-attack the windows shrink by a
-schedule that is not rescaled to the number of queries. There one window and its signs serve the
-whole batch; here each image has its own, so that its attack does not depend on its batch.
+schedule that is not rescaled to the number of queries, an image is left alone once it was
+misclassified, and a fresh pass over what became of each is the verdict. There one window and its
+signs serve the whole batch; here each image has its own, so that its attack does not depend on its
+batch.
 """
 
 import math
@@ -14,11 +16,11 @@ import torch
 from torch import Tensor
 
 from puriflow.attacks.ball import Ball, fraction
-from puriflow.attacks.base import Batch, State, advance_rest, choose
+from puriflow.attacks.base import Batch, State, advance, advance_rest, choose
 from puriflow.attacks.votes import JudgedAttack
 from puriflow.errors import UserError
 from puriflow.options import Count, Gradient, Length, Norm, real
-from puriflow.randomness import CLEAN, SQUARE
+from puriflow.randomness import AGAIN, CLEAN, SQUARE
 
 # The share p of pixels in a window is halved after each of these queries.
 HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -34,11 +36,13 @@ def side(query: int, pixels: int, p_init: float) -> int:
 class Square(JudgedAttack):
     """The attack. A step is one query of the images that are left; the first is of the stripes.
 
+    The last step asks again, of every image. `x_adv` is its image of the lowest margin.
+
     Args:
         ball: Linf.
         votes, gradient, fixed: see `JudgedAttack`. A misclassification that is voted down is no
             progress either: its margin was luck, and no honest one would fall below it again.
-        n_queries: windows tried; the clean image and the stripes are queries as well.
+        n_queries: windows tried; the clean image, the stripes and the last pass are queries too.
         p_init: share of the pixels that the first windows have.
     """
 
@@ -52,10 +56,10 @@ class Square(JudgedAttack):
         super().__post_init__()
         if self.ball.norm != "Linf":
             raise UserError(f"square is for the norm Linf, not {self.ball.norm}")
-        self.n_steps = 1 + self.n_queries
+        self.n_steps = 1 + self.n_queries + 1
 
     def begin(self, batch: Batch) -> State:
-        """One pass over the clean images; `margin` (N,) is the lowest so far."""
+        """One pass over the clean images; `margin` (N,) is the lowest so far (0 or less: a hit)."""
         clean, step = batch.images, f"{self.name} {CLEAN}"
         _, wrong, queries = self.judge(batch, clean, step)
         stripes = batch.noise.attacker(self.name).uniform_like(clean[:, :, :1], -1, 1).sign()
@@ -68,7 +72,10 @@ class Square(JudgedAttack):
         }
 
     def step(self, batch: Batch, state: State, number: int) -> State:
-        return advance_rest(batch, state, lambda some, part: self._query(some, part, number))
+        if number > self.n_queries:
+            return advance_rest(batch, state, self._ask_again)
+        left = ~state["success"] & (state["margin"] > 0)
+        return advance(batch, state, left, lambda some, part: self._query(some, part, number))
 
     @torch.no_grad()
     def _query(self, batch: Batch, state: State, number: int) -> State:
@@ -77,16 +84,21 @@ class Square(JudgedAttack):
         x = best if number == 0 else self._shift_window(batch, best, number)
         logits = batch.logits(x, step, gradient=self.gradient)
         wrong = logits.argmax(1) != batch.labels
-        success, votes = self.confirm(batch, x, wrong, step)
+        hit, votes = self.confirm(batch, x, wrong, step)
         z_y = logits.gather(1, batch.labels[:, None])[:, 0]
         margin = z_y - logits.scatter(1, batch.labels[:, None], -torch.inf).amax(1)
-        better = success | (~wrong & (margin < state["margin"]))
+        better = hit | (~wrong & (margin < state["margin"]))
         return {
             "x_adv": choose(better, x, best),
             "queries": state["queries"] + 1 + votes,
-            "success": success,
+            "success": state["success"],
             "margin": torch.where(better, margin, state["margin"]),
         }
+
+    def _ask_again(self, batch: Batch, state: State) -> State:
+        """The verdict: one lucky answer to a query is no success yet."""
+        _, success, queries = self.judge(batch, state["x_adv"], f"{self.name} {AGAIN}")
+        return state | {"queries": state["queries"] + queries, "success": success}
 
     def _shift_window(self, batch: Batch, x: Tensor, number: int) -> Tensor:
         """Each image with a window of its own shifted, back in the ball."""

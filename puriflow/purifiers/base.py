@@ -75,6 +75,17 @@ class Purifier(nn.Module, ABC):
             x = F.interpolate(x, size, mode="bilinear", align_corners=False)
         return (x + 1) / 2
 
+    def surrogate(self) -> "Purifier":
+        """What an attack may differentiate in its place, where its authors published one.
+
+        Raises:
+            UserError: they did not.
+        """
+        raise UserError(
+            f"{type(self).__name__} has no surrogate of its own, as ScoreOpt has: an attack's "
+            "`gradient: surrogate` goes through that; for others name a purifier as `surrogate`"
+        )
+
     @abstractmethod
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
         """The algorithm, once: from x (N, 3, H, W) on [-1, 1] to its purified image."""

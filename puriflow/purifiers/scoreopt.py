@@ -21,6 +21,27 @@ from puriflow.straight_through import straight_through
 SIGMA_DELTA = 0.1  # ScoreOpt-O draws sigma from sigma +- this
 
 
+class OneShot(Purifier):
+    """One denoising of the noisy image at an EDM level: ScoreOpt's surrogate. It is clamped.
+
+    Args:
+        sigma: EDM's noise level.
+    """
+
+    def __init__(self, denoiser: Denoiser, *, sigma: float, resize: int | None):
+        super().__init__(denoiser, resize=resize)
+        self.sigma = sigma
+
+    def forward(
+        self, images: Tensor, noise: ImageNoise, callback: Callback | None = None
+    ) -> Tensor:
+        return super().forward(images, noise, callback).clamp(0, 1)
+
+    def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
+        sigma = torch.tensor(self.sigma, dtype=torch.float32)
+        return self.denoiser.denoise(x + self.sigma * noise.normal_like(x), sigma)
+
+
 class ScoreOpt(Purifier):
     """See `Purifier`, but the output is clamped.
 
@@ -64,6 +85,10 @@ class ScoreOpt(Purifier):
         """There is no reverse process, so no callback is called."""
         purify = super().forward
         return straight_through(lambda x: purify(x, noise).clamp(0, 1), images)
+
+    def surrogate(self) -> OneShot:
+        """See `Purifier`: one-shot denoising at its own level, by the same network."""
+        return OneShot(self.denoiser, sigma=self.sigma, resize=self.resize)
 
     @torch.enable_grad()
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:

@@ -67,3 +67,10 @@ def test_one_shot(fixture):
         clean = denoiser(f).denoise(noisy, sigma)
     f.check("out.d.raw", clean)
     f.check("out.d.y", (clean / 2 + 0.5).clamp(0, 1))
+
+
+def test_the_surrogate_is_one_shot_denoising(fixture):
+    f = fixture("scoreopt-o")
+    options = {"method": "O", "n_iter": 5, "learning_rate": 0.1, "shared": False, "resize": None}
+    surrogate = ScoreOpt(denoiser(f), sigma=0.3, **options).surrogate()
+    f.check("out.d.y", surrogate(f["in.x"], Recorded(f, "d")))

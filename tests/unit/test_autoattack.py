@@ -83,6 +83,7 @@ ATTACKS = {
     "square": lambda: square.build(eps=EPS, n_queries=25),
     "square, votes": lambda: square.build(eps=EPS, n_queries=15, votes=3),
     "rand": lambda: autoattack.build(eps=EPS, version="rand", n_iter=4, eot_iter=2),
+    "square alone": lambda: autoattack.build(eps=EPS, version="square", n_queries=25),
 }
 STANDARD = {
     "standard": lambda: autoattack.build(eps=EPS, n_iter=3, n_queries=12, n_target_classes=2)
@@ -99,12 +100,17 @@ def case(name):
 @pytest.mark.parametrize("name", [*ATTACKS, *STANDARD])
 def test_it_stays_in_the_ball_and_tries_every_image(name):
     attack, b = case(name)
-    x_adv = attack(b)["x_adv"]
+    state = attack(b)
+    x_adv = state["x_adv"]
     assert (attack.ball.distance(x_adv, b.images) <= attack.ball.eps + 1e-7).all()
     assert x_adv.min() >= 0
     assert x_adv.max() <= 1
     assert torch.equal(x_adv[0], b.images[0])  # misclassified from the start
-    assert (attack.ball.distance(x_adv, b.images)[1:] > 0).all()
+    moved = attack.ball.distance(x_adv, b.images) > 0
+    if isinstance(attack, AutoAttack):  # which hands in the clean image where it was no success
+        assert torch.equal(moved, state["success_by"] >= 0)
+    else:
+        assert moved[1:].all()
 
 
 @pytest.mark.parametrize("name", [*ATTACKS, *STANDARD])
@@ -164,7 +170,7 @@ def test_the_published_numbers_of_queries():
         (APGD(Ball(tiny), n_iter=5, eot_iter=3), 1 + 6 * 3),
         (APGD(Ball(tiny), "dlr", n_iter=5, n_restarts=2), 1 + 2 * 6),
         (APGD(Ball(tiny), "dlr-targeted", n_iter=5), 1 + 9 * 6),
-        (Square(Ball(tiny), n_queries=20), 1 + 21),
+        (Square(Ball(tiny), n_queries=20), 1 + 21 + 1),
     ]
     for attack, expected in runs:
         state = attack(b)
@@ -466,6 +472,26 @@ def test_fab_keeps_what_is_in_the_ball_and_misclassified(norm):
     assert (lengths[1] == 0).all()
 
 
+def test_where_fab_finds_nothing_the_clean_image_is_asked():
+    b, asked = batch(dtype=torch.float32), []
+
+    class Listening(FABT):
+        def judge(self, batch, x, step):
+            asked.append(torch.equal(x, batch.images))
+            return super().judge(batch, x, step)
+
+    class Flat(nn.Module):  # without a border
+        def forward(self, x):
+            return (
+                F.one_hot(torch.zeros(len(x), dtype=torch.int64), 3)
+                + 0 * x.mean((1, 2, 3))[:, None]
+            )
+
+    b = Batch(batch(net=Flat()).victim, b.images, 0 * b.labels, b.noise)
+    assert not Listening(Ball(0.1), n_iter=1, n_target_classes=2)(b)["success"].any()
+    assert asked == [True] * (1 + 4 * 2)  # all at first, and each image after each class
+
+
 def test_fab_takes_the_classes_there_are():
     b = batch(net=network(3), dtype=torch.float32)
     few, many = (FABT(Ball(1e-4), n_iter=2, n_target_classes=n)(b) for n in (2, 9))
@@ -525,14 +551,14 @@ def test_more_than_half_of_the_votes_must_be_wrong(votes, stands):
     assert queries.tolist() == [0, votes if votes > 1 else 0]
 
 
-@pytest.mark.parametrize("build", [apgd.build, square.build])
-def test_chance_is_believed_only_without_votes(build):
+def test_chance_is_believed_only_without_votes():
     """A victim that is wrong once in five, at any image, is not fooled by asking it again."""
-    length = {"n_iter": 40} if build is apgd.build else {"n_queries": 40}
     b = batch(Coin())
-    believed = build(eps=1e-4, **length)(b)
-    assert believed["success"].all()
-    assert not build(eps=1e-4, votes=25, **length)(b)["success"].any()
+    assert apgd.build(eps=1e-4, n_iter=40)(b)["success"].all()
+    assert not apgd.build(eps=1e-4, n_iter=40, votes=25)(b)["success"].any()
+    believed = square.build(eps=1e-4, n_queries=40)(b)
+    assert (believed["margin"] <= 0).sum() > believed["success"].sum()  # some lose it again
+    assert not square.build(eps=1e-4, n_queries=40, votes=25)(b)["success"].any()
 
 
 # AutoAttack
@@ -589,7 +615,7 @@ def test_an_attack_gets_what_is_left_and_a_fresh_pass_decides():
     b = batch(wrong=1)
     assert b.logits(1 - b.images, "").argmax(1)[1] != b.labels[1]
     liar = Stub("liar", calls={2}, change=lambda x: x)
-    finder = Stub("finder", calls=set(), change=lambda x: torch.cat([1 - x[:1], x[1:]]))
+    finder = Stub("finder", calls={9}, change=lambda x: torch.cat([1 - x[:1], x[1:]]))
     last = Stub("last", calls=set(), change=lambda x: x)
     state = AutoAttack(Ball(1.0), [liar, finder, last])(b)
     assert liar.began == finder.began == INDICES[1:]
@@ -600,22 +626,58 @@ def test_an_attack_gets_what_is_left_and_a_fresh_pass_decides():
     assert torch.equal(state["x_adv"][1], 1 - b.images[1])
 
 
-class Levels(nn.Module):
-    """Class 0: surely of dark images, barely of grey ones, and not of light ones."""
+def test_where_an_attack_is_no_success_the_clean_image_is_judged():
+    """Even if its best try is misclassified: auto-attack gets the clean image back then."""
+    b = batch()
+    assert (b.logits(1 - b.images, "").argmax(1) != b.labels)[1:].all()
+    first = Stub("first", calls={9}, change=lambda x: 1 - x)
+    state = AutoAttack(Ball(1.0), [first])(b)
+    assert state["success"].tolist() == [False, True, False, False]
+    assert torch.equal(state["x_adv"][1], 1 - b.images[1])
+    assert torch.equal(state["x_adv"][[0, 2, 3]], b.images[[0, 2, 3]])
+
+
+class Told(nn.Module):
+    """A classifier that is wrong at the passes of these numbers, whatever the image."""
+
+    def __init__(self, wrong):
+        super().__init__()
+        self.wrong, self.passes, self.seen = wrong, 0, []
 
     def forward(self, x):
-        table = torch.tensor([[2, 0, 0], [1, 0.99, 0.99], [0, 0.1, -9]], dtype=x.dtype)
-        return table[(x.mean((1, 2, 3)) * 2).long()]
+        answer = 1 if self.passes in self.wrong else 0
+        self.passes += 1
+        self.seen.append(x)
+        return F.one_hot(torch.full((len(x),), answer), 3).to(x.dtype)
 
 
-def test_what_is_wrong_goes_before_what_has_a_higher_loss():
-    b = batch()
-    defence = Defence(None, None, Levels())
-    b = Batch(defence, torch.zeros_like(b.images), torch.zeros_like(b.labels), b.noise)
-    first = Stub("first", calls=set(), change=lambda x: x + 0.5)
-    second = Stub("second", calls=set(), change=lambda x: torch.cat([x[:2] + 1, x[2:]]))
-    x_adv = AutoAttack(Ball(1.0), [first, second])(b)["x_adv"]
-    assert x_adv[:, 0, 0, 0].tolist() == [1, 1, 0.5, 0.5]
+# The passes of Square alone with two queries: clean, clean again by Square, stripes, the queries,
+# the best image again; and at the end what Square hands in.
+@pytest.mark.parametrize(
+    ("wrong", "broken", "passes", "adversarial"),
+    [
+        ([], False, 7, False),
+        ([0], True, 1, False),  # wrong without an attack
+        ([1], False, 3, False),  # Square leaves it alone, and the clean image is judged
+        ([1, 2], True, 3, False),
+        ([3], False, 6, False),  # no second query after a hit
+        ([3, 4], False, 6, False),  # the hit is wrong again, but not at the end
+        ([3, 4, 5], True, 6, True),
+        ([3, 5], True, 6, False),  # it is not: the clean image is judged, which is wrong by chance
+        ([5, 6], True, 7, True),  # no hit, but the best image is wrong when it is asked again
+        ([6], True, 7, False),
+    ],
+)
+def test_a_hit_of_square_must_be_wrong_again_twice(wrong, broken, passes, adversarial):
+    b = batch().take([0])
+    victim = Told(wrong)
+    b = Batch(Defence(None, None, victim), b.images, 0 * b.labels, b.noise)
+    state = autoattack.build(eps=EPS, version="square", n_queries=2)(b)
+    assert state["success"].tolist() == [broken]
+    assert state["queries"].tolist() == [victim.passes] == [passes]
+    assert torch.equal(state["x_adv"], b.images) != adversarial
+    judged_clean = torch.equal(victim.seen[-1], b.images)
+    assert judged_clean == (not adversarial and wrong != [3, 4])
 
 
 def test_an_attack_that_is_done_takes_no_more_steps():
@@ -647,7 +709,9 @@ def test_rand_beats_one_blind_step():
 def test_the_defaults_are_auto_attacks():
     standard = autoattack.build(eps="8/255")
     assert [p.name for p in standard.attacks] == ["apgd-ce", "apgd-dlr-targeted", "fab-t", "square"]
-    assert [p.n_steps for p in standard.attacks] == [101, 9 * 101, 9, 5001]
+    assert [p.n_steps for p in standard.attacks] == [101, 9 * 101, 9, 5002]
+    alone = autoattack.build(eps="8/255", version="square")
+    assert [(p.name, p.n_queries) for p in alone.attacks] == [("square", 5000)]
     rand = autoattack.build(eps="8/255", version="rand")
     assert [(p.name, p.n_steps, p.eot_iter) for p in rand.attacks] == [
         ("apgd-ce", 101, 20),

@@ -54,7 +54,9 @@ def batch(defence=None, positions=(0, 1, 2)):
 
 
 def attack(**options):
-    return diffattack.build(**{"eps": "8/255", "n_iter": 5, "eot_iter": 2, **options})
+    """The attack without its host."""
+    (inner,) = diffattack.build(**{"eps": "8/255", "n_iter": 5, "eot_iter": 2, **options}).attacks
+    return inner
 
 
 def noise(draw=0):

@@ -42,6 +42,7 @@ def test_the_words_that_seed_noise_are_data():
         "AGAIN": "again",
         "VOTES": "votes",
         "AFTER": "after",
+        "SURROGATE": "surrogate",
     }
     assert [pgd_step(n, random_start=True) for n in (0, 9)] == ["pgd 1", "pgd 10"]
     assert [pgd_step(n, random_start=False) for n in (0, 9)] == ["0", "9"]

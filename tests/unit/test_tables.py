@@ -8,6 +8,7 @@ from scipy.stats import binomtest
 from puriflow.chain import Chain, victim_name, victim_roles
 from puriflow.config import Evaluation, load_config
 from puriflow.diffusion.schedule import space_timesteps
+from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR
 from puriflow.errors import UserError
 from puriflow.metrics.accuracy import judged, wilson
 from puriflow.results import load_result
@@ -131,6 +132,25 @@ def test_an_attack_s_verdict_on_another_victim_is_not_taken(config, attack):
     table = Table.model_validate(TABLE | {"attack": attack, "evaluation": "auto-attack"})
     with pytest.raises(UserError, match="not about this defence"):
         table.stores(config)
+
+
+def test_scoreopt_s_verdict_in_table_3_is_of_the_row_s_own_defence(repository):
+    """And where another purifier is attacked in its place, it is at the level of the row's."""
+    table = load_result(repository / "config/tables/table3.yaml")
+    for track in ("config.yaml", "paper.yaml"):
+        config, verdicts = load_config(repository / "config" / track), 0
+        for row in table.items():
+            (chain,) = table.chains(config, row)[1]
+            if table.role(row, "evaluation") == "scoreopt-pgd-eot":
+                assert chain.victim == f"{chain.restorer}.scoreopt-o.wrn-28-10"
+                assert config.part("attack", chain.attack).options["gradient"] == "surrogate"
+                verdicts += 1
+            elif chain.purifier != "none":
+                surrogate = config.part("purifier", victim_roles(chain.victim)["purifier"])
+                sigma = config.part("purifier", chain.purifier).options.get("sigma", 0.5)
+                alpha_bar = DISCRETE_ALPHA_BAR[surrogate.options["t"] - 1]
+                assert (1 / alpha_bar - 1) ** 0.5 == pytest.approx(sigma, abs=0.0025)
+        assert verdicts == 2
 
 
 def test_by_an_attack_s_verdict_only_clean_images_are_asked_often(config):
