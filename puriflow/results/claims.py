@@ -3,8 +3,9 @@
 A claim is a quote and the comparisons that it stands for: of two rows of a table, two lines of a
 figure, or two times. These are compared image by image (puriflow.metrics.paired). A comparison
 *holds* if the 95 % interval of the difference lies on the side that the paper asserts, *does not
-hold* if it lies on the other side, and is *not decidable* otherwise; a claim is as good as its
-comparisons.
+hold* if it lies on the other side, and is *not decidable* otherwise. Where the paper says how many
+times as high, it is the interval of the ratio, and the side is that of the factor. A claim is as
+good as its comparisons.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from puriflow.config import Config, validated
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.paired import compare
 from puriflow.results.base import Model, make_folders
-from puriflow.results.columns import CLAIMED, column, write_csv
+from puriflow.results.columns import CLAIMED, bounded, column, write_csv
 from puriflow.results.finding import find_judged, judged_results
 from puriflow.yaml_files import read_yaml
 
@@ -31,7 +32,8 @@ SIDES = {1: HOLDS, -1: FAILS, 0: OPEN}
 COLUMNS = (
     *("about", "section", "quote", "claim_verdict"),
     *("column", "layer", "higher", "lower", "paper_higher", "paper_lower", "paper_factor"),
-    *("n", "ours_higher", "ours_lower", "ours_factor", "difference", "low", "high"),
+    *("n", "ours_higher", "ours_lower", "difference", "low", "high"),
+    *("ours_factor", "ours_factor_low", "ours_factor_high"),
     *("wins", "losses", "verdict", "note"),
 )
 
@@ -48,10 +50,18 @@ class Comparison(Model):
     column: Annotated[str, AfterValidator(_claimed)]
     higher: str = Field(description="method of a row, or label of a line")
     lower: str
-    factor: float | None = Field(None, gt=1, description="how many times as high, says the paper")
+    factor: float | None = Field(
+        None, gt=1, description="how many times as high, or higher still, says the paper"
+    )
     layer: Literal["each", "first", "last"] | None = Field(
         None, description="of a figure's feature network; `each` is a comparison for every layer"
     )
+
+    @model_validator(mode="after")
+    def _a_ratio(self) -> "Comparison":
+        if self.factor is not None and column(self.column).claim == "share":
+            raise ValueError(f"{self.column} of an image may be 0: it has no factor")
+        return self
 
 
 class Claim(Model):
@@ -145,9 +155,11 @@ class Evidence:
             raise unknown(f"line of {self.name}", line, set(self.rows["line"]))
         return rows
 
-    def why_not(self, line: str) -> str | None:
-        """Why a line was not measured; None if it was."""
+    def why_not(self, line: str, metric: str) -> str | None:
+        """Why a metric of a line was not measured; None if it was."""
         rows = self._of(line)
+        own = rows[rows["metric"] == metric]
+        rows = rows if own.empty else own
         return str(rows["note"].iloc[0]) if rows["value"].isna().all() else None
 
     def paper(self, line: str, metric: str) -> float | None:
@@ -202,7 +214,7 @@ def _judged(says: Comparison, evidence: Evidence) -> Iterator[dict[str, Any]]:
     line = says.model_dump(exclude={"factor"}) | {"paper_factor": says.factor}
     sides = (says.higher, says.lower)
     line["paper_higher"], line["paper_lower"] = (evidence.paper(x, says.column) for x in sides)
-    reasons = [evidence.why_not(side) for side in sides]
+    reasons = [evidence.why_not(side, says.column) for side in sides]
     if any(reasons):
         note = "; ".join(filter(None, dict.fromkeys(reasons)))
         yield line | {"verdict": NOT_MEASURED, "note": note}
@@ -219,7 +231,7 @@ def verdict(says: Comparison, higher: "pd.Series", lower: "pd.Series") -> dict[s
     first, second = (values.to_numpy(dtype=np.float64) for values in (higher, lower))
     judged_as = column(says.column).claim
     if judged_as == "counted":
-        return _exact(float(first[0]), float(second[0]))
+        return _exact(says, float(first[0]), float(second[0]))
     share = judged_as == "share"
     paired = compare(first, second, skewed=not share)
     scale = 100 if share else 1
@@ -232,18 +244,37 @@ def verdict(says: Comparison, higher: "pd.Series", lower: "pd.Series") -> dict[s
     }
     return {
         **{name: float(f"{scale * float(value):.4g}") for name, value in numbers.items()},
-        "ours_factor": float(np.median(first / second)) if says.factor else None,
         "n": len(first),
         "wins": paired.wins,
         "losses": paired.losses,
         "verdict": SIDES[paired.side],
+        **(_by_factor(says, says.factor, first, second) if says.factor else {}),
     }
 
 
-def _exact(higher: float, lower: float) -> dict[str, Any]:
-    """The verdict on counted numbers, which have no interval."""
-    side = int(higher > lower) - int(higher < lower)
+def _by_factor(
+    says: Comparison, factor: float, first: np.ndarray, second: np.ndarray
+) -> dict[str, Any]:
+    """The verdict by the ratio of two rows' values, image by image, and its interval."""
+    if min(first.min(), second.min()) <= 0:
+        raise UserError(f"claim: {says.column} has values of 0, and so no factor")
+    logs = compare(np.log(first), np.log(second) + np.log(factor), skewed=True)
+    ours = (factor * np.exp(bound) for bound in (logs.difference, logs.low, logs.high))
+    return {
+        **bounded("ours_factor", (float(f"{number:.4g}") for number in ours)),
+        "wins": logs.wins,
+        "losses": logs.losses,
+        "verdict": SIDES[logs.side],
+    }
+
+
+def _exact(says: Comparison, higher: float, lower: float) -> dict[str, Any]:
+    """The verdict on counted numbers, which have no interval; a factor that is reached holds."""
     numbers = {"ours_higher": higher, "ours_lower": lower, "difference": higher - lower}
+    side = int(higher > lower) - int(higher < lower)
+    if says.factor is not None:
+        numbers["ours_factor"] = higher / lower
+        side = 1 if higher >= says.factor * lower else -1
     return {name: float(f"{value:.4g}") for name, value in numbers.items()} | {
         "verdict": SIDES[side]
     }

@@ -37,10 +37,12 @@ RULE = (
     "A claim of the paper is judged by comparing two rows, lines or times image by image (or "
     "repeat by repeat). A comparison holds if the 95 % interval of the difference lies on the side "
     "that the paper asserts, does not hold if it lies on the other side, and is not decidable "
-    "otherwise. A claim holds if all of its comparisons that were measured do, and does not hold "
-    "if one does not. Where every answer is right or wrong, the interval is that of the exact "
-    "McNemar test, given how many images differ; for means over draws it is Student's, for "
-    "cross-entropies, errors, distances and times that of Wilcoxon's signed-rank test. Each is "
+    "otherwise. Where the paper says how many times as high, it is the interval of the ratio, and "
+    "the sides are those of that factor. What was not run, or rests on an attack that helped the "
+    "defence, is not measured. A claim holds if all of its comparisons that were measured do, and "
+    "does not hold if one does not. Where every answer is right or wrong, the interval is that of "
+    "the exact McNemar test, given how many images differ; for means over draws it is Student's, "
+    "for cross-entropies, errors, distances and times that of Wilcoxon's signed-rank test. Each is "
     "judged by itself: of many comparisons without a true difference, one in twenty would seem to "
     "have one."
 )
@@ -185,8 +187,9 @@ def claims_grid(rows: "pd.DataFrame") -> Grid:
             paper = [significant(row[f"paper_{side}"]) for side in ("higher", "lower")]
             ours = interval(row["difference"], row["low"], row["high"], significant)
             if row["paper_factor"] == row["paper_factor"]:
-                paper.append(f"{row['paper_factor']:.0f} times")
-                ours = f"{ours}, {row['ours_factor']:.0f} times"
+                paper.append(f"{significant(row['paper_factor'])} times")
+                value, low, high = (row[f"ours_factor{bound}"] for bound in ("", "_low", "_high"))
+                ours = f"{ours}; {interval(value, low, high, significant)} times" if ours else ""
             lines.append((compared(row), ", ".join(filter(None, paper)), ours, *decided(row)))
     return Grid(columns, tuple(lines))
 

@@ -12,6 +12,7 @@ from docutils.core import publish_parts
 from puriflow.config import load_config
 from puriflow.errors import UserError
 from puriflow.metrics.accuracy import wilson
+from puriflow.metrics.paired import signed_rank_interval
 from puriflow.results import find, judged_results, load_result, paper_results
 from puriflow.results.base import EVIDENCE
 from puriflow.results.claims import (
@@ -25,9 +26,9 @@ from puriflow.results.claims import (
     overall,
     verdict,
 )
-from puriflow.results.columns import write_csv
+from puriflow.results.columns import frame, write_csv
 from puriflow.results.documents import Grid, Heading, as_html, as_markdown, escaped
-from puriflow.results.summary import document, source_of, write_page, write_summary
+from puriflow.results.summary import claims_grid, document, source_of, write_page, write_summary
 from puriflow.results.table import Table
 
 TABLE = {
@@ -66,6 +67,7 @@ def given(monkeypatch):
         return dict.fromkeys(("standard", "robust", "gap", "cross_entropy"), by_image)
 
     monkeypatch.setattr(Table, "values", values)
+    monkeypatch.setattr(Table, "failed", lambda *_: {})
 
 
 @pytest.fixture
@@ -105,10 +107,55 @@ def test_cross_entropy_is_not_in_percent_and_one_image_does_not_drown_the_others
     assert (found["low"], found["high"]) == (1, 31)
 
 
-def test_times_say_how_many_times_as_high(tmp_path):
-    said = Comparison(column="seconds", higher="a", lower="c", factor=1054)
-    found = verdict(said, values([4.0] * 9), values([1.0] * 8 + [2]))
-    assert (found["verdict"], found["ours_factor"]) == ("holds", 4)
+@pytest.mark.parametrize(
+    ("factor", "said", "speaking"),
+    [(1.5, "holds", 8), (3.9, "holds", 7), (4.5, "not decidable", 5), (8, "does not hold", 0)],
+)
+def test_a_factor_is_part_of_the_claim(factor, said, speaking):
+    """By the interval of the ratio: here 3.99 to 6.01 times."""
+    ratios = np.array([3.5, 4.0, 4.2, 4.8, 5.0, 5.2, 5.8, 6.0])
+    lower = np.linspace(1, 3, 8)
+    one = Comparison(column="seconds", higher="a", lower="c", factor=factor)
+    found = verdict(one, values(ratios * lower), values(lower))
+    assert (found["verdict"], found["wins"], found["losses"]) == (said, speaking, 8 - speaking)
+    bounds = [found[f"ours_factor{bound}"] for bound in ("_low", "", "_high")]
+    assert bounds == sorted(bounds)
+    interval = np.exp(signed_rank_interval(np.log(ratios)))
+    np.testing.assert_allclose(bounds, interval[[1, 0, 2]], rtol=1e-3)
+
+
+@pytest.mark.parametrize("ratio", [1.10, 50, 107.9])
+def test_faster_is_not_108_times_faster(ratio):
+    said = Comparison(column="seconds", higher="a", lower="c", factor=108)
+    slow = np.linspace(1, 1.2, 20)
+    assert verdict(said, values(ratio * slow), values(slow))["verdict"] == "does not hold"
+    assert verdict(said, values(110 * slow), values(slow))["verdict"] == "holds"
+
+
+def test_a_factor_of_counted_numbers_is_reached_or_not():
+    for factor, said in ((3.9, "holds"), (4, "holds"), (4.1, "does not hold")):
+        one = Comparison(column="macs_g", higher="a", lower="c", factor=factor)
+        found = verdict(one, values([8.0]), values([2.0]))
+        assert (found["verdict"], found["ours_factor"]) == (said, 4)
+
+
+def test_shares_have_no_factor_and_zero_has_none():
+    with pytest.raises(ValueError, match="robust of an image may be 0: it has no factor"):
+        Comparison(column="robust", higher="a", lower="c", factor=2)
+    said = Comparison(column="seconds", higher="a", lower="c", factor=2)
+    with pytest.raises(UserError, match="seconds has values of 0"):
+        verdict(said, values([1.0] * 9), values([0.0] * 9))
+
+
+def test_the_page_has_the_factors_with_our_interval():
+    says = {"column": "seconds", "higher": "a", "lower": "c", "factor": 2.5}
+    slow = np.linspace(1, 1.2, 20)
+    numbers = verdict(Comparison(**says), values(4 * slow), values(slow))
+    line = {"section": "1", "quote": "q", "claim_verdict": "holds", "paper_factor": 2.5}
+    grid = claims_grid(frame([line | says | numbers], COLUMNS))
+    assert grid.rows[1][1] == "2.5 times"
+    assert grid.rows[1][2].endswith("; 4 (4 to 4) times")
+    assert grid.rows[1][3:] == ("20 for, 0 not", "holds at n = 20")
 
 
 def test_counted_numbers_are_exact():
