@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from puriflow.errors import UserError, unknown
-from puriflow.metrics.rules import Rule
+from puriflow.metrics.rules import OfAnswers, Rule
 from puriflow.options import MOST_SEED, shown
 from puriflow.registry import FAMILIES, NETWORK, NONE, Part, Parts, Weights, check, family_of
 from puriflow.zoo.catalogue import PREFIX, Zoo
@@ -109,7 +109,7 @@ class Evaluation(Model, extra="forbid"):
 
     n_draws: int = Field(1, ge=1, le=MOST_DRAWS, description="fresh purifications of every image")
     rule: Rule = Field("first", description="what makes an image right")
-    clean: Rule | None = Field(
+    clean: OfAnswers | None = Field(
         None, description="the same for clean images, if another; of `attack` and `others`: average"
     )
     minimum: Literal["image", "attack"] = Field(
@@ -118,7 +118,7 @@ class Evaluation(Model, extra="forbid"):
 
     @model_validator(mode="after")
     def _enough(self) -> "Evaluation":
-        if self.rule == "others" and self.n_draws < 2:
+        if "others" in (self.rule, self.clean) and self.n_draws < 2:
             raise ValueError("the rule `others` needs 2 or more draws")
         return self
 

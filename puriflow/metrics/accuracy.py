@@ -1,21 +1,26 @@
 """Accuracy with its interval, and cross-entropy, from logits of one answer or of several."""
 
+from typing import assert_never
+
 import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from puriflow.metrics.rules import Rule
+from puriflow.metrics.rules import OfAnswers
 
 
 def correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Which of logits (n, classes) are highest at their label: bool (n,)."""
+    """Which of logits or votes (n, classes) are highest at their label: bool (n,).
+
+    Of several that are highest, the first is the answer, as of any argmax.
+    """
     return logits.argmax(axis=1) == labels
 
 
-def judged(logits: np.ndarray, labels: np.ndarray, rule: Rule) -> np.ndarray:
+def judged(logits: np.ndarray, labels: np.ndarray, rule: OfAnswers) -> np.ndarray:
     """How right a random defence is about each image: (n,) in [0, 1].
 
-    The logits are (n, draws, classes); any rule is one of logits but `attack`.
+    The logits are (n, draws, classes).
     """
     answers = logits.argmax(axis=2)
     right = answers == labels[:, None]
@@ -31,10 +36,8 @@ def judged(logits: np.ndarray, labels: np.ndarray, rule: Rule) -> np.ndarray:
         return correct(logits.mean(axis=1), labels).astype(float)
     if rule == "majority":
         votes = (answers[:, :, None] == np.arange(logits.shape[2])).sum(axis=1)  # (n, classes)
-        own = np.take_along_axis(votes, labels[:, None], axis=1)[:, 0]
-        np.put_along_axis(votes, labels[:, None], -1, axis=1)
-        return (own > votes.max(axis=1)).astype(float)
-    raise ValueError(f"rule {rule!r} is not one of logits")
+        return correct(votes, labels).astype(float)  # of a tie the smallest class, as robust-eval
+    assert_never(rule)
 
 
 def wilson(hits: float, count: int, confidence: float = 0.95) -> tuple[float, float]:

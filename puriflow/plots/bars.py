@@ -6,7 +6,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from puriflow.plots.style import AIDE, PAPER, ROBUST, STANDARD
+from puriflow.plots.style import AIDE, PAPER, ROBUST, STANDARD, labelled
 
 
 def draw(frame: pd.DataFrame, title: str) -> plt.Figure:
@@ -14,7 +14,7 @@ def draw(frame: pd.DataFrame, title: str) -> plt.Figure:
 
     Args:
         frame: a row each: method, n, and standard and robust with their bounds and `paper_...`, in
-            percent; NaN where there is no value.
+            percent; NaN where there is no value; and whether an attack failed (`attack_failed`).
         title: above the picture.
     """
     figure, axes = plt.subplots(figsize=(7, 1.2 + 0.5 * len(frame)))
@@ -22,7 +22,7 @@ def draw(frame: pd.DataFrame, title: str) -> plt.Figure:
     _bars(axes, frame, "standard", places + 0.2, STANDARD)
     papers = _bars(axes, frame, "robust", places - 0.2, ROBUST)
     papers.set_label("paper")
-    axes.set_yticks(places, frame["method"])
+    axes.set_yticks(places, labelled(frame, "method"))
     axes.set_xlim(0, 100)
     counts = " or ".join(f"{n:.0f}" for n in frame["n"].dropna().unique())
     count = f", n = {counts}, 95 % Wilson intervals" if counts else ""

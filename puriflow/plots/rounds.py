@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from puriflow.plots.style import CROSS_ENTROPY, ROBUST, SQUARED_ERROR, STANDARD
+from puriflow.plots.style import CROSS_ENTROPY, ROBUST, SQUARED_ERROR, STANDARD, labelled
 
 
 def draw(frame: pd.DataFrame) -> plt.Figure:
@@ -14,7 +14,7 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
 
     Args:
         frame: a line a row: line, n, and mse, cross_entropy, standard and robust (in percent) with
-            their bounds.
+            their bounds, and whether the attack failed (`attack_failed`).
     """
     figure, (above, below) = plt.subplots(2, 1, figsize=(3.25, 3.6), sharex=True)
     beside = above.twinx()
@@ -31,7 +31,7 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
     _line(below, frame, "standard", -0.05, color=STANDARD, marker="o")
     _line(below, frame, "robust", 0.05, color=ROBUST, marker="^")
     below.set_ylim(0, 100)
-    below.set_xticks(range(len(frame)), frame["line"])
+    below.set_xticks(range(len(frame)), labelled(frame, "line"))
     below.set_ylabel("accuracy (%)")
     below.set_xlabel(f"{frame['n'].iloc[0]} images, 95 % intervals")
     figure.legend(*below.get_legend_handles_labels(), loc="outside lower center", ncols=2)

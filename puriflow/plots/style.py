@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
@@ -44,6 +45,15 @@ def bare(axes: Axes) -> None:
     """Take ticks and frame away."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
+
+
+def labelled(frame: pd.DataFrame, name: str) -> list[str]:
+    """The labels of rows, which say so where an attack failed (`attack_failed`)."""
+    failed = frame["attack_failed"].notna()
+    return [
+        f"{label}\n(attack failed)" if bad else label
+        for label, bad in zip(frame[name], failed, strict=True)
+    ]
 
 
 def message(text: str) -> plt.Figure:

@@ -8,6 +8,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from pandas.api.types import is_numeric_dtype
 
+from puriflow.plots.style import WRONG
+
 
 def draw(
     frame: pd.DataFrame, panels: Mapping[str, str], along: str, others: Sequence[str]
@@ -15,7 +17,8 @@ def draw(
     """A panel for each metric, with a line for each combination of what does not lie along it.
 
     Args:
-        frame: a number a row: along, metric, value, low, high, n, and the columns of `others`.
+        frame: a number a row: along, metric, value, low, high, n, and the columns of `others`; and
+            `attack_failed`, where an attack failed that it rests on: there is a cross.
         panels: metrics, and what their axes say; a unit of percent goes from 0 to 100.
         along: what the axis below says.
         others: the columns of which there are several values.
@@ -25,10 +28,13 @@ def draw(
         rows = frame[frame["metric"] == metric]
         for name, line in rows.groupby(list(others), sort=False) if others else [((), rows)]:
             _line(axes, line, ", ".join(name))
+        failed = rows.dropna(subset="attack_failed")
+        axes.plot(failed["along"], failed["value"], "x", color=WRONG, zorder=3)
         axes.set_ylabel(label)
         axes.set_ylim(0, 100 if "%" in label else None)
     n = "" if frame.empty else f"; {frame['n'].iloc[0]} images, 95 % intervals"
-    places[-1].set_xlabel(f"{along}{n}")
+    crosses = "\n(crosses: an attack failed)" if frame["attack_failed"].notna().any() else ""
+    places[-1].set_xlabel(f"{along}{n}{crosses}")
     if not is_numeric_dtype(frame["along"]):
         plt.setp(places[-1].get_xticklabels(), rotation=35, ha="right", rotation_mode="anchor")
     if others:

@@ -5,7 +5,8 @@ A kind of result is a module of this package whose class says the `folder` of it
 heavy is imported here: the workflow reads results whenever it is parsed.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
@@ -209,6 +210,27 @@ def notes(track: Config, roles: Iterable[tuple[str, str]]) -> list[str]:
 def joined(*notes: str | None) -> str:
     """Notes as one, each once."""
     return "; ".join(filter(None, dict.fromkeys(notes)))
+
+
+def failures(rows: "pd.DataFrame", name: str) -> list[Block]:
+    """A paragraph about the rows of a CSV that have an `attack_failed`; none if there are none.
+
+    Args:
+        rows: of the CSV.
+        name: the column of what they are called.
+    """
+    failed = list(rows.dropna(subset="attack_failed")[name])
+    return failed and [
+        f"An attack failed on {', '.join(failed)}: more answers are right under it than without, "
+        "beyond chance (95 %, image by image). No claim is judged by what it alone says."
+    ]
+
+
+def say_failures(rows: Iterable[Mapping[Any, Any]], name: str) -> None:
+    """Say on the command line which of some rows have an `attack_failed`; `name` as above."""
+    for row in rows:
+        if isinstance(why := row.get("attack_failed"), str):
+            print(f"an attack failed on {row[name]}: {why}", file=sys.stderr)
 
 
 def make_folders(files: Iterable[Path]) -> None:

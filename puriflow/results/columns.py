@@ -57,7 +57,7 @@ DECLARED = (
     # what is compared, by what serves it, and what is said of it
     *_all(str, "method type dataset attack victim restorer denoiser purifier classifier features"),
     *_all(str, "evaluation rule images source part served_by device line layer state definition"),
-    *_all(str, "name target metric note"),
+    *_all(str, "name target metric attack_failed note"),
     # counts
     *_all(int, "n image index label predicted step n0 draws n_draws repeats wins losses"),
     # accuracies and distances

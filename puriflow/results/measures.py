@@ -19,7 +19,8 @@ from puriflow.lineage import (
     open_in_chain,
 )
 from puriflow.metrics.accuracy import cross_entropy, judged
-from puriflow.metrics.rules import Rule
+from puriflow.metrics.paired import compare
+from puriflow.metrics.rules import OfAnswers, Rule
 from puriflow.results.base import shards_of
 from puriflow.store import MANIFEST, Stage
 
@@ -28,6 +29,7 @@ METRICS: dict[str, Callable[[float], float]] = {
     "cross_entropy": lambda mean: round(mean, 4),  # in nats, the mean over draws
     "mse": lambda mean: float(f"{mean:.4g}"),  # of what is classified, to the clean image
 }
+UNDER_ATTACK = ("robust", "gap", "cross_entropy")  # what an attack that failed says nothing of
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class Measures:
     def __len__(self) -> int:
         """How many images."""
         return len(next(iter(self.right.values())))
+
+    def by(self, rule: Rule) -> np.ndarray:
+        """How right it is by a rule, (n,); of a single answer, all rules are the first."""
+        return self.right.get(rule, self.right["first"])
 
     def means(self) -> dict[str, float]:
         """The mean of each metric over images, rounded."""
@@ -122,8 +128,8 @@ def _of_shard(chain: Chain, stages: dict[str, Stage]) -> Measures:
     labels = last.read("label")
     several = chain.last == "evaluate"
     logits = last.read("answers") if several else last.read("logits")[:, None]
-    rules = [r for r in get_args(Rule) if r != "attack"] if several else ["first"]
-    right = {rule: judged(logits, labels, rule) for rule in rules}
+    rules = get_args(OfAnswers) if several else ("first",)
+    right: dict[Rule, np.ndarray] = {rule: judged(logits, labels, rule) for rule in rules}
     if "attack" in stages and chain.adaptive:
         right["attack"] = 1.0 - stages["attack"].read("success")
     n_draws = logits.shape[1]
@@ -157,16 +163,29 @@ def outcomes(
     Args:
         evaluation: how it is judged.
         clean: of the chain of clean images.
-        attacked: of the chain of each attack, of which the worst counts.
+        attacked: of the chain of each attack, of which the worst counts. Whether an image that is
+            wrong without an attack can be robust is the attack's own to say (auto-attack's verdict:
+            no; answers to its images: yes), for one attack as for several.
     """
-    # What an attack says of its own success, it says of attacked images only; and without a
-    # random purifier, all rules but its own are the first.
     rule = evaluation.rule
-    clean_rule = evaluation.clean or ("average" if rule in ("attack", "others") else rule)
-    standard = clean.right.get(clean_rule, clean.right["first"])
-    rights = [threat.right.get(rule, threat.right["first"]) for threat in attacked]
-    if len(rights) == 1 or evaluation.minimum == "attack":
-        robust = min(rights, key=np.mean)
-    else:  # what is wrong without any attack is not robust
-        robust = np.min([standard, *rights], axis=0)
-    return {"standard": standard, "robust": robust}
+    standard = clean.by(evaluation.clean or ("average" if rule in ("attack", "others") else rule))
+    rights = [threat.by(rule) for threat in attacked]
+    worst = min(rights, key=np.mean) if evaluation.minimum == "attack" else np.min(rights, axis=0)
+    return {"standard": standard, "robust": worst}
+
+
+def why_failed(rule: Rule, clean: Measures, attacked: Measures) -> str | None:
+    """How an attack failed that helped the defence; None if it did not, beyond chance.
+
+    It did if the 95 % interval of what it adds to the accuracy lies above zero: of the same images,
+    the same draws and the same rule. The vote, the worst draw and the attack's own verdict say less
+    of ten answers than their mean, which is compared in their place.
+    """
+    single = rule if rule in ("first", "others") else "average"
+    under, without = attacked.by(single), clean.by(single)
+    gain = compare(under, without)
+    if gain.side != 1:
+        return None
+    bounds = f"{100 * gain.difference:.1f} more, {100 * gain.low:.1f} to {100 * gain.high:.1f}"
+    shares = f"{100 * under.mean():.1f} % of answers are right under it, {100 * without.mean():.1f}"
+    return f"{shares} without ({bounds})"

@@ -19,9 +19,9 @@ from puriflow.config import NONE, Config
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.accuracy import accuracy
 from puriflow.metrics.paired import student_interval
-from puriflow.results.base import Device, Files, Result, joined, notes
+from puriflow.results.base import Device, Files, Result, joined, notes, say_failures
 from puriflow.results.columns import column, write_csv
-from puriflow.results.measures import Stores
+from puriflow.results.measures import UNDER_ATTACK, Stores
 from puriflow.results.rows import Row, Threat, Threats
 from puriflow.results.table import Table
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 ROLES = ("dataset", "attack", "restorer", "purifier", "classifier", "evaluation")
-COLUMNS = (*ROLES, "along", "metric", "value", "low", "high", "n", "note")
+COLUMNS = (*ROLES, "along", "metric", "value", "low", "high", "n", "attack_failed", "note")
 MOST = 10_000  # combinations of a sweep
 PANELS = ("standard", "robust", "cross_entropy_attacked")  # the metrics that are drawn
 
@@ -136,7 +136,11 @@ class Sweep(Result):
     def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
         from puriflow.plots.style import save, styled
 
-        frame = write_csv(self.lines(track, Stores(track, results)), COLUMNS, files["csv"])
+        lines = list(self.lines(track, Stores(track, results)))
+        frame = write_csv(lines, COLUMNS, files["csv"])
+        robust = [line for line in lines if line.get("metric") == "robust"]
+        chains = [line | {"chain": ", ".join(line[role] for role in ROLES)} for line in robust]
+        say_failures(chains, "chain")
         with styled():
             save(self.draw(frame), [files["png"], files["svg"]])
 
@@ -154,7 +158,8 @@ class Sweep(Result):
 
         Accuracies are in percent with Wilson intervals, cross-entropies in nats with Student's,
         both of 95 %; mean squared errors are on [0, 1], of the images that are classified to the
-        clean ones. A combination that the track cannot serve has one line, with the reason.
+        clean ones. What an attack that failed says nothing of has an `attack_failed`, which says
+        how. A combination that the track cannot serve has one line, with the reason.
         """
         table, along = self.table, self.along.partition(".")[0]
         for point, row in zip(self.points(), table.rows, strict=True):
@@ -172,16 +177,19 @@ def _numbers(table: Table, track: Config, row: Row, stores: Stores) -> Iterator[
     """What is measured of one combination, metric by metric."""
     chain, (under_attack,) = table.chains(track, row)
     clean, attacked = stores.measure(chain), stores.measure(under_attack)
-    n = len(clean)
+    n, failed = len(clean), table.failed(track, row, stores).get(under_attack)
     for metric, right in table.outcomes(track, row, stores).items():
         value, low, high = (round(x, 2) for x in accuracy(right))
-        yield {"metric": metric, "value": value, "low": low, "high": high, "n": n}
+        numbers = {"metric": metric, "value": value, "low": low, "high": high, "n": n}
+        yield numbers | {"attack_failed": failed if metric in UNDER_ATTACK else None}
     for images, measures in (("clean", clean), ("attacked", attacked)):
         low, high = student_interval(measures.metrics["cross_entropy"])
         bounds = {"low": round(low, 4), "high": round(high, 4)}
         for metric, value in measures.means().items():
             interval = bounds if metric == "cross_entropy" else {}
-            yield {"metric": f"{metric}_{images}", "value": value, **interval, "n": n}
+            numbers = {"metric": f"{metric}_{images}", "value": value, **interval, "n": n}
+            void = images == "attacked" and metric in UNDER_ATTACK
+            yield numbers | {"attack_failed": failed if void else None}
     if (seconds := attacked.seconds_per_image) is not None:
         yield {"metric": "seconds_per_image", "value": float(f"{seconds:.4g}"), "n": n}
 

@@ -24,14 +24,16 @@ from puriflow.results.base import (
     Files,
     Judged,
     Lines,
+    failures,
     joined,
     notes,
+    say_failures,
     served_by,
     shards_of,
 )
 from puriflow.results.columns import bounded, column, frame, read_csv, write_csv
 from puriflow.results.documents import Block, Grid, fixed, interval, text
-from puriflow.results.measures import METRICS, Stores, outcomes
+from puriflow.results.measures import METRICS, UNDER_ATTACK, Stores, outcomes, why_failed
 from puriflow.results.rows import Row, Threat, Threats
 
 if TYPE_CHECKING:
@@ -43,12 +45,13 @@ COSTS = ("macs_g", "params_m")  # of a table with `costs`, in billions and in mi
 COLUMNS = (
     *("method", "type", "dataset", "classifier", "attack", "evaluation", "restorer", "purifier"),
     *("n", "standard", "standard_low", "standard_high", "robust", "robust_low", "robust_high"),
-    *("paper_standard", "paper_robust", "paper_n", "paper_source", "seconds_per_image", "note"),
+    *("paper_standard", "paper_robust", "paper_n", "paper_source", "seconds_per_image"),
+    *("attack_failed", "note"),
 )
 # Of all that was measured: a chain and a rule a row.
 MEASURES = (
     *("method", "images", *ROLES, "attack", "victim", "n_draws", "rule", "n", "correct"),
-    *("accuracy", "accuracy_low", "accuracy_high", *METRICS, "seconds_per_image"),
+    *("accuracy", "accuracy_low", "accuracy_high", *METRICS, "seconds_per_image", "attack_failed"),
 )
 SHOWN = 8  # images of a row of the contact sheet
 
@@ -128,16 +131,10 @@ class Table(Judged):
         names = {role: self.role(row, role) for role in ROLES}
         random = names["purifier"] != NONE
         clean = Chain(**names, n_draws=evaluation.n_draws if random else 1)
-        by_attack = evaluation.rule == "attack"  # whose verdict is in its store already
         attacked = []
         for threat in self.role(row, "attack"):
-            chain = replace(
-                clean,
-                attack=threat.attack,
-                victim=threat.victim_of(clean),
-                n_draws=1 if by_attack else clean.n_draws,
-            )
-            if by_attack and not chain.adaptive:
+            chain = replace(clean, attack=threat.attack, victim=threat.victim_of(clean))
+            if evaluation.rule == "attack" and not chain.adaptive:
                 raise UserError(
                     f"table row {row.method!r}: {chain.attack} goes through {chain.victim}, so its "
                     "own verdict (rule `attack`) is not about this defence; name another evaluation"
@@ -151,6 +148,13 @@ class Table(Judged):
         evaluation = track.evaluation(self.role(row, "evaluation"))
         return outcomes(evaluation, stores.measure(clean), [stores.measure(c) for c in attacked])
 
+    def failed(self, track: Config, row: Row, stores: Stores) -> dict[Chain, str]:
+        """How each attack on a row failed, by its chain; without those that did not."""
+        clean, attacked = self.chains(track, row)
+        rule = track.evaluation(self.role(row, "evaluation")).rule
+        reasons = {c: why_failed(rule, stores.measure(clean), stores.measure(c)) for c in attacked}
+        return {chain: reason for chain, reason in reasons.items() if reason is not None}
+
     # Its files
 
     def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
@@ -161,6 +165,7 @@ class Table(Judged):
         rows = [self.cells(track, row, stores) for row in self.rows]
         measures = [line for row in served for line in self.measured(track, row, stores)]
         table = write_csv(rows, self.columns(), files["csv"])
+        say_failures(rows, "method")
         write_csv(measures, MEASURES, files["measures"])
         with styled(text=10):
             save(bars.draw(table, f"{self.source}: {self.title}"), [files["png"]])
@@ -168,7 +173,7 @@ class Table(Judged):
 
     def columns(self) -> tuple[str, ...]:
         costs = (*COSTS, *(f"paper_{name}" for name in COSTS)) if self.costs else ()
-        return (*COLUMNS[:-1], *costs, COLUMNS[-1])
+        return (*COLUMNS[:-2], *costs, *COLUMNS[-2:])
 
     def cells(self, track: Config, row: Row, stores: Stores) -> dict[str, Any]:
         """A row of the CSV."""
@@ -191,9 +196,11 @@ class Table(Judged):
         numbers: dict[str, Any] = {}
         for name, right in self.outcomes(track, row, stores).items():
             numbers |= bounded(name, (round(x, 2) for x in accuracy(right))) | {"n": len(right)}
-        clean, (first, *_) = self.chains(track, row)
-        if (seconds := stores.measure(first).seconds_per_image) is not None:
+        clean, attacked = self.chains(track, row)
+        if (seconds := stores.measure(attacked[0]).seconds_per_image) is not None:
             numbers["seconds_per_image"] = float(f"{seconds:.4g}")
+        failed = self.failed(track, row, stores).items()
+        numbers["attack_failed"] = "; ".join(f"{c.attack}: {why}" for c, why in failed) or None
         if self.costs:
             side = stores.shards(clean, "images")[0].read("images", 0, 1).shape[-1]
             numbers |= self.cost(track, row, side)
@@ -223,6 +230,7 @@ class Table(Judged):
     def measured(self, track: Config, row: Row, stores: Stores) -> Iterator[dict[str, Any]]:
         """All that was measured of a row's chains: a line for each of them and each rule."""
         clean, attacked = self.chains(track, row)
+        failed = self.failed(track, row, stores)
         for chain in (clean, *attacked):
             measures = stores.measure(chain)
             for rule, right in measures.right.items():
@@ -237,6 +245,7 @@ class Table(Judged):
                     **bounded("accuracy", (round(x, 2) for x in accuracy(right))),
                     **measures.means(),
                     "seconds_per_image": measures.seconds_per_image,
+                    "attack_failed": failed.get(chain),
                 }
 
     def images(self, track: Config, stores: Stores) -> Iterator[tuple[str, np.ndarray]]:
@@ -270,7 +279,10 @@ class Table(Judged):
         return rows[0]
 
     def evidence(self, track: Config, name: str, results: Path, lines: Lines) -> "pd.DataFrame":
-        """See `Judged`; costs, which are the same for all images, have one value."""
+        """See `Judged`; costs, which are the same for all images, have one value.
+
+        Where all attacks on a row failed, its numbers under attack are not measured.
+        """
         stores, values = Stores(track, results), []
         costs = read_csv(results / f"{name}.csv", ("method", *COSTS)) if self.costs else None
         for row in (self.row(name, method) for method in lines):
@@ -281,12 +293,21 @@ class Table(Judged):
             if costs is not None and not reason:
                 own = costs[costs["method"] == row.method].iloc[0]
                 by_metric |= {cost: {0: own[cost]} for cost in COSTS}
-            for metric in (*ACCURACIES, "gap", "cross_entropy", *COSTS):
-                line = {"line": row.method, "metric": metric, "note": reason}
+            reasons = dict.fromkeys(("standard", *UNDER_ATTACK, *COSTS), reason)
+            if reason is None:
+                reasons |= dict.fromkeys(UNDER_ATTACK, self.void(track, row, stores))
+            for metric, why in reasons.items():
+                line = {"line": row.method, "metric": metric, "note": why}
                 line["paper"] = getattr(row.paper, metric, None)
-                of_images = by_metric.get(metric, {None: None} if reason else {})
+                of_images = {None: None} if why else by_metric.get(metric, {})
                 values += [line | {"index": i, "value": value} for i, value in of_images.items()]
         return frame(values, (*EVIDENCE, "paper"))
+
+    def void(self, track: Config, row: Row, stores: Stores) -> str | None:
+        """Why a row's numbers under attack say nothing: all of its attacks failed; None if not."""
+        failed = self.failed(track, row, stores)
+        void = set(failed) == set(self.chains(track, row)[1])
+        return f"the attack on {row.method} failed: {'; '.join(failed.values())}" if void else None
 
     def values(self, track: Config, row: Row, stores: Stores) -> dict[str, dict[int, float]]:
         """A row's value of every image, by metric and data-set index."""
@@ -314,8 +335,11 @@ class Table(Judged):
                 line.append(fixed(row[f"paper_{name}"]))
             for name in costs:
                 line += [fixed(row[name]), fixed(row[f"paper_{name}"], 1)]
-            lines.append((*line, text(row["note"])))
-        return [Grid(("method", "type", "n", *heads, "note"), tuple(lines))]
+            failed = text(row["attack_failed"])
+            note = joined(failed and f"an attack failed: {failed}", text(row["note"]))
+            lines.append((*line, note))
+        grid = Grid(("method", "type", "n", *heads, "note"), tuple(lines))
+        return [*failures(rows, "method"), grid]
 
 
 def _served_threat(track: Config, threat: Threat) -> str:

@@ -286,7 +286,7 @@ def test_rounds(tiny):
 def test_markers_at_the_ends_of_a_scale_are_whole():
     columns = {"n": 3, "mse": 0.0, "cross_entropy": 1.0, "standard": 100.0, "robust": 0.0}
     bounds = {f"{name}_{end}": value for name, value in columns.items() for end in ("low", "high")}
-    frame = pd.DataFrame([{"line": "one"} | columns | bounds])
+    frame = pd.DataFrame([{"line": "one", "attack_failed": None} | columns | bounds])
     for axes in rounds.draw(frame).axes:
         for container in axes.containers:
             assert not container.lines[0].get_clip_on()

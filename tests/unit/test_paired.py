@@ -55,6 +55,15 @@ def test_other_outcomes_take_student_s_interval():
     assert found.difference == pytest.approx((first - second).mean())
 
 
+@pytest.mark.parametrize(("more", "side"), [(2, 0), (5, 0), (6, 1), (20, 1)])
+def test_means_over_draws_need_six_images_that_differ(more, side):
+    """As answers do: of five, no exact test could reject, but Student's would."""
+    first = np.where(np.arange(20) < more, np.linspace(0.1, 0.4, 20).round(1), 0)
+    found = compare(first + 0.5, np.full(20, 0.5))
+    assert (found.side, found.wins, found.losses) == (side, more, 0)
+    assert compare(np.full(more, 0.1), np.zeros(more)).side == side
+
+
 def test_pairing_tells_what_two_intervals_do_not():
     """Images of very different difficulty, each a little better: only pairs show it."""
     hard = np.linspace(0, 40, 20)

@@ -1,4 +1,5 @@
 import re
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -6,14 +7,16 @@ import yaml
 from scipy.stats import binomtest
 
 from puriflow.chain import Chain, victim_name, victim_roles
-from puriflow.config import Evaluation, load_config
 from puriflow.diffusion.schedule import space_timesteps
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR
+from puriflow.config import Evaluation, check_config, load_config
 from puriflow.errors import UserError
 from puriflow.metrics.accuracy import judged, wilson
+from puriflow.metrics.rules import OfAnswers
 from puriflow.results import load_result
 from puriflow.results.measures import Measures, outcomes
 from puriflow.results.table import Table
+from puriflow.yaml_files import read_yaml
 
 # Three images, four draws, labels 0: always right, right in the first two draws only, never.
 ANSWERS = np.array([[0, 0, 0, 0], [0, 0, 1, 2], [1, 2, 0, 1]])
@@ -118,10 +121,23 @@ def test_of_several_attacks_the_worst_counts(minimum, expected):
     assert found == {"standard": 50.0, "robust": expected}
 
 
-def test_what_is_wrong_without_an_attack_is_not_robust_to_several():
-    rights = [{"first": np.ones(2)}] * 2
-    found = percent(rights, Evaluation(), clean={"first": np.zeros(2)})
-    assert found == {"standard": 0, "robust": 0}
+@pytest.mark.parametrize("minimum", ["image", "attack"])
+@pytest.mark.parametrize("rule", ["first", "average", "attack"])
+@pytest.mark.parametrize("attacks", [1, 2, 3])
+def test_one_attack_and_several_say_the_same_of_the_same_data(attacks, rule, minimum):
+    """The clean images count as the attack itself says: not at all, or in its own verdict."""
+    attacked = {"first": np.array([1.0, 1, 0, 1]), "average": np.array([1, 0.5, 0.25, 0.75])}
+    attacked["attack"] = np.array([0.0, 1, 0, 0])  # the first and last were wrong from the start
+    evaluation = Evaluation(rule=rule, minimum=minimum)
+    found = percent([attacked] * attacks, evaluation, clean={"first": np.array([0.0, 1, 1, 0])})
+    assert found == {"standard": 50, "robust": 100 * attacked[rule].mean()}
+
+
+def test_what_is_wrong_without_an_attack_may_be_right_under_one_and_under_two():
+    for attacks in (1, 2):
+        rights = [{"first": np.ones(4)}] * attacks
+        found = percent(rights, Evaluation(), clean={"first": np.array([1.0, 1, 0, 0])})
+        assert found == {"standard": 50, "robust": 100}
 
 
 @pytest.mark.parametrize(
@@ -154,15 +170,53 @@ def test_scoreopt_s_verdict_in_table_3_is_of_the_row_s_own_defence(repository):
 
 
 def test_by_an_attack_s_verdict_only_clean_images_are_asked_often(config):
+def test_by_an_attack_s_verdict_images_are_asked_often_as_well(config):
+    """Both, so that an attack that helped is seen by answers to the same draws."""
     table = Table.model_validate(TABLE | {"evaluation": "auto-attack"})
     clean, (attacked,) = table.chains(config, table.rows[0])
-    assert (clean.n_draws, attacked.n_draws) == (10, 1)
+    assert (clean.n_draws, attacked.n_draws) == (10, 10)
 
 
-def test_a_tie_is_no_majority():
-    logits = np.eye(3)[np.array([[0, 0, 1, 1]])]
-    assert judged(logits, np.array([0]), "majority") == [0]
-    assert judged(logits, np.array([1]), "majority") == [0]
+@pytest.mark.parametrize("track", ["config.yaml", "paper.yaml"])
+@pytest.mark.parametrize("name", ["diffpure-bpda", "auto-attack", "diffpure-autoattack"])
+def test_by_an_attack_s_verdict_the_standard_accuracy_is_that_of_one_answer(
+    repository, track, name
+):
+    """DiffPure prints a single pass, not an ensemble of ten."""
+    evaluation = load_config(repository / "config" / track).evaluation(name)
+    logits = np.array([[[1.0, 0.9], [1.0, 0.9], [0.0, 5.0]], [[0, 1], [0, 1], [9, 0]]])
+    rules = get_args(OfAnswers)
+    clean = {rule: judged(logits, np.array([0, 0]), rule) for rule in rules}
+    assert (clean["mean-logits"].mean(), clean["majority"].mean()) == (0.5, 0.5)
+    found = percent([{"first": np.ones(2), "attack": np.zeros(2)}], evaluation, clean=clean)
+    assert found == {"standard": pytest.approx(50), "robust": 0}
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"rule": "attack", "clean": "attack"}, "clean: Input should be 'first', 'average'"),
+        ({"clean": "attack"}, "clean: Input should be"),
+        ({"clean": "others"}, "the rule `others` needs 2 or more draws"),
+    ],
+)
+def test_clean_images_are_judged_by_answers(repository, said, message):
+    raw = read_yaml(repository / "config" / "config.yaml", "config")
+    raw["evaluations"]["mine"] = said
+    with pytest.raises(UserError, match=message) as caught:
+        check_config(raw)
+    assert "mine" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("answers", "vote"), [([0, 0, 1, 1], 0), ([2, 1, 1, 2], 1), ([2, 1, 0], 0), ([1, 2, 2], 2)]
+)
+def test_of_a_tied_vote_the_smallest_class_is_the_answer(answers, vote):
+    """As robust-eval decides it: the argmax over the votes."""
+    logits = np.eye(3)[np.array([answers])]
+    found = [judged(logits, np.array([label]), "majority").item() for label in range(3)]
+    assert found == [float(label == vote) for label in range(3)]
 
 
 def test_the_attack_s_own_verdict_counts_for_attacked_images_only(config):

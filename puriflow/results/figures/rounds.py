@@ -9,8 +9,10 @@ from puriflow.chain import Chain
 from puriflow.config import NONE
 from puriflow.metrics.accuracy import accuracy
 from puriflow.metrics.paired import student_interval
+from puriflow.results.base import joined, say_failures
 from puriflow.results.columns import bounded
 from puriflow.results.figures.base import Built, Figure, Line
+from puriflow.results.measures import UNDER_ATTACK, why_failed
 
 if TYPE_CHECKING:
     from puriflow.results.figures.sources import Sources
@@ -29,6 +31,7 @@ class Rounds(Figure):
     own_columns: ClassVar[tuple[str, ...]] = (
         "n",
         *(f"{metric}{bound}" for metric in METRICS for bound in ("", "_low", "_high")),
+        "attack_failed",
         "note",
     )
 
@@ -55,11 +58,18 @@ class Rounds(Figure):
             means = {metric: attacked.metrics[metric] for metric in ("mse", "cross_entropy")}
             shares = {"standard": clean.right["first"], "robust": attacked.right["first"]}
             row = {**self.described(sources.track, line), "n": len(attacked)}
+            row["attack_failed"] = failed = why_failed("first", clean, attacked)
+            said = failed and f"the attack on {line.label} failed: {failed}"
+            row["note"] = joined(said, str(row["note"]))
             for metric, own in means.items():
                 row |= bounded(metric, (own.mean(), *student_interval(own)))
             for metric, own in shares.items():
                 row |= bounded(metric, accuracy(own))
             for metric, own in (means | shares).items():
-                values += sources.values(line.label, metric, own)
+                if failed is not None and metric in UNDER_ATTACK:
+                    values.append({"line": line.label, "metric": metric, "note": said})
+                else:
+                    values += sources.values(line.label, metric, own)
             rows.append(row)
+        say_failures(rows, "line")
         return Built(rows, values, rounds.draw(pd.DataFrame(rows)))
