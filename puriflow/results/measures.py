@@ -52,8 +52,9 @@ class Measures:
         return len(next(iter(self.right.values())))
 
     def by(self, rule: Rule) -> np.ndarray:
-        """How right it is by a rule, (n,); of a single answer, all rules are the first."""
-        return self.right.get(rule, self.right["first"])
+        """How right it is by a rule, (n,); rules of answers are the first where there is one."""
+        known = rule in self.right or rule == "attack"  # whose verdict nothing stands for
+        return self.right[rule if known else "first"]
 
     def means(self) -> dict[str, float]:
         """The mean of each metric over images, rounded."""

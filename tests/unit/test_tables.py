@@ -226,6 +226,11 @@ def test_the_attack_s_own_verdict_counts_for_attacked_images_only(config):
     assert found == {"standard": 75.0, "robust": 25.0}
 
 
+def test_no_answer_stands_for_an_attack_s_verdict():
+    with pytest.raises(KeyError, match="attack"):
+        percent([{"first": np.ones(2)}], Evaluation(rule="attack"))
+
+
 def test_every_table_names_what_both_tracks_know(repository):
     for track in ("config.yaml", "paper.yaml"):
         config = load_config(repository / "config" / track)
