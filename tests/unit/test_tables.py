@@ -7,9 +7,9 @@ import yaml
 from scipy.stats import binomtest
 
 from puriflow.chain import Chain, victim_name, victim_roles
+from puriflow.config import Evaluation, check_config, load_config
 from puriflow.diffusion.schedule import space_timesteps
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR
-from puriflow.config import Evaluation, check_config, load_config
 from puriflow.errors import UserError
 from puriflow.metrics.accuracy import judged, wilson
 from puriflow.metrics.rules import OfAnswers
@@ -169,7 +169,6 @@ def test_scoreopt_s_verdict_in_table_3_is_of_the_row_s_own_defence(repository):
         assert verdicts == 2
 
 
-def test_by_an_attack_s_verdict_only_clean_images_are_asked_often(config):
 def test_by_an_attack_s_verdict_images_are_asked_often_as_well(config):
     """Both, so that an attack that helped is seen by answers to the same draws."""
     table = Table.model_validate(TABLE | {"evaluation": "auto-attack"})
@@ -178,7 +177,9 @@ def test_by_an_attack_s_verdict_images_are_asked_often_as_well(config):
 
 
 @pytest.mark.parametrize("track", ["config.yaml", "paper.yaml"])
-@pytest.mark.parametrize("name", ["diffpure-bpda", "auto-attack", "diffpure-autoattack"])
+@pytest.mark.parametrize(
+    "name", ["diffpure-bpda", "auto-attack", "diffpure-autoattack", "scoreopt-pgd-eot"]
+)
 def test_by_an_attack_s_verdict_the_standard_accuracy_is_that_of_one_answer(
     repository, track, name
 ):
