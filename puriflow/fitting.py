@@ -58,3 +58,9 @@ def check_labels(labels: "Tensor | np.ndarray", classes: int) -> None:
             f"an image has the label {label}, but the classifier knows the classes 0 to "
             f"{classes - 1}: they are of different data sets"
         )
+
+
+def check_finite(values: "Tensor", what: str) -> None:
+    """Refuse NaN and infinity in what a part computes, whose largest or first would count."""
+    if not values.isfinite().all():
+        raise UserError(f"{what} have NaN or infinity")

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from puriflow.attacks.ball import Ball
 from puriflow.defence import Defence
-from puriflow.fitting import check_labels
+from puriflow.fitting import check_finite, check_labels
 from puriflow.options import Gradient
 from puriflow.randomness import AttackNoise
 
@@ -62,8 +62,13 @@ class Batch:
         return self.classify(purified)
 
     def classify(self, purified: Tensor) -> Tensor:
-        """The victim's logits (N, classes) of purified images; a UserError if a label is none."""
+        """The victim's logits (N, classes) of purified images.
+
+        Raises:
+            UserError: a label is none of the classes, or a logit is NaN or infinite.
+        """
         logits = self.victim.classify(purified)
+        check_finite(logits, "the victim's logits")
         check_labels(self.labels, logits.shape[1])
         return logits
 

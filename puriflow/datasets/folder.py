@@ -7,9 +7,9 @@ may hold any of the classes. The list of wnids is timm's.
 import importlib.util
 from pathlib import Path
 
-from puriflow.datasets.reading import read_image
+from puriflow.datasets.reading import read_image, visible
 from puriflow.datasets.samples import Samples, fingerprint_of
-from puriflow.errors import UserError, on_disk, unknown
+from puriflow.errors import UserError, unknown
 from puriflow.options import Interpolation, Side, Text
 
 PACKAGE = "timm"
@@ -39,13 +39,13 @@ def build(
         raise UserError(f"image folder {folder} does not exist")
     known = {wnid: label for label, wnid in enumerate(wnids())}
     files, labels = [], []
-    for subfolder in _shown(folder):
+    for subfolder in visible(folder):
         if not subfolder.is_dir():
             continue
         if subfolder.name not in known:
             raise unknown(f"wnid (a folder in {folder})", subfolder.name, known) from None
         # Every file is an image, whatever its suffix: one that is not is named when it is read.
-        images = _shown(subfolder)
+        images = visible(subfolder)
         files += images
         labels += [known[subfolder.name]] * len(images)
     if not files:
@@ -55,9 +55,3 @@ def build(
         read=lambda i: read_image(files[i], resize=resize, crop=crop, interpolation=interpolation),
         fingerprint=fingerprint_of(files),
     )
-
-
-def _shown(folder: Path) -> list[Path]:
-    """What a folder holds, sorted, without what is hidden."""
-    with on_disk(folder):
-        return sorted(f for f in folder.iterdir() if not f.name.startswith("."))

@@ -1,13 +1,18 @@
-"""One image file to pixels: the resize and centre crop that ImageNet classifiers expect."""
+"""Folders of image files, and one of them to pixels.
+
+An image is resized and cropped in the centre as ImageNet classifiers expect. Its colours are what
+Pillow's `convert("RGB")` makes of them, as in torchvision's ImageFolder: transparency is dropped,
+of several frames the first is taken, and neither EXIF's rotation nor a colour profile is applied.
+"""
 
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from puriflow.errors import UserError, reading
+from puriflow.errors import UserError, on_disk, reading
 from puriflow.options import Interpolation
 
 # Pillow knows more formats, and has a few of them drawn by other programs.
@@ -15,6 +20,26 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 LARGEST = 2**27  # pixels of a resized image
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+# Beside images, by operating systems, network storage and archives; others are hidden by a dot.
+SYSTEMS = frozenset(
+    (
+        *("$recycle.bin", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini"),
+        *("__macosx", "icon\r", "network trash folder", "temporary items", "lost+found"),
+        *("@eadir", "@synoresource", "@tmp", "#recycle", "#snapshot", "@recycle"),
+        *("@recently-snapshot", "__pycache__"),
+    )
+)
+
+
+def is_systems(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or a system's: no image, and no class."""
+    return name.startswith(".") or name.casefold() in SYSTEMS
+
+
+def visible(folder: Path) -> list[Path]:
+    """The files and folders in a folder, sorted, without what is hidden or a system's."""
+    with on_disk(folder):
+        return sorted(path for path in folder.iterdir() if not is_systems(path.name))
 
 
 @contextmanager
@@ -22,19 +47,31 @@ def open_picture(file: Path) -> Generator[Image.Image]:
     """An open picture file of at most 8 bits a channel, grey or in colours; not yet decoded.
 
     Raises:
-        UserError: the file cannot be read, or has more bits, which Pillow would cut off.
+        UserError: the file cannot be read, or has more bits, or signed ones, which Pillow would
+            cut off or take for others.
     """
     with reading(file):
         if file.exists() and not file.is_file():
             raise UserError(f"{file} cannot be read: it is a folder, a pipe or a device")
         opened = Image.open(file, formats=FORMATS)
     with opened, reading(file):
-        deep = opened.format in ("PNG", "TIFF") and any(";16" in str(t[3]) for t in opened.tile)
-        if deep or opened.mode.startswith(("I", "F")):
+        if deep(opened):
             raise UserError(f"{file} has more than 8 bits a channel; convert it to 8 first")
         if opened.mode not in MODES:
             raise UserError(f"{file} has colours of mode {opened.mode}; convert it to RGB first")
         yield opened
+
+
+def deep(opened: Image.Image) -> bool:
+    """Whether a channel has more than 8 bits, or signed ones; Pillow's mode may still be RGB."""
+    if opened.mode.startswith(("I", "F")):
+        return True
+    if isinstance(opened, TiffImagePlugin.TiffImageFile):
+        bits = opened.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
+        formats = opened.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, (1,))
+        return max(bits) > 8 or set(formats) != {1}
+    png = isinstance(opened, PngImagePlugin.PngImageFile)
+    return png and any(";16" in str(tile[3]) for tile in opened.tile)
 
 
 def read_image(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from puriflow.errors import UserError, on_disk
-from puriflow.options import MOST_SEED
+from puriflow.options import MOST_SEED, shown
 
 
 @dataclass(frozen=True)
@@ -17,21 +17,53 @@ class Samples:
     """A data set.
 
     Attributes:
-        labels: the class of every image.
-        read: of an index, RGB bytes (3, H, W), the same size for all.
+        labels: the class of every image, whole numbers from 0.
+        read: of an index, RGB (3, H, W), the same size for all: bytes, or floats in [0, 1].
         fingerprint: changes when the data set does; part of what a store says made it.
+
+    Raises:
+        UserError: the labels are something else: names, rows of one-hot labels, fractions.
     """
 
     labels: Sequence[int]
     read: Callable[[int], np.ndarray]
     fingerprint: str
 
+    def __post_init__(self) -> None:
+        check_labels(self.labels)
+
     def __len__(self) -> int:
         return len(self.labels)
 
     def image(self, index: int) -> np.ndarray:
-        """One image, float32 in [0, 1]."""
-        return self.read(index).astype(np.float32) / np.float32(255)
+        """One image, float32 in [0, 1]; a UserError if it is neither of bytes nor of floats."""
+        image = np.asarray(self.read(index))
+        if image.dtype == np.uint8:
+            return image.astype(np.float32) / np.float32(255)
+        if image.dtype.kind == "f":
+            return image.astype(np.float32)
+        raise UserError(
+            f"image {index} of the data set is of {image.dtype}, but must be uint8 (0 to 255) or "
+            "float ([0, 1])"
+        )
+
+
+def check_labels(labels: Sequence[int]) -> None:
+    """Refuse what are no numbers of classes, one for each image."""
+    try:
+        found = np.asarray(labels)
+    except ValueError as error:  # rows of several lengths
+        raise UserError(f"labels of a data set are no list of classes: {error}") from None
+    if len(labels) and (found.ndim != 1 or found.dtype.kind not in "iu"):
+        raise UserError(
+            "labels of a data set must be whole numbers from 0, one for each image, but are "
+            f"{found.dtype} {found.shape}, of which the first is {shown(labels[0])}"
+        )
+    if len(wrong := np.flatnonzero(found < 0)):
+        raise UserError(
+            f"image {wrong[0]} of the data set has the label {found[wrong[0]]}, but classes count "
+            "from 0"
+        )
 
 
 def fingerprint_of(files: Iterable[Path]) -> str:

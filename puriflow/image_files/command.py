@@ -14,6 +14,7 @@ from puriflow.image_files.inputs import ImageFile, find_images
 from puriflow.image_files.layout import layout_of
 from puriflow.image_files.record import Record
 from puriflow.progress import Progress
+from puriflow.registry import Parts
 
 if TYPE_CHECKING:
     import torch
@@ -65,7 +66,7 @@ def purify_files(
 
             defence = Defence.from_parts(chain, seed=seed).to(torch_device)
             predict = ImageClassifier(classifier, torch_device) if classifier else None
-            write_purified(defence, todo, record, made, torch_device)
+            write_purified(defence, chain, todo, record, made, torch_device)
             before = len(images) - len(todo)
             print(f"{len(images)} files in {out}" + (f", {before} done before" if before else ""))
             if compare:
@@ -76,6 +77,7 @@ def purify_files(
 
 def write_purified(
     defence: "Defence",
+    parts: Parts,
     images: Sequence[ImageFile],
     record: Record,
     made: Mapping[Path, dict[str, Any]],
@@ -98,7 +100,9 @@ def write_purified(
                 raise changed
             indices = noise_indices(image.output, image.layout.count)
             blocks = purified_blocks(
-                defence, file.array, image.layout, indices, device, progress.advance
+                *(defence, parts, file.array, image.layout, indices, device),
+                str(image.path),
+                progress.advance,
             )
             with record.writing(image.output, made[image.output]) as temporary:
                 file.save(temporary, image.layout, blocks)

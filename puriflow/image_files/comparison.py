@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from puriflow.datasets.names import class_names
 from puriflow.errors import UserError, printable
+from puriflow.fitting import check_finite
 from puriflow.image_files.formats import open_images
 from puriflow.image_files.inputs import ImageFile
 from puriflow.registry import Part
@@ -38,7 +39,7 @@ class ImageClassifier:
     """
 
     def __init__(self, part: Part, device: torch.device):
-        self.device = device
+        self.device, self.name = device, part.name
         self.classifier = part.build().to(device)
         layers = [m for m in self.classifier.modules() if isinstance(m, nn.Linear)]
         classes = layers[-1].out_features if layers else 0
@@ -55,6 +56,7 @@ class ImageClassifier:
     def __call__(self, image: np.ndarray) -> tuple[str, float]:
         """The class of an image (3, H, W) in [0, 1], and the probability that is given to it."""
         logits = self.classifier(self.resized(torch.from_numpy(image)[None].to(self.device)))
+        check_finite(logits, f"classifier {self.name}: logits")
         confidence, label = logits.softmax(1)[0].max(0)
         return self.names[int(label)], float(confidence)
 

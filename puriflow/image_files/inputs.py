@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from puriflow.datasets.reading import is_systems
 from puriflow.errors import UserError, printable, reading
 from puriflow.image_files import pictures
 from puriflow.image_files.files import files_below, identity, is_within
@@ -106,9 +107,9 @@ def _own_name(path: Path) -> Path:
 
 
 def _in_folder(folder: Path, out: Path) -> list[Path]:
-    """The images in a folder and its subfolders, without hidden ones; says what is left out."""
+    """The images in a folder and below, without what is a system's; says what is left out."""
     found = files_below(
-        folder, skip=lambda path: path.name.startswith("."), whole=is_zarr, left_out=out
+        folder, skip=lambda path: is_systems(path.name), whole=is_zarr, left_out=out
     )
     files = []
     others: Counter[str] = Counter()

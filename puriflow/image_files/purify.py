@@ -22,6 +22,7 @@ from puriflow.image_files.chain import chain_parts
 from puriflow.image_files.layout import Layout, layout_of
 from puriflow.image_files.tiling import Tiling, tiling_of
 from puriflow.randomness import PURIFY, TILE, ImageNoise, derive
+from puriflow.registry import Parts
 
 Images = TypeVar("Images", np.ndarray, Tensor)
 Advance = Callable[[int], None]  # told how many tiles were computed
@@ -52,7 +53,8 @@ def purify(
         there is one.
 
     Raises:
-        UserError: a name is unknown, there is nothing to do, or these are no images.
+        UserError: a name is unknown, there is nothing to do, these are no images, or a part
+            makes NaN or infinity of one.
     """
     track = config if isinstance(config, Config) else load_config(config)
     chain = chain_parts(track, restorer, purifier)
@@ -70,29 +72,48 @@ def purify(
     layout.check(array, "images")
     with compute.device(gpu=True) as device:
         defence = Defence.from_parts(chain, seed=seed).to(device)
-        blocks = list(purified_blocks(defence, array, layout, range(layout.count), device))
+        indices = range(layout.count)
+        blocks = list(purified_blocks(defence, chain, array, layout, indices, device, "images"))
     purified = layout.concatenate(blocks)
     # pyrefly: ignore[bad-return]  # `tensor` says which of the two
     return torch.from_numpy(purified).to(images.device) if tensor else purified
 
 
+class NotFiniteError(Exception):
+    """A part makes NaN or infinity of an image."""
+
+    def __init__(self, role: str, position: int):
+        super().__init__(role, position)
+        self.role, self.position = role, position  # of the image in its batch
+
+
 def purified_blocks(
     defence: Defence,
+    parts: Parts,
     array: Any,
     layout: Layout,
     indices: Sequence[int],
     device: torch.device,
+    where: str,
     advance: Advance = lambda tiles: None,
 ) -> Iterator[np.ndarray]:
     """Purify the images of an array, some at a time: (n, ...) as the array holds them.
 
     The indices of the images select their noise; `advance` is told how many tiles were computed.
+
+    Raises:
+        UserError: NaN or infinity come out, of the array `where` and of one of the defence's parts.
     """
     step = 1 if device.type == "cpu" else GPU_BATCH
     for begin in range(0, layout.count, step):
         end = min(begin + step, layout.count)
         images = torch.from_numpy(layout.read(array, begin, end)).to(device)
-        purified = purify_tiled(defence, images, indices[begin:end], advance)
+        try:
+            purified = purify_tiled(defence, images, indices[begin:end], advance)
+        except NotFiniteError as found:
+            place = "" if layout.count == 1 else f" [{begin + found.position}]"
+            part = f"{found.role} {parts[found.role].name}"
+            raise UserError(f"{part}: {where}{place} becomes NaN or infinity") from None
         yield layout.encode(purified.cpu().numpy())
 
 
@@ -100,7 +121,11 @@ def purified_blocks(
 def purify_tiled(
     defence: Defence, images: Tensor, indices: Sequence[int], advance: Advance = lambda tiles: None
 ) -> Tensor:
-    """Purified images (n, 3, H, W) of any size, clamped to [0, 1]; see `purified_blocks`."""
+    """Purified images (n, 3, H, W) of any size, clamped to [0, 1]; see `purified_blocks`.
+
+    Raises:
+        NotFiniteError: a part makes NaN or infinity of one, which clamped could pass for a colour.
+    """
     height, width = images.shape[-2:]
     tiling = tiling_for(defence, (height, width))
     rows, columns = tiling.rows, tiling.columns
@@ -110,12 +135,21 @@ def purify_tiled(
         tile = images[:, :, rows.pixels(top)][..., columns.pixels(left)]
         # One tile has the noise of the purify stage; two never have the same.
         word = PURIFY if tiling.count == 1 else TILE.format(number)
-        tile = defence.purified(tile, ImageNoise(defence.seed, word, indices))
+        purified = defence.purified(tile, ImageNoise(defence.seed, word, indices))
+        if len(wrong := torch.nonzero(~purified.isfinite().flatten(1).all(1))):
+            first = int(wrong[0])
+            raise NotFiniteError(guilty(defence, tile[first : first + 1]), first)
         (in_y, y), (in_x, x) = rows.inside(top), columns.inside(left)
-        total[..., y, x] += (tile * window)[..., in_y, in_x]
+        total[..., y, x] += (purified * window)[..., in_y, in_x]
         weights[y, x] += window[in_y, in_x]
         advance(len(images))
     return (total / weights).clamp(0, 1)
+
+
+def guilty(defence: Defence, tile: Tensor) -> str:
+    """The role of the part that makes NaN or infinity of a tile (1, 3, H, W) of finite values."""
+    restored = tile if defence.restorer is None else defence.restorer(tile)
+    return "purifier" if restored.isfinite().all() else "restorer"
 
 
 def tiling_for(defence: Defence, size: tuple[int, int]) -> Tiling:

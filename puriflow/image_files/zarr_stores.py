@@ -1,4 +1,4 @@
-"""Images in Zarr arrays and groups, of version 2 and 3.
+"""Images in Zarr arrays and groups, of version 2 and 3, which keep their attributes.
 
 A codec may be anything, even code that is run when a chunk is read (a pickle). So what describes
 the arrays is read as JSON first, and nothing but numbers in known codecs is ever opened.
@@ -6,7 +6,8 @@ the arrays is read as JSON first, and nothing but numbers in known codecs is eve
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from puriflow.errors import UserError, unknown
 from puriflow.image_files.files import files_below
 from puriflow.image_files.layout import Layout
 from puriflow.image_files.open_file import Guarded, OpenFile, check_memory, images_array
+from puriflow.image_files.packing import FILL, Packed, meaning_of
 
 V3, V2_ARRAY, V2_GROUP, V2_ATTRIBUTES = "zarr.json", ".zarray", ".zgroup", ".zattrs"
+V2_CONSOLIDATED = ".zmetadata"
 CODECS = {
     2: ("blosc", "bz2", "delta", "gzip", "lz4", "lzma", "shuffle", "zlib", "zstd"),
     3: ("blosc", "bytes", "crc32c", "gzip", "sharding_indexed", "transpose", "zstd"),
@@ -47,8 +50,13 @@ def zarr_store(path: Path) -> OpenFile:
     inner = {"": path} if single else {f.name: f for f in sorted(path.iterdir()) if is_zarr(f)}
     arrays = {name: open_array(place) for name, place in inner.items() if is_array(place)}
     name, notes = images_array(path, arrays)
+    images = arrays[name]
+    if meaning := meaning_of(images.array):
+        images = Packed(images, meaning)
+        notes = (*images.notes(), *notes)
     if groups := sorted(inner.keys() - arrays.keys()):
         notes = (*notes, f"{', '.join(groups)} left out, being no array")
+    consolidated = is_consolidated(path)
     # `puriflow` says what made the source: that is no longer so.
     about = {key: value for key, value in attributes(path).items() if key != "puriflow"}
 
@@ -57,13 +65,18 @@ def zarr_store(path: Path) -> OpenFile:
             # pyrefly: ignore[bad-argument-type]  # 2 or 3
             zarr.create_group(to, zarr_format=version(path), attributes=about)
         for other, array in arrays.items():
-            copy = zarr.from_array(to, data=array.array, write_data=False, name=other or None)
             if other != name:
-                copy_chunks(array, copy)
+                copy_chunks(array, empty_copy(array, to, other))
+            elif isinstance(images, Packed):
+                copy = empty_copy(array, to, name, without=images.untrue())
+                write_blocks(copy, layout, map(images.pack, blocks))
             else:
-                write_blocks(copy, layout, blocks)
+                write_blocks(empty_copy(array, to, name), layout, blocks)
+        if consolidated:
+            with warnings.catch_warnings(action="ignore"):  # that version 3 does not define it yet
+                zarr.consolidate_metadata(to)
 
-    return OpenFile(arrays[name], save, sum(array.nbytes for array in arrays.values()), notes)
+    return OpenFile(images, save, sum(array.nbytes for array in arrays.values()), notes)
 
 
 def open_array(path: Path) -> Guarded:
@@ -133,6 +146,32 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(f"{file} describes no Zarr array or group")
     return found
+
+
+def is_consolidated(path: Path) -> bool:
+    """Whether a group describes its arrays itself as well, as xarray likes it."""
+    if version(path) == 3:
+        return description(path).get("consolidated_metadata") is not None
+    return (path / V2_CONSOLIDATED).is_file()
+
+
+def empty_copy(array: Guarded, to: Path, name: str, without: Sequence[str] = ()) -> Any:
+    """A new array like another, with its attributes but for some, and nothing in it."""
+    kept = {key: value for key, value in array.array.attrs.items() if key not in without}
+    copy = zarr.from_array(
+        to,
+        data=array.array,
+        write_data=False,
+        name=name or None,
+        fill_value=array.array.fill_value,  # by itself it is 0, which xarray may take for a mark
+        attributes=kept,
+    )
+    file = to / name / V2_ARRAY
+    if FILL not in without or not file.is_file():
+        return copy
+    # In version 2 xarray takes the value of chunks that are not there for it; zarr would keep it.
+    file.write_text(json.dumps({**read_json(file), "fill_value": None}))
+    return zarr.open_array(to / name, mode="r+", zarr_format=2)
 
 
 def copy_chunks(array: Guarded, copy: zarr.Array) -> None:

@@ -155,16 +155,18 @@ def provenance(
 
 
 def check_rows(arrays: Arrays, where: str, count: int) -> None:
-    """Check that arrays have a row for each of `count` samples, and the axes that their names say.
+    """Check that arrays are finite, with a row for each of `count` samples and their names' axes.
 
     Raises:
-        UserError: one has not.
+        UserError: one is not.
     """
     for name, values in arrays.items():
         axes = AXES.get(name, ())
         if values.ndim != 1 + len(axes) or len(values) != count:
             wanted = ", ".join((str(count), *axes))
             raise UserError(f"{where}: {name} must be ({wanted}), but are {values.shape}")
+        if not np.isfinite(values).all():
+            raise UserError(f"{where}: {name} have NaN or infinity")
 
 
 def check_images(

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from puriflow.compute import batch_size, in_batches
+from puriflow.fitting import check_finite
 from puriflow.randomness import PURIFY, ImageNoise
 from puriflow.registry import Part
 from puriflow.stages.base import Arrays, Inputs, run
@@ -33,7 +34,10 @@ def write_evaluated(
         logits = []
         for draw in range(n_draws):
             noise = ImageNoise(seed, PURIFY, indices.tolist(), draw)
-            logits.append(classify(purify(images, noise)))
+            purified = purify(images, noise)
+            check_finite(purified, f"purifier {purifier.name}: images")
+            logits.append(classify(purified))
+            check_finite(logits[-1], f"classifier {classifier.name}: logits")
         return torch.stack(logits, dim=1)
 
     def compute(inputs: Inputs) -> Arrays:

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from puriflow.attacks.ball import Ball
 from puriflow.classifiers.normalised import Normalised
+from puriflow.errors import UserError
 from puriflow.options import Count, Length, Step, check_ball, check_step, fraction
 from puriflow.randomness import MEASURE_CLASSIFIER, ImageNoise
 from puriflow.training.card import table
@@ -45,7 +46,13 @@ def train_classifier(
 
     def loss(predict: Predict, generator: torch.Generator) -> Tensor:
         def logits(x: Tensor) -> Tensor:
-            return predict(classifier.normalise(x)).float()
+            answers = predict(classifier.normalise(x)).float()
+            if answers.shape[1] != len(data.classes):
+                raise UserError(
+                    f"the classifier has {answers.shape[1]} classes, but the images in "
+                    f"{data.folder} have {len(data.classes)}"
+                )
+            return answers
 
         images, labels = data.batch(recipe.batch, generator)
         images = images.to(device, memory_format=torch.channels_last)

@@ -6,38 +6,44 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from puriflow.datasets.reading import read_image
+from puriflow.datasets.reading import read_image, visible
 from puriflow.datasets.samples import fingerprint_of
 from puriflow.errors import UserError
-from puriflow.training.photos import SUFFIXES
+from puriflow.training.photos import is_image
 
 
 class Labelled:
     """The images of `<folder>/train/<class>/` and `<folder>/test/<class>/`, all of one size.
 
     A class is the place of its name in sorted order, which for CIFAR-10 is the official order.
+    Every folder counts, but for those that are hidden or a system's.
 
     Raises:
-        UserError: a folder is missing or empty, its classes differ, or an image cannot be read.
+        UserError: a folder is missing or has no image, train and test have other classes, or an
+            image cannot be read.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.classes = _classes(self.folder / "train")
-        if _classes(self.folder / "test") != self.classes:
-            raise UserError(f"training images: {folder}/train and {folder}/test have other classes")
+        if others := set(self.classes) ^ set(_classes(self.folder / "test")):
+            raise UserError(
+                f"training images: {folder}/train and {folder}/test must have the same classes, "
+                f"but only one of them has {', '.join(sorted(others))}"
+            )
         files = {split: self._files(split) for split in ("train", "test")}
         self.fingerprint = fingerprint_of([file for split in files.values() for file, _ in split])
         self.train = _load(files["train"])
         self.test = _load(files["test"])
 
     def _files(self, split: str) -> list[tuple[Path, int]]:
-        return [
-            (file, label)
-            for label, name in enumerate(self.classes)
-            for file in sorted((self.folder / split / name).iterdir())
-            if file.suffix.lower() in SUFFIXES
-        ]
+        found: list[tuple[Path, int]] = []
+        for label, name in enumerate(self.classes):
+            images = [file for file in visible(self.folder / split / name) if is_image(file)]
+            if not images:
+                raise UserError(f"training images: {self.folder / split / name} has no image in it")
+            found += [(file, label) for file in images]
+        return found
 
     def describe(self) -> str:
         """What a card says of the data."""
@@ -63,12 +69,12 @@ class Labelled:
 def _classes(folder: Path) -> list[str]:
     if not folder.is_dir():
         raise UserError(f"training images: folder {folder} does not exist")
-    return sorted(inner.name for inner in folder.iterdir() if inner.is_dir())
+    return [inner.name for inner in visible(folder) if inner.is_dir()]
 
 
 def _load(files: list[tuple[Path, int]]) -> tuple[Tensor, Tensor]:
     if not files:
-        raise UserError("training images: the folders of the classes are empty")
+        raise UserError("training images: there are no folders of classes")
     images = [torch.tensor(read_image(file)) for file, _ in files]
     if len({image.shape for image in images}) > 1:
         raise UserError("training images: a classifier needs images of one size")

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from puriflow.datasets.reading import read_image
+from puriflow.datasets.reading import is_systems, read_image
 from puriflow.datasets.samples import fingerprint_of
 from puriflow.errors import UserError
 
@@ -84,7 +84,16 @@ class Photos:
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if is_image(file) and not any(map(is_systems, file.relative_to(folder).parts))
+    )
+
+
+def is_image(file: Path) -> bool:
+    """Whether a file is one to train on, by its ending."""
+    return file.suffix.lower() in SUFFIXES
 
 
 def _integer(below: int, generator: torch.Generator) -> int:

@@ -211,6 +211,74 @@ def test_arrays_that_are_no_images_are_refused(images, message, track):
         puriflow.purify(images, restorer="edsr", config=track)
 
 
+class Spoils(Stub):
+    """A part that makes `value` of one pixel of every image that has a white one."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, images, noise=None):
+        out = images.clone()
+        out[images.amax((1, 2, 3)) == 1, 0, 0, 0] = self.value
+        return out
+
+
+@pytest.fixture(params=["restorer", "purifier"])
+def spoiled(request, monkeypatch):
+    """Makes a part of every defence spoil images; returns its role."""
+    value = {"restorer": torch.nan, "purifier": torch.inf}[request.param]
+    bad, good = Spoils(value), nn.Identity()
+    made = (bad, Stub()) if request.param == "restorer" else (good, bad)
+    monkeypatch.setattr(Defence, "from_parts", lambda parts, seed: Defence(*made, None))
+    return request.param
+
+
+DARK, WHITE = np.full((40, 300, 3), 10, np.uint8), np.full((40, 300, 3), 10, np.uint8)
+WHITE[20, 290] = 255  # in the last tile
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_nan_and_infinity_are_refused_with_the_part_and_the_image(track, spoiled, dtype):
+    images = np.stack([DARK, DARK, WHITE])
+    images = images if dtype == "uint8" else (images / 255).astype(dtype)
+    chain = {"restorer": "edsr", "purifier": "little", "config": track}
+    name = {"restorer": "edsr", "purifier": "little"}[spoiled]
+    says = f"^{spoiled} {name}: images \\[2\\] becomes NaN or infinity$"
+    with pytest.raises(UserError, match=says):
+        puriflow.purify(images, **chain)
+    with pytest.raises(UserError, match=says):
+        puriflow.purify(torch.from_numpy(images), **chain)
+    with pytest.raises(UserError, match=f"^{spoiled} {name}: images becomes NaN"):
+        puriflow.purify(images[2], **chain)
+    assert puriflow.purify(images[:2], **chain).shape == (2, 40, 300, 3)
+
+
+@pytest.mark.parametrize("ending", ["png", "npy", "npz", "zarr"])
+def test_a_file_that_becomes_nan_is_one_line_and_not_written(tmp_path, command, spoiled, ending):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name in "ac":
+        Image.fromarray(DARK).save(photos / f"{name}.png")
+    bad, both = photos / f"b.{ending}", np.stack([DARK, WHITE])
+    {
+        "png": lambda: Image.fromarray(WHITE).save(bad),
+        "npy": lambda: np.save(bad, both),
+        "npz": lambda: np.savez(bad, both / 255),
+        "zarr": lambda: zarr.create_array(bad, data=both),
+    }[ending]()
+    status, said = command(photos, *CHAIN, "--out", out)
+    part = {"restorer": "restorer edsr", "purifier": "purifier little"}[spoiled]
+    place = "" if ending == "png" else " [1]"
+    assert status == 2
+    assert said.splitlines()[-1].endswith(f"{part}: {bad}{place} becomes NaN or infinity")
+    assert sorted(f.name for f in out.iterdir()) == ["a.png", "purified.jsonl"]
+    bad.rename(tmp_path / bad.name)  # without it, the others go on
+    status, said = command(photos, *CHAIN, "--out", out)
+    assert (status, "1 done before" in said) == (0, True), said
+    assert sorted(f.name for f in out.iterdir()) == ["a.png", "c.png", "purified.jsonl"]
+
+
 def test_unknown_names_are_refused(track):
     with pytest.raises(UserError, match="did you mean 'edsr'"):
         puriflow.purify(pixels(8, 8, 3), restorer="edsr-x2", config=track)
@@ -768,6 +836,12 @@ def test_what_python_gives_wrongly_is_refused(track, given, says):
     image = np.zeros((32, 32, 3), np.uint8)
     with pytest.raises(UserError, match=says):
         puriflow.purify(image, **{"restorer": "bicubic", "config": track, **given})
+
+
+def test_a_classifier_that_answers_nan_names_no_class(track):
+    classifier = ImageClassifier(load_config(track).part("classifier", "wrn"), torch.device("cpu"))
+    with pytest.raises(UserError, match="classifier wrn: logits have NaN or infinity"):
+        classifier(np.full((3, 32, 32), np.nan, np.float32))
 
 
 def test_a_classifier_of_other_classes_is_refused(monkeypatch):

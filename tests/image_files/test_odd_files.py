@@ -336,8 +336,11 @@ def test_of_several_frames_the_first_is_taken_and_said(tmp_path, command, name):
 
 def test_how_many_files_are_left_out_is_said(tmp_path, command):
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
-    for name in ("b.heic", "c.HEIC", "notes.txt", "LICENSE", ".hidden"):
+    for name in ("b.heic", "c.HEIC", "notes.txt", "LICENSE", ".hidden", "Thumbs.db"):
         (tmp_path / name).write_text("no image")
+    for system in ("@eaDir/a.png", "__MACOSX", "$RECYCLE.BIN", ".ipynb_checkpoints"):
+        (tmp_path / system).mkdir(parents=True)
+        (tmp_path / system / "thumbnail.png").write_text("no image of the user's")
     status, said = command(tmp_path, "--restorer", "bicubic", "--out", tmp_path / "out")
     assert status == 0
     assert "2 .heic, 1 .txt, 1 without an ending left out, being no images\n" in said

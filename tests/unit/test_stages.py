@@ -7,11 +7,13 @@ from tiny_parts import tiny
 from tiny_stores import made_by
 
 from puriflow.errors import UserError
-from puriflow.registry import part_of
+from puriflow.registry import Part, part_of
 from puriflow.stages import base
+from puriflow.stages.attack import write_attack
 from puriflow.stages.classify import write_logits
 from puriflow.stages.evaluate import write_evaluated
 from puriflow.stages.images import write_images
+from puriflow.stages.purify import write_purified
 from puriflow.stages.restore import write_restored
 from puriflow.store import Writer, open_stage
 
@@ -76,6 +78,63 @@ def test_logits_that_are_no_rows_of_classes_are_named(source, tmp_path, monkeypa
         write_logits(source, tmp_path / "c", part_of("classifier", "resnet18", entry), device=CPU)
 
 
+def part_that_makes(monkeypatch, role, value):
+    """Makes every part of a role compute `value` for the first number of each image."""
+    build = Part.build
+
+    def spoiled(part):
+        built = build(part)
+        if part.role == role:
+
+            def first_spoiled(module, given, made):
+                made = made.clone(memory_format=torch.contiguous_format)
+                made.view(len(made), -1)[:, 0] = value
+                return made
+
+            built.register_forward_hook(first_spoiled)
+        return built
+
+    monkeypatch.setattr(Part, "build", spoiled)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_nan_and_infinity_stop_at_the_border_of_every_stage(source, tmp_path, monkeypatch, value):
+    purifier, classifier = tiny("purifiers", "osd"), tiny("classifiers", "wide-resnet")
+    attack, victim = tiny("attacks", "pgd"), {"classifier": classifier}
+    stages = {
+        "restorer": [lambda out: write_restored(source, out, BICUBIC, device=CPU)],
+        "purifier": [
+            lambda out: write_purified(source, out, purifier, seed=0, device=CPU),
+            lambda out: write_evaluated(
+                source, out, purifier, classifier, n_draws=2, seed=0, device=CPU
+            ),
+        ],
+        "classifier": [
+            lambda out: write_logits(source, out, classifier, device=CPU),
+            lambda out: write_evaluated(
+                source, out, purifier, classifier, n_draws=2, seed=0, device=CPU
+            ),
+            lambda out: write_attack(source, out, attack, victim, seed=0, device=CPU),
+        ],
+    }
+    for role, runs in stages.items():
+        with monkeypatch.context() as patch:
+            part_that_makes(patch, role, value)
+            for run in runs:
+                with pytest.raises(UserError, match=f"({role} .*|victim's logits) have NaN or inf"):
+                    run(tmp_path / "out")
+                assert not (tmp_path / "out").exists()
+
+
+def test_what_an_attack_says_of_its_images_is_finite(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "puriflow.stages.attack.cross_entropy", lambda logits, labels: logits[:, 0] * torch.nan
+    )
+    attack, victim = tiny("attacks", "pgd"), {"classifier": tiny("classifiers", "wide-resnet")}
+    with pytest.raises(UserError, match="attack pgd: loss have NaN or infinity"):
+        write_attack(source, tmp_path / "out", attack, victim, seed=0, device=CPU)
+
+
 def test_every_option_of_a_part_is_recorded_whoever_left_it_out(source, tmp_path):
     entry = {"kind": "pretrained", "library": "torchvision", "name": "resnet18", "size": 32}
     classifier = part_of("classifier", "resnet18", {**entry, "weights": None})
@@ -121,6 +180,9 @@ def test_labels_that_a_classifier_does_not_know_are_refused(tmp_path):
     purifier = tiny("purifiers", "osd")
     with pytest.raises(UserError, match="they are of different data sets"):
         write_evaluated(images, tmp_path / "e", purifier, classifier, n_draws=1, seed=0, device=CPU)
+    attack, victim = tiny("attacks", "pgd"), {"classifier": classifier}
+    with pytest.raises(UserError, match="they are of different data sets"):
+        write_attack(images, tmp_path / "a", attack, victim, seed=0, device=CPU)
 
 
 def test_images_of_another_size_are_refused(source, tmp_path):

@@ -1,6 +1,7 @@
 """Training: resumed as if never killed, what it leaves behind, and each loss."""
 
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 
@@ -462,6 +463,40 @@ def test_what_is_wrong_is_named(folder, tmp_path):
         train(folder, tmp_path, degradation="reel")
     with pytest.raises(UserError, match="precision"):
         train(folder, tmp_path, precision="bf16")
+
+
+def test_what_a_system_left_is_no_class_and_no_image(classes, folder, tmp_path):
+    shutil.copytree(classes, tmp_path / "icons")
+    shutil.copytree(folder, tmp_path / "photos")
+    image = (folder / "0.png").read_bytes()
+    places = [
+        tmp_path / "photos",
+        *(tmp_path / "icons").glob("*"),
+        *(tmp_path / "icons").glob("*/*"),
+    ]
+    for place in places:
+        for name in ("@eaDir", ".ipynb_checkpoints", "__MACOSX", "lost+found", "$RECYCLE.BIN"):
+            (place / name).mkdir()
+            (place / name / "0.png").write_bytes(image)
+        for name in (".DS_Store", "Thumbs.db", "._0.png"):
+            (place / name).write_text("no image")
+    before, after = Labelled(classes), Labelled(tmp_path / "icons")
+    assert after.classes == ["dark", "light"]
+    assert after.fingerprint == before.fingerprint
+    assert torch.equal(after.train[1], before.train[1])
+    assert len(Photos(tmp_path / "photos", held_out=2).train) == 4
+
+
+def test_classes_that_differ_are_named(classes, tmp_path):
+    icons = shutil.copytree(classes, tmp_path / "icons")
+    with pytest.raises(UserError, match=r"the classifier has 10 classes, but .* have 2"):
+        train(icons, tmp_path, tiny("classifiers", "wide-resnet"), batch=4)
+    (icons / "test" / "grey").mkdir()
+    with pytest.raises(UserError, match="same classes, but only one of them has grey"):
+        Labelled(icons)
+    (icons / "train" / "grey").mkdir()
+    with pytest.raises(UserError, match="train/grey has no image in it"):
+        Labelled(icons)
 
 
 def test_the_command_says_what_it_can_train(folder, tmp_path, repository):
