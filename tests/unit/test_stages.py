@@ -140,8 +140,8 @@ def test_every_option_of_a_part_is_recorded_whoever_left_it_out(source, tmp_path
     classifier = part_of("classifier", "resnet18", {**entry, "weights": None})
     stage = write_logits(source, tmp_path / "c", classifier, device=CPU)
     recorded = stage.manifest["parameters"]["classifier"]
-    assert recorded["mean"] == [0.485, 0.456, 0.406]
     assert recorded["name"] == "resnet18"
+    assert "mean" in recorded and recorded["mean"] is None  # the library's own
     stored = source.manifest["parameters"]
     assert stored["dataset"]["interpolation"] == "bicubic"
     assert (stored["subset"], stored["subset_seeds"]) == (4, [0])
