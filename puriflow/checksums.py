@@ -1,35 +1,98 @@
-"""Hashes of files of weights, held against what is published, or kept beside them.
+"""Hashes of files, remembered as long as these stay as they are, and what those of weights must be.
 
-A flipped bit in a network loads without a word, and gives other results. Beside a file lie the
-sha256 of its download or of its conversion, as `FILE.sha256`, or those of a whole folder, as
-`SHA256SUMS` in the format of `sha256sum`. A file that neither knows is its owner's own.
+A file is known by its path, size, inode and times, also that of its last change, which no command
+sets back. Hashes are remembered where the workflow runs, so that planning with 50,000 images is
+cheap, and elsewhere for the process alone.
+
+A flipped bit in a network loads without a word, and gives other results. Beside a file of weights
+lie the sha256 of its download or of its conversion, as `FILE.sha256`, or those of a whole folder,
+as `SHA256SUMS` in the format of `sha256sum`. A file that neither knows is its owner's own.
 """
 
+import json
+import os
 import re
-from functools import cache
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from puriflow.atomic import digest
+from puriflow.atomic import digest, lock, sealed_content, write_sealed
 from puriflow.errors import UserError, on_disk
 
 BEHIND_RESULTS = False
+MEMORY = Path(".snakemake/puriflow/checksums")  # below the folder in which the workflow runs
+MUCH = 2**30  # bytes, whose hashing is announced
 SUMS = "SHA256SUMS"
 LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](\S.*)")
+# By algorithm and path, the state of the file and the hash that it had.
+Known = dict[str, tuple[list[int], str]]
+known: Known = {}  # to this process
 
 
 def file_hash(file: Path, algorithm: str = "sha256") -> str:
-    """A hash of a file by an algorithm of hashlib, computed once for a process.
+    """A hash of a file by an algorithm of hashlib; see `file_hashes`."""
+    return file_hashes([file], algorithm)[0]
 
-    Checkpoints have gigabytes, and many parts share one. A file that is written anew is hashed
-    anew.
+
+def file_hashes(files: Sequence[Path], algorithm: str = "sha256") -> list[str]:
+    """Hashes of files, of which only those are read that are not known as they are now.
+
+    Raises:
+        OSError: one is not there, or cannot be read.
     """
-    state = file.stat()
-    return _hash_once(file, algorithm, (state.st_ino, state.st_size, state.st_mtime_ns))
+    asked = {_key(file, algorithm): _state(file) for file in files}
+    if any(_recall(key, state) is None for key, state in asked.items()):
+        known.update(_remembered())
+    new = {key: state for key, state in asked.items() if _recall(key, state) is None}
+    if (size := sum(size for size, *_ in new.values())) > MUCH:
+        text = f"hashing {len(new)} files ({size / 2**30:.1f} GB), once as long as they stay"
+        print(f"puriflow: {text}", file=sys.stderr, flush=True)
+    with ThreadPoolExecutor() as pool:  # hashlib lets others run
+        paths = [key.partition(":")[2] for key in new]
+        found = list(pool.map(partial(digest, algorithm=algorithm), paths))
+    if new:
+        hashed = {k: (new[k], digits) for k, digits in zip(new, found, strict=True)}
+        known.update(hashed)
+        _remember(lambda kept: kept | hashed)
+    return [known[_key(file, algorithm)][1] for file in files]
 
 
-@cache
-def _hash_once(file: Path, algorithm: str, state: tuple[int, ...]) -> str:
-    return digest(file, algorithm)
+def forget(files: Iterable[Path]) -> None:
+    """Hash files anew when they are asked for next: a disk may lose bits without a new time."""
+    paths = {os.path.abspath(file) for file in files}
+    for key in [key for key in known if key.partition(":")[2] in paths]:
+        del known[key]
+    _remember(lambda kept: {k: v for k, v in kept.items() if k.partition(":")[2] not in paths})
+
+
+def _key(file: Path, algorithm: str) -> str:
+    return f"{algorithm}:{os.path.abspath(file)}"
+
+
+def _state(file: Path) -> list[int]:
+    found = file.stat()
+    return [found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def _recall(key: str, state: list[int]) -> str | None:
+    before, digits = known.get(key, (None, None))
+    return digits if before == state else None
+
+
+def _remembered() -> Known:
+    """What other processes hashed; nothing if that is damaged."""
+    content = sealed_content(MEMORY)
+    return {} if content is None else {key: tuple(v) for key, v in json.loads(content).items()}
+
+
+def _remember(change: Callable[[Known], Known]) -> None:
+    """Change what other processes know, where the workflow runs and the disk lets it."""
+    if MEMORY.parent.is_dir():
+        with suppress(OSError), lock(MEMORY.with_name(f"{MEMORY.name}.lock"), wait=True):
+            write_sealed(MEMORY, json.dumps(change(_remembered())).encode())
 
 
 def compare(file: Path, algorithm: str, digits: str, *, says: str, cure: str) -> None:

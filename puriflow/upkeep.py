@@ -7,13 +7,13 @@ against the manifests that name them, and work under way against its seals. Link
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path, PurePath
 
 from puriflow.atomic import lock, sealed_content
-from puriflow.checksums import check_beside, file_hash
+from puriflow.checksums import check_beside, file_hash, forget
 from puriflow.errors import UserError, on_disk
 from puriflow.lineage import (
     ROLES,
@@ -75,7 +75,7 @@ def survey(root: Path) -> Survey:
     return found
 
 
-def verified(root: Path, weights: Iterable[Weights] = ()) -> Survey:
+def verified(root: Path, weights: Collection[Weights] = ()) -> Survey:
     """Verify all that is below a folder of results, or one store.
 
     Args:
@@ -173,9 +173,10 @@ def _verify_work(found: Survey) -> None:
         found.broken[file] = f"{file} was damaged, and nothing can go on from it"
 
 
-def _verify_weights(found: Survey, weights: Iterable[Weights]) -> None:
+def _verify_weights(found: Survey, weights: Collection[Weights]) -> None:
     """Hold files of weights against what is published, and the manifests that name them."""
     here: dict[str, dict[str, Path]] = defaultdict(dict)  # by label and sha256
+    forget(one.file for one in weights)
     for one in weights:
         if one.file.is_file():
             here[one.label][file_hash(one.file)] = one.file
