@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision and timm
 from puriflow.classifiers.normalised import Normalised
-from puriflow.errors import UserError
 from puriflow.options import Text
-from puriflow.zoo.weights import read_state, without_prefix
+from puriflow.zoo.weights import load_state, read_state, without_prefix
 
 HALF = (0.5, 0.5, 0.5)
 GHOST = re.compile(r"^(.*)\.bn([0-7])\.(.*)$")
@@ -30,11 +29,7 @@ def build(*, weights: Text | None, architecture: Literal["res50-gelu", "deit-s"]
         file = Path(weights)
         state = read_state(file)
         state = fold(state) if architecture == "res50-gelu" else without_prefix(state, model)
-        try:
-            model.load_state_dict(state, strict=True)
-        except RuntimeError as error:
-            first = " ".join(str(error).split())[:300]
-            raise UserError(f"weights file {file} does not fit {architecture}: {first}") from None
+        load_state(model, state, f"weights file {file} does not fit {architecture}")
     return Normalised(model, mean=HALF, std=HALF, size=224, dataset="imagenet")
 
 

@@ -16,7 +16,7 @@ import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
 from puriflow.errors import UserError, unknown
 from puriflow.fitting import check_side
 from puriflow.options import Named, Norm, Side, Text
-from puriflow.zoo.weights import read_state
+from puriflow.zoo.weights import load_state, read_state
 
 
 class Sized(nn.Module):
@@ -63,14 +63,19 @@ def build(
 
 def _load(network: nn.Module, file: Path, model: str) -> None:
     """Load all of a network from a RobustBench checkpoint, which may hold more of its training."""
-    found = read_state(file)
-    state = {key.replace("module.", "").replace("model.", ""): found[key] for key in found}
+    state: dict[str, Tensor] = {}
+    where = f"weights file {file} does not fit {model}"
+    for given, value in read_state(file).items():
+        key = given.replace("module.", "").replace("model.", "")
+        if key in state:
+            raise UserError(f"{where}: {key} is in it twice, under several prefixes")
+        state[key] = value
     wanted = network.state_dict()
     for key, value in wanted.items():
         if key not in state or state[key].shape != value.shape:
             what = "is missing" if key not in state else f"is {tuple(state[key].shape)}"
-            raise UserError(f"weights file {file} does not fit {model}: {key} {what}")
-    network.load_state_dict({key: state[key] for key in wanted}, strict=True)
+            raise UserError(f"{where}: {key} {what}")
+    load_state(network, {key: state[key] for key in wanted}, where)
 
 
 def _name_autoattack() -> None:

@@ -22,7 +22,14 @@ from puriflow.atomic import Replacing, sha256, write_text
 from puriflow.checksums import check_beside, recorded
 from puriflow.errors import UserError, on_disk, unknown
 from puriflow.registry import family_named, part_of
-from puriflow.zoo.weights import check_archive, read_checkpoint, read_state, save_state
+from puriflow.zoo.weights import (
+    check_archive,
+    check_numbers,
+    named_average,
+    read_checkpoint,
+    read_state,
+    save_state,
+)
 
 
 def convert(
@@ -56,6 +63,7 @@ def convert(
                 f"file {source} does not fit {entry['kind']}: {key} is {shapes.get(key)}, but "
                 f"should be {wanted.get(key)}"
             )
+    check_numbers(state, network, f"file {source} does not fit {entry['kind']}")
     with on_disk(target), Replacing(target) as temporary:
         save_state(state, temporary)
         write_text(recorded(target), sha256(temporary) + "\n")
@@ -179,17 +187,10 @@ def _state_of(network: Shell) -> dict[str, Tensor]:
 
 def _score_sde(source: Path, network: nn.Module) -> dict[str, Tensor]:
     """The moving average, a list in the order of the parameters, under the parameters' names."""
-    checkpoint = read_checkpoint(source)
-    try:
-        ema, model = checkpoint["ema"]["shadow_params"], checkpoint["model"]
-    except (KeyError, TypeError):
-        raise UserError(f"file {source} has no ema.shadow_params and model: no score_sde") from None
-    names = [name for name, _ in network.named_parameters()]
-    if len(names) != len(ema):
-        raise UserError(f"file {source} averages {len(ema)} tensors, the network has {len(names)}")
-    model = {key.removeprefix("module."): value for key, value in model.items()}
-    buffers = {name: model[name] for name, _ in network.named_buffers() if name in model}
-    return buffers | dict(zip(names, ema, strict=True))
+    state = named_average(source, read_checkpoint(source), network)
+    if state is None:
+        raise UserError(f"file {source} has no ema.shadow_params and model: no score_sde")
+    return state
 
 
 RENAMED = (
