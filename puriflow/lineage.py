@@ -222,9 +222,12 @@ def _says(recorded: object, entry: object) -> bool:
 
 
 def _loaded(stage: Stage, part: Part) -> bool:
-    """Whether a stage loaded a part's weights: entries of the zoo by name, files by their bytes."""
+    """Whether a stage loaded a part's weights: the zoo's by name, and by bytes but for conversions.
+
+    A converter may write the same weights otherwise.
+    """
     loaded = stage.manifest["weights"]
     zoo = {weights.label for weights in part.files() if weights.published is not None}
-    others = (weights.file for weights in part.files() if weights.published is None)
+    others = (weights.file for weights in part.files() if weights.source is None)
     here = {file_hash(file) for file in others if file.is_file()}
     return zoo <= loaded.keys() and here <= set(loaded.values())

@@ -66,15 +66,10 @@ def weights_hashes(parts: Iterable["Part"]) -> dict[str, str]:
 
 
 def identified(part: "Part") -> dict[str, Any]:
-    """A part's entry that says which weights it loads in place of where they are.
-
-    That is the published hash of a zoo entry, fetched or not; of another file its sha256, and None
-    as long as it is not here. So weights may be moved.
-    """
+    """A part's entry that says which weights it loads in place of where they are."""
     entry = part.entry()
-    if (weights := part.weights) is not None:
-        here = weights.file.is_file()
-        entry["weights"] = weights.published or (file_hash(weights.file) if here else None)
+    if part.weights is not None:
+        entry["weights"] = part.weights.identity
     if part.network is not None:
         entry["network"] = identified(part.network)
     return entry

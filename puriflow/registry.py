@@ -16,10 +16,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from puriflow.checksums import compare
 from puriflow.errors import UserError, unknown
 from puriflow.options import Values, check_together, shown, values_of
 from puriflow.renames import KINDS_GIVEN, KINDS_RENAMED, OPTIONS_RENAMED
+from puriflow.weight_files import Weights
 
 BEHIND_RESULTS = False
 ROOT = Path(__file__).parent
@@ -120,37 +120,6 @@ def syntax_tree(file: Path) -> ast.Module:
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
         why = " ".join(str(error).split()) or "it is nested too deep"
         raise UserError(f"{file} cannot be read as Python: {why}") from None
-
-
-@dataclass(frozen=True)
-class Weights:
-    """A file of weights that a part loads."""
-
-    name: str  # what the configuration says, a path or `zoo:NAME`
-    file: Path  # where it is, or will be once it is fetched
-    published: str | None = None  # of the zoo's: tells it from others before it is here
-    hashes: tuple[tuple[str, str], ...] = ()  # published: algorithms, and (first) digits
-
-    @property
-    def label(self) -> str:
-        """What it is called on record, in whatever folder it is: `zoo:NAME` or the file's name."""
-        return self.file.name if self.published is None else self.name
-
-    def check(self) -> None:
-        """Compare the file with what is published.
-
-        Raises:
-            UserError: it is not here, or is another one.
-        """
-        if self.published is None:
-            return
-        entry = self.name.partition(":")[2]
-        fetch = f"puriflow zoo fetch {entry}"
-        if not self.file.is_file():
-            raise UserError(f"the weights {entry} are not here; get them by: {fetch}")
-        for algorithm, digits in self.hashes:
-            cure = f"remove it, and get it again by: {fetch}"
-            compare(self.file, algorithm, digits, says=f"zoo entry {entry}", cure=cure)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from puriflow.checksums import file_hash
 from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile
 from puriflow.config import load_config
 from puriflow.errors import UserError
@@ -27,25 +28,28 @@ def places(context: typer.Context, config: ConfigFile = DEFAULT_CONFIG) -> None:
 
 @app.command("list")
 def list_entries(context: typer.Context) -> None:
-    """Show all entries: kind, size, licence, and whether they are here."""
+    """Show all entries: kind, size, licence, and whether they are here, and right."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from puriflow.zoo.fetching import state
+
     places: Zoo = context.obj
     table = Table("name", "kind", "file", "size", "licence", "here", box=None)
+    refused: list[Exception] = []
     for name, what in places.known().items():
         size = "?" if what.size is None else f"{what.size / 1e6:,.0f} MB"
-        if places.find(name, what.ready):
-            here = "yes"
-        elif places.find(name, what.file):
-            here = "to convert"
-        else:
-            here = "no" if what.url else "no, by hand"
+        try:
+            here = state(places, name)
+        except (UserError, OSError) as problem:
+            here = "refused"
+            refused.append(problem)
         kind = f"{family_named(what.family).roles[0]} {what.part['kind']}"
         # As texts: brackets in an entry are no markup.
         table.add_row(*map(Text, (name, kind, what.file, size, what.licence, here)))
     Console(width=None if Console().is_terminal else 200).print(table)
+    _raise(refused)
 
 
 @app.command("fetch")
@@ -55,7 +59,11 @@ def fetch_entries(
     """Download, check and convert entries; what is here is left as it is."""
     from puriflow.zoo.fetching import fetch
 
-    _for_all(names, lambda name: str(fetch(context.obj, name)))
+    def fetched(name: str) -> str:
+        file = fetch(context.obj, name)
+        return f"{file} (sha256 {file_hash(file)})"
+
+    _for_all(names, fetched)
 
 
 @app.command("verify")
@@ -69,7 +77,11 @@ def verify_entries(
     from puriflow.zoo.fetching import verify
 
     places: Zoo = context.obj
-    here = [name for name, what in places.known().items() if places.find(name, what.file)]
+    here = [
+        name
+        for name, what in places.known().items()
+        if places.find(name, what.file) or places.find(name, what.ready)
+    ]
     if not names and not here:
         typer.echo("no entry is here")
     _for_all(names or here, lambda name: verify(places, name))
@@ -99,9 +111,10 @@ def convert_file(
     if source is None:
         raise UserError(f"{name} is not here; get it by: puriflow zoo fetch {name}")
     from puriflow.zoo.convert import convert
-    from puriflow.zoo.download import check_file, locked
+    from puriflow.zoo.download import locked
+    from puriflow.zoo.fetching import check_official
 
-    check_file(source, size=what.size, hashes=what.hashes, what=str(source))
+    check_official(what, source)
     target = out or places.cached(name, what.ready)
     with locked(target):
         convert(what.convert, source, target, what.family, what.part)
@@ -110,12 +123,17 @@ def convert_file(
 
 def _for_all(names: list[str], act: Callable[[str], str]) -> None:
     """Act on every entry; one that fails does not stop the others, but the command fails."""
-    failed = []
+    failed: list[Exception] = []
     for name in names:
         try:
             typer.echo(f"{name}: {act(name)}")
         except (UserError, OSError) as problem:
             failed.append(problem)
+    _raise(failed)
+
+
+def _raise(failed: list[Exception]) -> None:
+    """Say what failed, each in a line of its own."""
     for problem in failed[:-1]:
         typer.echo(f"puriflow: error: {problem}", err=True)
     if failed:

@@ -262,6 +262,4 @@ class Config(Model, extra="forbid"):
             raise UserError(f"config {where}.weights is empty; name a file")
         if not str(weights).startswith(PREFIX):
             return Weights(str(weights), Path(str(weights)))
-        name = weights.removeprefix(PREFIX)
-        entry = self.zoo.entry(name)
-        return Weights(weights, self.zoo.ready_file(name), entry.identity, entry.hashes_of_ready)
+        return self.zoo.weights(weights.removeprefix(PREFIX))

@@ -12,6 +12,7 @@ No torch is imported here.
 """
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_valid
 
 from puriflow.errors import UserError, on_disk, unknown
 from puriflow.options import Text
+from puriflow.weight_files import Weights
 from puriflow.yaml_files import read_yaml
 
 BEHIND_RESULTS = False
@@ -32,6 +34,9 @@ OFFICIAL = Path(__file__).with_name("entries.yaml")
 # would read as more than letters, and no option.
 NAME = r"^[a-z0-9][a-z0-9-]{0,99}$"
 FILE = r"^[A-Za-z0-9_+][A-Za-z0-9._+-]{0,199}$"
+DIGITS = re.compile(
+    r"-([0-9a-f]{8,64})\.[^.]+$"
+)  # of its sha256 in a file's name, as torch.hub has
 Line = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]  # of plain text
 
 
@@ -66,19 +71,15 @@ class Entry(BaseModel, extra="forbid", frozen=True):
 
     @property
     def hashes(self) -> dict[str, str]:
-        """The published hashes, by algorithm."""
-        pairs = {"sha256": self.sha256, "md5": self.md5}
+        """The published hashes, by algorithm; the digits in a file's name are one."""
+        named = DIGITS.search(self.file)
+        pairs = {"sha256": self.sha256 or (named and named[1]), "md5": self.md5}
         return {algorithm: digits for algorithm, digits in pairs.items() if digits}
-
-    @property
-    def hashes_of_ready(self) -> tuple[tuple[str, str], ...]:
-        """The published hash of the file that is loaded, by algorithm: none of a converted one."""
-        return () if self.convert else tuple(self.hashes.items())[:1]
 
     @property
     def identity(self) -> str:
         """What tells these weights from others before they are here: a published hash, or none."""
-        return self.sha256 or self.md5 or f"{self.file}, no hash published"
+        return next(iter(self.hashes.values()), f"{self.file}, no hash published")
 
 
 # As names of a configuration, so that they can be part of paths.
@@ -131,8 +132,22 @@ class Zoo(BaseModel, extra="forbid", frozen=True):
 
     def ready_file(self, name: str) -> Path:
         """The file that is loaded for an entry: that which is here, else its place in the cache."""
-        file = self.entry(name).ready
-        return self.find(name, file) or self.cached(name, file)
+        return self.weights(name).file
+
+    def weights(self, name: str) -> Weights:
+        """The weights of an entry, and what is published of them."""
+        entry = self.entry(name)
+        ready, official = (
+            self.find(name, file) or self.cached(name, file) for file in (entry.ready, entry.file)
+        )
+        return Weights(
+            PREFIX + name,
+            ready,
+            published=entry.identity,
+            hashes=tuple(entry.hashes.items())[:1],
+            size=entry.size,
+            source=official if entry.convert else None,
+        )
 
     def by_hand(self, name: str) -> UserError:
         """How to get an entry that no program can download."""
@@ -140,7 +155,7 @@ class Zoo(BaseModel, extra="forbid", frozen=True):
         place = self.cached(name, what.file)
         return UserError(
             f"{name} must be fetched by hand: save {what.by_hand} as {place} (or as "
-            f"{what.file} in a folder of PURIFLOW_WEIGHTS), and call this again"
+            f"{what.file} in a folder of PURIFLOW_WEIGHTS)"
         )
 
 

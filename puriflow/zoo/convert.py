@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from puriflow.atomic import Replacing, sha256, write_text
-from puriflow.checksums import check_beside, recorded
+from puriflow.checksums import check_beside, file_hash, recorded
 from puriflow.errors import UserError, on_disk, unknown
 from puriflow.registry import family_named, part_of
 from puriflow.zoo.weights import (
@@ -37,19 +37,30 @@ def convert(
 ) -> None:
     """Convert an official file to safetensors; the caller sees to it that one process does.
 
-    The target gets its name when it is whole. It must fit the network of the part that loads it:
-    one of the family `section`, with the kind and the options of `entry`.
+    The target gets its name when it is whole, and says what it was made from. It must fit the
+    network of the part that loads it: one of the family `section`, with the kind and the options of
+    `entry`.
 
     Raises:
         UserError: the file is not what its converter reads, would run code, or fits another
             network.
     """
+    if target.exists() and source.exists() and target.samefile(source):
+        raise UserError(f"file {source} would be replaced by what it is converted to")
+    state = converted(converter, source, section, entry)
+    with on_disk(target), Replacing(target) as temporary:
+        save_state(state, temporary, made_from=file_hash(source))
+        write_text(recorded(target), sha256(temporary) + "\n")
+
+
+def converted(
+    converter: str, source: Path, section: str, entry: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """The state dict that an official file is converted to; see `convert`."""
     if converter not in CONVERTERS:
         raise unknown("converter", converter, CONVERTERS)
     if not source.is_file():
         raise UserError(f"file {source} does not exist")
-    if target.exists() and target.samefile(source):
-        raise UserError(f"file {source} would be replaced by what it is converted to")
     check_beside(source)
     with torch.device("meta"):
         role = family_named(section).roles[0]
@@ -64,9 +75,7 @@ def convert(
                 f"should be {wanted.get(key)}"
             )
     check_numbers(state, network, f"file {source} does not fit {entry['kind']}")
-    with on_disk(target), Replacing(target) as temporary:
-        save_state(state, temporary)
-        write_text(recorded(target), sha256(temporary) + "\n")
+    return state
 
 
 class Shell:

@@ -21,6 +21,7 @@ from puriflow.atomic import lock, publish, write_text
 from puriflow.checksums import file_hash, recorded
 from puriflow.errors import UserError, on_disk
 from puriflow.progress import Progress
+from puriflow.weight_files import is_page
 
 BEHIND_RESULTS = False
 ATTEMPTS = 4  # in a row that bring nothing
@@ -28,7 +29,6 @@ CHUNK = 2**20
 LARGEST = 2**34  # bytes of a file whose size is not published: official checkpoints have 2 GB
 TIMEOUT = 60
 TEMPORARY = (408, 425, 429)  # and all from 500
-PAGES = (b"<!doctype", b"<html")
 RANGE = re.compile(r"bytes ([0-9]{1,15})-[0-9]+/([0-9]{1,15}|\*)")
 
 
@@ -156,7 +156,7 @@ def _fetch(url: str, part: Path, size: int | None, *, whole_is_known: bool) -> b
         _check_room(part, url, total, offset)
         first = answer.read(CHUNK)
         is_html = "text/html" in answer.headers.get("Content-Type", "")
-        if offset == 0 and (is_html or first.lstrip()[:9].lower().startswith(PAGES)):
+        if offset == 0 and (is_html or is_page(first)):
             raise UserError(f"{url} is a web page, not a file; open it in a browser to see why")
         return _write(answer, first, part, offset, total, limit)
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from puriflow.atomic import Replacing
 from puriflow.checksums import check_beside
 from puriflow.errors import UserError
+from puriflow.weight_files import MADE_FROM
 
 # Keys of a checkpoint under which weights lie: averaged ones, which are what was published, by any
 # of the names that they have, and the last ones.
@@ -222,8 +223,17 @@ def save_weights(network: nn.Module, path: str | Path, *, half: bool = False) ->
     save_state(network.state_dict(), path, half=half)
 
 
-def save_state(state: Mapping[str, Tensor], path: str | Path, *, half: bool = False) -> None:
-    """See `save_weights`; a UserError if it cannot be written: what was there is left alone."""
+def save_state(
+    state: Mapping[str, Tensor],
+    path: str | Path,
+    *,
+    half: bool = False,
+    made_from: str | None = None,
+) -> None:
+    """See `save_weights`; a UserError if it cannot be written: what was there is left alone.
+
+    `made_from` is the sha256 of the official file of a conversion.
+    """
     tensors = {}
     for key, value in state.items():
         value = value.detach().cpu()
@@ -232,6 +242,6 @@ def save_state(state: Mapping[str, Tensor], path: str | Path, *, half: bool = Fa
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with Replacing(path) as temporary:
-            save_file(tensors, temporary)
+            save_file(tensors, temporary, None if made_from is None else {MADE_FROM: made_from})
     except SafetensorError as error:
         raise UserError(f"{path} cannot be written: {error}") from None

@@ -259,13 +259,17 @@ def test_other_weights_of_the_same_name_are_both_on_record(tmp_path):
 
 
 def test_the_identity_of_published_weights_is_known_before_they_are_here(tmp_path):
-    weights = Weights("zoo:adm", tmp_path / "adm.pt", published="0123")
+    weights = Weights(
+        "zoo:adm", tmp_path / "adm.pt", published="BA7816", hashes=(("sha256", "BA7816"),)
+    )
     parts = [Part(NETWORK, "adm", "adm", weights=weights)]
-    assert provenance.identified(*parts)["weights"] == "0123"
+    assert provenance.identified(*parts)["weights"] == "BA7816"
     assert provenance.weights_hashes(parts) == {}
     weights.file.write_bytes(b"abc")
-    assert provenance.identified(*parts)["weights"] == "0123"
+    assert provenance.identified(*parts)["weights"] == "BA7816"
     assert provenance.weights_hashes(parts)["zoo:adm"].startswith("ba7816bf")
+    weights.file.write_bytes(b"another")
+    assert provenance.identified(*parts)["weights"] == hashlib.sha256(b"another").hexdigest()
 
 
 def test_weights_that_are_moved_are_the_same_and_swapped_ones_are_not(tmp_path):

@@ -99,16 +99,21 @@ def test_a_second_track_has_its_own_places(tmp_path, monkeypatch):
     assert files == [cached, tmp_path / "mine" / "RealESRGAN_x2.pth"]
 
 
-def test_the_identity_of_weights_does_not_change_by_fetching_them(places):
+def test_the_identity_of_weights_does_not_change_by_fetching_them(places, monkeypatch):
     def part():
         return track_with("classifiers", "c", {"zoo": "resnet50"}).part("classifier", "c")
 
     before = identified(part())
     assert weights_hashes([part()]) == {}
-    (places / "mine" / "resnet50-0676ba61.pth").write_bytes(b"anything")
-    assert identified(part()) == before
     assert before["weights"] == "0676ba61"
-    assert weights_hashes([part()]) == {"zoo:resnet50": hashlib.sha256(b"anything").hexdigest()}
+    digest = hashlib.sha256(b"anything").hexdigest()
+    (places / "mine" / "resnet50-0676ba61.pth").write_bytes(b"anything")
+    assert identified(part())["weights"] == digest  # of a file that is not the published one
+    assert weights_hashes([part()]) == {"zoo:resnet50": digest}
+    zoo = zoo_with(places, monkeypatch, file="w.pth", sha256=digest[:8])
+    assert zoo.weights("x").identity == digest[:8]
+    (places / "mine" / "w.pth").write_bytes(b"anything")
+    assert zoo.weights("x").identity == digest[:8]
 
 
 def test_a_file_of_the_user_that_is_another_one_is_named(places):

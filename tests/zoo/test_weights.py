@@ -222,7 +222,7 @@ def test_a_conversion_is_recorded_and_never_made_of_what_is_damaged(own_entry, t
     converted = fetch(Zoo(), "own")
     digest = hashlib.sha256(converted.read_bytes()).hexdigest()
     assert recorded_hash(converted) == digest
-    assert verify(Zoo(), "own").endswith("the sha256 of the conversion right")
+    assert verify(Zoo(), "own").endswith("the sha256 of the conversion, its network right")
     part = add(part=RRDB, convert="esrgan")
     assert part.weights.file == converted
     for _ in flips(converted, 5):
