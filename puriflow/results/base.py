@@ -20,6 +20,7 @@ from puriflow.provenance import identified
 from puriflow.registry import Part
 from puriflow.results.columns import read_csv
 from puriflow.results.documents import Block
+from puriflow.weight_files import Weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,6 +120,12 @@ class Result(Model):
         """The parts with which it computes itself, once each."""
         named = (named for item in self.served(track) for named in self.parts_of(item))
         return [track.part(role, name) for role, name in dict.fromkeys(named)]
+
+    def weights(self, track: Config) -> list[Weights]:
+        """The files of weights that its numbers need, whether it loads them or a stage does."""
+        named = (named for item in self.served(track) for named in self.roles(item))
+        parts = (track.part(role, name) for role, name in dict.fromkeys(named))
+        return list(dict.fromkeys(file for part in parts for file in part.files()))
 
     def trigger(self, track: Config) -> dict[str, Any]:
         """All of a track that it depends on, as plain data: it is built anew when that changes."""

@@ -2,11 +2,13 @@
 import os
 import re
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 
 from puriflow.chain import STAGES, Chain, victim_roles
+from puriflow.checksums import file_hash
 from puriflow.config import check_config, read_track, write_config
 from puriflow.config.loading import DEFAULT
 from puriflow.config.track import NAME, TRAINABLE
@@ -24,6 +26,7 @@ from puriflow.results import (
     paper_results,
 )
 from puriflow.results.claims import claims_about
+from puriflow.zoo.fetching import check_plan
 
 CONFIG = Path("config")
 os.environ.update(DOCUTILSCONFIG=f"{workflow.basedir}/report/docutils.conf")
@@ -110,24 +113,56 @@ def marks(parts):
     """The marks of the zoo's files that parts load.
 
     They do not count as changed by their time: what tells these files from others is in the params.
+    Whatever is missing, or not what it should be, is said before anything runs, of all that is asked
+    for at once.
     """
-    names = dict.fromkeys(
+    files = list(dict.fromkeys(weights for part in parts for weights in part.files()))
+    try:
+        check_plan(TRACK.zoo, files)
+    except UserError:
+        check_plan(TRACK.zoo, [*files, *weights_asked_for()])
+        raise
+    named = (
         weights.name.partition(":")[2]
-        for part in parts
-        for weights in part.files()
+        for weights in files
         if weights.published is not None
     )
-    return [ancient(mark_of(name)) for name in names]
+    return [ancient(mark_of(name)) for name in dict.fromkeys(named)]
+
+
+def weights_asked_for():
+    """The weights behind this run's targets; behind all results if these are neither results nor stores."""
+    from puriflow.lineage import Place
+
+    targets = set(workflow.dag_settings.targets)
+    rules_named = [workflow.get_rule(t) for t in targets if workflow.is_rule(t)]
+    targets |= {str(file) for rule in rules_named for file in rule.input}
+    named = [
+        name
+        for folder in RESULTS
+        for name in known(folder)
+        if targets & {*outputs(folder, only=[name])}
+    ]
+    stores = [p for p in (Place.of(Path(t).parent) for t in targets) if p is not None]
+    if not named and not stores:
+        named = [name for folder in RESULTS for name in known(folder)]
+    found = []
+    for name in named:
+        with suppress(UserError):  # of what cannot be planned, something else is said
+            found += load_result(find(name, CONFIG)).weights(TRACK)
+    for place in (p for store in stores for p in (store, *store.before())):
+        with suppress(UserError):
+            for part in TRACK.parts(place.parts).values():
+                found += part.files()
+    return found
 
 
 def mark_of(name):
-    """The mark by which a file of the zoo is known to be here."""
-    mark, zoo = Path(f"results/zoo/{name}.fetched"), TRACK.zoo
-    what = zoo.entry(name)
-    if not zoo.ready_file(name).is_file():
+    """The mark by which a file of the zoo is known to be here, and to be the one that was checked."""
+    mark, weights = Path(f"results/zoo/{name}.fetched"), TRACK.zoo.weights(name)
+    known = mark.is_file() and weights.is_current
+    if not known or file_hash(weights.file) not in mark.read_text():
         mark.unlink(missing_ok=True)
-        if not (what.url or zoo.find(name, what.file)):
-            raise zoo.by_hand(name)
     return str(mark)
 
 

@@ -1,8 +1,8 @@
 # A stage lists the marks of the zoo's files that it needs among its inputs. The files themselves may be
-# anywhere, and may be moved: that reruns nothing.
+# anywhere, and may be moved: that reruns nothing. A mark has the hash of the file that was checked.
 rule fetch_weights:
     output:
-        touch("results/zoo/{entry}.fetched"),
+        "results/zoo/{entry}.fetched",
     log:
         "logs/zoo/{entry}.log",
     benchmark:
@@ -16,4 +16,4 @@ rule fetch_weights:
     message:
         "Fetch {wildcards.entry} into the cache"
     shell:
-        "puriflow zoo --config {resources.track:q} fetch {wildcards.entry:q} > {log:q} 2>&1"
+        "puriflow zoo --config {resources.track:q} fetch {wildcards.entry:q} > {output:q} 2> {log:q}"
