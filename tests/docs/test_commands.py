@@ -204,7 +204,9 @@ def test_a_configuration_is_valid(shell, block):
 
 
 def check_of_file(track: str) -> str:
-    """A program that checks a track, where the track that it extends is found."""
+    """A program that checks a track, where the one that it extends is found, or a zoo."""
+    if track.endswith("-zoo.yaml"):
+        return f"from puriflow.zoo.catalogue import Zoo; Zoo(entries={track!r}).known()"
     return f"from puriflow.config import load_config; load_config({track!r})"
 
 

@@ -549,7 +549,7 @@ def test_weights_that_cannot_be_written_leave_the_old_ones_alone(tmp_path, monke
     save_weights(torch.nn.Linear(2, 3), file)
     before = file.read_bytes()
 
-    def killed(tensors, path):
+    def killed(tensors, path, metadata):
         path.write_bytes(b"half of them")
         raise KeyboardInterrupt
 
