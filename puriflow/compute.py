@@ -1,8 +1,8 @@
-"""Where and how torch computes: the device, full float32, and how many images at once."""
+"""Where and how torch computes: the device, full float32, threads, and how many images at once."""
 
 import sys
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import torch
 
 CPU_BATCH, GPU_BATCH = 4, 32
+# Of the CPU for every stage and result, as a long sum is cut into as many pieces as there are
+# threads, and rounds otherwise. Jobs side by side, and shards, use more cores.
+THREADS = 1
 MOST_THREADS = 1024
 MOST_PARAMETERS = 2_000_000_000  # of a part: 8 GB; the largest published network has 0.6
 Setting = TypeVar("Setting")
@@ -20,7 +23,7 @@ Built = TypeVar("Built")
 
 
 @contextmanager
-def device(gpu: bool, threads: int | None = None) -> Generator["torch.device"]:
+def device(gpu: bool, threads: int | None = THREADS) -> Generator["torch.device"]:
     """The first visible GPU, if there is one and `gpu` is set, or the CPU, in full float32.
 
     `threads` of the CPU: None leaves their number to torch. What a caller told torch (a default
@@ -31,15 +34,18 @@ def device(gpu: bool, threads: int | None = None) -> Generator["torch.device"]:
     """
     import torch
 
-    with _full_float32(), _float32_by_default(), _threads(threads):
+    lent = nullcontext() if threads is None else on_threads(threads)
+    with _full_float32(), _float32_by_default(), lent:
         yield torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
 
 
 @contextmanager
-def _threads(count: int | None) -> Generator[None]:
-    if count is None:
-        yield
-        return
+def on_threads(count: int) -> Generator[None]:
+    """The CPU computes on so many threads, and as before when this ends.
+
+    Raises:
+        UserError: no such number of threads.
+    """
     if not 1 <= count <= MOST_THREADS:
         raise UserError(f"threads is {count}, but must lie between 1 and {MOST_THREADS}")
     import torch

@@ -10,6 +10,7 @@ nothing.
 import ast
 import hashlib
 import platform
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from puriflow.checksums import file_hash
+from puriflow.errors import UserError
 from puriflow.registry import syntax_tree
 
 if TYPE_CHECKING:
@@ -75,6 +77,19 @@ def identified(part: "Part") -> dict[str, Any]:
     return entry
 
 
+def data_hash(dataset: "Part") -> str | None:
+    """The fingerprint of a data set as its files are now.
+
+    None if they are not here, or its kind says that they are `PUBLISHED` and takes no others.
+    """
+    if _read(dataset.module).constants.get("PUBLISHED"):
+        return None
+    try:
+        return dataset.build().fingerprint
+    except UserError:
+        return None
+
+
 def machine(device: "torch.device | None" = None) -> dict[str, Any]:
     """What may change the last bits of a result, though the result is the same.
 
@@ -87,11 +102,33 @@ def machine(device: "torch.device | None" = None) -> dict[str, Any]:
 
     if device.type == "cuda":
         found["device"] = torch.cuda.get_device_name(device)
+        found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
     return found | {
+        "processor": processor(),  # MKL takes other ways on another maker's
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,  # with the build: 2.13.0+cpu
+        **libraries(torch.__config__.show()),
     }
+
+
+def processor() -> str:
+    """The processor in its maker's words, where the system says them."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    models = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor() or platform.machine())
+
+
+def libraries(build: str) -> dict[str, str]:
+    """The libraries that multiply matrices and convolve, out of what torch says of its build."""
+    said = {
+        "mkl": r"Math Kernel Library Version (\S+)",
+        "mkldnn": r"MKL-DNN v(\S+)",
+        "blas": r"BLAS_INFO=(\w+)",
+    }
+    found = {name: re.search(pattern, build) for name, pattern in said.items()}
+    return {name: match[1] for name, match in found.items() if match}
 
 
 @dataclass(frozen=True)

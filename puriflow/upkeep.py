@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path, PurePath
+from types import MappingProxyType
 
 from puriflow.atomic import lock, sealed_content
 from puriflow.checksums import check_beside, file_hash, forget
@@ -18,12 +19,13 @@ from puriflow.errors import UserError, on_disk
 from puriflow.lineage import (
     ROLES,
     Place,
+    check_data,
     check_same_samples,
     check_shards,
     check_source,
     check_stage,
 )
-from puriflow.registry import Weights
+from puriflow.registry import Parts, Weights
 from puriflow.store import MANIFEST, Stage, open_stage
 from puriflow.store.manifest import TIMING, owned
 from puriflow.store.work import damaged_work, work_under_way
@@ -75,12 +77,15 @@ def survey(root: Path) -> Survey:
     return found
 
 
-def verified(root: Path, weights: Collection[Weights] = ()) -> Survey:
+def verified(
+    root: Path, weights: Collection[Weights] = (), datasets: Parts = MappingProxyType({})
+) -> Survey:
     """Verify all that is below a folder of results, or one store.
 
     Args:
         root: the folder.
         weights: files that stores may have loaded.
+        datasets: whose images may be stored, by name.
 
     Raises:
         UserError: see `survey`.
@@ -89,7 +94,7 @@ def verified(root: Path, weights: Collection[Weights] = ()) -> Survey:
     with on_disk(root):
         for folder, stage in found.stages.items():
             try:
-                _verify_store(found, stage)
+                _verify_store(found, stage, datasets)
             except UserError as error:
                 found.broken[folder] = str(error)
         _verify_shards(found)
@@ -135,12 +140,14 @@ def _along_the_chain(folder: Path) -> tuple[int, str]:
     return (-1 if place is None else list(ROLES).index(place.stage), str(folder))
 
 
-def _verify_store(found: Survey, stage: Stage) -> None:
+def _verify_store(found: Survey, stage: Stage, datasets: Parts) -> None:
     """Hold a store against its manifest, and against what its chain has before it."""
     open_stage(stage.folder)
     if (place := Place.of(stage.folder)) is None:
         return
     check_stage(stage, place)
+    if place.stage == "images" and (dataset := datasets.get(place.names["dataset"])):
+        check_data(stage, dataset)
     whole = found.stages.keys() - found.broken.keys()  # what follows a broken one goes with it
     if place.source is not None and place.source.folder in whole:
         check_source(stage, found.stages[place.source.folder])

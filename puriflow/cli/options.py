@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     import torch
 
+from puriflow.compute import THREADS
 from puriflow.options import MOST_SEED
 
 BEHIND_RESULTS = False
@@ -33,7 +34,7 @@ Batch = Annotated[
 
 
 @contextmanager
-def leased(gpus: int, threads: int | None) -> Generator["torch.device"]:
+def leased(gpus: int, threads: int | None = THREADS) -> Generator["torch.device"]:
     """The device to compute on, leased before torch is imported."""
     from puriflow.lease import lease
 

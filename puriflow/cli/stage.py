@@ -14,7 +14,6 @@ from puriflow.cli.options import (
     Out,
     Seed,
     Source,
-    Threads,
     leased,
 )
 from puriflow.config import load_config
@@ -72,7 +71,6 @@ def attack(
     attack: Annotated[str, typer.Option(help="name of the attack")],
     victim: Annotated[str, typer.Option(help="classifier, or restorer.purifier.classifier")],
     seed: Seed = None,
-    threads: Threads = None,
     gpus: Gpus = 1,
     batch: Batch = None,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -83,7 +81,7 @@ def attack(
     if "classifier" not in parts:
         raise UserError(f"victim {victim} has no classifier, whose logits are attacked")
     seed = track.seed if seed is None else seed
-    with leased(gpus, threads) as device:
+    with leased(gpus) as device:
         from puriflow.stages.attack import write_attack
 
         write_attack(stage, out, part, parts, seed=seed, device=device, batch=batch)
@@ -94,14 +92,13 @@ def restore(
     source: Source,
     out: Out,
     restorer: Annotated[str, typer.Option(help="name of the restorer")],
-    threads: Threads = None,
     gpus: Gpus = 1,
     batch: Batch = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Restore images: super-resolution and back, or a classical denoiser."""
     stage, part = open_in_chain(source), load_config(config).part("restorer", restorer)
-    with leased(gpus, threads) as device:
+    with leased(gpus) as device:
         from puriflow.stages.restore import write_restored
 
         write_restored(stage, out, part, device=device, batch=batch)
@@ -113,7 +110,6 @@ def purify(
     out: Out,
     purifier: Annotated[str, typer.Option(help="name of the purifier")],
     seed: Seed = None,
-    threads: Threads = None,
     gpus: Gpus = 1,
     batch: Batch = None,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -122,7 +118,7 @@ def purify(
     stage, track = open_in_chain(source), load_config(config)
     part = track.part("purifier", purifier)
     seed = track.seed if seed is None else seed
-    with leased(gpus, threads) as device:
+    with leased(gpus) as device:
         from puriflow.stages.purify import write_purified
 
         write_purified(stage, out, part, seed=seed, device=device, batch=batch)
@@ -133,14 +129,13 @@ def classify(
     source: Source,
     out: Out,
     classifier: Annotated[str, typer.Option(help="name of the classifier")],
-    threads: Threads = None,
     gpus: Gpus = 1,
     batch: Batch = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
     """Store a classifier's logits of images."""
     stage, part = open_in_chain(source), load_config(config).part("classifier", classifier)
-    with leased(gpus, threads) as device:
+    with leased(gpus) as device:
         from puriflow.stages.classify import write_logits
 
         write_logits(stage, out, part, device=device, batch=batch)
@@ -156,7 +151,6 @@ def evaluate(
         int, typer.Option(help="number of purifications of each image", min=1, max=MOST_DRAWS)
     ],
     seed: Seed = None,
-    threads: Threads = None,
     gpus: Gpus = 1,
     batch: Batch = None,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -165,7 +159,7 @@ def evaluate(
     stage, track = open_in_chain(source), load_config(config)
     parts = track.part("purifier", purifier), track.part("classifier", classifier)
     seed = track.seed if seed is None else seed
-    with leased(gpus, threads) as device:
+    with leased(gpus) as device:
         from puriflow.stages.evaluate import write_evaluated
 
         write_evaluated(stage, out, *parts, n_draws=n_draws, seed=seed, device=device, batch=batch)
@@ -181,7 +175,6 @@ def certify(
     denoiser: Annotated[str, typer.Option(help="name of the network that denoises")] = NONE,
     purifier: Annotated[str, typer.Option(help="name of a purifier instead of a denoiser")] = NONE,
     seed: Seed = None,
-    threads: Threads = None,
     gpus: Gpus = 1,
     batch: Annotated[int | None, typer.Option(help="number of images between two saves")] = 1,
     config: ConfigFile = DEFAULT_CONFIG,
@@ -191,7 +184,7 @@ def certify(
     roles = {"restorer": restorer, "denoiser": denoiser, "purifier": purifier}
     parts = track.parts({**roles, "classifier": classifier})
     seed = track.seed if seed is None else seed
-    with leased(gpus, threads) as device:
+    with leased(gpus) as device:
         from puriflow.smoothing import Smoothing
         from puriflow.stages.certify import write_certified
 

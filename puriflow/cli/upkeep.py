@@ -11,7 +11,7 @@ from puriflow.config import load_config
 from puriflow.errors import UserError
 
 if TYPE_CHECKING:
-    from puriflow.registry import Weights
+    from puriflow.registry import Parts, Weights
     from puriflow.upkeep import Survey
 
 BEHIND_RESULTS = False
@@ -30,7 +30,7 @@ def verify(
     """
     from puriflow.upkeep import verified
 
-    found = verified(folder, _weights(config))
+    found = verified(folder, *_known(config))
     wrong = [*found.broken.values(), *found.changed.values()]
     for line in wrong:
         typer.echo(line)
@@ -92,7 +92,7 @@ def _planned(path: Path, config: Path) -> tuple["Survey", dict[Path, str]]:
         found = survey(path.parent if place is None else place.results)
         found.broken.clear()  # nothing but what is asked for
         return found, what_goes(found, [path if place is None else place.folder])
-    found = verified(path, _weights(config))
+    found = verified(path, *_known(config))
     return found, what_goes(found)
 
 
@@ -122,6 +122,10 @@ def _made_of(root: Path, gone: Collection[Path], config: Path) -> dict[Path, str
     return {file: reason for file, reason in files.items() if file.is_file()}
 
 
-def _weights(config: Path) -> list["Weights"]:
-    """The files that the parts of a track load; outside a checkout none is known."""
-    return load_config(config).weights() if config.is_file() else []
+def _known(config: Path) -> tuple[list["Weights"], "Parts"]:
+    """The files that the parts of a track load, and its data sets; outside a checkout none."""
+    if not config.is_file():
+        return [], {}
+    track = load_config(config)
+    served = (name for name in track.datasets if track.why_unavailable("dataset", name) is None)
+    return track.weights(), {name: track.part("dataset", name) for name in served}

@@ -2,12 +2,13 @@
 
 import hashlib
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from puriflow.checksums import file_hashes
 from puriflow.errors import UserError, on_disk
 from puriflow.options import MOST_SEED, shown
 
@@ -66,8 +67,10 @@ def check_labels(labels: Sequence[int]) -> None:
         )
 
 
-def fingerprint_of(files: Iterable[Path]) -> str:
-    """A hash of names (with their folder's) and sizes: cheap, and new when a data set changes.
+def fingerprint_of(files: Sequence[Path]) -> str:
+    """A hash of names (with their folder's) and contents: new when a data set changes.
+
+    A file is read once for as long as it stays as it is (puriflow.checksums).
 
     Raises:
         UserError: one is no file, or is not there.
@@ -78,8 +81,11 @@ def fingerprint_of(files: Iterable[Path]) -> str:
             found = file.stat()
         if not stat.S_ISREG(found.st_mode):
             raise UserError(f"image {file} cannot be read: it is a folder, a pipe or a device")
-        name = f"{file.parent.name}/{file.name} {found.st_size}\n"
-        digest.update(name.encode(errors="surrogateescape"))
+    with on_disk(Path()):
+        contents = file_hashes(files)
+    for file, content in zip(files, contents, strict=True):
+        line = f"{file.parent.name}/{file.name} {content}\n"
+        digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

@@ -7,12 +7,14 @@ heavy is imported here: the workflow reads results whenever it is parsed.
 
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 from pydantic import field_validator
 
 from puriflow.chain import shard_names
+from puriflow.compute import THREADS, on_threads
 from puriflow.config import NONE, Config, validated
 from puriflow.config import track as tracks
 from puriflow.errors import UserError
@@ -54,6 +56,7 @@ class Result(Model):
 
     folder: ClassVar[str]  # of config/
     computes: ClassVar[bool] = False  # whether it needs a device: reading stores does not
+    times: ClassVar[bool] = False  # whether its numbers are seconds, of any number of threads
 
     title: str
     source: str
@@ -161,7 +164,8 @@ class Result(Model):
         self.check(track)
         files = {form: results / path for form, path in self.outputs(name).items()}
         make_folders(files.values())
-        self.write(track, files, results, device)
+        with on_threads(THREADS) if self.computes and not self.times else nullcontext():
+            self.write(track, files, results, device)
         return list(files.values())
 
 

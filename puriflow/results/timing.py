@@ -5,7 +5,6 @@ each row once in every repeat, so that a machine that slows down slows all of th
 The times that lie beside the stores are not used: their jobs ran at different times, side by side.
 """
 
-import platform
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import Field
 
 from puriflow.chain import Chain
 from puriflow.config import NONE, Config
+from puriflow.provenance import processor
 from puriflow.results.base import (
     EVIDENCE,
     Device,
@@ -72,6 +72,7 @@ class Timing(Judged):
 
     folder: ClassVar[str] = "timings"
     computes: ClassVar[bool] = True
+    times: ClassVar[bool] = True
     measures: ClassVar[tuple[str, ...]] = (*EVIDENCE[:-1], "paper", EVIDENCE[-1])
 
     dataset: str
@@ -253,12 +254,8 @@ def device_name(device: "torch.device") -> str:
 
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    name = models[0] if models else platform.processor() or platform.machine()
     threads = torch.get_num_threads()
-    return f"{name}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{processor()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def waiting_clock(device: "torch.device") -> Clock:

@@ -266,6 +266,16 @@ def test_a_new_file_changes_the_fingerprint(tmp_path):
     assert folder.build(root=str(tmp_path)).fingerprint != before
 
 
+def test_another_content_of_the_same_name_size_and_time_changes_it(tmp_path):
+    file = tmp_path / "n01440764" / "a.bmp"
+    picture(file)
+    before, state = folder.build(root=str(tmp_path)).fingerprint, file.stat()
+    picture(file, colour=(200, 10, 21))
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert file.stat().st_size == state.st_size
+    assert folder.build(root=str(tmp_path)).fingerprint != before
+
+
 # What others may have put there
 
 

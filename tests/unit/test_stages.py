@@ -6,6 +6,8 @@ import torch
 from tiny_parts import tiny
 from tiny_stores import made_by
 
+from puriflow.cli import app
+from puriflow.compute import device
 from puriflow.errors import UserError
 from puriflow.registry import Part, part_of
 from puriflow.stages import base
@@ -154,6 +156,39 @@ def test_a_stage_records_what_it_was_made_from_and_where(source, tmp_path):
     assert stage.manifest["machine"]["threads"] == torch.get_num_threads()
     assert "torch" in stage.manifest["versions"]
     assert "torch" not in source.manifest["versions"]
+
+
+def test_a_stage_of_the_command_line_is_the_same_on_any_number_of_threads(
+    source, tmp_path, repository
+):
+    """Whatever the environment tells torch: what the manifest says of threads is in its digest."""
+    command = ["restore", str(source.folder), "--restorer", "tvm", "--config"]
+    command.append(str(repository / "config" / "config.yaml"))
+    digests, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            out = tmp_path / str(threads)
+            app(["stage", *command, "--out", str(out)], standalone_mode=False)
+            digests.append(open_stage(out).manifest["digest"])
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert open_stage(out).manifest["machine"]["threads"] == 1
+    assert len(set(digests)) == 1
+
+
+def test_a_sum_that_threads_cut_otherwise_is_the_same_where_stages_compute():
+    pixels = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    before, sums = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3, 5, 7):
+            torch.set_num_threads(threads)
+            with device(gpu=False):
+                sums.append(pixels.sum().item())
+    finally:
+        torch.set_num_threads(before)
+    assert len(set(sums)) == 1
 
 
 def test_the_same_stage_on_another_machine_is_the_same_to_the_next(source, tmp_path, monkeypatch):

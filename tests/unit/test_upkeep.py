@@ -216,7 +216,7 @@ def test_weights_that_changed_are_said_and_left(made, monkeypatch):
     weights = Path("mine.safetensors")
     weights.write_bytes(b"before")
     mine = [Weights(str(weights), weights)]
-    monkeypatch.setattr("puriflow.cli.upkeep._weights", lambda config: mine)
+    monkeypatch.setattr("puriflow.cli.upkeep._known", lambda config: (mine, {}))
     monkeypatch.setattr("placed.weights_hashes", lambda _: {str(weights): SHA})
     labels = np.arange(4)
     arrays = {"images": np.zeros((4, 3, 8, 8), np.float32)}

@@ -1,6 +1,7 @@
 rule attack_images:
     input:
         manifest=source_of("attack"),
+        missed=missed_by("attack_images", source_of("attack")),
         weights=weights_of("victim"),
     output:
         store=directory("results/attack/{dataset}/{attack}/{victim}/{shard}"),
@@ -29,4 +30,4 @@ rule attack_images:
     shell:
         "puriflow stage attack {input.manifest:q} --out {output.store:q} --config {resources.track:q}"
         " --attack {wildcards.attack:q} --victim {wildcards.victim:q}"
-        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
+        " --gpus {resources.gpu:q} > {log:q} 2>&1"

@@ -5,6 +5,9 @@ SMOOTHED = ("restorer", "denoiser", "purifier", "classifier")
 rule certify_images:
     input:
         manifest="results/images/{dataset}/{shard}/manifest.json",
+        missed=missed_by(
+            "certify_images", "results/images/{dataset}/{shard}/manifest.json"
+        ),
         weights=weights_of(*SMOOTHED),
     output:
         store=directory(
@@ -38,4 +41,4 @@ rule certify_images:
         "puriflow stage certify {input.manifest:q} --out {output.store:q} --config {resources.track:q}"
         " --restorer {wildcards.restorer:q} --denoiser {wildcards.denoiser:q}"
         " --purifier {wildcards.purifier:q} --classifier {wildcards.classifier:q}"
-        " --sigma {wildcards.sigma:q} --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
+        " --sigma {wildcards.sigma:q} --gpus {resources.gpu:q} > {log:q} 2>&1"

@@ -1,6 +1,7 @@
 rule classify_images:
     input:
         manifest=source_of("classify"),
+        missed=missed_by("classify_images", source_of("classify")),
         weights=weights_of("classifier"),
     output:
         store=directory(
@@ -31,4 +32,4 @@ rule classify_images:
     shell:
         "puriflow stage classify {input.manifest:q} --out {output.store:q} --config {resources.track:q}"
         " --classifier {wildcards.classifier:q}"
-        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
+        " --gpus {resources.gpu:q} > {log:q} 2>&1"

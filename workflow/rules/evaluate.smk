@@ -2,6 +2,7 @@
 rule evaluate_images:
     input:
         manifest=source_of("evaluate"),
+        missed=missed_by("evaluate_images", source_of("evaluate")),
         weights=weights_of("purifier", "classifier"),
     output:
         store=directory(
@@ -34,4 +35,4 @@ rule evaluate_images:
         "puriflow stage evaluate {input.manifest:q} --out {output.store:q} --config {resources.track:q}"
         " --purifier {wildcards.purifier:q} --classifier {wildcards.classifier:q}"
         " --n-draws {wildcards.n_draws:q}"
-        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
+        " --gpus {resources.gpu:q} > {log:q} 2>&1"

@@ -1,4 +1,6 @@
 rule store_images:
+    input:
+        missed=missed_by("store_images", changed=other_data),
     output:
         store=directory("results/images/{dataset}/{shard}"),
         manifest=ensure(

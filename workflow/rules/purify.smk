@@ -1,6 +1,7 @@
 rule purify_images:
     input:
         manifest=source_of("purify"),
+        missed=missed_by("purify_images", source_of("purify")),
         weights=weights_of("purifier"),
     output:
         store=directory(
@@ -32,4 +33,4 @@ rule purify_images:
     shell:
         "puriflow stage purify {input.manifest:q} --out {output.store:q} --config {resources.track:q}"
         " --purifier {wildcards.purifier:q}"
-        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
+        " --gpus {resources.gpu:q} > {log:q} 2>&1"

@@ -1,6 +1,7 @@
 rule restore_images:
     input:
         manifest=source_of("restore"),
+        missed=missed_by("restore_images", source_of("restore")),
         weights=weights_of("restorer"),
     output:
         store=directory(
@@ -30,4 +31,4 @@ rule restore_images:
     shell:
         "puriflow stage restore {input.manifest:q} --out {output.store:q} --config {resources.track:q}"
         " --restorer {wildcards.restorer:q}"
-        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
+        " --gpus {resources.gpu:q} > {log:q} 2>&1"

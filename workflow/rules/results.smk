@@ -6,6 +6,7 @@ rule build_table:
     input:
         file=file_of_result(*AT_THE_TOP),
         stores=stores_of_result,
+        missed=missed_by("build_table", stores_of_result),
         weights=weights_of_result,
     output:
         csv=report(
@@ -48,13 +49,14 @@ rule build_table:
         "Build {wildcards.result}"
     shell:
         "puriflow result {input.file:q} --config {resources.track:q}"
-        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
+        " --gpus {resources.gpu:q} > {log:q} 2>&1"
 
 
 rule build_figure:
     input:
         file=file_of_result("figures"),
         stores=stores_of_result,
+        missed=missed_by("build_figure", stores_of_result),
         weights=weights_of_result,
     output:
         csv=report(
@@ -92,13 +94,14 @@ rule build_figure:
         "Draw {wildcards.result}"
     shell:
         "puriflow result {input.file:q} --config {resources.track:q}"
-        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
+        " --gpus {resources.gpu:q} > {log:q} 2>&1"
 
 
 rule measure_times:
     input:
         file=file_of_result("timings"),
         stores=stores_of_result,
+        missed=missed_by("measure_times", stores_of_result),
         weights=weights_of_result,
     output:
         csv=report(
@@ -137,6 +140,7 @@ rule build_sweep:
     input:
         file=file_of_result("sweeps"),
         stores=stores_of_result,
+        missed=missed_by("build_sweep", stores_of_result),
         weights=weights_of_result,
     output:
         csv=report(
@@ -171,13 +175,14 @@ rule build_sweep:
         "Build the sweep {wildcards.result}"
     shell:
         "puriflow result {input.file:q} --config {resources.track:q}"
-        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
+        " --gpus {resources.gpu:q} > {log:q} 2>&1"
 
 
 rule build_certified:
     input:
         file=file_of_result("certified"),
         stores=stores_of_result,
+        missed=missed_by("build_certified", stores_of_result),
         weights=weights_of_result,
     output:
         csv="results/certified/{result}.csv",
@@ -206,7 +211,7 @@ rule build_certified:
         "Draw certified accuracy against radius for {wildcards.result}"
     shell:
         "puriflow result {input.file:q} --config {resources.track:q}"
-        " --threads {threads:q} --gpus {resources.gpu:q} > {log:q} 2>&1"
+        " --gpus {resources.gpu:q} > {log:q} 2>&1"
 
 
 # Verdicts on the paper's claims, and the pages that hold the paper beside our results.
@@ -218,6 +223,9 @@ rule judge_claims:
         file=file_of_judged,
         measures="results/measures/{result}.csv",
         stores=stores_of_result,
+        missed=missed_by(
+            "judge_claims", "results/measures/{result}.csv", stores_of_result
+        ),
     output:
         "results/claims/{result}.csv",
     log:
@@ -243,6 +251,9 @@ rule write_page:
         claims=CLAIMS,
         csv="results/{result}.csv",
         verdicts="results/claims/{result}.csv",
+        missed=missed_by(
+            "write_page", "results/{result}.csv", "results/claims/{result}.csv"
+        ),
     output:
         page=report(
             "results/pages/{result}.html",
@@ -265,12 +276,17 @@ rule write_page:
         "puriflow result {input.claims:q} --page {wildcards.result:q} > {log:q} 2>&1"
 
 
+SUMMED = collect("results/{result}.csv", result=paper_results(CONFIG))
+SUMMED_VERDICTS = collect("results/claims/{result}.csv", result=paper_results(CONFIG))
+
+
 rule write_summary:
     input:
         claims=CLAIMS,
         files=files_of_paper,
-        csvs=collect("results/{result}.csv", result=paper_results(CONFIG)),
-        verdicts=collect("results/claims/{result}.csv", result=paper_results(CONFIG)),
+        csvs=SUMMED,
+        verdicts=SUMMED_VERDICTS,
+        missed=missed_by("write_summary", *SUMMED, *SUMMED_VERDICTS),
     output:
         markdown="results/summary.md",
         page=report(
