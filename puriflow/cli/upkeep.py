@@ -99,7 +99,7 @@ def _planned(path: Path, config: Path) -> tuple["Survey", dict[Path, str]]:
 def _made_of(root: Path, gone: Collection[Path], config: Path) -> dict[Path, str]:
     """The files of results that read stores which go, and why these go too.
 
-    Snakemake builds what is missing, and does not miss what a finished result was built from.
+    Nobody shall read a table whose stores are gone.
     """
     if not config.is_file():
         return {}

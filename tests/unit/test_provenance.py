@@ -294,4 +294,40 @@ def test_the_machine_is_said_without_torch_where_it_computes_nothing():
     assert cpu["threads"] == torch.get_num_threads()
     assert cpu["cpu"] == torch.backends.cpu.get_cpu_capability()
     assert cpu["torch"] == torch.__version__
+    assert cpu["processor"]
+    assert cpu["mkldnn"] in torch.__config__.show()
     assert json.loads(json.dumps(cpu)) == cpu
+
+
+BUILD = """PyTorch built with:
+  - Intel(R) oneAPI Math Kernel Library Version 2024.2-Product Build 20240605 for Intel(R) 64
+  - Intel(R) MKL-DNN v3.12.0 (Git Hash 80afa71049cd69a3df32adcccb623b12cd7baa22)
+  - Build settings: BLAS_INFO=mkl, BUILD_TYPE=Release
+"""
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (BUILD, {"mkl": "2024.2-Product", "mkldnn": "3.12.0", "blas": "mkl"}),
+        ("  - Build settings: BLAS_INFO=open, USE_MKL=OFF", {"blas": "open"}),
+        ("", {}),
+    ],
+)
+def test_the_libraries_of_torch_are_said_in_short(build, expected):
+    assert provenance.libraries(build) == expected
+
+
+def test_a_data_set_counts_by_its_files_where_these_may_change(tmp_path):
+    folder = tmp_path / "data" / "n01440764"
+    folder.mkdir(parents=True)
+    entry = {"kind": "folder", "root": str(tmp_path / "data")}
+    dataset = part_of("dataset", "own", entry)
+    assert provenance.data_hash(dataset) is None  # it has no images
+    (folder / "a.png").write_bytes(b"a")
+    before = provenance.data_hash(dataset)
+    (folder / "a.png").write_bytes(b"b")
+    assert len({None, before, provenance.data_hash(dataset)}) == 3
+    published = {"kind": "cifar10", "root": str(tmp_path), "download": True}
+    assert provenance.data_hash(part_of("dataset", "cifar10", published)) is None
+    assert [file.name for file in tmp_path.iterdir()] == ["data"]  # it fetches nothing

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from placed import ANOTHER, ATTACKED, CLEAN, OTHER, SHARD, Made, put
 from typer.testing import CliRunner
 
@@ -15,7 +16,8 @@ from puriflow.cli import app
 from puriflow.config import load_config
 from puriflow.errors import UserError
 from puriflow.lineage import Place
-from puriflow.registry import Weights
+from puriflow.registry import Weights, part_of
+from puriflow.stages.images import write_images
 from puriflow.store import MANIFEST, open_stage
 from puriflow.upkeep import is_store
 
@@ -235,6 +237,26 @@ def test_weights_that_changed_are_said_and_left(made, monkeypatch):
     weights.write_bytes(b"before")
     Path("SHA256SUMS").write_text(f"{'0' * 64}  mine.safetensors\n")
     assert call("verify")[1][0].startswith("weights file mine.safetensors is not what it was")
+
+
+def test_images_that_were_stored_from_other_files_are_broken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file, store = Path("data/n01440764/a.png"), Path("results/images/own") / SHARD
+    file.parent.mkdir(parents=True)
+    Image.new("RGB", (300, 300)).save(file)
+    dataset = part_of("dataset", "own", {"kind": "folder", "root": "data"})
+    write_images(store, dataset)
+    monkeypatch.setattr("puriflow.cli.upkeep._known", lambda config: ([], {"own": dataset}))
+    assert call("verify")[0] == 0
+    Image.new("RGB", (300, 300), (1, 2, 3)).save(file)
+    status, lines = call("verify")
+    said = f"store {store} was made from other files than data set own has now"
+    assert (status, lines[0].partition(";")[0]) == (1, said)
+    assert call("repair")[0] == 0
+    assert not store.exists()
+    write_images(store, dataset)
+    file.unlink()
+    assert call("verify")[0] == 0  # what is not there has not changed
 
 
 def test_nothing_of_others_is_removed(made, tmp_path):
