@@ -70,7 +70,7 @@ def purify(
         raise UserError(f"images are no array: {error}") from None
     layout = layout_of(array.shape, array.dtype, "images")
     layout.check(array, "images")
-    with compute.device(gpu=True) as device:
+    with compute.device(gpu=True, threads=None) as device:
         defence = Defence.from_parts(chain, seed=seed).to(device)
         indices = range(layout.count)
         blocks = list(purified_blocks(defence, chain, array, layout, indices, device, "images"))
