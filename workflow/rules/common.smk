@@ -13,7 +13,6 @@ from puriflow.config import check_config, read_track, write_config
 from puriflow.config.loading import DEFAULT
 from puriflow.config.track import NAME, TRAINABLE
 from puriflow.errors import UserError, unknown
-from puriflow.missed import missed
 from puriflow.provenance import code_hash, identified
 from puriflow.registry import family_named
 from puriflow.results import (
@@ -176,39 +175,6 @@ def source_of(stage):
         return f"results/{chain.folder(chain.before(stage), wildcards.shard)}/manifest.json"
 
     return exit_on_error(manifest)
-
-
-def missed_by(rule, *sources, changed=lambda wildcards: False):
-    """The mark by which a rule runs though Snakemake misses nothing (puriflow.missed).
-
-    Of its sources, which are files that other rules make, as names or as functions of wildcards.
-    """
-
-    def marks(wildcards):
-        names = dict(wildcards.items())
-        files = [file.format(**names) for file in getattr(rules, rule).output]
-        found = (s(wildcards) if callable(s) else s.format(**names) for s in sources)
-        needed = [
-            file for one in found for file in ([one] if isinstance(one, str) else one)
-        ]
-        return missed(files, needed, lambda: changed(wildcards))
-
-    return exit_on_error(marks)
-
-
-def other_data(wildcards):
-    """Whether the files of a data set are others now than those whose images are stored."""
-    from puriflow.lineage import check_data
-    from puriflow.store import open_stage
-
-    store = f"results/images/{wildcards.dataset}/{wildcards.shard}"
-    try:
-        check_data(
-            open_stage(store, verify=False), TRACK.part("dataset", wildcards.dataset)
-        )
-    except UserError:
-        return True
-    return False
 
 
 @exit_on_error

@@ -1,0 +1,35 @@
+# What was deleted or replaced, and Snakemake by itself would not make again.
+from puriflow.missed import missed
+
+
+def missed_by(rule, *sources, changed=lambda wildcards: False):
+    """The mark by which a rule runs though Snakemake misses nothing (puriflow.missed).
+
+    Of its sources, which are files that other rules make, as names or as functions of wildcards.
+    """
+
+    def marks(wildcards):
+        names = dict(wildcards.items())
+        files = [file.format(**names) for file in getattr(rules, rule).output]
+        found = (s(wildcards) if callable(s) else s.format(**names) for s in sources)
+        needed = [
+            file for one in found for file in ([one] if isinstance(one, str) else one)
+        ]
+        return missed(files, needed, lambda: changed(wildcards))
+
+    return exit_on_error(marks)
+
+
+def other_data(wildcards):
+    """Whether the files of a data set are others now than those whose images are stored."""
+    from puriflow.lineage import check_data
+    from puriflow.store import open_stage
+
+    store = f"results/images/{wildcards.dataset}/{wildcards.shard}"
+    try:
+        check_data(
+            open_stage(store, verify=False), TRACK.part("dataset", wildcards.dataset)
+        )
+    except UserError:
+        return True
+    return False
