@@ -5,7 +5,7 @@ READY := $(ENV)/.ready
 # Snakemake's jobs and the tests call `puriflow`, `snakemake` and `ruff` by name.
 export PATH := $(CURDIR)/$(ENV)/bin:$(PATH)
 
-.PHONY: table7 report test storm setup clean
+.PHONY: table7 report test storm rehearsal setup clean
 
 table7: $(READY)
 	@echo "== Table 7 of the paper, on the mini track: results/table7.csv"
@@ -27,6 +27,10 @@ test: $(READY)
 storm: $(READY)
 	@echo "== hours: ten times the random cases, kills and flipped bits of the tests, drawn anew"
 	python -m pytest --storm
+
+rehearsal: $(READY)
+	@echo "== ten minutes: all of the paper's tables and figures from tiny stand-ins of the official files"
+	python -m pytest --rehearsal tests/rehearsal
 
 setup: $(READY)
 

@@ -27,6 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--storm", action="store_true", help="only random cases, and ten times as many"
     )
+    parser.addoption(
+        "--rehearsal", action="store_true", help="all of the paper's results from stand-ins"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

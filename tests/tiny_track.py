@@ -123,9 +123,9 @@ class Project:
         self.status = ended.returncode
         return ended.stdout
 
-    def planned(self, target: str) -> dict[str, int]:
+    def planned(self, *arguments: str) -> dict[str, int]:
         """How many jobs of each rule a dry run lists."""
-        text = self.snakemake(target, "--dry-run")
+        text = self.snakemake(*arguments, "--dry-run")
         if "Nothing to be done" in text:
             return {}
         lines = text.split("Job stats:")[1].splitlines()[3:]
