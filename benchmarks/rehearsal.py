@@ -35,14 +35,15 @@ def cut_track(paper: Config, catalogue: Path, images: int) -> dict[str, Any]:
     """A track that extends the paper's, of few images and few steps, with another zoo file."""
     track: dict[str, Any] = {"extends": "config/paper.yaml", "track": "rehearsal"}
     track["zoo"] = {"entries": str(catalogue)}
-    track["datasets"] = {name: {"subset": images, "shards": 1} for name in paper.datasets}
+    few = {"subset": images, "subset_seed": 0, "shards": 1}
+    track["datasets"] = {name: few for name in paper.datasets}
     track["evaluations"] = {
         name: {"n_draws": 2} for name, judged in paper.evaluations.items() if judged.n_draws > 2
     }
-    for section, few in FEW.items():
+    for section, cut in FEW.items():
         known, roles = kinds(section), getattr(paper, section)
         track[section] = {
-            name: {key: value for key, value in few.items() if key in known[role.kind].options}
+            name: {key: value for key, value in cut.items() if key in known[role.kind].options}
             for name, role in roles.items()
         }
     return track
@@ -60,11 +61,9 @@ def prepare(folder: Path) -> None:
         write_zoo({name: paper.zoo.entry(name) for name in used}, weights)
     write_imagenet(folder / "data" / "imagenet" / "val", 4)
     track = cut_track(paper, weights / "zoo.yaml", images=1)
-    for entry in track["datasets"].values():
-        entry["subset_seed"] = 0
-    for name in track["datasets"]:
+    for name, few in track["datasets"].items():
         if name.startswith("cifar10"):  # whose files are read by their published hash only
-            track["datasets"][name] |= {"kind": "foolbox", "sample": "cifar10"}
+            track["datasets"][name] = {**few, "kind": "foolbox", "sample": "cifar10"}
     (folder / "rehearsal.yaml").write_text(dump_yaml(track))
 
 
