@@ -36,7 +36,7 @@ def cut_track(paper: Config, catalogue: Path, images: int) -> dict[str, Any]:
     track: dict[str, Any] = {"extends": "config/paper.yaml", "track": "rehearsal"}
     track["zoo"] = {"entries": str(catalogue)}
     few = {"subset": images, "subset_seed": 0, "shards": 1}
-    track["datasets"] = {name: few for name in paper.datasets}
+    track["datasets"] = dict.fromkeys(paper.datasets, few)
     track["evaluations"] = {
         name: {"n_draws": 2} for name, judged in paper.evaluations.items() if judged.n_draws > 2
     }
