@@ -66,17 +66,21 @@ def purifier_of(part: Part, network: nn.Module) -> nn.Module:
 def passes(attack: Part, one_step: Part) -> tuple[int, int]:
     """How often an attack asks a victim that it never fools: without a gradient, and with one."""
     network, image = Counted(), torch.full((1, 3, 8, 8), 0.5)
-    victim = Defence(None, purifier_of(one_step, network), Right())
+    purifier = purifier_of(one_step, network)
+    purifier.surrogate = lambda: purifier
+    victim = Defence(None, purifier, Right())
     label = torch.zeros(1, dtype=torch.int64)
     attack.build()(Batch(victim, image, label, AttackNoise(0, [0])))
     return network.forwards - network.gradients, network.gradients
 
 
-def evaluations(purifier: Part, *, gradient: bool) -> int:
+def evaluations(part: Part, *, gradient: bool, surrogate: bool = False) -> int:
     """Evaluations of the network in one pass of a purifier, as many as its time is worth."""
     network, image = Counted(), torch.full((1, 3, 8, 8), 0.5, requires_grad=gradient)
+    purifier = purifier_of(part, network)
     with torch.set_grad_enabled(gradient):
-        purified = purifier_of(purifier, network)(image, ImageNoise(0, "", [0]))
+        purify = purifier.surrogate() if surrogate else purifier
+        purified = purify(image, ImageNoise(0, "", [0]))
         if gradient:
             purified.sum().backward()
     return network.forwards + 2 * network.gradients
@@ -106,7 +110,8 @@ def main(track: Config) -> None:
                 purifier = track.part("purifier", through)
                 forwards, gradients = passes_of(chain.attack)
                 total = forwards * evaluations(purifier, gradient=False)
-                total += gradients * evaluations(purifier, gradient=True)
+                own = track.part("attack", chain.attack).options.get("gradient") == "surrogate"
+                total += gradients * evaluations(purifier, gradient=True, surrogate=own)
                 hours = IMAGES * total * 2 * macs_of(purifier.network.name) / RATE / 3600
                 what = f"{name}, {row.method}: {chain.attack} through {through}"
                 print(f"{forwards:6} {gradients:10} {total:12,} {hours:10,.0f}  {what}", flush=True)
