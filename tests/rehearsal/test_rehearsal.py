@@ -45,7 +45,7 @@ def test_tables_and_figures_are_built(project, pytestconfig):
         lines = pd.read_csv(project.folder / "results" / f"{name}.csv")
         assert len(lines) >= len(result.items()), name
         if result.folder == "tables":
-            run = lines[~lines.note.fillna("").str.startswith("quoted by the paper")]
+            run = lines[~lines.note.astype(str).str.startswith("quoted by the paper")]
             assert (run.n == 2).all(), run
             assert run[["standard", "robust"]].notna().all(axis=None), run
     assert project.planned(*targets, *TRACK) == {}
