@@ -126,8 +126,9 @@ def _smoothing(sigma: float) -> float:
     return sigma
 
 
-# Of the noise of randomised smoothing; the largest published one is 1.
-Sigma = Annotated[float, Field(gt=0), AfterValidator(_smoothing)]
+# Of the noise of randomised smoothing; the largest published one is 1. A smaller one than the least
+# would be written with an exponent, which no path of a store has.
+Sigma = Annotated[float, Field(ge=1e-4), AfterValidator(_smoothing)]
 
 Text = Annotated[
     str, Field(pattern=r"^[^\x00-\x1f]+$", max_length=4096, description="text that is not empty")
@@ -181,7 +182,7 @@ def values_of(annotation: str) -> Values | None:
 
 
 TOGETHER = {  # options with the annotation by which they mean the same in every kind
-    **{"eps": "Length", "norm": "Norm", "step_size": "Step"},
+    **{"eps": "Length", "step_size": "Step"},
     **{"resize": "Side | None", "crop": "Side | None"},
     **{"t": "Timestep", "t_delta": "TimestepSpread"},
 }
@@ -196,7 +197,7 @@ def check_together(declared: Mapping[str, str], values: Mapping[str, Any]) -> No
     """
     options = {name: v for name, v in values.items() if declared.get(name) == TOGETHER.get(name)}
     if "eps" in options:
-        eps, norm = fraction(options["eps"]), options.get("norm", "Linf")
+        eps, norm = fraction(options["eps"]), values.get("norm", "Linf")
         check_ball(eps, norm)
         if "step_size" in options:
             check_step(fraction(options["step_size"]), eps, norm)

@@ -76,11 +76,11 @@ def test_a_store_is_named_by_its_chain_and_sigma(curves, track):
 
 
 def test_no_two_sigmas_share_a_store(tmp_path, track):
-    sigmas = [0.1234567, 0.12345671, 0.25, 1, 1.0, 1e-7]
+    sigmas = [0.1234567, 0.12345671, 0.25, 1, 1.0, 1e-4]
     found = read(tmp_path, rows=[{"method": "m", "sigma": s} for s in sigmas])
     places = [Place.of(Path(folder)) for row in found.rows for folder in found.reads(track, row)]
     names = [place.names["sigma"] for place in places]
-    assert names == ["0.1234567", "0.12345671", "0.25", "1", "1", "1e-07"]
+    assert names == ["0.1234567", "0.12345671", "0.25", "1", "1", "0.0001"]
     assert [place.numbers["sigma"] for place in places] == sigmas
 
 
@@ -134,6 +134,7 @@ def test_both_tracks_serve_the_curves_that_are_shipped(repository, name):
     ("changes", "message"),
     [
         ({"rows": [{"method": "m", "sigma": 0}]}, "rows.0.sigma: Input should be greater than"),
+        ({"rows": [{"method": "m", "sigma": 9e-5}]}, "greater than or equal to 0.0001"),  # 9e-05
         ({"rows": [{"method": "m", "sigma": 64}]}, "sigma: must be at most 2, of colours on .* 64"),
         ({"rows": []}, "rows"),
         ({"radii": [-0.1]}, "radii.0: Input should be greater than or equal to 0"),

@@ -259,9 +259,9 @@ def test_other_numbers_are_other_work(four_small, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sigma": 0}, "smoothing: sigma: Input should be greater than 0"),
+        ({"sigma": 0}, "smoothing: sigma: Input should be greater than or equal to 0.0001"),
         ({"sigma": 64}, r"smoothing: sigma: must be at most 2, of colours on \[0, 1\], but is 64"),
-        ({"sigma": -0.25}, "sigma: Input should be greater than 0"),
+        ({"sigma": -0.25}, "sigma: Input should be greater than or equal to 0.0001"),
         ({"purifier": {"kind": "osd", "t": 9, "network": EDM}}, "a denoiser or a purifier, not"),
         ({"classifier": {"kind": "wide-resnt", "weights": None}}, "did you mean 'wide-resnet'"),
         ({"denoiser": {**NETWORK, "chanels": 8}}, "did you mean 'channels'"),

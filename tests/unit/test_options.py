@@ -333,6 +333,13 @@ def test_options_of_other_types_by_the_same_names_are_a_part_s_own(monkeypatch):
     assert part_of("dataset", "x", entry).options["eps"] == 8.0
 
 
+def test_an_attack_of_l2_alone_may_say_so_in_words_of_its_own(monkeypatch):
+    declared = {"eps": "Length", "norm": "Literal['L2']"}
+    mine = Kind("mine", "mine", dict.fromkeys(declared, False), declared, {"norm": "L2"})
+    monkeypatch.setitem(kinds("attacks"), "mine", mine)
+    assert part_of("attack", "x", {"kind": "mine", "eps": 2.0}).options == {"eps": 2.0}
+
+
 def test_a_network_that_would_fill_the_memory_is_refused(monkeypatch):
     monkeypatch.setattr(compute, "MOST_PARAMETERS", 10_000)
     with pytest.raises(UserError, match=r"config restorers\.edsr: the network has more than 10000"):
