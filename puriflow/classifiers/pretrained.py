@@ -91,7 +91,8 @@ def timm_input(name: str) -> Input:
     from timm.data import resolve_data_config
 
     configuration = timm.get_pretrained_cfg(name)
-    found = resolve_data_config({}, configuration.to_dict() if configuration else {})
+    own = configuration.to_dict() if configuration else {"architecture": name}  # not nothing
+    found = resolve_data_config({}, own)
     return Input(found["mean"], found["std"], found["input_size"][-1])
 
 

@@ -74,6 +74,7 @@ OWN = [
     ("timm", "vit_base_patch16_clip_224.openai_ft_in1k", CLIP, 224),
     ("timm", "vit_base_patch16_384", HALF, 384),
     ("timm", "deit_small_patch16_224", IMAGENET, 224),
+    ("timm", "vit_betwixt_patch16_gap_256", IMAGENET, 224),  # without a configuration: the usual
     ("torchvision", "resnet50", IMAGENET, 224),
     ("torchvision", "efficientnet_v2_l", HALF, 480),
     ("torchvision", "efficientnet_b4", IMAGENET, 380),
