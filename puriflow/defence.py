@@ -131,7 +131,7 @@ class Defence(nn.Module):
         """
         if not isinstance(images, Tensor):
             raise UserError(f"images are of {type(images).__name__}, but must be a torch tensor")
-        if images.ndim != 4 or images.shape[1] != 3:
+        if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape[2:]:
             raise UserError(f"images must be (N, 3, H, W), but are {tuple(images.shape)}")
         own = {p.dtype for p in self.parameters() if p.is_floating_point()} or BOTH
         if images.dtype not in own:

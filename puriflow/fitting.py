@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+ROUNDING = 1e-3  # beyond [0, 1], which no other unit has: even half precision rounds by less
+
 
 def check_multiple(network: str, images: "Tensor", multiple: int) -> None:
     """Refuse images (N, C, H, W) whose sides are no multiples, and name the nearest that are."""
@@ -38,15 +40,17 @@ def check_range(images: "Tensor") -> None:
     try:
         if (low >= 0) & (high <= 1):
             return
-        span = f"{float(low):.4g} to {float(high):.4g}"
+        least, most = float(low), float(high)
     except RuntimeError:  # values that cannot be looked at, as those under vmap
         return
     cure = ""
-    if low >= 0 and high <= 255:
+    if least >= -ROUNDING and most <= 1 + ROUNDING:
+        cure = "; clamp them, as what was computed may be rounded out of it"
+    elif least >= 0 and 2 < most <= 255:
         cure = "; divide them by 255"
-    elif low >= -1 and high <= 1:
+    elif least >= -1 and most <= 1:
         cure = "; (x + 1) / 2 brings [-1, 1] there"
-    raise UserError(f"images must lie in [0, 1], but span {span}{cure}")
+    raise UserError(f"images must lie in [0, 1], but span {least:.9g} to {most:.9g}{cure}")
 
 
 def check_labels(labels: "Tensor | np.ndarray", classes: int) -> None:

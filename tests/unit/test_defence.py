@@ -197,6 +197,10 @@ def test_a_defence_is_in_evaluation_mode_whatever_its_parts_are_put_into(how):
         (lambda x: x * 255, r"must lie in \[0, 1\], but span .* to 25\d.*; divide them by 255"),
         (lambda x: x * 2 - 1, r"but span -0\.9\d* to 0\.9\d*; \(x \+ 1\) / 2 brings \[-1, 1\] the"),
         (lambda x: x - 2, "but span -[^;]*$"),
+        (lambda x: x * 1.5, "but span [^;]*$"),
+        (lambda x: (x + 1).clamp(max=1 + 2**-23), r"to 1\.00000012; clamp them, as .* rounded"),
+        (lambda x: x - x.min() - 1e-8, "but span -[^;]*; clamp them"),
+        (lambda x: x[:, :, :0], r"must be \(N, 3, H, W\), but are \(\d+, 3, 0, \d+\)$"),
         (lambda x: x * math.nan, "but span nan to nan$"),
     ],
 )
