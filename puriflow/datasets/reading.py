@@ -56,7 +56,7 @@ def open_picture(file: Path) -> Generator[Image.Image]:
         opened = Image.open(file, formats=FORMATS)
     with opened, reading(file):
         if deep(opened):
-            raise UserError(f"{file} has more than 8 bits a channel; convert it to 8 first")
+            raise UserError(f"{file} has more than 8 bits a channel, or signs; convert it first")
         if opened.mode not in MODES:
             raise UserError(f"{file} has colours of mode {opened.mode}; convert it to RGB first")
         yield opened

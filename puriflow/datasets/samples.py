@@ -60,7 +60,7 @@ def check_labels(labels: Sequence[int]) -> None:
             "labels of a data set must be whole numbers from 0, one for each image, but are "
             f"{found.dtype} {found.shape}, of which the first is {shown(labels[0])}"
         )
-    if len(wrong := np.flatnonzero(found < 0)):
+    if len(wrong := np.flatnonzero(found.astype(np.int64) < 0)):  # as a store has them
         raise UserError(
             f"image {wrong[0]} of the data set has the label {found[wrong[0]]}, but classes count "
             "from 0"

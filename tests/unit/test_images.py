@@ -225,6 +225,7 @@ def test_what_is_no_image_of_a_data_set_is_one_line(tmp_path, monkeypatch, image
         ([None, 1], "are object"),
         ([[0], [1, 2]], "are no list of classes"),
         ([3, -1], "image 1 of the data set has the label -1, but classes count from 0"),
+        ([2**63], f"image 0 of the data set has the label {2**63}"),  # as int64 it is below 0
     ],
 )
 def test_labels_that_are_no_classes_are_one_line(labels, says):
