@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from puriflow.attacks.ball import Ball
 from puriflow.defence import Defence
+from puriflow.errors import UserError
 from puriflow.fitting import check_finite, check_labels
 from puriflow.options import Gradient
 from puriflow.randomness import AttackNoise
@@ -36,12 +37,21 @@ class Batch:
         images: clean (N, 3, H, W) in [0, 1].
         labels: (N,) int64.
         noise: of the attacker and of the victim.
+
+    Raises:
+        UserError: labels are something else; one-hot ones the cross-entropy would take for others.
     """
 
     victim: Defence
     images: Tensor
     labels: Tensor
     noise: AttackNoise
+
+    def __post_init__(self) -> None:
+        due, found = (len(self.images),), tuple(self.labels.shape)
+        if self.labels.dtype != torch.int64 or found != due:
+            given = str(self.labels.dtype).removeprefix("torch.")
+            raise UserError(f"labels must be int64 {due}, a class each, but are {given} {found}")
 
     def take(self, positions: Sequence[int]) -> "Batch":
         """The same for some of the images."""

@@ -199,3 +199,13 @@ def test_bad_options_are_refused(options, message):
     entry = {"kind": "pgd", "eps": "8/255", "step_size": "2/255", "n_iter": 7, **options}
     with pytest.raises(UserError, match=message):
         part_of("attack", "pgd", entry).build()
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [torch.eye(4)[:2], torch.zeros(2), torch.zeros(2, dtype=torch.int32), torch.tensor([0])],
+)
+def test_labels_of_a_batch_are_a_class_each(labels):
+    images = torch.rand(2, 3, 4, 4)
+    with pytest.raises(UserError, match=r"labels must be int64 \(2,\), a class each, but are "):
+        Batch(Defence(None, None, Recording()), images, labels, AttackNoise(0, [0, 1]))
