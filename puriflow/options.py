@@ -100,14 +100,14 @@ def fraction(value: str | float) -> float:
 
 def _length(most: float) -> Any:
     """A number above 0, or a fraction; `fraction` reads it."""
+    text = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}/[1-9]\d{0,8}$")]
+    said = f"a number from 1e-09 to {most}, or a fraction such as 4/255{ON_UNIT}"
 
     def check(value: str | float) -> str | float:
         if fraction(value) > most:
-            raise ValueError(f"above {most}")
+            raise ValueError(f"must be {said}, but is {fraction(value):g}")
         return value
 
-    text = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}/[1-9]\d{0,8}$")]
-    said = f"a number from 1e-09 to {most}, or a fraction such as 4/255{ON_UNIT}"
     return Annotated[Positive | text, AfterValidator(check), Field(description=said)]
 
 
