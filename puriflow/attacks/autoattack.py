@@ -23,7 +23,7 @@ from puriflow.attacks.fab import FABT
 from puriflow.attacks.square import Square
 from puriflow.attacks.votes import JudgedAttack
 from puriflow.errors import UserError
-from puriflow.options import Count, Gradient, Length, Norm
+from puriflow.options import Count, JudgedGradient, Length, Norm
 from puriflow.randomness import AUTOATTACK, CLEAN
 
 EOT_ITER = {"standard": 1, "rand": 20, "square": 1}
@@ -104,7 +104,7 @@ def build(
     n_target_classes: Count = 9,
     n_restarts: Count = 1,
     votes: Count = 1,
-    gradient: Gradient = "full",
+    gradient: JudgedGradient = "full",
     fixed: bool = False,
 ) -> AutoAttack:
     """AutoAttack; the default numbers are auto-attack's.

@@ -725,6 +725,10 @@ def test_the_defaults_are_auto_attacks():
         (lambda: apgd.build(eps=EPS, loss="drl"), "unknown loss 'drl': did you mean 'dlr'"),
         (lambda: apgd.build(eps=EPS, norm="l2"), "unknown norm 'l2'"),
         (lambda: apgd.build(eps=EPS, gradient="ful"), "did you mean 'full'"),
+        # a verdict of the classifier alone would be taken for the defence's
+        (lambda: apgd.build(eps=EPS, gradient="blind"), "unknown gradient 'blind'"),
+        (lambda: square.build(eps=EPS, gradient="blind"), "unknown gradient 'blind'"),
+        (lambda: autoattack.build(eps=EPS, gradient="blind"), "unknown gradient 'blind'"),
         (lambda: apgd.build(eps=8), r"\(0, 1\]"),
         (lambda: square.build(eps=EPS, norm="L2"), "square is for the norm Linf"),
         (lambda: autoattack.build(eps=EPS, norm="L2"), "for L2 there is rand"),
