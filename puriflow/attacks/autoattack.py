@@ -60,6 +60,7 @@ class AutoAttack(JudgedAttack):
             "x_adv": batch.images,
             "queries": queries,
             "success": wrong,
+            "clean_success": wrong,
             "success_by": torch.full_like(queries, -1),
         }
 
@@ -85,7 +86,7 @@ class AutoAttack(JudgedAttack):
         """The verdict over what an attack hands in."""
         x = choose(inner["success"], inner["x_adv"], batch.images)
         _, success, queries = self.judge(batch, x, f"{AUTOATTACK} {self.attacks[which].name}")
-        return {
+        return state | {
             "x_adv": choose(success, x, state["x_adv"]),
             "queries": state["queries"] + inner["queries"] + queries,
             "success": success,

@@ -674,6 +674,7 @@ def test_a_hit_of_square_must_be_wrong_again_twice(wrong, broken, passes, advers
     b = Batch(Defence(None, None, victim), b.images, 0 * b.labels, b.noise)
     state = autoattack.build(eps=EPS, version="square", n_queries=2)(b)
     assert state["success"].tolist() == [broken]
+    assert state["clean_success"].tolist() == [0 in wrong]
     assert state["queries"].tolist() == [victim.passes] == [passes]
     assert torch.equal(state["x_adv"], b.images) != adversarial
     judged_clean = torch.equal(victim.seen[-1], b.images)
