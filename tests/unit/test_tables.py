@@ -185,12 +185,12 @@ def test_by_an_attack_s_verdict_the_standard_accuracy_is_that_of_one_answer(
 ):
     """DiffPure prints a single pass, not an ensemble of ten."""
     evaluation = load_config(repository / "config" / track).evaluation(name)
-    logits = np.array([[[1.0, 0.9], [1.0, 0.9], [0.0, 5.0]], [[0, 1], [0, 1], [9, 0]]])
+    logits = np.array([[[1.0, 0.9], [1.0, 0.9], [0.0, 5.0]]])  # two of three are right
     rules = get_args(OfAnswers)
-    clean = {rule: judged(logits, np.array([0, 0]), rule) for rule in rules}
-    assert (clean["mean-logits"].mean(), clean["majority"].mean()) == (0.5, 0.5)
-    found = percent([{"first": np.ones(2), "attack": np.zeros(2)}], evaluation, clean=clean)
-    assert found == {"standard": pytest.approx(50), "robust": 0}
+    clean = {rule: judged(logits, np.array([0]), rule) for rule in rules}
+    assert [clean[rule].item() for rule in ("mean-logits", "majority", "first")] == [0, 1, 1]
+    found = percent([{"first": np.ones(1), "attack": np.zeros(1)}], evaluation, clean=clean)
+    assert found == {"standard": pytest.approx(200 / 3), "robust": 0}
 
 
 @pytest.mark.parametrize(
