@@ -137,6 +137,7 @@ Names = Annotated[Sequence[Text], listed(1, 1000, "names")]
 
 Norm = Literal["Linf", "L2"]
 Gradient = Literal["full", "restorer", "identity", "blind"]  # see Defence.purified
+JudgedGradient = Literal["full", "restorer", "identity"]  # of an attack that asks the defence
 Loss = Literal["ce", "dlr", "dlr-targeted"]  # of APGD
 Reduction = Literal["mean", "sum"]  # of squares over the pixels of an image
 Downsampler = Literal["area", "bicubic", "bilinear"]

@@ -15,7 +15,7 @@ from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Batch, State, advance_rest, choose, cross_entropy, eot_gradient
 from puriflow.attacks.votes import JudgedAttack
 from puriflow.errors import UserError, unknown
-from puriflow.options import Count, Gradient, Length, Loss, Norm, Share
+from puriflow.options import Count, JudgedGradient, Length, Loss, Norm, Share
 from puriflow.randomness import APGD as WORDS
 from puriflow.randomness import CLEAN
 
@@ -249,7 +249,7 @@ def build(
     n_target_classes: Count = 9,
     rho: Share = 0.75,
     votes: Count = 1,
-    gradient: Gradient = "full",
+    gradient: JudgedGradient = "full",
     fixed: bool = False,
 ) -> APGD:
     """APGD; the default numbers are auto-attack's. See `APGD` for the options."""

@@ -23,7 +23,7 @@ from puriflow.attacks.fab import FABT
 from puriflow.attacks.square import Square
 from puriflow.attacks.votes import JudgedAttack
 from puriflow.errors import UserError
-from puriflow.options import Count, Gradient, Length, Norm
+from puriflow.options import Count, JudgedGradient, Length, Norm
 from puriflow.randomness import AUTOATTACK, CLEAN
 
 EOT_ITER = {"standard": 1, "rand": 20, "square": 1}
@@ -60,6 +60,7 @@ class AutoAttack(JudgedAttack):
             "x_adv": batch.images,
             "queries": queries,
             "success": wrong,
+            "clean_success": wrong,
             "success_by": torch.full_like(queries, -1),
         }
 
@@ -85,7 +86,7 @@ class AutoAttack(JudgedAttack):
         """The verdict over what an attack hands in."""
         x = choose(inner["success"], inner["x_adv"], batch.images)
         _, success, queries = self.judge(batch, x, f"{AUTOATTACK} {self.attacks[which].name}")
-        return {
+        return state | {
             "x_adv": choose(success, x, state["x_adv"]),
             "queries": state["queries"] + inner["queries"] + queries,
             "success": success,
@@ -104,7 +105,7 @@ def build(
     n_target_classes: Count = 9,
     n_restarts: Count = 1,
     votes: Count = 1,
-    gradient: Gradient = "full",
+    gradient: JudgedGradient = "full",
     fixed: bool = False,
 ) -> AutoAttack:
     """AutoAttack; the default numbers are auto-attack's.

@@ -22,7 +22,7 @@ from puriflow.randomness import AttackNoise
 
 # By name, a tensor with a row for each image. `x_adv` (N, 3, H, W): the adversarial images so far.
 # `queries` (N,) int64: passes of the victim over each image. `success` (N,) bool, where the attack
-# itself judges. And what the attack needs beside them.
+# itself judges, and `clean_success` where it judges the clean image too. And what it needs besides.
 State = dict[str, Tensor]
 Saved = tuple[State, int]  # a state, and how many steps led to it
 Callback = Callable[[State, int], None]

@@ -60,10 +60,12 @@ class BPDAEOT(Attack):
         if self.gradient == "surrogate":
             _surrogate(batch.victim)  # before the first query, if there is none
         queries = no_queries(batch.images)
+        none = torch.zeros_like(queries, dtype=torch.bool)
         return {
             "x_adv": batch.images,
             "queries": queries,
-            "success": torch.zeros_like(queries, dtype=torch.bool),
+            "success": none,
+            "clean_success": none,  # that of step 0
             "x": batch.images,
         }
 
@@ -93,6 +95,7 @@ class BPDAEOT(Attack):
             "x_adv": choose(success, state["x_adv"], x),
             "queries": queries,
             "success": success | confirmed,
+            "clean_success": state["clean_success"] if number else confirmed,
             "x": self.ball.sign_step(x, grad, self.step_size, batch.images),
         }
 

@@ -19,7 +19,7 @@ from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Batch, State, advance, advance_rest, choose
 from puriflow.attacks.votes import JudgedAttack
 from puriflow.errors import UserError
-from puriflow.options import Count, Gradient, Length, Norm, real
+from puriflow.options import Count, JudgedGradient, Length, Norm, real
 from puriflow.randomness import AGAIN, CLEAN, SQUARE
 
 # The share p of pixels in a window is halved after each of these queries.
@@ -128,7 +128,7 @@ def build(
     n_queries: Count = 5000,
     p_init: Annotated[float, real(1e-9, 1)] = 0.8,
     votes: Count = 1,
-    gradient: Gradient = "full",
+    gradient: JudgedGradient = "full",
     fixed: bool = False,
 ) -> Square:
     """Square; the default numbers are auto-attack's. See `Square` for the options."""

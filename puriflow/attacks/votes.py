@@ -5,14 +5,15 @@ times is wrong once by chance, so here a misclassification can be put to a vote 
 """
 
 from dataclasses import KW_ONLY, dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Attack, Batch, no_queries
-from puriflow.defence import check_gradient
-from puriflow.options import Gradient
+from puriflow.errors import unknown
+from puriflow.options import JudgedGradient
 from puriflow.randomness import VOTES
 
 
@@ -24,18 +25,20 @@ class JudgedAttack(Attack):
         ball: what it stays in.
         votes: fresh draws of a misclassified image, of which more than half must be wrong for a
             success; with 1, the one pass is believed.
-        gradient: see `Defence.purified`; with `blind` the classifier alone is judged.
+        gradient: see `Defence.purified`, but not `blind`: the verdict would be of the classifier
+            alone. (That is the victim of an attack on it.)
         fixed: see `Attack`.
     """
 
     ball: Ball
     _: KW_ONLY
     votes: int = 1
-    gradient: Gradient = "full"
+    gradient: JudgedGradient = "full"
     fixed: bool = False
 
     def __post_init__(self) -> None:
-        check_gradient(self.gradient)
+        if self.gradient not in get_args(JudgedGradient):
+            raise unknown("gradient", self.gradient, get_args(JudgedGradient))
 
     @torch.no_grad()
     def confirm(self, batch: Batch, x: Tensor, wrong: Tensor, step: str) -> tuple[Tensor, Tensor]:

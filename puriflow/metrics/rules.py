@@ -9,3 +9,6 @@ OfAnswers = Literal["first", "average", "worst", "majority", "mean-logits", "oth
 
 # attack: the attack never succeeded, by its own verdict, which there is of attacked images only.
 Rule = Literal[OfAnswers, "attack"]
+
+# attack-on-clean: the same verdict on the clean image, which is measured beside it.
+Measured = Literal[Rule, "attack-on-clean"]

@@ -20,7 +20,7 @@ from puriflow.lineage import (
 )
 from puriflow.metrics.accuracy import cross_entropy, judged
 from puriflow.metrics.paired import compare
-from puriflow.metrics.rules import OfAnswers, Rule
+from puriflow.metrics.rules import Measured, OfAnswers, Rule
 from puriflow.results.base import shards_of
 from puriflow.store import MANIFEST, Stage
 
@@ -43,7 +43,7 @@ class Measures:
         seconds_per_image: of the defence alone (restore, purify and classify), for one draw.
     """
 
-    right: dict[Rule, np.ndarray]
+    right: dict[Measured, np.ndarray]
     metrics: dict[str, np.ndarray]
     seconds_per_image: float | None
 
@@ -130,9 +130,12 @@ def _of_shard(chain: Chain, stages: dict[str, Stage]) -> Measures:
     several = chain.last == "evaluate"
     logits = last.read("answers") if several else last.read("logits")[:, None]
     rules = get_args(OfAnswers) if several else ("first",)
-    right: dict[Rule, np.ndarray] = {rule: judged(logits, labels, rule) for rule in rules}
+    right: dict[Measured, np.ndarray] = {rule: judged(logits, labels, rule) for rule in rules}
     if "attack" in stages and chain.adaptive:
-        right["attack"] = 1.0 - stages["attack"].read("success")
+        attack = stages["attack"]
+        right["attack"] = 1.0 - attack.read("success")
+        if "clean_success" in attack.manifest["arrays"]:
+            right["attack-on-clean"] = 1.0 - attack.read("clean_success")
     n_draws = logits.shape[1]
     timed = {n: s.seconds_per_image for n, s in stages.items() if n not in ("images", "attack")}
     spent = [t / n_draws if n == "evaluate" else t for n, t in timed.items() if t is not None]

@@ -1,7 +1,8 @@
 """The second stage: adversarial images of a victim, checked to be in the ball and in [0, 1].
 
 Beside the images the store has, for each, whether the attack succeeded, the cross-entropy of one
-fresh answer, and the number of queries of the victim.
+fresh answer, and the number of queries of the victim; and whether the clean image would have been a
+success, where the attack judges that too.
 """
 
 import io
@@ -99,6 +100,8 @@ def _results(name: str, attack: Attack, batch: Batch, state: State) -> Arrays:
         "loss": cross_entropy(logits, batch.labels),
         "queries": state["queries"],
     }
+    if "clean_success" in state:
+        arrays["clean_success"] = state["clean_success"]
     return {key: values.cpu().numpy() for key, values in arrays.items()}
 
 

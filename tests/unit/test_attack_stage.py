@@ -88,6 +88,8 @@ def test_an_attack_on_a_defence(images, victim, tmp_path, kind):
     assert adversarial.min() >= 0
     assert adversarial.max() <= 1
     assert np.isfinite(made.read("loss")).all()
+    judges_clean = kind in ("autoattack", "bpda-eot", "diffattack")
+    assert ("clean_success" in made.manifest["arrays"]) == judges_clean
     assert made.read("success").dtype == bool
     assert (made.read("queries") >= 1).all()
     recorded = made.manifest["parameters"]

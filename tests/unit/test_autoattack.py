@@ -674,6 +674,7 @@ def test_a_hit_of_square_must_be_wrong_again_twice(wrong, broken, passes, advers
     b = Batch(Defence(None, None, victim), b.images, 0 * b.labels, b.noise)
     state = autoattack.build(eps=EPS, version="square", n_queries=2)(b)
     assert state["success"].tolist() == [broken]
+    assert state["clean_success"].tolist() == [0 in wrong]
     assert state["queries"].tolist() == [victim.passes] == [passes]
     assert torch.equal(state["x_adv"], b.images) != adversarial
     judged_clean = torch.equal(victim.seen[-1], b.images)
@@ -725,6 +726,10 @@ def test_the_defaults_are_auto_attacks():
         (lambda: apgd.build(eps=EPS, loss="drl"), "unknown loss 'drl': did you mean 'dlr'"),
         (lambda: apgd.build(eps=EPS, norm="l2"), "unknown norm 'l2'"),
         (lambda: apgd.build(eps=EPS, gradient="ful"), "did you mean 'full'"),
+        # a verdict of the classifier alone would be taken for the defence's
+        (lambda: apgd.build(eps=EPS, gradient="blind"), "unknown gradient 'blind'"),
+        (lambda: square.build(eps=EPS, gradient="blind"), "unknown gradient 'blind'"),
+        (lambda: autoattack.build(eps=EPS, gradient="blind"), "unknown gradient 'blind'"),
         (lambda: apgd.build(eps=8), r"\(0, 1\]"),
         (lambda: square.build(eps=EPS, norm="L2"), "square is for the norm Linf"),
         (lambda: autoattack.build(eps=EPS, norm="L2"), "for L2 there is rand"),

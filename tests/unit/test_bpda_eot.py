@@ -127,12 +127,22 @@ class Words(AttackNoise):
 @pytest.mark.parametrize("gradient", ["identity", "surrogate"])
 @pytest.mark.parametrize(
     ("wrong", "broken"),
-    [(["1"], False), (["0 again", "2"], False), (["1", "1 again"], True), (["0 again"], False)],
+    [
+        (["1"], False),
+        (["0 again", "2"], False),
+        (["1", "1 again"], True),
+        (["0 again"], False),
+        (["0", "0 again"], True),
+        (["0"], False),
+    ],
 )
 def test_a_success_of_a_step_must_be_confirmed_by_fresh_draws(gradient, wrong, broken):
     b = batch(Defence(None, Draws(wrong), Brightness()))
     b = Batch(b.victim, b.images, b.labels, Words(0, INDICES))
-    assert attack(gradient=gradient)(b)["success"].tolist() == [broken] * 2
+    state = attack(gradient=gradient)(b)
+    assert state["success"].tolist() == [broken] * 2
+    # the first step is at the clean image
+    assert state["clean_success"].tolist() == [wrong == ["0", "0 again"]] * 2
 
 
 def test_a_purifier_without_a_surrogate_is_refused():

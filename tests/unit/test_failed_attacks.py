@@ -130,7 +130,7 @@ def stores(results, track, rows, counts) -> None:
             several = answers(right if row.purifier else right // 10 * 10)
             arrays = {
                 "images": {"images": images},
-                "attack": {"images": images, "success": right < 5},
+                "attack": {"images": images, "success": right < 5, "clean_success": CLEAN < 2},
                 "classify": {"logits": several[:, 0]},
                 "evaluate": {"answers": several},
             }
@@ -177,10 +177,14 @@ def test_everything_says_that_an_attack_failed_and_no_claim_is_judged_by_it(buil
     table = read_csv(results / "table0.csv", Table.model_validate(TABLE).columns())
     assert list(table["attack_failed"].notna()) == [True, True, False]
     assert table["standard"][0] == 52.5
-    measured = read_csv(results / "measures" / "table0.csv", ("attack", "rule", "attack_failed"))
+    measured = read_csv(
+        results / "measures" / "table0.csv", ("attack", "rule", "accuracy", "attack_failed")
+    )
     failed = measured[measured["attack_failed"].notna()]
     assert set(failed["attack"]) == {"bpda-eot-linf8"}
     assert set(failed["rule"]) > {"average", "worst", "majority", "attack"}
+    (verdict,) = measured[measured["rule"] == "attack-on-clean"]["accuracy"][:1]
+    assert verdict == 85  # three of twenty are successes before the attack
 
     page = Table.model_validate(TABLE).page(table)
     assert page[0].startswith("An attack failed on helped, one of two: more answers are right")

@@ -169,6 +169,40 @@ def test_scoreopt_s_verdict_in_table_3_is_of_the_row_s_own_defence(repository):
         assert verdicts == 2
 
 
+@pytest.mark.parametrize("track", ["config.yaml", "paper.yaml"])
+@pytest.mark.parametrize(
+    ("name", "kinds", "versions"),
+    [("table4", {"pgd", "diffattack"}, set()), ("table6", {"autoattack"}, {"square"})],
+)
+def test_autoattack_s_verdict_judges_what_runs_in_it(repository, track, name, kinds, versions):
+    """DiffAttack, and Square as DiffPure runs it: AutoAttack of Square alone."""
+    config = load_config(repository / "config" / track)
+    table = load_result(repository / "config" / "tables" / f"{name}.yaml")
+    assert {config.evaluation(table.role(row, "evaluation")).rule for row in table.rows} == {
+        "attack"
+    }
+    parts = [
+        config.part("attack", threat.attack)
+        for row in table.rows
+        for threat in table.role(row, "attack")
+    ]
+    assert {part.kind for part in parts} == kinds
+    assert {part.options["version"] for part in parts if "version" in part.options} == versions
+
+
+def test_the_attacks_of_the_paper_track_have_their_published_numbers(repository):
+    config = load_config(repository / "config" / "paper.yaml")
+    diffpure, scoreopt, square = (
+        config.part("attack", name).build()
+        for name in ("bpda-eot-linf8", "pgd-eot-linf8-scoreopt", "autoattack-square-linf4")
+    )
+    for attack, numbers in ((diffpure, (50, 15, 150)), (scoreopt, (20, 20, 150))):
+        assert (attack.n_iter, attack.eot_iter, attack.n_draws) == numbers
+        assert (attack.step_size, attack.ball.eps) == (2 / 255, 8 / 255)
+    assert [inner.n_queries for inner in square.attacks] == [5000]
+    assert square.ball.eps == 4 / 255
+
+
 def test_by_an_attack_s_verdict_images_are_asked_often_as_well(config):
     """Both, so that an attack that helped is seen by answers to the same draws."""
     table = Table.model_validate(TABLE | {"evaluation": "auto-attack"})
@@ -185,12 +219,12 @@ def test_by_an_attack_s_verdict_the_standard_accuracy_is_that_of_one_answer(
 ):
     """DiffPure prints a single pass, not an ensemble of ten."""
     evaluation = load_config(repository / "config" / track).evaluation(name)
-    logits = np.array([[[1.0, 0.9], [1.0, 0.9], [0.0, 5.0]], [[0, 1], [0, 1], [9, 0]]])
+    logits = np.array([[[1.0, 0.9], [1.0, 0.9], [0.0, 5.0]]])  # two of three are right
     rules = get_args(OfAnswers)
-    clean = {rule: judged(logits, np.array([0, 0]), rule) for rule in rules}
-    assert (clean["mean-logits"].mean(), clean["majority"].mean()) == (0.5, 0.5)
-    found = percent([{"first": np.ones(2), "attack": np.zeros(2)}], evaluation, clean=clean)
-    assert found == {"standard": pytest.approx(50), "robust": 0}
+    clean = {rule: judged(logits, np.array([0]), rule) for rule in rules}
+    assert [clean[rule].item() for rule in ("mean-logits", "majority", "first")] == [0, 1, 1]
+    found = percent([{"first": np.ones(1), "attack": np.zeros(1)}], evaluation, clean=clean)
+    assert found == {"standard": pytest.approx(200 / 3), "robust": 0}
 
 
 @pytest.mark.parametrize(
