@@ -186,7 +186,8 @@ def check_numbers(state: Mapping[str, Tensor], network: nn.Module, where: str) -
             continue
         if (found := _kind(value.dtype)) != (needed := _kind(wanted.dtype)):
             dtype = f"{str(value.dtype).removeprefix('torch.')} ({found})"
-            raise UserError(f"{where}: {key} is {dtype}, but should be {needed}: save it as that")
+            cure = "" if found == "complex" else ": save it as that, with its scale applied"
+            raise UserError(f"{where}: {key} is {dtype}, but should be {needed}{cure}")
         if wanted.ndim == 0 and value.numel() != 1:
             raise UserError(f"{where}: {key} is {tuple(value.shape)}, but should be one number")
 
