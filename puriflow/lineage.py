@@ -17,7 +17,6 @@ import numpy as np
 from puriflow.chain import STAGES, Chain, victim_roles
 from puriflow.checksums import file_hash
 from puriflow.errors import UserError
-from puriflow.provenance import data_hash
 from puriflow.registry import NONE, Part, Parts
 from puriflow.store import MANIFEST, Stage, open_stage
 from puriflow.store.manifest import cure
@@ -157,11 +156,10 @@ def check_numbers(stage: Stage, numbers: Mapping[str, Any]) -> None:
             raise UserError(f"store {stage.folder} {other}; {cure(stage.folder)}")
 
 
-def check_data(stage: Stage, dataset: Part) -> None:
-    """Check that images were stored from the files that their data set has now, if it is here."""
-    now = data_hash(dataset)
+def check_data(stage: Stage, dataset: str, now: str | None) -> None:
+    """Check that images were stored from the files that their data set has now (`data_hash`)."""
     if now is not None and stage.manifest["parameters"].get("fingerprint") != now:
-        made = f"was made from other files than data set {dataset.name} has now"
+        made = f"was made from other files than data set {dataset} has now"
         raise UserError(f"store {stage.folder} {made}; {cure(stage.folder)}")
 
 

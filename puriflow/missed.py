@@ -27,7 +27,7 @@ def missed(files: Sequence[str], needed: Sequence[str], changed: Callable[[], bo
         needed: that other jobs make for it.
         changed: whether it has to run for another reason, though all files are there.
     """
-    mark, here = MARKS / files[0], [Path(file) for file in files if Path(file).is_file()]
+    mark, here = _mark(files), [Path(file) for file in files if Path(file).is_file()]
     states = [f"{file} of {file.stat().st_mtime_ns}" for file in here]
     before = mark.read_text().splitlines() if mark.is_file() else []
     lines = [line for line in before if line not in states]
@@ -39,6 +39,19 @@ def missed(files: Sequence[str], needed: Sequence[str], changed: Callable[[], bo
         write_text(mark, "\n".join(lines))
         os.utime(mark, (0, 0))
     return [str(mark)] if lines else []
+
+
+def planned(files: Sequence[str]) -> list[str]:
+    """The mark of a job as the plan left it, for the job itself if that reads the Snakefile again.
+
+    What was amiss may be there again by then: the mark would go, which Snakemake keeps as an input.
+    """
+    mark = _mark(files)
+    return [str(mark)] if mark.is_file() and mark.read_text() else []
+
+
+def _mark(files: Sequence[str]) -> Path:
+    return MARKS / files[0]
 
 
 def _is_whole(path: str) -> bool:

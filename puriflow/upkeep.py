@@ -25,6 +25,7 @@ from puriflow.lineage import (
     check_source,
     check_stage,
 )
+from puriflow.provenance import data_hash
 from puriflow.registry import Parts, Weights
 from puriflow.store import MANIFEST, Stage, open_stage
 from puriflow.store.manifest import TIMING, owned
@@ -147,7 +148,7 @@ def _verify_store(found: Survey, stage: Stage, datasets: Parts) -> None:
         return
     check_stage(stage, place)
     if place.stage == "images" and (dataset := datasets.get(place.names["dataset"])):
-        check_data(stage, dataset)
+        check_data(stage, dataset.name, data_hash(dataset))
     whole = found.stages.keys() - found.broken.keys()  # what follows a broken one goes with it
     if place.source is not None and place.source.folder in whole:
         check_source(stage, found.stages[place.source.folder])
@@ -183,7 +184,7 @@ def _verify_work(found: Survey) -> None:
 def _verify_weights(found: Survey, weights: Collection[Weights]) -> None:
     """Hold files of weights against what is published, and the manifests that name them."""
     here: dict[str, dict[str, Path]] = defaultdict(dict)  # by label and sha256
-    forget(one.file for one in weights)
+    forget(file for one in weights for file in (one.file, one.official))
     for one in weights:
         if one.file.is_file():
             here[one.label][file_hash(one.file)] = one.file

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from puriflow.checksums import file_hash
+from puriflow.checksums import file_hash, forget
 from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile
 from puriflow.config import load_config
 from puriflow.errors import UserError
@@ -73,7 +73,7 @@ def verify_entries(
         list[str] | None, typer.Argument(help="names of entries; default: all that are here")
     ] = None,
 ) -> None:
-    """Check files against their published sizes and hashes, and those of the first download."""
+    """Read files anew, and check them by published sizes and hashes, recorded ones, or networks."""
     from puriflow.zoo.fetching import verify
 
     places: Zoo = context.obj
@@ -84,7 +84,13 @@ def verify_entries(
     ]
     if not names and not here:
         typer.echo("no entry is here")
-    _for_all(names or here, lambda name: verify(places, name))
+
+    def verified(name: str) -> str:
+        weights = places.weights(name)
+        forget([weights.file, weights.official])
+        return verify(places, name)
+
+    _for_all(names or here, verified)
 
 
 @app.command("path")

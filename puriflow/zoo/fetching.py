@@ -95,8 +95,7 @@ def check_plan(zoo: Zoo, files: Iterable[Weights]) -> None:
 
 def _check_plan(zoo: Zoo, weights: Weights) -> None:
     if weights.official.is_file():
-        if weights.published is not None:
-            weights.check_official()
+        weights.check_official()
     elif weights.published is None or weights.file.is_file():
         weights.check()
     elif zoo.entry(name := weights.name.partition(":")[2]).url is None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from puriflow.missed import missed
+from puriflow.missed import missed, planned
 
 STORE, TABLE, PICTURE = "results/a/0-of-1/manifest.json", "results/t.csv", "results/t.png"
 
@@ -57,6 +57,16 @@ def test_it_counts_until_the_job_has_run_or_all_is_back(lost):
     assert MARK.read_text() != first  # Snakemake compares what small inputs hold
     os.rename("kept", lost)
     assert marked() == OLD
+
+
+def test_a_job_takes_the_mark_as_the_plan_left_it():
+    assert planned([TABLE, PICTURE]) == []
+    os.rename(STORE, "kept")
+    assert marked() == NEW
+    os.rename("kept", STORE)
+    assert planned([TABLE, PICTURE]) == [str(MARK)]
+    assert marked() == []
+    assert planned([TABLE, PICTURE]) == []
 
 
 def test_a_store_without_arrays_is_not_there(made):

@@ -61,6 +61,19 @@ def test_what_was_put_back_is_not_made_again(built, tmp_path):
     assert built.planned("all") == {}
 
 
+def test_a_job_on_a_cluster_leaves_the_marks_of_the_plan(built, tmp_path):
+    """It reads the Snakefile again, when what was missed is there for the most part."""
+    attack = built.folder / "results" / ATTACKED.folder("attack", "0-of-1") / MANIFEST
+    mark = built.folder / ".snakemake/puriflow/missed/results/tabletiny.csv"
+    shutil.move(attack, tmp_path)
+    built.planned("results/tabletiny.csv")
+    shutil.move(tmp_path / MANIFEST, attack)
+    before = mark.read_text(), mark.stat().st_mtime_ns
+    built.snakemake("results/tabletiny.csv", "--mode", "remote", "--dry-run")
+    assert (mark.read_text(), mark.stat().st_mtime_ns) == before
+    assert built.planned("all") == {}
+
+
 def test_what_is_made_again_is_the_same_on_any_number_of_threads(built):
     """Twice, since a mark that Snakemake knows by then must be new to it again."""
     root = built.folder / "results"

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 import yaml
-from tiny_track import EDSR
+from tiny_track import EDSR, TABLE, write
 
 from puriflow.atomic import sha256
 from puriflow.registry import part_of
@@ -50,16 +50,19 @@ def own(empty):
 def test_all_that_is_missing_is_said_at_once_while_planning(own):
     def change(config):
         config["networks"]["adm"]["weights"] = "nowhere/adm.safetensors"
+        config["restorers"]["other"] = {"zoo": "two"}
 
+    rows = [{"method": "other", "type": "SR", "restorer": "other"}]
+    write(own.folder, {"tables/tableother": {**TABLE, "rows": rows}})
     own.edit(change)
     chain = TARGET.replace("restore/", "purify/").replace("edsr-x2/", "edsr-x2/vpsde-t10/")
-    for target in (chain, "all"):
+    for target in (chain, "results/pages/tabletiny.html", "all"):
         said = own.snakemake(target, "--dry-run", check=False)
         assert own.status != 0, target
         (line,) = [line for line in said.splitlines() if "puriflow: error" in line]
         assert "weights file nowhere/adm.safetensors does not exist" in line, target
         assert "one must be fetched by hand: save from me as" in line, target
-        assert "two must be" not in line, target  # which nothing asks for
+        assert ("two must be" in line) == (target == "all"), target  # else nothing asks for it
 
 
 def test_replaced_weights_are_checked_and_what_used_them_is_made_again(own):

@@ -122,6 +122,18 @@ def test_the_list_names_what_it_refuses(places, monkeypatch):
     assert "other.pth is a web page" in str(ended.exception)
 
 
+def test_verify_reads_anew_what_a_disk_may_have_lost_without_a_new_time(places, monkeypatch):
+    file = places / "mine" / "own.pth"
+    zoo = zoo_of(places, own={"file": "own.pth", "sha256": save(file)})
+    monkeypatch.setenv("PURIFLOW_ZOO", zoo.entries)
+    monkeypatch.setenv("PURIFLOW_WEIGHTS", str(places / "mine"))
+    monkeypatch.chdir(places)
+    monkeypatch.setattr("puriflow.checksums._state", lambda file: [0, 0, 0, 0])
+    assert CliRunner().invoke(app, ["verify", "own"]).exit_code == 0
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    assert "but should be" in str(CliRunner().invoke(app, ["verify", "own"]).exception)
+
+
 def test_a_wrong_download_is_refused_and_a_conversion_s_source_too(places):
     zoo = zoo_of(
         places, own={"file": "own.pth", "part": {"kind": "esrgan", **RRDB}, "convert": "esrgan"}
@@ -242,7 +254,11 @@ def test_a_conversion_of_the_user_s_own_is_never_replaced(places):
 def test_all_that_a_plan_lacks_is_one_line(places):
     zoo = zoo_of(places, a={"file": "a.pth"}, b={"file": "b.pth"}, c={"file": "c.pth"})
     page(places / "mine" / "b.pth")
-    local = part_of("restorer", "r", {**EDSR, "weights": "nowhere.pth"}).files()
+    page(places / "page.pth")
+    names = ("nowhere.pth", str(places / "page.pth"))
+    local = [
+        f for name in names for f in part_of("restorer", "r", {**EDSR, "weights": name}).files()
+    ]
     linked = zoo.weights("resnet50")  # which the workflow fetches
     with pytest.raises(UserError) as caught:
         check_plan(zoo, [*map(zoo.weights, "abc"), *local, linked, *local])
@@ -252,6 +268,7 @@ def test_all_that_a_plan_lacks_is_one_line(places):
         "b.pth is a web page",
         "c must be fetched by hand",
         "weights file nowhere.pth does not exist",
+        "page.pth is a web page",
     ):
         assert said.count(problem) == 1
     assert "resnet50" not in said

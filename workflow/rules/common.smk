@@ -137,15 +137,10 @@ def weights_asked_for():
     targets = set(workflow.dag_settings.targets)
     rules_named = [workflow.get_rule(t) for t in targets if workflow.is_rule(t)]
     targets |= {str(file) for rule in rules_named for file in rule.input}
-    named = [
-        name
-        for folder in RESULTS
-        for name in known(folder)
-        if targets & {*outputs(folder, only=[name])}
-    ]
+    stems = {Path(target).stem for target in targets}  # its page and verdicts, too
+    results = [name for folder in RESULTS for name in known(folder)]
     stores = [p for p in (Place.of(Path(t).parent) for t in targets) if p is not None]
-    if not named and not stores:
-        named = [name for folder in RESULTS for name in known(folder)]
+    named = [name for name in results if name in stems] or ([] if stores else results)
     found = []
     for name in named:
         with suppress(UserError):  # of what cannot be planned, something else is said

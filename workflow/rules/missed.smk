@@ -1,5 +1,8 @@
 # What was deleted or replaced, and Snakemake by itself would not make again.
-from puriflow.missed import missed
+from functools import cache
+
+from puriflow.missed import missed, planned
+from puriflow.provenance import data_hash
 
 
 def missed_by(rule, *sources, changed=lambda wildcards: False):
@@ -11,6 +14,8 @@ def missed_by(rule, *sources, changed=lambda wildcards: False):
     def marks(wildcards):
         names = dict(wildcards.items())
         files = [file.format(**names) for file in getattr(rules, rule).output]
+        if not workflow.is_main_process:  # but a job of it, say on a cluster
+            return planned(files)
         found = (s(wildcards) if callable(s) else s.format(**names) for s in sources)
         needed = [
             file for one in found for file in ([one] if isinstance(one, str) else one)
@@ -18,6 +23,12 @@ def missed_by(rule, *sources, changed=lambda wildcards: False):
         return missed(files, needed, lambda: changed(wildcards))
 
     return exit_on_error(marks)
+
+
+@cache
+def data_now(dataset):
+    """The fingerprint of a data set as its files are now: looked at once, not for every shard."""
+    return data_hash(TRACK.part("dataset", dataset))
 
 
 def other_data(wildcards):
@@ -28,7 +39,9 @@ def other_data(wildcards):
     store = f"results/images/{wildcards.dataset}/{wildcards.shard}"
     try:
         check_data(
-            open_stage(store, verify=False), TRACK.part("dataset", wildcards.dataset)
+            open_stage(store, verify=False),
+            wildcards.dataset,
+            data_now(wildcards.dataset),
         )
     except UserError:
         return True
