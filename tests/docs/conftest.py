@@ -81,7 +81,6 @@ ENTRIES = {
         "convert": "score-sde",
     },
 }
-BY_HAND = "DRLN_BIX2.pt"  # of Table 7, whose paper track is planned
 
 
 def tiny_config(folder: Path, adm: dict) -> dict:
@@ -130,7 +129,6 @@ def add_zoo(folder: Path, url: str) -> None:
         for name, entry in ENTRIES.items()
     }
     (folder / "zoo.yaml").write_text(yaml.safe_dump(entries))
-    (folder / "weights" / BY_HAND).touch()
 
 
 @pytest.fixture(scope="session")
