@@ -110,7 +110,7 @@ def test_files_and_values_overlay_the_track(empty):
     files = ("--configfile", "config/config.yaml", "over.yaml")
     given = ("datasets={imagenet: {subset: 3}}", 'restorers={wavelet: {note: "on"}}', "seed=8")
     empty.snakemake("results/tabletiny.csv", "--dry-run", *files, "--config", *given)
-    (file,) = (empty.folder / ".snakemake" / "puriflow").iterdir()
+    (file,) = (empty.folder / ".snakemake" / "puriflow").glob("*.yaml")
     track = yaml.safe_load(file.read_text())
     assert track["seed"] == 8
     assert track["attacks"]["pgd-linf4"]["eps"] == "2/255"
