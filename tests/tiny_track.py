@@ -10,6 +10,14 @@ from puriflow.registry import part_of
 from puriflow.zoo.weights import save_weights
 
 EDSR = {"kind": "edsr", "n_feats": 8, "n_resblocks": 1}
+BY_HAND = {  # an entry of the zoo, but for its file
+    "family": "restorers",
+    "part": EDSR,
+    "by_hand": "from me",
+    "licence": "MIT",
+    "input": "[0, 1]",
+    "source": "tests",
+}
 TABLE = {
     "title": "a tiny table",
     "source": "tests",

@@ -5,25 +5,12 @@ import json
 import pytest
 import torch
 import yaml
-from tiny_track import EDSR, TABLE, write
+from tiny_track import BY_HAND, EDSR, TABLE, write
 
 from puriflow.atomic import sha256
 from puriflow.registry import part_of
 
 TARGET = "results/restore/imagenet/none/none/edsr-x2/0-of-1/manifest.json"
-
-
-def entry(**changes):
-    """A zoo entry that is to be fetched by hand."""
-    return {
-        "family": "restorers",
-        "part": EDSR,
-        "by_hand": "from me",
-        "licence": "MIT",
-        "input": "[0, 1]",
-        "source": "tests",
-        **changes,
-    }
 
 
 def save(file, seed):
@@ -36,7 +23,7 @@ def save(file, seed):
 def own(empty):
     """The tiny track with weights of the user's own, which no program can fetch."""
     (empty.folder / "mine").mkdir()
-    own_zoo = {"one": entry(file="one.pth"), "two": entry(file="two.pth")}
+    own_zoo = {"one": BY_HAND | {"file": "one.pth"}, "two": BY_HAND | {"file": "two.pth"}}
     (empty.folder / "own.yaml").write_text(yaml.safe_dump(own_zoo))
 
     def change(config):
@@ -86,7 +73,7 @@ def test_replaced_weights_are_checked_and_what_used_them_is_made_again(own):
 def test_a_file_that_is_not_the_published_one_never_runs_unless_the_track_says_so(own):
     file = own.folder / "mine" / "edsr_baseline_x2-1bc95232.pt"
     save(file, 0)
-    zoo = {"one": entry(file=file.name)}
+    zoo = {"one": BY_HAND | {"file": file.name}}
     (own.folder / "own.yaml").write_text(yaml.safe_dump(zoo))
     said = own.snakemake(TARGET, "--dry-run", check=False)
     assert own.status != 0

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 import yaml
+from tiny_track import BY_HAND, EDSR
 from typer.testing import CliRunner
 
 from puriflow.checksums import recorded, recorded_hash
@@ -19,7 +20,6 @@ from puriflow.weight_files import made_from
 from puriflow.zoo.catalogue import Zoo
 from puriflow.zoo.fetching import check_plan, fetch, state, verify
 
-EDSR = {"kind": "edsr", "n_feats": 8, "n_resblocks": 1}
 RRDB = {"scale": 4, "num_feat": 8, "num_block": 1, "num_grow_ch": 4}
 CONVERTED = {"file": "own.pth", "part": {"kind": "esrgan", **RRDB}, "convert": "esrgan"}
 PAGE = b"<!DOCTYPE html><html>quota exceeded</html>"
@@ -36,16 +36,8 @@ def places(tmp_path, monkeypatch):
 
 def zoo_of(places, **entries):
     """The zoo with entries of one's own, and the catalogue's beside them."""
-    common = {
-        "family": "restorers",
-        "part": EDSR,
-        "by_hand": "from me",
-        "licence": "MIT",
-        "input": "[0, 1]",
-        "source": "tests",
-    }
     file = places / f"zoo-{len(list(places.iterdir()))}.yaml"
-    file.write_text(yaml.safe_dump({name: {**common, **own} for name, own in entries.items()}))
+    file.write_text(yaml.safe_dump({name: BY_HAND | own for name, own in entries.items()}))
     cache, folders = str(places / "cache"), (str(places / "mine"),)
     return Zoo(cache=cache, folders=folders, entries=str(file))
 
