@@ -42,7 +42,7 @@ def tiny_zoo() -> dict[str, Entry]:
     return {name: tiny(name, entry) for name, entry in Zoo().known().items()}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer, since other tests have another command and weights
 def project(tmp_path_factory, repository, tiny_zoo):
     """A folder with the cut track and stand-ins of what it reads; its jobs start at once."""
     folder = tmp_path_factory.mktemp("rehearsal")
