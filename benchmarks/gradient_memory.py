@@ -29,7 +29,7 @@ def measure(file: str, level: int) -> float:
     config = load_config(file)
     roles = {"restorer": "esrgan-x2", "purifier": "vpsde-t90", "classifier": "resnet50"}
     parts = dict(config.parts(roles))
-    options = {**parts["purifier"].options, "t": level, "step_size": 1}
+    options = {**parts["purifier"].options, "t": level, "evaluations": level}
     parts["purifier"] = replace(parts["purifier"], options=options)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     defence = Defence.from_parts(parts, seed=0).to(device).eval().requires_grad_(False)

@@ -140,6 +140,9 @@ Gradient = Literal["full", "restorer", "identity", "blind"]  # see Defence.purif
 JudgedGradient = Literal["full", "restorer", "identity"]  # of an attack that asks the defence
 Loss = Literal["ce", "dlr", "dlr-targeted"]  # of APGD
 Reduction = Literal["mean", "sum"]  # of squares over the pixels of an image
+SDESolver = Literal["euler-maruyama", "sde-dpmpp", "sde-dpmpp-2m"]  # of a purifier's equation
+ODESolver = Literal["euler", "dpmpp-2m"]
+Correction = Literal["midpoint", "heun"]  # of sde-dpmpp-2m
 Downsampler = Literal["area", "bicubic", "bilinear"]
 Named = Literal["cifar10", "imagenet"]  # data sets whose classes' names are known
 Interpolation = Literal["bicubic", "bilinear"]
@@ -185,7 +188,8 @@ def values_of(annotation: str) -> Values | None:
 TOGETHER = {  # options with the annotation by which they mean the same in every kind
     **{"eps": "Length", "step_size": "Step"},
     **{"resize": "Side | None", "crop": "Side | None"},
-    **{"t": "Timestep", "t_delta": "TimestepSpread"},
+    **{"t": "Timestep", "t_delta": "TimestepSpread", "evaluations": "Timestep | None"},
+    **{"solver": "SDESolver", "correction": "Correction | None"},
 }
 
 
@@ -194,7 +198,8 @@ def check_together(declared: Mapping[str, str], values: Mapping[str, Any]) -> No
 
     Raises:
         UserError: a ball or a step in it of another unit, a crop that is larger than what it is
-            cut out of, or levels beyond those of the VP-SDE.
+            cut out of, levels beyond those of the VP-SDE, more evaluations than levels, or a
+            correction of what is not corrected.
     """
     options = {name: v for name, v in values.items() if declared.get(name) == TOGETHER.get(name)}
     if "eps" in options:
@@ -207,6 +212,8 @@ def check_together(declared: Mapping[str, str], values: Mapping[str, Any]) -> No
         raise UserError(f"crop is {crop}, but the short side is resized to {resize}")
     if "t" in options:
         check_levels(options["t"], options.get("t_delta", 0))
+        check_evaluations(options.get("evaluations"), options["t"])
+    check_correction(options.get("correction"), options.get("solver"))
 
 
 def check_ball(eps: float, norm: str) -> None:
@@ -225,6 +232,18 @@ def check_levels(t: int, t_delta: int) -> None:
     """Refuse levels t' +- t_delta of which one is none of the VP-SDE."""
     if not 1 <= t - t_delta <= t + t_delta <= MOST_LEVEL:
         raise UserError(f"t' is {t} +- {t_delta}, but must lie between 1 and {MOST_LEVEL}")
+
+
+def check_evaluations(evaluations: int | None, t: int) -> None:
+    """Refuse a number of evaluations, None for t' of them, that is not from 1 to t'."""
+    if evaluations is not None and not 1 <= evaluations <= t:
+        raise UserError(f"evaluations is {evaluations}, but must lie between 1 and t' = {t}")
+
+
+def check_correction(correction: str | None, solver: str | None) -> None:
+    """Refuse a correction, None for the solver's own, of a solver that has no other one."""
+    if correction is not None and solver != "sde-dpmpp-2m":
+        raise UserError(f"correction is {correction}, but only sde-dpmpp-2m has one, not {solver}")
 
 
 def shown(value: Any) -> str:

@@ -11,6 +11,7 @@ KINDS_GIVEN: dict[str, str] = {"pgd-eot": " with random_start: false"}
 
 # By section and kind: options.
 ATTACK = {"steps": "n_iter", "draws": "eot_iter"}
+SOLVER = dict.fromkeys(("step", "step_size"), "evaluations")
 APGD = {**ATTACK, "restarts": "n_restarts", "targets": "n_target_classes"}
 OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {
     "attacks": {
@@ -27,9 +28,9 @@ OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {
         "diffattack": ATTACK,
     },
     "purifiers": {
-        "vpsde": {"step": "step_size"},
-        "vesde": {"step": "step_size"},
-        "ode": {"step": "step_size"},
+        "vpsde": SOLVER,
+        "vesde": SOLVER,
+        "ode": SOLVER,
         "gdmp": {"scale": "guidance_scale"},
         "ldsde": {"rate": "lambda_ld"},
         "scoreopt": {"iterations": "n_iter"},

@@ -64,10 +64,10 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "ddim": {"stages": [[10, 2, 1], [20, 2, 1]]},
         "ddpm": {"respacing": 100},
         "gdmp": {"t": 20, "respacing": 100, "rounds": 1},
-        "ode": {"step_size": 10},
+        "ode": {"evaluations": 3},
         "scoreopt": {"n_iter": 2},
-        "vesde": {"step_size": 10},
-        "vpsde": {"step_size": 10},
+        "vesde": {"evaluations": 3},
+        "vpsde": {"evaluations": 3},
     },
     "classifiers": {
         "bai2021": {"architecture": "res50-gelu"},

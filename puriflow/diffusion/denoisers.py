@@ -22,6 +22,11 @@ class Denoiser(nn.Module, ABC):
 
     network: nn.Module
 
+    @property
+    def known_sigmas(self) -> Tensor | None:
+        """The sigmas (1000,) of the only levels that the network knows; None if it knows all."""
+        return None
+
     @abstractmethod
     def eps(self, x: Tensor, t: Tensor) -> Tensor:
         """The standard normal noise expected in the VP state x (N, 3, H, W) at time t in (0, 1]."""
@@ -83,6 +88,10 @@ class VPDenoiser(Denoiser):
         self.predicts = predicts
         sigmas = torch.from_numpy((1 / DISCRETE_ALPHA_BAR - 1) ** 0.5)
         self.register_buffer("sigmas", sigmas, persistent=False)  # of each integer timestep
+
+    @property
+    def known_sigmas(self) -> Tensor | None:
+        return self.sigmas if self.integer_steps else None
 
     def label(self, t: Tensor) -> Tensor:
         """What the network is told at time t: its timestep.

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from puriflow.errors import UserError
-
 BETA_MIN = 0.1
 BETA_MAX = 20.0
 STEPS = 1000
@@ -63,28 +61,18 @@ def diffuse_to_time(x0: Tensor, t: float, eps: Tensor) -> Tensor:
     return alpha_bar_t**0.5 * x0 + (1 - alpha_bar_t) ** 0.5 * eps
 
 
-def time_grid(level: int, step_size: int) -> Tensor:
-    """The times t at which a solver evaluates the reverse SDE, from t'/1000 down, and the end.
+def time_grid(level: int, evaluations: int) -> Tensor:
+    """The times t at which Euler's steps evaluate an equation, from t'/1000 down, and the end.
 
     Args:
         level: t', 1 to 1000.
-        step_size: longest step, in thousandths; 1 is DiffPure's own rule, with exactly t'
-            evaluations. A longer step is halved towards the end, never to be longer than half of
-            the time left (and never shorter than 1), so that Euler-Maruyama stays stable: the share
-            of the noise that a step removes is beta dt / (1 - alpha_bar).
+        evaluations: how many; t' of them are DiffPure's own, a thousandth apart.
 
     Returns:
         float32 (evaluations + 1,). The sums run over s = 1 - t in float32 like torchsde's, since
         the truncated labels of the network depend on the last bit.
     """
-    if step_size < 1:
-        raise UserError(f"step_size is {step_size} thousandths, but must be 1 or more")
-    end = torch.tensor(1 - T_END, dtype=torch.float32)
-    s = torch.tensor(1 - level / STEPS, dtype=torch.float32)
-    times = [s]
-    while s < end:
-        left = (1 - float(s)) * STEPS
-        dt = max(1.0, min(step_size, left / 2)) / STEPS
-        s = torch.minimum(s + dt, end)
-        times.append(s)
-    return 1 - torch.stack(times)
+    s = [torch.tensor(1 - level / STEPS, dtype=torch.float32)]
+    for _ in range(evaluations - 1):
+        s.append(s[-1] + level / evaluations / STEPS)
+    return 1 - torch.stack([*s, torch.tensor(1 - T_END, dtype=torch.float32)])

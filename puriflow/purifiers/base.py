@@ -9,16 +9,24 @@ to, which is nearer to the image.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Required, TypedDict, Unpack
+from typing import ClassVar, Literal, Required, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puriflow.diffusion.denoisers import Denoiser
-from puriflow.diffusion.vp import diffuse, diffuse_to_time, time_grid
-from puriflow.errors import UserError
-from puriflow.options import check_levels
+from puriflow.diffusion.dpm_solver import sample, sigma_grid
+from puriflow.diffusion.recomputation import recomputed
+from puriflow.diffusion.vp import (
+    DISCRETE_ALPHA_BAR,
+    diffuse,
+    diffuse_to_time,
+    time_grid,
+    time_of_sigma,
+)
+from puriflow.errors import UserError, unknown
+from puriflow.options import Correction, check_correction, check_evaluations, check_levels
 from puriflow.randomness import ImageNoise
 
 # Called after every step of the reverse process, of every round: with t in [0, 1], x_t (what the
@@ -144,10 +152,79 @@ class DiffusionPurifier(Purifier):
 
 
 class SolverPurifier(DiffusionPurifier):
-    """A diffusion purifier that solves an equation from t' to 0 along `time_grid`."""
+    """A diffusion purifier that solves an equation from t' to 0, by its own solver or by others.
 
+    Args:
+        solver: one of `SOLVERS`. The first is the equation's own and goes along `time_grid`; the
+            others are those of `puriflow.diffusion.dpm_solver`, along `sigma_grid`. What ends in 2m
+            is of second order, the others of first.
+        evaluations: of the network, 1 to t'; None for t' of them.
+        correction: of `sde-dpmpp-2m`; None for `midpoint`.
+        options: of `DiffusionPurifier`.
+    """
+
+    SOLVERS: ClassVar[tuple[str, ...]]
+    eta: ClassVar[Literal[0, 1]]  # 1 for an SDE, 0 for an ODE
     times: Tensor
 
-    def __init__(self, denoiser: Denoiser, *, step_size: int = 1, **options: Unpack[LevelOptions]):
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        *,
+        solver: str | None = None,
+        evaluations: int | None = None,
+        correction: Correction | None = None,
+        **options: Unpack[LevelOptions],
+    ):
         super().__init__(denoiser, **options)
-        self.register_buffer("times", time_grid(self.t, step_size), persistent=False)
+        solver = solver or self.SOLVERS[0]
+        if solver not in self.SOLVERS:
+            raise unknown("solver", solver, self.SOLVERS)
+        check_evaluations(evaluations, self.t)
+        check_correction(correction, solver)
+        count = evaluations or self.t
+        self.sigmas: list[float] = []
+        if solver == self.SOLVERS[0]:
+            self.register_buffer("times", time_grid(self.t, count), persistent=False)
+        else:
+            self.sigmas = sigma_grid(self.t, count, denoiser.known_sigmas)
+        second_order = solver.endswith("2m")
+        self.correction: Correction | None = (correction or "midpoint") if second_order else None
+
+    def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
+        x, trace = self.diffuse(x, noise, callback)
+        if not self.sigmas:
+            return self.solve(x, noise, trace)
+
+        def trace_ve(sigma: float, x: Tensor) -> None:
+            t = time_of_sigma(torch.tensor(sigma, dtype=torch.float64))
+            trace(t, vp_state(x, sigma))
+
+        x = sample(
+            self.denoise,
+            self.ve_state(x),
+            self.sigmas,
+            noise.normal_like,
+            trace_ve,
+            eta=self.eta,
+            correction=self.correction,
+        )
+        return vp_state(x, self.sigmas[-1])
+
+    @abstractmethod
+    def solve(self, x: Tensor, noise: ImageNoise, trace: Trace) -> Tensor:
+        """The image behind the state x at t', by the equation's own solver, along `times`."""
+
+    def ve_state(self, x: Tensor) -> Tensor:
+        """The VE state of the state x at t': of the VP process, x / sqrt(alpha_bar)."""
+        return x / float(DISCRETE_ALPHA_BAR[self.t - 1]) ** 0.5
+
+    @recomputed
+    def denoise(self, x: Tensor, *, sigma: float) -> Tensor:
+        """D(x; sigma) of a VE state."""
+        return self.denoiser.denoise(x, torch.tensor(sigma, dtype=torch.float64))
+
+
+def vp_state(x: Tensor, sigma: float) -> Tensor:
+    """The VP state of a VE state."""
+    return x / (1 + sigma**2) ** 0.5

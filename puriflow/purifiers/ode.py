@@ -5,22 +5,25 @@ forward diffusion is random.
 """
 
 from itertools import pairwise
+from typing import get_args
 
 from torch import Tensor
 
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import beta
-from puriflow.options import Rounds, Side, Timestep, TimestepSpread
-from puriflow.purifiers.base import Callback, SolverPurifier
+from puriflow.options import ODESolver, Rounds, Side, Timestep, TimestepSpread
+from puriflow.purifiers.base import SolverPurifier, Trace
 from puriflow.randomness import ImageNoise
 
 
 class ODE(SolverPurifier):
-    """The purifier by Euler steps; see `SolverPurifier`."""
+    """The purifier; see `SolverPurifier`."""
 
-    def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
-        x, trace = self.diffuse(x, noise, callback)
+    SOLVERS = get_args(ODESolver)
+    eta = 0
+
+    def solve(self, x: Tensor, noise: ImageNoise, trace: Trace) -> Tensor:
         for t, t_next in pairwise(self.times):
             x = self.euler(x, t=t, t_next=t_next)
             trace(t_next, x)
@@ -36,10 +39,19 @@ def build(
     *,
     network: Denoiser,
     t: Timestep,
-    step_size: Timestep = 1,
+    solver: ODESolver = "euler",
+    evaluations: Timestep | None = None,
     resize: Side | None = None,
     rounds: Rounds = 1,
     t_delta: TimestepSpread = 0,
 ) -> ODE:
     """Probability-flow purification to level `t` with the score of `network`."""
-    return ODE(network, t=t, step_size=step_size, resize=resize, rounds=rounds, t_delta=t_delta)
+    return ODE(
+        network,
+        t=t,
+        solver=solver,
+        evaluations=evaluations,
+        resize=resize,
+        rounds=rounds,
+        t_delta=t_delta,
+    )

@@ -7,42 +7,42 @@ step removes is the difference of sigma^2.
 """
 
 from itertools import pairwise
-from typing import Unpack
+from typing import get_args
 
 from torch import Tensor
 
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import alpha_bar, discrete_alpha_bar
-from puriflow.options import Rounds, Side, Timestep, TimestepSpread
-from puriflow.purifiers.base import Callback, LevelOptions, SolverPurifier
+from puriflow.options import Correction, Rounds, SDESolver, Side, Timestep, TimestepSpread
+from puriflow.purifiers.base import SolverPurifier, Trace, vp_state
 from puriflow.randomness import ImageNoise
 
 
 class VESDE(SolverPurifier):
-    """The purifier by the reverse diffusion sampler; see `SolverPurifier`."""
+    """The purifier; see `SolverPurifier`. Euler-Maruyama's is the reverse diffusion sampler."""
 
-    sigmas: Tensor
-
-    def __init__(self, denoiser: Denoiser, *, step_size: int = 1, **options: Unpack[LevelOptions]):
-        super().__init__(denoiser, step_size=step_size, **options)
-        alpha_bars = alpha_bar(self.times.double())
-        self.register_buffer("sigmas", ((1 - alpha_bars) / alpha_bars).sqrt(), persistent=False)
+    SOLVERS = get_args(SDESolver)
+    eta = 1
 
     def add_noise(self, x0: Tensor, level: int | Tensor, eps: Tensor) -> Tensor:
         """The forward process of the VE-SDE, x0 + sigma eps."""
         alpha_bar_t = discrete_alpha_bar(level)
         return x0 + ((1 - alpha_bar_t) / alpha_bar_t).sqrt().to(x0.device, x0.dtype) * eps
 
-    def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
+    def ve_state(self, x: Tensor) -> Tensor:
+        return x
+
+    def solve(self, x: Tensor, noise: ImageNoise, trace: Trace) -> Tensor:
         """Song et al.'s Algorithm 2 without its corrector; one draw z for every step."""
-        x, trace = self.diffuse(x, noise, callback)
+        alpha_bars = alpha_bar(self.times.double())
+        sigmas = ((1 - alpha_bars) / alpha_bars).sqrt()
         x_vp = x  # at least one step follows
-        for (sigma, sigma_next), t_next in zip(pairwise(self.sigmas), self.times[1:], strict=True):
+        for (sigma, sigma_next), t_next in zip(pairwise(sigmas), self.times[1:], strict=True):
             variance = (sigma**2 - sigma_next**2).to(x.dtype)
             mean = self.mean(x, sigma=sigma, variance=variance)
             x = mean + variance.sqrt() * noise.normal_like(x)
-            x_vp = x / (1 + float(sigma_next) ** 2) ** 0.5
+            x_vp = vp_state(x, float(sigma_next))
             trace(t_next, x_vp)
         return x_vp
 
@@ -56,10 +56,21 @@ def build(
     *,
     network: Denoiser,
     t: Timestep,
-    step_size: Timestep = 1,
+    solver: SDESolver = "euler-maruyama",
+    evaluations: Timestep | None = None,
+    correction: Correction | None = None,
     resize: Side | None = None,
     rounds: Rounds = 1,
     t_delta: TimestepSpread = 0,
 ) -> VESDE:
     """VE-SDE purification to level `t` with the score of `network`."""
-    return VESDE(network, t=t, step_size=step_size, resize=resize, rounds=rounds, t_delta=t_delta)
+    return VESDE(
+        network,
+        t=t,
+        solver=solver,
+        evaluations=evaluations,
+        correction=correction,
+        resize=resize,
+        rounds=rounds,
+        t_delta=t_delta,
+    )

@@ -1,28 +1,31 @@
 """Purification by the VP-SDE, as in DiffPure (Nie et al. 2022; paper, section 4.1, Eq. 5 and 6).
 
-The image is diffused to level t' at once and the reverse SDE is solved back to t = 0 by
-Euler-Maruyama. DiffPure takes steps of 1/1000; larger ones cost less, and shrink towards the end,
-where the noise that a step adds would otherwise stay in the image.
+The image is diffused to level t' at once and the reverse SDE is solved back to t = 0. DiffPure
+does so by Euler-Maruyama in t' steps of 1/1000, with an evaluation of the network each. Fewer leave
+more of the last step's noise in the image; other solvers need fewer (see `SolverPurifier`).
 """
 
 from itertools import pairwise
+from typing import get_args
 
 from torch import Tensor
 
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import beta
-from puriflow.options import Rounds, Side, Timestep, TimestepSpread
-from puriflow.purifiers.base import Callback, SolverPurifier
+from puriflow.options import Correction, Rounds, SDESolver, Side, Timestep, TimestepSpread
+from puriflow.purifiers.base import SolverPurifier, Trace
 from puriflow.randomness import ImageNoise
 
 
 class VPSDE(SolverPurifier):
-    """The purifier by Euler-Maruyama; see `SolverPurifier`."""
+    """The purifier; see `SolverPurifier`."""
 
-    def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
-        """One draw z for every step."""
-        x, trace = self.diffuse(x, noise, callback)  # Eq. 5
+    SOLVERS = get_args(SDESolver)
+    eta = 1
+
+    def solve(self, x: Tensor, noise: ImageNoise, trace: Trace) -> Tensor:
+        """Euler-Maruyama; one draw z for every step."""
         for t, t_next in pairwise(self.times):
             sigma = (beta(t) * (t - t_next)).sqrt()
             x = self.mean(x, t=t, t_next=t_next) + sigma * noise.normal_like(x)  # Eq. 6
@@ -40,10 +43,21 @@ def build(
     *,
     network: Denoiser,
     t: Timestep,
-    step_size: Timestep = 1,
+    solver: SDESolver = "euler-maruyama",
+    evaluations: Timestep | None = None,
+    correction: Correction | None = None,
     resize: Side | None = None,
     rounds: Rounds = 1,
     t_delta: TimestepSpread = 0,
 ) -> VPSDE:
     """VP-SDE purification to level `t` with the score of `network`."""
-    return VPSDE(network, t=t, step_size=step_size, resize=resize, rounds=rounds, t_delta=t_delta)
+    return VPSDE(
+        network,
+        t=t,
+        solver=solver,
+        evaluations=evaluations,
+        correction=correction,
+        resize=resize,
+        rounds=rounds,
+        t_delta=t_delta,
+    )

@@ -71,7 +71,7 @@ def diffpure(f, level, kind="guided"):
     net.load_state_dict(
         {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     )
-    return VPSDE(VPDenoiser(net, **conventions), t=level, step_size=1, resize=None), net
+    return VPSDE(VPDenoiser(net, **conventions), t=level, resize=None), net
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -92,7 +92,7 @@ def test_diffpure_end_to_end_with_its_gradient(fixture, level, kind):
 @pytest.mark.parametrize("level", [10, 90])
 def test_diffpure_s_grid_and_forward_noise(fixture, level):
     f = fixture("diffpure-vpsde")
-    f.check(f"out.t{level}.s_grid", 1 - time_grid(level, 1))
+    f.check(f"out.t{level}.s_grid", 1 - time_grid(level, level))
     noised = diffuse(f[f"in.t{level}.x0"], level, f[f"in.t{level}.e"])
     f.check(f"out.t{level}.x_noised", noised)
 

@@ -12,6 +12,8 @@ from puriflow import Defence
 from puriflow.diffusion.denoisers import VPDenoiser
 from puriflow.diffusion.vp import beta, diffuse
 from puriflow.errors import UserError
+from puriflow.purifiers.ode import ODE
+from puriflow.purifiers.vesde import VESDE
 from puriflow.purifiers.vpsde import VPSDE
 from puriflow.randomness import ImageNoise
 
@@ -27,9 +29,9 @@ class Net(nn.Module):
         return torch.tanh(self.conv(x))
 
 
-def defence(step=20):
+def defence(kind=VPSDE, **options):
     torch.manual_seed(0)
-    purifier = VPSDE(VPDenoiser(Net(), integer_steps=False), t=30, step_size=step, resize=None)
+    purifier = kind(VPDenoiser(Net(), integer_steps=False), t=30, **options)
     classifier = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16, 4).double())
     restorer = nn.Conv2d(3, 3, 3, padding=1).double()
     return Defence(restorer, purifier, classifier).requires_grad_(False)
@@ -39,14 +41,24 @@ def images():
     return torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-def test_the_gradient_is_that_of_finite_differences():
-    victim = defence()
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (VPSDE, {"evaluations": 2}),
+        (VPSDE, {"evaluations": 3, "solver": "sde-dpmpp"}),
+        (VPSDE, {"evaluations": 4, "solver": "sde-dpmpp-2m"}),
+        (VESDE, {"evaluations": 4, "solver": "sde-dpmpp-2m", "correction": "heun"}),
+        (ODE, {"evaluations": 4, "solver": "dpmpp-2m"}),
+    ],
+)
+def test_the_gradient_is_that_of_finite_differences(kind, options):
+    victim = defence(kind, **options)
     x = images().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: victim(x, [3, 8]), x, atol=1e-5)
 
 
 def test_recomputing_each_step_changes_no_gradient():
-    victim = defence(step=1)
+    victim = defence()
     x = images().requires_grad_()
     (recomputed,) = torch.autograd.grad(victim(x).sum(), x)
     purifier = victim.purifier

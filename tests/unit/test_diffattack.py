@@ -185,7 +185,7 @@ def test_no_image_is_ever_dropped():
 
 
 def test_the_deviation_is_driven_up():
-    b = batch(victim(lambda d: VPSDE(d, t=100, step_size=20)))
+    b = batch(victim(lambda d: VPSDE(d, t=100, evaluations=5)))
     b = Batch(b.victim, b.images, b.labels, AttackNoise(0, INDICES, fixed=True))
     end = attack(weight=1e4, losses=["ce"], n_iter=15, eot_iter=1)(b)
     with torch.no_grad():

@@ -54,7 +54,15 @@ RESIZED = {"resize": 12, "rounds": 2}
 PURIFIERS = {
     "vpsde": lambda d: VPSDE(d, t=10, **RESIZED),
     "vpsde, random t": lambda d: VPSDE(d, t=10, t_delta=3, **RESIZED),
-    "vpsde, long steps": lambda d: VPSDE(d, t=60, step_size=8),
+    "vpsde, long steps": lambda d: VPSDE(d, t=60, evaluations=12),
+    "vpsde, dpm-solver": lambda d: VPSDE(d, t=60, solver="sde-dpmpp", evaluations=4, **RESIZED),
+    "vpsde, midpoint": lambda d: VPSDE(
+        d, t=60, solver="sde-dpmpp-2m", evaluations=4, t_delta=3, **RESIZED
+    ),
+    "vesde, heun": lambda d: VESDE(
+        d, t=60, solver="sde-dpmpp-2m", evaluations=4, correction="heun", t_delta=3
+    ),
+    "ode, dpm-solver": lambda d: ODE(d, t=60, solver="dpmpp-2m", evaluations=4, **RESIZED),
     "ode": lambda d: ODE(d, t=10, **RESIZED),
     "ddpm": lambda d: DDPM(d, t=10, t_delta=2, **RESIZED),
     "ddpm, respaced": lambda d: DDPM(d, t=90, respacing=100, clip=False),

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
 from puriflow.config import load_config
 from puriflow.datasets.samples import Samples, chosen_indices
+from puriflow.diffusion.denoisers import VPDenoiser
 from puriflow.diffusion.vp import time_grid
 from puriflow.metrics.cost import cost_of
+from puriflow.purifiers.vpsde import VPSDE
 from puriflow.registry import family_named, kinds
 from puriflow.results import load_result
 
@@ -73,9 +76,11 @@ def test_vgg_19_s_features_are_named_and_stop_at_the_last(track):
 def test_diffpure_s_own_steps(track):
     options = track.part("purifier", "vpsde-t90").options
     assert (options["t"], options["resize"]) == (90, 256)
-    assert "step_size" not in options
-    assert kinds("purifiers")["vpsde"].options["step_size"] is False
-    assert len(time_grid(90, 1)) == 91
+    assert not {"solver", "evaluations"} & set(options)
+    defaults = kinds("purifiers")["vpsde"].defaults
+    assert (defaults["solver"], defaults["evaluations"]) == ("euler-maruyama", None)
+    purifier = VPSDE(VPDenoiser(nn.Identity(), integer_steps=True), t=90)
+    assert torch.equal(purifier.times, time_grid(90, 90))
 
 
 IMAGENET = ["imagenet", "imagenet-adaptive", "imagenet-diffpure"]
