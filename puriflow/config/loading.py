@@ -95,7 +95,8 @@ def extended(raw: Raw, by: tuple[str, ...] = ()) -> Raw | dict[str, Any]:
         raise UserError(f"extends is {raw['extends']!r}; give the name of one file")
     file = raw["extends"]
     if file in by:
-        raise UserError(f"config {file} extends itself, by way of {', '.join(by[1:]) or file}")
+        others = ", ".join(by[by.index(file) + 1 :])
+        raise UserError(f"config {file} extends itself" + (others and f", by way of {others}"))
     base = extended(read_yaml(file, "config"), (*by, file))
     if not isinstance(base, Mapping):
         raise UserError(f"config {file} is no track, so that none can extend it")

@@ -7,9 +7,8 @@ may hold any of the classes. The list of wnids is timm's.
 import importlib.util
 from pathlib import Path
 
-from puriflow.datasets.reading import read_image, visible
+from puriflow.datasets.reading import labelled_files, read_image
 from puriflow.datasets.samples import Samples, fingerprint_of
-from puriflow.errors import UserError, unknown
 from puriflow.options import Interpolation, Side, Text
 
 PACKAGE = "timm"
@@ -34,22 +33,7 @@ def build(
 
     By default as torchvision's classifiers, RobustBench and DiffPure have them.
     """
-    folder = Path(root)
-    if not folder.is_dir():
-        raise UserError(f"image folder {folder} does not exist")
-    known = {wnid: label for label, wnid in enumerate(wnids())}
-    files, labels = [], []
-    for subfolder in visible(folder):
-        if not subfolder.is_dir():
-            continue
-        if subfolder.name not in known:
-            raise unknown(f"wnid (a folder in {folder})", subfolder.name, known) from None
-        # Every file is an image, whatever its suffix: one that is not is named when it is read.
-        images = visible(subfolder)
-        files += images
-        labels += [known[subfolder.name]] * len(images)
-    if not files:
-        raise UserError(f"image folder {folder} has no <wnid>/<image> in it")
+    files, labels = labelled_files(root, wnids(), "wnid")
     return Samples(
         labels=labels,
         read=lambda i: read_image(files[i], resize=resize, crop=crop, interpolation=interpolation),

@@ -5,14 +5,14 @@ Pillow's `convert("RGB")` makes of them, as in torchvision's ImageFolder: transp
 of several frames the first is taken, and neither EXIF's rotation nor a colour profile is applied.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from puriflow.errors import UserError, on_disk, reading
+from puriflow.errors import UserError, on_disk, reading, unknown
 from puriflow.options import Interpolation
 
 # Pillow knows more formats, and has a few of them drawn by other programs.
@@ -40,6 +40,39 @@ def visible(folder: Path) -> list[Path]:
     """The files and folders in a folder, sorted, without what is hidden or a system's."""
     with on_disk(folder):
         return sorted(path for path in folder.iterdir() if not is_systems(path.name))
+
+
+def labelled_files(root: str, classes: Sequence[str], what: str) -> tuple[list[Path], list[int]]:
+    """The files of `root/<class>/`, sorted by folder and name, and the place of each one's class.
+
+    Folders may be there for some of the classes only. Every file in them is an image, whatever its
+    suffix: one that is not is named when it is read.
+
+    Args:
+        root: the folder of the classes' folders.
+        classes: their names, in the order of the labels.
+        what: a class is called, in the words of an error.
+
+    Raises:
+        UserError: the folder is not there or has no image in it, or a folder in it is no class.
+    """
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise UserError(
+            f"image folder {folder} does not exist: name yours as the `root` of the data set, or "
+            "put a link to it there"
+        )
+    known = {name: label for label, name in enumerate(classes)}
+    files, labels = [], []
+    for inner in filter(Path.is_dir, visible(folder)):
+        if inner.name not in known:
+            raise unknown(f"{what} (a folder in {folder})", inner.name, known)
+        images = visible(inner)
+        files += images
+        labels += [known[inner.name]] * len(images)
+    if not files:
+        raise UserError(f"image folder {folder} has no <{what}>/<image> in it")
+    return files, labels
 
 
 @contextmanager

@@ -43,7 +43,10 @@ def content_distance(
 
 
 def ratio_of_means(
-    values: Sequence[float], references: Sequence[float], *, n_resamples: int = 2000
+    values: Sequence[float] | np.ndarray,
+    references: Sequence[float] | np.ndarray,
+    *,
+    n_resamples: int = 2000,
 ) -> tuple[float, float, float]:
     """Mean of values over mean of references, of the same n images, and its 95 % interval.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from puriflow.config import check_config, load_config, write_config
+from puriflow.config import check_config, load_config, read_track, write_config
 from puriflow.config.schema import schema
 from puriflow.errors import UserError
 from puriflow.registry import kinds
@@ -169,12 +169,25 @@ def test_a_track_extends_another_entry_by_entry(raw, tmp_path, monkeypatch):
         check_config({"extends": "nowhere.yaml"})
 
 
-def test_tracks_that_extend_each_other_are_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        ("a.yaml", "a.yaml", "config a.yaml extends itself"),
+        ("../{folder}/./a.yaml", "a.yaml", "config ../{folder}/./a.yaml extends itself"),
+        ("link.yaml", "a.yaml", "config link.yaml extends itself"),
+        ("b.yaml", "a.yaml", "config b.yaml extends itself, by way of a.yaml"),
+        ("b.yaml", "link.yaml", "config b.yaml extends itself, by way of link.yaml"),
+        ("b.yaml", "b.yaml", "config b.yaml extends itself"),
+    ],
+)
+def test_a_track_that_extends_itself_is_refused(tmp_path, monkeypatch, a, b, said):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.yaml").write_text("extends: b.yaml")
-    (tmp_path / "b.yaml").write_text("extends: a.yaml")
-    with pytest.raises(UserError, match=r"b\.yaml extends itself, by way of a\.yaml"):
-        load_config("a.yaml")
+    (tmp_path / "a.yaml").write_text(f"extends: {a.format(folder=tmp_path.name)}")
+    (tmp_path / "b.yaml").write_text(f"extends: {b}")
+    (tmp_path / "link.yaml").symlink_to("a.yaml")
+    with pytest.raises(UserError) as caught:
+        read_track(["a.yaml"])
+    assert str(caught.value) == said.format(folder=tmp_path.name)
 
 
 def test_a_track_is_written_once_by_its_content(raw, tmp_path):

@@ -433,13 +433,24 @@ def test_a_line_that_the_track_cannot_serve_says_why(tiny):
         tiny.config = before
 
 
-def test_only_the_first_shard_is_read_unless_all_images_are(repository, tmp_path):
+@pytest.mark.parametrize(
+    ("dataset", "raw", "read"),
+    [
+        ({"subset": 512}, CONTENT, 1),
+        ({"subset": 512}, CONTENT | {"count": 64}, 1),
+        ({"subset": 512}, CONTENT | {"count": 65}, 2),
+        ({"subset": 20}, CONTENT | {"count": 20}, 8),  # of 2 or 3 images
+        ({"subset": 20}, CONTENT | {"count": 250}, 8),
+        ({"subset": None}, CONTENT | {"count": 250}, 1),  # of a size that the track does not say
+        ({"subset": 512}, SHARED | {"kind": "rounds"}, 8),
+    ],
+)
+def test_as_many_shards_are_read_as_have_the_images(repository, tmp_path, dataset, raw, read):
     config = load_config(repository / "config" / "paper.yaml")
-    shards = []
-    for raw in (CONTENT, SHARED | {"kind": "rounds"}):
-        figure = figure_of(tmp_path, raw)
-        shards.append({folder.split("/")[-1] for folder in figure.stores(config)})
-    assert shards == [{"0-of-8"}, {f"{i}-of-8" for i in range(8)}]
+    entry = config.dataset("imagenet").model_copy(update=dataset)
+    config = config.model_copy(update={"datasets": {"imagenet": entry}})
+    shards = {folder.split("/")[-1] for folder in figure_of(tmp_path, raw).stores(config)}
+    assert shards == {f"{i}-of-8" for i in range(read)}
 
 
 def test_every_figure_names_what_both_tracks_know(repository):
@@ -502,7 +513,9 @@ def test_an_image_that_is_not_there_cannot_be_shown(tiny, kind):
     maps = {"features": "vgg19-conv2-2", "definition": "eq7"}
     own = {"attention": {"target": "label"}, "maps": maps}
     raw = SHARED | own[kind] | {"kind": kind, "reference": "AE", "count": 9, "shown": [0, 3]}
-    with pytest.raises(UserError, match=r"tests shows image 3, .* data set imagenet has 3 in its"):
+    with pytest.raises(
+        UserError, match=r"tests shows image 3, .* but 3 of data set imagenet are there"
+    ):
         tiny.build(raw)
 
 
@@ -512,23 +525,31 @@ def test_a_transition_begins_with_an_attack(tiny):
         tiny.build(raw | {"kind": "transition", "lines": [CLEAN]})
 
 
-def test_rounds_are_of_all_shards(tiny, tmp_path):
-    raw = SHARED | {"kind": "rounds", "lines": LINES[:1]}
+@pytest.mark.parametrize(
+    ("raw", "count"),
+    [
+        (SHARED | {"kind": "rounds", "lines": LINES[:1]}, 3),
+        (CONTENT | {"lines": LINES[:1], "count": 9}, 3),
+        (CONTENT | {"lines": LINES[:1], "count": 1}, 1),
+    ],
+)
+def test_a_figure_is_of_all_shards_but_of_no_more_images_than_it_takes(tiny, tmp_path, raw, count):
     figure = tiny.figure(raw)
-    dataset = tiny.config.dataset("imagenet").model_copy(update={"shards": 2})
+    dataset = tiny.config.dataset("imagenet").model_copy(update={"shards": 2, "subset": 3})
     track = tiny.config.model_copy(update={"datasets": {"imagenet": dataset}})
-    random = np.random.default_rng(4).random((3, 3, 8, 8), dtype=np.float32)
+    random = np.random.default_rng(4)
     for folder in figure.stores(track):
         part = slice(0, 2) if folder.endswith("0-of-2") else slice(2, 3)
         array = "logits" if folder.startswith("classify") else "images"
-        found = random[part].reshape(-1, 192) if array == "logits" else random[part]
+        found = random.random((len(LABELS[part]), 3, 32, 32), dtype=np.float32)
+        found = found.reshape(len(found), -1) if array == "logits" else found
         arrays = {array: found, "success": np.ones(len(found), dtype=bool)}
         samples = {"labels": LABELS[part], "indices": INDICES[part], "name": array}
         put(tmp_path, folder, track, arrays, **samples)
     csv, *_, measures = figure.build(track, "f", tmp_path, None)
-    assert pd.read_csv(csv)["n"].tolist() == [3]
-    values = pd.read_csv(measures)
-    assert values[values["metric"] == "mse"]["index"].tolist() == list(INDICES)
+    assert set(pd.read_csv(csv)["n"]) == {count}
+    for _, values in pd.read_csv(measures).groupby(["metric", "layer"], dropna=False):
+        assert values["index"].tolist() == list(INDICES[:count])
 
 
 def test_rounds_are_of_all_images(tiny):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from tiny_parts import build_tiny, tiny
 
-from puriflow.datasets import folder, foolbox
+from puriflow.datasets import cifar10_folder, folder, foolbox
 from puriflow.datasets.reading import read_image
 from puriflow.datasets.samples import Samples, chosen_indices
 from puriflow.errors import UserError
@@ -47,8 +47,11 @@ def roots(tmp_path, cifar10_files):
     """What data sets on the disk are told: where they are."""
     picture(tmp_path / "imagenet" / "n01440764" / "a.png", size=(300, 300))
     picture(tmp_path / "imagenet" / "n15075141" / "b.png", size=(300, 260))
+    picture(tmp_path / "pictures" / "frog" / "a.png", size=(32, 32))
+    picture(tmp_path / "pictures" / "bird" / "b.jpg", size=(32, 32))
     return {
         "cifar10": {"root": str(cifar10_files[0])},
+        "cifar10-folder": {"root": str(tmp_path / "pictures")},
         "folder": {"root": str(tmp_path / "imagenet")},
     }
 
@@ -90,14 +93,36 @@ def test_a_folder_takes_its_labels_from_the_sorted_wnids(tmp_path):
     np.testing.assert_array_equal(samples.read(0)[:, 0, 0], [200, 10, 20])
 
 
-def test_a_folder_says_what_is_wrong_with_it(tmp_path):
-    with pytest.raises(UserError, match="nowhere does not exist"):
-        folder.build(root=str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match="has no <wnid>/<image>"):
-        folder.build(root=str(tmp_path))
-    (tmp_path / "n01440765").mkdir()
-    with pytest.raises(UserError, match=r"n01440765.*did you mean 'n0144076"):
-        folder.build(root=str(tmp_path))
+def test_cifar10_in_a_folder_has_the_official_labels(tmp_path, monkeypatch):
+    picture(tmp_path / "truck" / "0.jpg", size=(32, 32))
+    picture(tmp_path / "airplane" / "1.png", size=(32, 32))
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    samples = cifar10_folder.build(root=f"~/{tmp_path.name}")
+    assert list(samples.labels) == [0, 9]
+    np.testing.assert_array_equal(samples.read(0)[:, 0, 0], [200, 10, 20])
+    picture(tmp_path / "truck" / "0.jpg", size=(64, 32))
+    with pytest.raises(UserError, match=r"0\.jpg is 64x32, but CIFAR-10's are 32x32"):
+        samples.read(1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "near"),
+    [(folder, "n01440765", "n0144076"), (cifar10_folder, "airplanes", "airplane'")],
+)
+def test_a_folder_says_what_is_wrong_with_it(tmp_path, kind, name, near):
+    wrong = [
+        (tmp_path / "nowhere", "nowhere does not exist: name yours as the `root`"),
+        (tmp_path, r"has no <(wnid|class)>/<image> in it"),
+    ]
+    for root, message in wrong:
+        with pytest.raises(UserError, match=message):
+            kind.build(root=str(root))
+    picture(tmp_path / "photo.png")  # in no folder of a class
+    with pytest.raises(UserError, match="has no <"):
+        kind.build(root=str(tmp_path))
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=rf"(wnid|class) .*'{name}': did you mean '{near}"):
+        kind.build(root=str(tmp_path))
 
 
 def damaged_png():

@@ -63,6 +63,18 @@ def test_the_weights_load_and_have_a_card_of_their_recipe(
     assert (repository / "resources" / f"{name}.png").stat().st_size > 1000
 
 
+def test_the_large_track_has_other_images_and_is_else_the_same(track, repository, monkeypatch):
+    monkeypatch.chdir(repository)
+    large = load_config("config/large.yaml")
+    same = {"track": "mini", "datasets": track.datasets}
+    assert large.model_copy(update=same) == track
+    for name in track.datasets:
+        if track.why_unavailable("dataset", name) is None:
+            assert large.part("dataset", name).options["root"].startswith("data/")
+            assert large.dataset(name).subset > 20
+            assert large.dataset(name).shards > 1
+
+
 def test_the_weights_are_less_than_40_mb_together(repository):
     files = (repository / "resources").glob("*.safetensors")
     assert sum(file.stat().st_size for file in files) < 40e6

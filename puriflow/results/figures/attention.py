@@ -7,7 +7,6 @@ import numpy as np
 from pydantic import Field
 from scipy.special import softmax
 
-from puriflow.compute import in_batches
 from puriflow.datasets.names import class_names
 from puriflow.progress import Progress
 from puriflow.results.figures.base import Built, Shown
@@ -79,11 +78,11 @@ class Attention(Shown):
 
         from puriflow.metrics.gradcam import grad_cam
 
-        classifier, device = sources.part("classifier", self.classifier), sources.device
+        classifier = sources.part("classifier", self.classifier)
         with torch.no_grad():
-            logits = in_batches(classifier, device, images)
+            logits = sources.computed(classifier, images)
         classes = sources.labels if self.target == "label" else logits.argmax(1).cpu().numpy()
-        cams = in_batches(lambda x, y: grad_cam(classifier, x, y), device, images, classes)
+        cams = sources.computed(lambda x, y: grad_cam(classifier, x, y), images, classes)
         return logits.cpu().numpy(), cams.cpu().numpy()
 
 

@@ -2,7 +2,7 @@
 
 A figure's kind says what is measured of its lines and how that is drawn; each kind is a module of
 this package whose class says its `kind`. What a figure computes itself (feature maps, Grad-CAM, the
-states of a purification), it computes for the first images of the data set's first shard.
+states of a purification), it computes for the first images of the data set, as many as it says.
 Everything else comes from the stores of the stages. A line that the track cannot serve says why,
 and has no numbers.
 """
@@ -74,7 +74,7 @@ class Figure(Judged):
     attack: str
     lines: tuple[Line, ...] = Field(min_length=1, description="their labels differ")
     count: int | None = Field(
-        None, ge=1, le=MOST, description="images, of the first shard; without, all of the data set"
+        None, ge=1, le=MOST, description="images at most, the first; without, all of the data set"
     )
 
     @model_validator(mode="after")
@@ -126,9 +126,15 @@ class Figure(Judged):
         return [(chain, "images"), (chain, chain.before("classify"))]
 
     def shards(self, track: Config) -> list[str]:
-        """Names of the shards that it reads: of a number of images, the first."""
-        shards = shards_of(track, self.dataset)
-        return shards if self.count is None else shards[:1]
+        """Names of the shards that it reads: the first ones, with as many images as it takes.
+
+        Where the track does not say how many images there are, it is the first shard.
+        """
+        shards, dataset = shards_of(track, self.dataset), track.dataset(self.dataset)
+        if self.count is None:
+            return shards
+        each = self.count if dataset.most is None else dataset.most // dataset.shards
+        return shards[: math.ceil(self.count / each)]
 
     def reads(self, track: Config, line: Line) -> Iterator[str]:
         shards = self.shards(track)
@@ -192,7 +198,7 @@ class Computed(Figure):
 
     computes: ClassVar[bool] = True
 
-    count: int = Field(ge=1, le=MOST, description="images, the first of the data set's first shard")
+    count: int = Field(ge=1, le=MOST, description="images at most, the first of the data set")
 
 
 class Compared(Computed):
@@ -232,14 +238,13 @@ class Shown(Compared):
 
     def check(self, track: Config) -> None:
         """See `Result`: the images that it shows are there, as far as the track says it."""
-        dataset = track.dataset(self.dataset)
-        if dataset.most is not None:
-            self.check_shown(math.ceil(dataset.most / dataset.shards))
+        if (most := track.dataset(self.dataset).most) is not None:
+            self.check_shown(most)
 
     def check_shown(self, count: int) -> None:
         """Check that the images that it shows are among so many."""
         if (last := max(self.shown)) >= count:
             raise UserError(
-                f"{self.source} shows image {last}, counted from 0, but data set {self.dataset} "
-                f"has {count} in its first shard"
+                f"{self.source} shows image {last}, counted from 0, but {count} of data set "
+                f"{self.dataset} are there"
             )

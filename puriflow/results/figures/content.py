@@ -33,15 +33,16 @@ class Content(Distances):
 
         from puriflow.plots import content
 
-        rows, values = [], []
-        layers = sources.layers(self.features)
-        with Progress(self.source, total=len(layers), unit="layers") as progress:
-            for layer in layers:
-                means, of_images = self.distances(sources, layer)
-                rows += means
-                values += of_images
-                progress.advance(1)
+        rows, values, of_lines = [], [], {}
         lines = self.served(sources.track)
+        with Progress(self.source, total=len(lines), unit="lines") as progress:
+            for line in lines:
+                of_lines[line.label] = self.measured(sources, line)
+                progress.advance(1)
+        for layer in sources.layers(self.features):
+            means, of_images = self.compared(sources, layer, of_lines)
+            rows += means
+            values += of_images
         panels = {
             f"({letter}) {title}": [
                 line.label for line in lines if line.panels is None or letter in line.panels

@@ -46,11 +46,13 @@ class Maps(Distances, Shown):
         self.check_shown(len(sources.indices))
         layers = sources.layers(self.features)
         self.check_layers(layers)
-        with Progress(self.source, total=1, unit="layers") as progress:
-            rows, values = self.distances(sources, layers[0])
-            progress.advance(1)
-        columns = {}
-        for line, row in zip(self.served(sources.track), rows, strict=True):
+        lines, of_lines, columns = self.served(sources.track), {}, {}
+        with Progress(self.source, total=len(lines), unit="lines") as progress:
+            for line in lines:
+                of_lines[line.label] = self.measured(sources, line)
+                progress.advance(1)
+        rows, values = self.compared(sources, layers[0], of_lines)
+        for line, row in zip(lines, rows, strict=True):
             images, errors = sources.images(self.chain(line)), sources.errors(self.chain(line))
             row["mse"] = errors.mean()
             values += sources.values(line.label, "mse", errors)

@@ -1,6 +1,6 @@
 """What figures read and compute with: images of chains from their stores, and built parts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from puriflow.chain import Chain
-from puriflow.compute import in_batches
+from puriflow.compute import GPU_BATCH, in_batches
 from puriflow.config import Config
 from puriflow.results.measures import Stores
 
@@ -24,7 +24,7 @@ class Sources:
         device: to compute on; None for the CPU.
         dataset: name of the data set.
         shards: names of the shards that are read.
-        count: images that are read of them; None for all.
+        count: images that are taken of them, the first; None for all.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Sources:
         """An array of a chain's stage."""
         folders = tuple(chain.folder(stage, shard) for shard in self.shards)
         stores = self.stores.together(folders)
-        return np.concatenate([store.read(array, 0, self.count) for store in stores])
+        return np.concatenate([store.read(array, 0, self.count) for store in stores])[: self.count]
 
     def images(self, chain: Chain) -> np.ndarray:
         """What comes out of a chain in front of its classifier: (n, 3, H, W), about [0, 1]."""
@@ -79,7 +79,13 @@ class Sources:
     def maps(self, features: str, layer: str, images: np.ndarray) -> Tensor:
         """Feature maps (n, C, h, w) of images at one layer of a feature network."""
         network = self.part("features", features)
-        return in_batches(lambda x: network(x)[layer], self.device, images)
+        return self.computed(lambda x: network(x)[layer], images)
+
+    def computed(self, compute: Callable[..., Tensor], *arrays: np.ndarray) -> Tensor:
+        """What `in_batches` computes of arrays (n, ...), of so many at a time as fit a GPU."""
+        starts = range(0, len(arrays[0]), GPU_BATCH)
+        pieces = ([array[i : i + GPU_BATCH] for array in arrays] for i in starts)
+        return torch.cat([in_batches(compute, self.device, *piece) for piece in pieces])
 
     def layers(self, features: str) -> tuple[str, ...]:
         """The layers of a feature network, as the configuration lists them."""

@@ -7,7 +7,7 @@ it has, and not clamped, like purified images. `diffused` is the forward process
 which the first step back leads.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -76,9 +76,11 @@ class Transition(Computed):
         lines, count = self.served(sources.track), len(sources.clean)
         with Progress(self.source, total=len(lines) * count) as progress:
             for line in lines:
+                stored = {stage: sources.read(chain, stage) for chain, stage in self.stages(line)}
                 trajectories = []
                 for i in range(count):
-                    trajectories.append(self.trajectory(sources, line, i))
+                    images = {stage: own[i : i + 1] for stage, own in stored.items()}
+                    trajectories.append(self.trajectory(sources, line, i, images))
                     progress.advance(1)
                 for step, points in enumerate(zip(*trajectories, strict=True)):
                     rows += self.summarised(sources, line, step, points)
@@ -111,26 +113,28 @@ class Transition(Computed):
             losses = np.array([point["cross_entropy"] for point in points])
             yield from sources.values(name, "cross_entropy", losses)
 
-    def trajectory(self, sources: "Sources", line: Line, i: int) -> list[Point]:
-        """The points of one image, by its place among the figure's images."""
+    def trajectory(
+        self, sources: "Sources", line: Line, i: int, images: Mapping[str, np.ndarray]
+    ) -> list[Point]:
+        """The points of one image (1, 3, H, W), by its place among the figure's images.
+
+        `images` are its own of each stage, as they are stored.
+        """
         import torch
 
         from puriflow.randomness import PURIFY, ImageNoise
 
-        chain = self.stages(line)[-1][0]
-
-        def stored(stage: str) -> "Tensor":
-            return torch.from_numpy(sources.read(chain, stage)[i : i + 1]).to(sources.device)
-
+        stored = {stage: torch.from_numpy(x).to(sources.device) for stage, x in images.items()}
         with torch.no_grad():
             measure = self.measure(sources, i)
-            points = [measure("attacked", 0.0, stored("attack"))]
+            points = [measure("attacked", 0.0, stored["attack"])]
             if line.restorer != NONE:
-                points.append(measure("restored", 0.0, stored("restore")))
+                points.append(measure("restored", 0.0, stored["restore"]))
             if line.purifier != NONE:
                 purifier = sources.part("purifier", line.purifier)
                 noise = ImageNoise(sources.track.seed, PURIFY, [int(sources.indices[i])])
-                points += purified(purifier, stored(chain.before("purify")), noise, measure)
+                start = stored.get("restore", stored["attack"])
+                points += purified(purifier, start, noise, measure)
         return points
 
     def measure(self, sources: "Sources", i: int) -> Measure:
