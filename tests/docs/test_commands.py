@@ -52,9 +52,9 @@ SUBSTITUTES = [
         "there is no cluster",
     ),
     Substitute(
-        r"^(snakemake .*--configfile config/paper.yaml.*?)( --dry-run)?$",
+        r"^(snakemake .*--configfile config/(?:paper|large).yaml.*?)( --dry-run)?$",
         r"\1 --dry-run",
-        "the paper track needs a GPU, ImageNet and the official weights",
+        "they need ImageNet, and the paper track a GPU and the official weights as well",
     ),
     Substitute(
         r"^(snakemake train_zoo .*)",

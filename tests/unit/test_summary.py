@@ -433,6 +433,21 @@ def test_documents_are_well_formed(results):
     assert page.read_text().count("<table>") == page.read_text().count("</table>") == 4
 
 
+def test_tracks_stand_side_by_side(results, monkeypatch, repository, capsys):
+    claims, folder = results
+    monkeypatch.syspath_prepend(repository / "benchmarks")
+    monkeypatch.chdir(claims.parents[1])
+    import side_by_side
+
+    (folder / "claims" / "figure1.csv").rename(folder / "elsewhere")  # is not built
+    side_by_side.main(["results", "nowhere"])
+    said = capsys.readouterr().out
+    assert "results: holds 1.\n\nnowhere: nothing." in said
+    assert re.search(r"holds \(1 holds, 1 not measured\), n = 6 \|  \|\n", said)
+    assert said.count("## ") == 2
+    assert "| c |  | 0.00 (0.00 to 39.03) |  | 40.00 |" in said
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

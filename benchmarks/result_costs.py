@@ -1,0 +1,100 @@
+"""What every result of a track asks of its diffusion networks, and the CPU seconds of that.
+
+    python benchmarks/result_costs.py [config/large.yaml [RESULT ...]]
+
+Counted are images times evaluations of every store that a result reads, as attack_costs.py does: a
+gradient through an evaluation is three, and no attack succeeds, so adaptive ones cost at most this.
+Each line is a result alone; results share stores, so all together are fewer. Start-up, attacks on
+classifiers, restorers, classifiers, and what figures compute come on top.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from attack_costs import evaluations, passes
+
+from puriflow.config import Config, load_config
+from puriflow.lineage import Place
+from puriflow.registry import NONE
+from puriflow.results import find, load_result, names
+
+SECONDS = {"adm": 0.3, "edm": 0.012}  # of an evaluation on one core: at 224, and at 32
+
+
+class Costs:
+    """The evaluations of the stores of a track."""
+
+    def __init__(self, track: Config):
+        self.track = track
+        self.one_step = replace(track.part("purifier", "vpsde-t100"), options={"t": 1})
+        self.passes = cache(lambda attack: passes(track.part("attack", attack), self.one_step))
+        self.pass_of = cache(self._pass_of)
+
+    def _pass_of(self, purifier: str, gradient: bool, surrogate: bool = False) -> int:
+        part = self.track.part("purifier", purifier)
+        return evaluations(part, gradient=gradient, surrogate=surrogate)
+
+    def asked(self, store: str) -> Counter[str]:
+        """The evaluations of all images of a store, below the results, by network."""
+        place = Place.of(Path("results", store))
+        if place is None or not (count := self.of(place)):
+            return Counter()
+        return Counter({self.network(place): count * self.images(place)})
+
+    def of(self, place: Place) -> int:
+        """The evaluations that an image of a store costs."""
+        purifier = place.parts.get("purifier", NONE)
+        if place.stage == "certify":
+            drawn = self.track.certification
+            return (drawn.n0 + drawn.n) * ("denoiser" in place.parts)
+        if purifier == NONE:
+            return 0
+        if place.stage == "attack":
+            attack = place.parts["attack"]
+            forwards, gradients = self.passes(attack)
+            own = self.track.part("attack", attack).options.get("gradient") == "surrogate"
+            return forwards * self.pass_of(purifier, False) + gradients * self.pass_of(
+                purifier, True, own
+            )
+        return int(place.numbers.get("n_draws", 1)) * self.pass_of(purifier, False)
+
+    def network(self, place: Place) -> str:
+        """The name of the network that a store asks."""
+        if "denoiser" in place.parts:
+            return place.parts["denoiser"]
+        part = self.track.part("purifier", place.parts["purifier"])
+        return part.network.name if part.network else NONE
+
+    def images(self, place: Place) -> int:
+        """How many images a store has; 0 where the track does not say."""
+        dataset = self.track.dataset(place.names["dataset"])
+        return (dataset.most or 0) // dataset.shards
+
+
+def main(track: Config, wanted: list[str]) -> None:
+    """Print a line for each result, or each of those that are wanted, and for all of them."""
+    costs, config, counted = Costs(track), Path("config"), {}
+    print(f"{'result':16} {'ADM':>10} {'EDM':>12} {'CPU s':>9}")
+    for folder in ("tables", "figures", "sweeps", "certified"):
+        for name in names(config)[folder]:
+            if name in wanted or not wanted:
+                stores = load_result(find(name, config)).stores(track)
+                own = {store: costs.asked(store) for store in stores}
+                counted |= own
+                print(line(name, own), flush=True)
+    print(line("all together", counted))
+
+
+def line(name: str, stores: Mapping[str, Counter[str]]) -> str:
+    """Evaluations by network, and CPU seconds, of some stores."""
+    asked = sum(stores.values(), Counter())
+    seconds = sum(SECONDS[network] * count for network, count in asked.items())
+    return f"{name:16} {asked['adm']:10,} {asked['edm']:12,} {seconds:9,.0f}"
+
+
+if __name__ == "__main__":
+    main(load_config([*sys.argv, "config/large.yaml"][1]), sys.argv[2:])
