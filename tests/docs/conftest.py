@@ -90,7 +90,8 @@ def tiny_config(folder: Path, adm: dict) -> dict:
     for section, entries in networks.items():
         role = family_named(section).roles[0]
         for name, entry in entries.items():
-            config[section][name] = with_weights(folder, role, entry, name)
+            own = with_weights(folder, role, entry, name)
+            config[section][name] = {**own, "weights": str(folder / own["weights"])}
     for section, entries in OPTIONS.items():
         for name, options in entries.items():
             config[section][name].update(options)
