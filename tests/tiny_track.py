@@ -41,6 +41,7 @@ TABLE = {
     ],
 }
 CLAIMS = {
+    "margins": {"points": 3, "ratio": 1.05},
     "claims": [
         {
             "about": "tabletiny",
@@ -66,7 +67,7 @@ CLAIMS = {
             "quote": "it is fast",
             "says": [{"column": "seconds", "higher": "EDSR, classify", "lower": "EDSR, restore"}],
         },
-    ]
+    ],
 }
 FIGURE = {
     "kind": "content",

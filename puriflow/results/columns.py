@@ -29,14 +29,15 @@ class Column:
         unit: of its numbers.
         label: on axes and pages; by default the name.
         claim: how claims about it are judged; None where no claim may speak of it. `share`: of
-            images, in percent; `skewed`: without a bound; `counted`: nothing is random in it.
+            images, in percent; `gap`: between two of these; `skewed`: without a bound; `counted`:
+            nothing is random in it.
     """
 
     name: str
     dtype: type = float
     unit: str = ""
     label: str = ""
-    claim: Literal["share", "skewed", "counted"] | None = None
+    claim: Literal["share", "gap", "skewed", "counted"] | None = None
 
     @property
     def words(self) -> str:
@@ -59,11 +60,11 @@ DECLARED = (
     *_all(str, "evaluation rule images source part served_by device line layer state definition"),
     *_all(str, "name target metric attack_failed note"),
     # counts
-    *_all(int, "n image index label predicted step n0 draws n_draws repeats wins losses"),
+    *_all(int, "n image index label predicted step n0 draws n_draws repeats wins losses n_needed"),
     # accuracies and distances
     Column("standard", unit="%", label="standard accuracy", claim="share"),
     Column("robust", unit="%", label="robust accuracy", claim="share"),
-    Column("gap", unit="%", label="gap between standard and robust accuracy", claim="share"),
+    Column("gap", unit="%", label="gap between standard and robust accuracy", claim="gap"),
     Column("correct", object, label="right answers", claim="share"),  # of an image yes or no
     Column("accuracy", unit="%"),
     Column("cross_entropy", unit="nats", label="cross-entropy", claim="skewed"),
@@ -89,7 +90,7 @@ DECLARED = (
     # claims
     *_all(str, "about section quote claim_verdict column higher lower verdict"),
     *_all(float, "paper_higher paper_lower paper_factor ours_higher ours_lower ours_factor"),
-    *_all(float, "difference"),
+    *_all(float, "difference margin p p_within"),
 )
 _BY_NAME = {column.name: column for column in DECLARED}
 # With which a cell begins that a spreadsheet runs (OWASP), maybe behind what is not seen there, or

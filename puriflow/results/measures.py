@@ -190,6 +190,7 @@ def why_failed(rule: Rule, clean: Measures, attacked: Measures) -> str | None:
     gain = compare(under, without)
     if gain.side != 1:
         return None
-    bounds = f"{100 * gain.difference:.1f} more, {100 * gain.low:.1f} to {100 * gain.high:.1f}"
+    low, high = gain.interval
+    bounds = f"{100 * gain.difference:.1f} more, {100 * low:.1f} to {100 * high:.1f}"
     shares = f"{100 * under.mean():.1f} % of answers are right under it, {100 * without.mean():.1f}"
     return f"{shares} without ({bounds})"

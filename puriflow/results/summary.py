@@ -1,6 +1,7 @@
 """The paper beside our results, in words: results/summary.md, and the pages of the report.
 
-All numbers come from the CSVs of tables, times, figures and claims; nothing is computed here.
+All numbers come from the CSVs of tables, times, figures and claims; nothing is computed here but
+Holm's correction of the verdicts, for which all of them are needed.
 """
 
 import re
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from puriflow.atomic import write_text
+from puriflow.metrics.paired import holm
 from puriflow.results.base import Judged, make_folders
-from puriflow.results.claims import COLUMNS, NOT_MEASURED, VERDICTS
+from puriflow.results.claims import ALIKE, COLUMNS, NOT_MEASURED, OPEN, VERDICTS, overall
 from puriflow.results.columns import column, read_csv
 from puriflow.results.documents import (
     Block,
@@ -36,16 +38,22 @@ READING = (
 RULE = (
     "A claim of the paper is judged by comparing two rows, lines or times image by image (or "
     "repeat by repeat). A comparison holds if the 95 % interval of the difference lies on the side "
-    "that the paper asserts, does not hold if it lies on the other side, and is not decidable "
-    "otherwise. Where the paper says how many times as high, it is the interval of the ratio, and "
-    "the sides are those of that factor. What was not run, or rests on an attack that helped the "
-    "defence, is not measured. A claim holds if all of its comparisons that were measured do, and "
-    "does not hold if one does not. Where every answer is right or wrong, the interval is that of "
-    "the exact McNemar test, given how many images differ; for means over draws it is Student's, "
-    "for cross-entropies, errors, distances and times that of Wilcoxon's signed-rank test. Each is "
-    "judged by itself: of many comparisons without a true difference, one in twenty would seem to "
-    "have one."
+    "that the paper asserts, and does not hold if it lies on the other side. Where zero is in it, "
+    "and it is within a margin stated beforehand, there is no difference that matters; else it is "
+    "not decidable. Where the paper says how many times as high, it is the interval of the ratio, "
+    "and the sides are those of that factor. What was not run, or rests on an attack that "
+    "helped the defence, is not measured. A claim is as good as its worst comparison that was "
+    "measured: one that does not hold, one that is not decidable, one without a difference that "
+    "matters. Where every answer is right or wrong, the test is McNemar's exact one; of means over "
+    "draws it is Student's, of cross-entropies, errors, distances and times Wilcoxon's signed-rank "
+    "test. Beside what is not decidable stands about how many images like these would decide it."
 )
+HOLM = (
+    "Each comparison is judged by itself: of many without a true difference, one in twenty would "
+    "seem to have one. With Holm's correction for {number} comparisons, {standing} of {decided} "
+    "that are decided stand, with 95 % confidence in all at once; the others are not decidable."
+)
+COMPARED = ("about", "column", "layer", "higher", "lower", "paper_factor")  # what is compared
 Row = Mapping[Hashable, Any]  # of a CSV
 
 
@@ -72,10 +80,11 @@ class Source(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """A claim of a CSV: its quote, the verdict with its count, and its comparisons."""
+    """A claim of a CSV: its quote, the verdict with its count, that by Holm, its comparisons."""
 
     quote: str
     words: str
+    corrected: str
     rows: Sequence[Row]
 
 
@@ -143,27 +152,66 @@ def _written(texts: dict[Path, str]) -> list[Path]:
 def document(sources: list[Source]) -> list[Block]:
     """All results, after the number of verdicts."""
     verdicts = [source.verdicts() for source in sources]
-    claims = Counter(
-        claim.rows[0]["claim_verdict"] for rows in verdicts for claim in claims_of(rows)
-    )
-    comparisons = Counter(verdict for rows in verdicts for verdict in rows["verdict"])
     blocks: list[Block] = [Heading("The paper's results and ours", 1), READING]
-    if claims:
-        blocks.append(RULE)
-    for what, counted in (("claims", claims), ("comparisons", comparisons)):
-        counts = ", ".join(f"{verdict} {counted[verdict]}" for verdict in VERDICTS)
-        blocks += [f"Verdicts on {counted.total()} {what}: {counts}."] if counted else []
-    if claims and len(sources) > 1:
+    if any(map(len, verdicts)):
+        verdicts = corrected(verdicts) if len(sources) > 1 else verdicts
+        blocks += [RULE, *counts(verdicts)]
+    if any(map(len, verdicts)) and len(sources) > 1:
         lines = [
-            (source.result.source, claim.quote, claim.words)
+            (source.result.source, claim.quote, claim.words, claim.corrected)
             for source, rows in zip(sources, verdicts, strict=True)
             for claim in claims_of(rows)
         ]
-        blocks.append(Grid(("of", "the paper says", "here"), tuple(lines)))
+        columns = ("of", "the paper says", "here", "with Holm's correction")
+        blocks.append(Grid(columns, tuple(lines)))
     for source, rows in zip(sources, verdicts, strict=True):
         blocks += [Heading(source.title, 2), *source.blocks()]
         blocks += [claims_grid(rows)] if len(rows) else []
     return blocks
+
+
+def corrected(verdicts: list["pd.DataFrame"]) -> list["pd.DataFrame"]:
+    """Verdicts of all results with their p-values by Holm's correction, `p_holm`.
+
+    The p-value of a verdict is that of what it says: of no difference, or of one as large as the
+    margin. A comparison that several claims speak of is one.
+    """
+    import pandas as pd
+
+    rows = pd.concat(verdicts, keys=range(len(verdicts)), names=["result"])
+    p = rows["p_within"].where(rows["verdict"] == ALIKE, rows["p"]).dropna()
+    same = rows.loc[p.index].groupby(list(COMPARED), dropna=False).ngroup()
+    first = ~same.duplicated()
+    by_comparison = dict(zip(same[first], holm(p[first].to_numpy()), strict=True))
+    rows["p_holm"] = same.map(by_comparison).reindex(rows.index)
+    return [rows[rows.index.get_level_values("result") == i] for i in range(len(verdicts))]
+
+
+def counts(verdicts: list["pd.DataFrame"]) -> list[str]:
+    """How many claims and comparisons have which verdict, by themselves and with the correction."""
+
+    def line(what: str, found: list[str]) -> str:
+        numbers = ", ".join(f"{verdict} {found.count(verdict)}" for verdict in VERDICTS)
+        return f"Verdicts on {len(found)} {what}: {numbers}."
+
+    claims = [claim for rows in verdicts for claim in claims_of(rows)]
+    rows = [row for claim in claims for row in claim.rows]
+    lines = [
+        line("claims", [claim.rows[0]["claim_verdict"] for claim in claims]),
+        line("comparisons", [row["verdict"] for row in rows]),
+    ]
+    if tested := [row for row in rows if row.get("p_holm", -1.0) >= 0]:
+        decided = [row for row in tested if row["verdict"] != OPEN]
+        standing = sum(map(stands, decided))
+        lines.append(HOLM.format(number=len(tested), standing=standing, decided=len(decided)))
+        strict = [claim.corrected for claim in claims]
+        lines.append(line("claims with Holm's correction", strict))
+    return lines
+
+
+def stands(row: Row) -> bool:
+    """Whether a verdict stands with the correction; a counted one needs none."""
+    return not row.get("p_holm", 0) >= 0.05
 
 
 def caption(source: Source) -> str:
@@ -198,11 +246,13 @@ def claims_of(rows: "pd.DataFrame") -> list[Verdict]:
     """The claims of a CSV, in its order."""
     claims = []
     for (section, quote), own in rows.groupby(["section", "quote"], sort=False):
+        comparisons = own.to_dict("records")
         verdicts = Counter(own["verdict"])
         counted = [f"{verdicts[v]} {v}" for v in VERDICTS if verdicts[v]]
         cited = f"\u201c{quote}\u201d ({section})"
         words = f"{own['claim_verdict'].iloc[0]} ({', '.join(counted)})"
-        claims.append(Verdict(cited, words, own.to_dict("records")))
+        strict = overall(row["verdict"] if stands(row) else OPEN for row in comparisons)
+        claims.append(Verdict(cited, words, strict, comparisons))
     return claims
 
 
@@ -219,4 +269,18 @@ def decided(row: Row) -> tuple[str, str]:
     if row["n"] != row["n"]:  # counted
         return "", row["verdict"]
     speaking = f"{row['wins']:.0f} for, {row['losses']:.0f} not"
-    return speaking, f"{row['verdict']} at n = {row['n']:.0f}"
+    words = f"{row['verdict']} at n = {row['n']:.0f}"
+    if row["verdict"] == ALIKE:
+        return speaking, f"{words} (margin {significant(row['margin'])}{_by_holm(row)})"
+    if row["verdict"] == OPEN:
+        needed = row["n_needed"]
+        return speaking, words if needed != needed else f"{words} (about {needed:.0f} would)"
+    p = f"p = {significant(row['p'], 2)}" if row["p"] else "p < 1e-6"
+    return speaking, f"{words} ({p}{_by_holm(row)})"
+
+
+def _by_holm(row: Row) -> str:
+    """Whether a verdict stands, where the correction is known."""
+    if "p_holm" not in row:
+        return ""
+    return "; stands with Holm's correction" if stands(row) else "; not with Holm's correction"

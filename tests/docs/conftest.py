@@ -154,9 +154,10 @@ def tiny_copy(repository, server, tiny_adm) -> Path:
             repository / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
         )
     (folder / "resources").symlink_to(repository / "resources")
-    claims = yaml.safe_load((folder / "config" / "claims.yaml").read_text())["claims"]
-    there = [claim for claim in claims if f"tables/{claim['about']}" not in FILES]
-    write(folder, {"config": tiny_config(folder, tiny_adm), "claims": {"claims": there}, **FILES})
+    claims = yaml.safe_load((folder / "config" / "claims.yaml").read_text())
+    there = [claim for claim in claims["claims"] if f"tables/{claim['about']}" not in FILES]
+    claims["claims"] = there
+    write(folder, {"config": tiny_config(folder, tiny_adm), "claims": claims, **FILES})
     add_images(folder)
     add_zoo(folder, url)
     return folder

@@ -149,7 +149,8 @@ def built(tmp_path, track, repository):
         results = tmp_path / "results"
         stores(results, track, TABLE["rows"], {"none": CLEAN} | counts)
         claim = {"about": "table0", "section": "1", "quote": "so", "says": SAYS}
-        for name, said in {"tables/table0": TABLE, "claims": {"claims": [claim]}}.items():
+        claims = {"margins": {"points": 3, "ratio": 1.05}, "claims": [claim]}
+        for name, said in {"tables/table0": TABLE, "claims": claims}.items():
             file = tmp_path / "config" / f"{name}.yaml"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(yaml.safe_dump(said))

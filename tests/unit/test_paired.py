@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from scipy.stats import binomtest, ttest_rel, wilcoxon
+from scipy.stats import beta, binomtest, multinomial, ttest_rel, wilcoxon
 
-from puriflow.metrics.paired import compare, discordant_interval, signed_rank_quantile
+from puriflow.metrics.paired import compare, holm, signed_rank_chances, student_interval
 
 TEN = [(wins, 10 - wins) for wins in range(11)]
 
@@ -20,12 +20,11 @@ def test_the_verdict_is_that_of_the_exact_mcnemar_test(wins, losses):
     assert (found.wins, found.losses) == (wins, losses)
     assert found.difference == pytest.approx((wins - losses) / (wins + losses + 7))
     test = binomtest(wins, wins + losses)
-    assert abs(found.side) == int(test.pvalue < 0.05)
-    share = test.proportion_ci(0.95, method="exact")
-    scale = (wins + losses) / (wins + losses + 7)
-    assert (found.low, found.high) == pytest.approx(
-        ((2 * share.low - 1) * scale, (2 * share.high - 1) * scale)
-    )
+    assert found.tests.p() == pytest.approx(test.pvalue, abs=1e-7)
+    low, high = found.interval
+    assert (found.side, int(low > 0) - int(high < 0)) == (
+        np.sign(wins - losses) * (test.pvalue < 0.05),
+    ) * 2
 
 
 def test_six_to_nothing_is_enough_and_five_is_not():
@@ -37,21 +36,81 @@ def test_six_to_nothing_is_enough_and_five_is_not():
 def test_exchanging_the_two_turns_the_interval_round():
     first, second = outcomes(9, 2, 3)
     one, other = compare(first, second), compare(second, first)
-    assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
+    assert one.interval == pytest.approx((-other.interval[1], -other.interval[0]))
 
 
-def test_without_a_difference_nothing_can_be_said():
-    found = compare(*outcomes(0, 0, 20))
-    assert found.side == 0
-    assert np.isnan([found.low, found.high]).all()
-    assert compare(np.array([0.3]), np.array([0.1])).side == 0
+@pytest.mark.parametrize(("wins", "count"), [(0, 20), (0, 122), (3, 20), (20, 20)])
+def test_where_all_differ_one_way_or_none_the_outer_bound_is_clopper_and_pearson_s(wins, count):
+    high = beta.ppf(0.975, wins + 1, count - wins) if wins < count else 1
+    found = compare(*outcomes(wins, 0, count - wins))
+    assert found.interval[1] == pytest.approx(high)
+    assert found.within(0.03) == (found.interval[1] < 0.03 and not wins)
+
+
+@pytest.mark.parametrize("count", [5, 12])
+def test_the_interval_covers_whatever_the_chances_of_wins_and_losses(count):
+    """Of all tables of as many images, those whose interval has the truth have a chance of 95 %."""
+    tables = [(b, c) for b in range(count + 1) for c in range(count + 1 - b)]
+    low, high = np.transpose([compare(*outcomes(b, c, count - b - c)).interval for b, c in tables])
+    counts = [(b, c, count - b - c) for b, c in tables]
+    for win in np.linspace(0, 1, 21):
+        for lose in np.linspace(0, 1 - win, 11):
+            chances = [win, lose, max(0, 1 - win - lose)]
+            inside = (low - 1e-9 <= win - lose) & (win - lose <= high + 1e-9)
+            assert multinomial.pmf(counts, count, chances)[inside].sum() > 0.95 - 1e-9
+
+
+def test_of_means_over_draws_few_that_differ_have_an_interval_that_covers():
+    """Of ten draws, where an image in fifty is lost by the one and won by the other."""
+    rng, missed = np.random.default_rng(0), 0
+    for _ in range(300):
+        first = np.where(rng.random(60) < 0.02, rng.binomial(10, 0.9, 60) / 10, 0)
+        missed += min(compare(first, np.zeros(60)).tests.tails(0.02 * 0.9)) < 0.025
+    assert missed <= 15
+
+
+def test_means_over_draws_are_alike_only_if_images_enough_were_asked():
+    """All have nearly the same, but an image in 33 of which none was seen would be 3 points."""
+    jitter = np.tile([0.1, -0.1], 61)
+    found = compare(0.5 + jitter, np.full(122, 0.5))
+    assert found.within(0.03)
+    fewer = compare(0.5 + jitter[:60] / 2, np.full(60, 0.5))
+    assert max(map(abs, fewer.interval)) < 0.03
+    assert not fewer.within(0.03)
+    assert fewer.tests.images_needed(0.03) == 122
+
+
+def test_a_difference_is_within_a_margin_where_the_interval_is():
+    rng = np.random.default_rng(5)
+    for differences, reach in ((rng.random(200) - 0.5, 1), (rng.standard_normal(30) ** 3, None)):
+        found = compare(differences, np.zeros(len(differences)), reach=reach)
+        bound = max(map(abs, found.interval))
+        assert found.within(bound + 1e-6)
+        assert not found.within(bound - 1e-6)
+        assert not found.within(0)
+
+
+def test_as_many_images_as_are_needed_decide():
+    first, second = outcomes(3, 1, 16)
+    needed = compare(first, second).tests.images_needed(0)
+    times = -(-needed // 20)
+    assert compare(np.tile(first, times), np.tile(second, times)).side == 1
+    fewer = (needed - 1) // 20
+    assert compare(np.tile(first, fewer), np.tile(second, fewer)).side == 0
+    assert compare(np.zeros(9), np.zeros(9)).tests.images_needed(0) is None
+
+
+def test_holm_s_correction():
+    corrected = holm(np.array([0.01, 0.04, 0.03, 0.005, 0.9]))
+    np.testing.assert_allclose(corrected, [0.04, 0.09, 0.09, 0.025, 0.9])
 
 
 def test_other_outcomes_take_student_s_interval():
     first, second = np.random.default_rng(0).random((2, 12))
     found = compare(first, second)
     test = ttest_rel(first, second).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((test.low, test.high))
+    assert found.interval == pytest.approx((test.low, test.high))
+    assert found.tests.p() == pytest.approx(ttest_rel(first, second).pvalue)
     assert found.difference == pytest.approx((first - second).mean())
 
 
@@ -70,41 +129,34 @@ def test_pairing_tells_what_two_intervals_do_not():
     assert compare(hard + 0.5 + 0.01 * np.sin(hard), hard).side == 1
 
 
-def test_the_interval_covers():
-    """Of a difference of 0.1 in shares, given who differs, 95 % of intervals or more."""
-    rng, truth, seen = np.random.default_rng(1), 0.2, []
-    for wins in rng.binomial(15, (1 + truth) / 2, size=2000):
-        low, high = discordant_interval(int(wins), 15 - int(wins), 30)
-        seen.append(low <= truth * 15 / 30 <= high)
-    assert np.mean(seen) >= 0.95
-
-
 @pytest.mark.parametrize("count", [6, 8, 20, 40])
 def test_skewed_outcomes_take_the_signed_rank_test(count):
     """The interval lies on one side of a shift exactly where the test rejects that shift."""
     differences = np.random.default_rng(count).standard_exponential(count) ** 3
-    found = compare(differences, np.zeros(count), skewed=True)
+    found = compare(differences, np.zeros(count), reach=None)
     inside, outside = 1e-9, -1e-9
-    for bound, sign in ((found.low, 1), (found.high, -1)):
+    low, high = found.interval
+    for bound, sign in ((low, 1), (high, -1)):
         for way, rejected in ((inside, False), (outside, True)):
             shifted = differences - (bound + sign * way)
             assert (wilcoxon(shifted, method="exact").pvalue < 0.05) == rejected
-    assert found.low < found.difference < found.high
+    assert low < found.difference < high
+    assert found.tests.p() == pytest.approx(wilcoxon(differences, method="exact").pvalue)
 
 
 def test_one_image_does_not_drown_the_others():
     differences = np.array([1.0] * 19 + [60])
-    found = compare(differences, np.zeros(20), skewed=True)
+    found = compare(differences, np.zeros(20), reach=None)
     assert (found.difference, found.side, found.wins) == (1, 1, 20)
-    assert compare(differences, np.zeros(20)).side == 0
+    assert student_interval(differences)[0] < 0
 
 
 def test_five_images_cannot_decide():
-    assert compare(np.arange(1.0, 6), np.zeros(5), skewed=True).side == 0
-    assert compare(np.arange(1.0, 7), np.zeros(6), skewed=True).side == 1
+    assert compare(np.arange(1.0, 6), np.zeros(5), reach=None).side == 0
+    assert compare(np.arange(1.0, 7), np.zeros(6), reach=None).side == 1
 
 
 def test_the_normal_quantile_continues_the_exact_one():
-    exact = np.array([signed_rank_quantile(n, 0.025) for n in (49, 50)])
-    beyond = signed_rank_quantile(51, 0.025)
+    exact = np.array([np.searchsorted(signed_rank_chances(n), 0.025) for n in (49, 50)])
+    beyond = np.searchsorted(signed_rank_chances(51), 0.025)
     assert abs(beyond - (2 * exact[1] - exact[0])) <= 2

@@ -12,12 +12,13 @@ from docutils.core import publish_parts
 from puriflow.config import load_config
 from puriflow.errors import UserError
 from puriflow.metrics.accuracy import wilson
-from puriflow.metrics.paired import signed_rank_interval
+from puriflow.metrics.paired import compare
 from puriflow.results import find, judged_results, load_result, paper_results
 from puriflow.results.base import EVIDENCE
 from puriflow.results.claims import (
     COLUMNS,
     Claim,
+    Claims,
     Comparison,
     Evidence,
     judge,
@@ -28,7 +29,17 @@ from puriflow.results.claims import (
 )
 from puriflow.results.columns import frame, write_csv
 from puriflow.results.documents import Grid, Heading, as_html, as_markdown, escaped
-from puriflow.results.summary import claims_grid, document, source_of, write_page, write_summary
+from puriflow.results.summary import (
+    claims_grid,
+    claims_of,
+    corrected,
+    counts,
+    decided,
+    document,
+    source_of,
+    write_page,
+    write_summary,
+)
 from puriflow.results.table import Table
 
 TABLE = {
@@ -44,12 +55,18 @@ TABLE = {
         {"method": "d", "type": "t", "classifier": "gowal2020-wrn-28-10"},
     ],
 }
+MARGINS = {"points": 3, "ratio": 1.1}
 ROBUST = {"column": "robust", "higher": "a | b", "lower": "c"}
 
 
 @pytest.fixture(scope="module")
 def config(repository):
     return load_config(repository / "config" / "config.yaml")
+
+
+SECONDS = {"column": "seconds", "higher": "a", "lower": "c"}
+MACS = SECONDS | {"column": "macs_g"}
+ALIKE = "no difference that matters"
 
 
 def values(right) -> pd.Series:
@@ -77,8 +94,14 @@ def evidence(config, given, tmp_path):
     return Evidence("t", table.evidence(config, "t", tmp_path, methods))
 
 
-def claim(*says: dict) -> tuple[Claim, ...]:
-    return (Claim(about="t", section="5", quote="it *is* so", says=says),)
+def claim(*says: dict) -> Claims:
+    one = Claim(about="t", section="5", quote="it *is* so", says=says)
+    return Claims(margins=MARGINS, claims=(one,))
+
+
+def judged(says: dict, higher, lower, margin: float = 0.03) -> dict:
+    """The verdict on values of two rows."""
+    return verdict(Comparison(**says), values(higher), values(lower), margin)
 
 
 @pytest.mark.parametrize(
@@ -91,18 +114,77 @@ def claim(*says: dict) -> tuple[Claim, ...]:
     ],
 )
 def test_verdicts(higher, lower, said):
-    found = verdict(Comparison(**ROBUST), values(higher), values(lower))
+    found = judged(ROBUST, higher, lower)
     assert found["verdict"] == said
     assert found["n"] == 10
     assert found["difference"] == pytest.approx(100 * (np.mean(higher) - np.mean(lower)))
 
 
+@pytest.mark.parametrize(
+    ("wins", "losses", "n", "said"),
+    [
+        (0, 0, 122, ALIKE),  # 1 - 0.025^(1/122) is below 0.03
+        (0, 0, 121, "not decidable"),
+        (7, 7, 1000, ALIKE),
+        (6, 0, 1000, "holds"),  # though 0 to 1.3 points is within the margin, too
+        (0, 6, 1000, "does not hold"),
+        (50, 35, 1000, "not decidable"),
+    ],
+)
+def test_within_the_margin_there_is_no_difference_that_matters(wins, losses, n, said):
+    order = np.arange(n)
+    found = judged(ROBUST, order < wins, (order >= wins) & (order < wins + losses))
+    assert (found["verdict"], found["margin"]) == (said, 3)
+    outside = not -3 < found["low"] <= found["high"] < 3
+    assert (found["p_within"] >= 0.05) == outside
+    assert (found["n_needed"] is None) == (said != "not decidable")
+
+
+def test_the_images_that_would_decide():
+    assert judged(ROBUST, [0] * 20, [0] * 20)["n_needed"] == 122
+    assert judged(ROBUST, [0] * 20, [0] * 20, margin=0)["n_needed"] is None
+    assert judged(ROBUST, [1] * 5 + [0] * 15, [0] * 20)["n_needed"] == 22
+
+
+@pytest.mark.parametrize(
+    ("column", "paper", "margin"),
+    [
+        ("robust", (60, 50), 0.03),
+        ("robust", (60, 59.5), 0.005),
+        ("robust", (59.5, 60), 0.03),  # the paper's numbers are not as it says
+        ("robust", (2, 0), 0.02),
+        ("gap", (None, None), 0.03),
+        ("seconds", (None, 3.0), 0.2),
+        ("seconds", (3.06, 3.0), 0.04),
+        ("cross_entropy", (9, 3.0), 0.2),
+    ],
+)
+def test_the_margin_is_the_paper_s_own_difference_if_that_is_smaller(column, paper, margin):
+    says = Comparison(column=column, higher="a", lower="c")
+    margins = claim(ROBUST).margins
+    assert margins.of(says, paper, np.array([1, 2.0, 90])) == pytest.approx(margin)
+
+
+def test_errors_are_alike_within_a_ratio():
+    lower = np.linspace(1, 2, 40)
+    said = SECONDS | {"column": "mse"}
+    for by, alike in ((0.2, True), (1.5, False)):
+        found = judged(said, lower + by * np.linspace(-1, 1, 40), lower, margin=0.15)
+        assert (found["verdict"] == ALIKE) == alike, found
+
+
+def test_gaps_may_lie_two_apart():
+    """One more image, in which one row has a gap of 1 and the other of -1, weighs twice."""
+    found = judged(ROBUST | {"column": "gap"}, [0] * 20, [0] * 20)
+    assert found["high"] == pytest.approx(200 * (1 - 0.025 ** (1 / 20)), rel=1e-3)
+
+
 def test_cross_entropy_is_not_in_percent_and_one_image_does_not_drown_the_others():
-    said = Comparison(column="cross_entropy", higher="a", lower="c")
+    said = {"column": "cross_entropy", "higher": "a", "lower": "c"}
     first = np.linspace(5, 6, 9)
     second = first - 1
     second[0] -= 60
-    found = verdict(said, values(first), values(second))
+    found = judged(said, first, second)
     assert (found["ours_higher"], found["difference"], found["verdict"]) == (5.5, 1, "holds")
     assert (found["low"], found["high"]) == (1, 31)
 
@@ -115,60 +197,59 @@ def test_a_factor_is_part_of_the_claim(factor, said, speaking):
     """By the interval of the ratio: here 3.99 to 6.01 times."""
     ratios = np.array([3.5, 4.0, 4.2, 4.8, 5.0, 5.2, 5.8, 6.0])
     lower = np.linspace(1, 3, 8)
-    one = Comparison(column="seconds", higher="a", lower="c", factor=factor)
-    found = verdict(one, values(ratios * lower), values(lower))
+    found = judged(SECONDS | {"factor": factor}, ratios * lower, lower)
     assert (found["verdict"], found["wins"], found["losses"]) == (said, speaking, 8 - speaking)
     bounds = [found[f"ours_factor{bound}"] for bound in ("_low", "", "_high")]
     assert bounds == sorted(bounds)
-    interval = np.exp(signed_rank_interval(np.log(ratios)))
-    np.testing.assert_allclose(bounds, interval[[1, 0, 2]], rtol=1e-3)
+    interval = compare(np.log(ratios), np.zeros(8), reach=None)
+    logs = (interval.interval[0], interval.difference, interval.interval[1])
+    np.testing.assert_allclose(bounds, np.exp(logs), rtol=1e-3)
+    assert (found["p"] < 0.05) == (found["verdict"] in ("holds", "does not hold"))
+    assert (found["margin"], found["p_within"]) == (None, None)
 
 
 @pytest.mark.parametrize("ratio", [1.10, 50, 107.9])
 def test_faster_is_not_108_times_faster(ratio):
-    said = Comparison(column="seconds", higher="a", lower="c", factor=108)
+    said = SECONDS | {"factor": 108}
     slow = np.linspace(1, 1.2, 20)
-    assert verdict(said, values(ratio * slow), values(slow))["verdict"] == "does not hold"
-    assert verdict(said, values(110 * slow), values(slow))["verdict"] == "holds"
+    assert judged(said, ratio * slow, slow)["verdict"] == "does not hold"
+    assert judged(said, 110 * slow, slow)["verdict"] == "holds"
 
 
 def test_a_factor_of_counted_numbers_is_reached_or_not():
     for factor, said in ((3.9, "holds"), (4, "holds"), (4.1, "does not hold")):
-        one = Comparison(column="macs_g", higher="a", lower="c", factor=factor)
-        found = verdict(one, values([8.0]), values([2.0]))
+        found = judged(MACS | {"factor": factor}, [8.0], [2.0])
         assert (found["verdict"], found["ours_factor"]) == (said, 4)
 
 
 def test_shares_have_no_factor_and_zero_has_none():
     with pytest.raises(ValueError, match="robust of an image may be 0: it has no factor"):
         Comparison(column="robust", higher="a", lower="c", factor=2)
-    said = Comparison(column="seconds", higher="a", lower="c", factor=2)
     with pytest.raises(UserError, match="seconds has values of 0"):
-        verdict(said, values([1.0] * 9), values([0.0] * 9))
+        judged(SECONDS | {"factor": 2}, [1.0] * 9, [0.0] * 9)
 
 
 def test_the_page_has_the_factors_with_our_interval():
-    says = {"column": "seconds", "higher": "a", "lower": "c", "factor": 2.5}
+    says = SECONDS | {"factor": 2.5}
     slow = np.linspace(1, 1.2, 20)
-    numbers = verdict(Comparison(**says), values(4 * slow), values(slow))
+    numbers = judged(says, 4 * slow, slow)
     line = {"section": "1", "quote": "q", "claim_verdict": "holds", "paper_factor": 2.5}
     grid = claims_grid(frame([line | says | numbers], COLUMNS))
     assert grid.rows[1][1] == "2.5 times"
     assert grid.rows[1][2].endswith("; 4 (4 to 4) times")
-    assert grid.rows[1][3:] == ("20 for, 0 not", "holds at n = 20")
+    assert grid.rows[1][3:] == ("20 for, 0 not", "holds at n = 20 (p = 2e-06)")
 
 
 def test_counted_numbers_are_exact():
-    said = Comparison(column="macs_g", higher="a", lower="c")
-    few, many = values([224.94]), values([899.5])
-    assert verdict(said, few, many)["verdict"] == "does not hold"
-    assert verdict(said, many, few)["verdict"] == "holds"
-    assert verdict(said, many, many)["verdict"] == "not decidable"
+    few, many = [224.94], [899.5]
+    assert judged(MACS, few, many)["verdict"] == "does not hold"
+    assert judged(MACS, many, few)["verdict"] == "holds"
+    assert judged(MACS, many, many)["verdict"] == "no difference that matters"
 
 
 def test_other_images_are_not_compared():
     with pytest.raises(UserError, match="not of the same images"):
-        verdict(Comparison(**ROBUST), values([1, 0]), pd.Series([1.0, 0.0], index=[3, 4]))
+        verdict(Comparison(**ROBUST), values([1, 0]), pd.Series([1.0, 0.0], index=[3, 4]), 0)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +258,9 @@ def test_other_images_are_not_compared():
         (["holds", "holds", "not measured"], "holds"),
         (["holds", "does not hold", "not decidable"], "does not hold"),
         (["holds", "not decidable"], "not decidable"),
+        (["holds", ALIKE, "not measured"], ALIKE),
+        (["holds", ALIKE, "not decidable"], "not decidable"),
+        ([ALIKE, "does not hold"], "does not hold"),
         (["not measured"], "not measured"),
     ],
 )
@@ -267,7 +351,7 @@ def results_of(repository) -> dict:
 def test_the_paper_s_claims_agree_with_its_own_numbers(repository):
     checked = 0
     results = results_of(repository)
-    for one in load_claims(repository / "config" / "claims.yaml"):
+    for one in load_claims(repository / "config" / "claims.yaml").claims:
         if isinstance(result := results[one.about], Table):
             for said in one.says:
                 papers = (result.row(one.about, m).paper for m in (said.higher, said.lower))
@@ -281,7 +365,7 @@ def test_the_paper_s_claims_agree_with_its_own_numbers(repository):
 def test_claims_about_figures_and_times_name_their_lines(repository):
     results = results_of(repository)
     states = ("attacked", "restored", "diffused", "purified")
-    for one in load_claims(repository / "config" / "claims.yaml"):
+    for one in load_claims(repository / "config" / "claims.yaml").claims:
         result = results[one.about]
         if isinstance(result, Table):
             continue
@@ -296,15 +380,21 @@ def test_claims_about_figures_and_times_name_their_lines(repository):
 
 
 def test_every_result_of_the_paper_has_claims(repository):
-    claimed = {one.about for one in load_claims(repository / "config" / "claims.yaml")}
+    claimed = {one.about for one in load_claims(repository / "config" / "claims.yaml").claims}
     results = set(paper_results(repository / "config"))
     assert {name for name in results if not name.startswith(("table", "figure"))} == set()
     assert claimed == results - {"table8-times"}  # of which the paper says nothing but numbers
 
 
+def dumped(claims: Claims) -> dict:
+    """Claims as their file has them."""
+    return claims.model_dump(exclude_none=True, mode="json")
+
+
 def test_a_claim_is_about_something_that_is_there(tmp_path):
-    said = claim(ROBUST)[0].model_dump(exclude_none=True, mode="json")
-    file = write(tmp_path / "claims.yaml", {"claims": [said | {"about": "table77"}]})
+    said = dumped(claim(ROBUST))
+    said["claims"][0]["about"] = "table77"
+    file = write(tmp_path / "claims.yaml", said)
     with pytest.raises(UserError, match="'table77': did you mean 'table7'"):
         load_claims(file, ["table7", "figure2"])
     write(tmp_path / "tables" / "table7.yaml", TABLE)
@@ -313,9 +403,9 @@ def test_a_claim_is_about_something_that_is_there(tmp_path):
 
 
 def test_a_claim_is_about_a_column_that_claims_may_speak_of(tmp_path):
-    said = claim(ROBUST)[0].model_dump(exclude_none=True, mode="json")
-    said["says"] = [ROBUST | {"column": "robusst"}]
-    file = write(tmp_path / "claims.yaml", {"claims": [said]})
+    said = dumped(claim(ROBUST))
+    said["claims"][0]["says"] = [ROBUST | {"column": "robusst"}]
+    file = write(tmp_path / "claims.yaml", said)
     with pytest.raises(
         UserError, match="unknown column of a claim 'robusst': did you mean 'robust'"
     ):
@@ -374,9 +464,9 @@ def results(config, given, tmp_path):
     for name, what in files.items():
         write(tmp_path / "config" / f"{name}.yaml", what)
     rows = [_line(row, hits) for row, hits in zip(TABLE["rows"], (6, 0, None, None), strict=True)]
-    (said,) = claim(ROBUST, ROBUST | {"lower": "q"})
-    said = said.model_dump(exclude_none=True, mode="json") | {"about": "table10"}
-    claims = write(tmp_path / "config" / "claims.yaml", {"claims": [said]})
+    said = dumped(claim(ROBUST, ROBUST | {"lower": "q"}))
+    said["claims"][0]["about"] = "table10"
+    claims = write(tmp_path / "config" / "claims.yaml", said)
     (folder / "measures").mkdir(parents=True)
     write_csv([], EVIDENCE, folder / "measures" / "figure1.csv")
     drawn = {"line": "AE", "dataset": "imagenet-foolbox20", "restorer": "none", "note": "a note"}
@@ -398,16 +488,16 @@ def test_a_document_has_the_paper_beside_ours_and_the_verdicts(results):
         "Table 0: a title",
         "Figure 1: rounds",
     ]
-    assert (
-        "Verdicts on 1 claims: holds 1, does not hold 0, not decidable 0, not measured 0." in blocks
-    )
-    verdicts = "holds 1, does not hold 0, not decidable 0, not measured 1"
-    assert f"Verdicts on 2 comparisons: {verdicts}." in blocks
+    verdicts = f"holds 1, does not hold 0, {ALIKE} 0, not decidable 0, not measured"
+    assert f"Verdicts on 1 claims: {verdicts} 0." in blocks
+    assert f"Verdicts on 2 comparisons: {verdicts} 1." in blocks
+    assert f"Verdicts on 1 claims with Holm's correction: {verdicts} 0." in blocks
     assert "Here: as it is. Served by dataset imagenet-foolbox20. a note." in blocks
     grids = [block for block in blocks if isinstance(block, Grid)]
     assert [len(grid.rows) for grid in grids] == [1, 4, 4, 3]  # only Table 10 has claims
     verdicts, *grids = grids
-    assert verdicts.rows == (("Table 0", "“it *is* so” (5)", "holds (1 holds, 1 not measured)"),)
+    words = "holds (1 holds, 1 not measured)"
+    assert verdicts.rows == (("Table 0", "“it *is* so” (5)", words, "holds"),)
     first, quoted = grids[1].rows[0], grids[1].rows[2]
     low, high = wilson(6, 6)
     assert first[5:7] == (f"100.00 ({100 * low:.2f} to {100 * high:.2f})", "50.00")
@@ -417,9 +507,39 @@ def test_a_document_has_the_paper_beside_ours_and_the_verdicts(results):
         "50, 40",
         f"100 ({100 * (2 * 0.025 ** (1 / 6) - 1):.4g} to 100)",
         "6 for, 0 not",
-        "holds at n = 6",
+        "holds at n = 6 (p = 0.031; stands with Holm's correction)",
     )
     assert grids[2].rows[2][-1] == "not measured: q is quoted from them"
+
+
+def test_verdicts_are_corrected_for_their_number():
+    """Of three comparisons, one of which two claims speak of; a counted one has no p-value."""
+    numbers = [
+        ("a", {"p": 0.01, "p_within": 1, "verdict": "holds"}),
+        ("a", {"p": 0.01, "p_within": 1, "verdict": "holds"}),
+        ("b", {"p": 0.9, "p_within": 0.03, "verdict": ALIKE}),
+        ("c", {"p": 0.5, "p_within": 0.2, "verdict": "not decidable", "n_needed": 90}),
+        ("d", {"verdict": "holds"}),
+        ("e", {"verdict": "not measured"}),
+    ]
+    shared = {"about": "t", "section": "1", "column": "robust", "lower": "z", "n": 9}
+    shared |= {"wins": 5, "losses": 1, "margin": 3}
+    rows = [
+        shared | {"quote": str(i), "higher": higher, "claim_verdict": row["verdict"]} | row
+        for i, (higher, row) in enumerate(numbers)
+    ]
+    halves = [frame(rows[:1], COLUMNS), frame(rows[1:], COLUMNS)]
+    first, others = corrected(halves)
+    assert first["p_holm"].tolist() == [0.03]
+    np.testing.assert_allclose(others["p_holm"], [0.03, 0.06, 0.5, np.nan, np.nan])
+    strict = ["holds", "not decidable", "not decidable", "holds", "not measured"]
+    assert [one.corrected for one in claims_of(others)] == strict
+    assert "for 4 comparisons, 2 of 3 that" in " ".join(counts([first, others]))
+    assert [decided(row)[1] for row in others.to_dict("records")[:3]] == [
+        "holds at n = 9 (p = 0.01; stands with Holm's correction)",
+        f"{ALIKE} at n = 9 (margin 3; not with Holm's correction)",
+        "not decidable at n = 9 (about 90 would)",
+    ]
 
 
 def test_documents_are_well_formed(results):
