@@ -190,9 +190,11 @@ class Figure(Judged):
 class Computed(Figure):
     """A figure that computes something itself."""
 
-    computes: ClassVar[bool] = True
-
     count: int = Field(ge=1, le=MOST, description="images, the first of the data set's first shard")
+
+    @property
+    def computes(self) -> bool:
+        return True
 
 
 class Compared(Computed):
