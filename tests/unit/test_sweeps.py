@@ -124,7 +124,7 @@ class Draws:
         mine = chain.purifier != "vpsde-t100"
         right = np.array([1.0, mine, mine, 0])
         variance = np.array([0.1, 0.2, 0.3, 0.4]) * (1 + mine)
-        metrics = {"cross_entropy": right, "bias2": 0.01 - variance, "variance": variance}
+        metrics = {"cross_entropy": 1 + right, "bias2": 0.01 - variance, "variance": variance}
         count = len(self.read(chain, "images", "index"))
         return Measures(
             {"first": right[:count], "average": right[:count]},
@@ -158,7 +158,7 @@ def test_a_combination_is_compared_with_the_reference_on_the_images_of_both(load
     ratio = one.loc["variance_clean", ["ratio", "ratio_low", "ratio_high", "n", "n_both"]]
     assert ratio.tolist() == [2, 2, 2, 4, 2]  # 0.2 and 0.4 over 0.1 and 0.2
     assert one.loc["robust", ["value", "difference", "n_both"]].tolist() == [75, 50, 2]
-    assert one.loc["cross_entropy_clean", "ratio"] == 2
+    assert one.loc["cross_entropy_clean", "ratio"] == 1.333  # 2 and 2 over 2 and 1
     assert np.isnan(one.loc["bias2_clean", "ratio"])  # of what is below zero
     reference = lines[lines["purifier"] == "vpsde-t100"]
     assert reference[["difference", "ratio"]].isna().all(axis=None)
