@@ -4,7 +4,8 @@
 
 A stage whose role is `none` is left out and has no store; what follows reads the stage before it.
 Chains with a common beginning share the stores of it. Where a random purifier is asked several
-times, one stage, `evaluate`, takes the place of purify and classify and keeps logits only.
+times, one stage, `evaluate`, takes the place of purify and classify; it keeps the logits of all
+draws and the images of the first.
 
 A victim is a classifier, or a whole defence written `restorer.purifier.classifier`.
 """
@@ -75,6 +76,11 @@ class Chain:
     def last(self) -> str:
         """The stage whose store has the logits."""
         return "evaluate" if self.n_draws > 1 else "classify"
+
+    @property
+    def final(self) -> str:
+        """The stage whose store has the images that are classified; of several draws, the first."""
+        return "evaluate" if self.n_draws > 1 else self.before("classify")
 
     def folder(self, stage: str, shard: str) -> str:
         """Path of a stage's store below the results: stage, roles, shard."""

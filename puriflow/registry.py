@@ -166,6 +166,11 @@ class Part:
         weights = {} if self.weights is None else {"weights": self.weights.label}
         return {"kind": self.kind, **self.options, **weights, **inner}
 
+    def value(self, option: str) -> Any:
+        """An option: as the configuration says it, or else its plain default, or None."""
+        known = kinds(family_of(self.role).section)[self.kind].defaults
+        return self.entry().get(option, known.get(option))
+
     def complete(self) -> dict[str, Any]:
         """`entry` with the defaults of all options that it leaves out, for the record."""
         signature = inspect.signature(importlib.import_module(self.module).build)

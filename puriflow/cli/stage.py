@@ -148,14 +148,14 @@ def evaluate(
     purifier: Annotated[str, typer.Option(help="name of the purifier")],
     classifier: Annotated[str, typer.Option(help="name of the classifier")],
     n_draws: Annotated[
-        int, typer.Option(help="number of purifications of each image", min=1, max=MOST_DRAWS)
+        int, typer.Option(help="number of purifications of each image", min=2, max=MOST_DRAWS)
     ],
     seed: Seed = None,
     gpus: Gpus = 1,
     batch: Batch = None,
     config: ConfigFile = DEFAULT_CONFIG,
 ) -> None:
-    """Purify and classify several times: the logits of every draw."""
+    """Purify and classify several times: the logits of every draw, and how far these lie apart."""
     stage, track = open_in_chain(source), load_config(config)
     parts = track.part("purifier", purifier), track.part("classifier", classifier)
     seed = track.seed if seed is None else seed

@@ -9,7 +9,6 @@ distance of the line that the figure names as its `reference`, layer by layer, s
 drawn does not depend on the definition.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -43,10 +42,7 @@ def content_distance(
 
 
 def ratio_of_means(
-    values: Sequence[float] | np.ndarray,
-    references: Sequence[float] | np.ndarray,
-    *,
-    n_resamples: int = 2000,
+    values: np.ndarray, references: np.ndarray, *, n_resamples: int = 2000
 ) -> tuple[float, float, float]:
     """Mean of values over mean of references, of the same n images, and its 95 % interval.
 

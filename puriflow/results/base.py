@@ -55,7 +55,6 @@ class Result(Model):
     """
 
     folder: ClassVar[str]  # of config/
-    computes: ClassVar[bool] = False  # whether it needs a device: reading stores does not
     times: ClassVar[bool] = False  # whether its numbers are seconds, of any number of threads
 
     title: str
@@ -67,6 +66,11 @@ class Result(Model):
         return validated(cls, raw, where)
 
     # What a kind says
+
+    @property
+    def computes(self) -> bool:
+        """Whether it needs a device: reading stores does not."""
+        return False
 
     @classmethod
     def outputs(cls, name: str) -> dict[str, str]:

@@ -54,13 +54,20 @@ def _all(dtype: type, names: str, unit: str = "") -> list[Column]:
     return [Column(name, dtype, unit) for name in names.split()]
 
 
+def _of_images(name: str, label: str, unit: str = "") -> list[Column]:
+    """A metric of sweeps, of clean and of attacked images."""
+    kinds = ("clean", "attacked")
+    return [Column(f"{name}_{kind}", unit=unit, label=f"{label}, {kind}") for kind in kinds]
+
+
 DECLARED = (
     # what is compared, by what serves it, and what is said of it
     *_all(str, "method type dataset attack victim restorer denoiser purifier classifier features"),
     *_all(str, "evaluation rule images source part served_by device line layer state definition"),
     *_all(str, "name target metric attack_failed note"),
     # counts
-    *_all(int, "n image index label predicted step n0 draws n_draws repeats wins losses n_needed"),
+    *_all(int, "n n_both image index label predicted step n0 draws n_draws repeats wins losses"),
+    *_all(int, "n_needed"),
     # accuracies and distances
     Column("standard", unit="%", label="standard accuracy", claim="share"),
     Column("robust", unit="%", label="robust accuracy", claim="share"),
@@ -68,10 +75,15 @@ DECLARED = (
     Column("correct", object, label="right answers", claim="share"),  # of an image yes or no
     Column("accuracy", unit="%"),
     Column("cross_entropy", unit="nats", label="cross-entropy", claim="skewed"),
-    Column("cross_entropy_clean", unit="nats", label="cross-entropy, clean"),
-    Column("cross_entropy_attacked", unit="nats", label="cross-entropy, attacked"),
+    *_of_images("cross_entropy", "cross-entropy", "nats"),
     Column("mse", label="mean squared error", claim="skewed"),
+    *_of_images("mse", "mean squared error"),
+    Column("bias2", label="squared bias"),
+    *_of_images("bias2", "squared bias"),
+    Column("variance", label="variance over draws"),
+    *_of_images("variance", "variance over draws"),
     Column("content_distance", label="content distance", claim="skewed"),
+    *_of_images("content_distance", "content distance"),
     Column("normalised", label="content distance over the reference's"),
     Column("cam_similarity", label="Grad-CAM similarity", claim="skewed"),
     *_all(float, "confidence confidence_in_label t"),
@@ -90,7 +102,7 @@ DECLARED = (
     # claims
     *_all(str, "about section quote claim_verdict column higher lower verdict"),
     *_all(float, "paper_higher paper_lower paper_factor ours_higher ours_lower ours_factor"),
-    *_all(float, "difference margin p p_within"),
+    *_all(float, "difference ratio margin p p_within"),
 )
 _BY_NAME = {column.name: column for column in DECLARED}
 # With which a cell begins that a spreadsheet runs (OWASP), maybe behind what is not seen there, or

@@ -27,7 +27,11 @@ from puriflow.store import MANIFEST, Stage
 # What is measured of every image, and how a mean over images is rounded in a CSV.
 METRICS: dict[str, Callable[[float], float]] = {
     "cross_entropy": lambda mean: round(mean, 4),  # in nats, the mean over draws
-    "mse": lambda mean: float(f"{mean:.4g}"),  # of what is classified, to the clean image
+    # of what is classified, of several draws of the first, to the clean image; and what it comes
+    # from: how far a pixel's mean over draws is off, squared, and its variance over draws
+    "mse": lambda mean: float(f"{mean:.4g}"),
+    "bias2": lambda mean: float(f"{mean:.4g}"),
+    "variance": lambda mean: float(f"{mean:.4g}"),
 }
 UNDER_ATTACK = ("robust", "gap", "cross_entropy")  # what an attack that failed says nothing of
 
@@ -38,8 +42,8 @@ class Measures:
 
     Attributes:
         right: by rule, how right the chain is about each image, (n,) in [0, 1].
-        metrics: each of `METRICS` of every image, (n,), but those that need images which are not
-            stored.
+        metrics: each of `METRICS` of every image, (n,); those that tell draws apart where there are
+            several.
         seconds_per_image: of the defence alone (restore, purify and classify), for one draw.
     """
 
@@ -140,9 +144,11 @@ def _of_shard(chain: Chain, stages: dict[str, Stage]) -> Measures:
     timed = {n: s.seconds_per_image for n, s in stages.items() if n not in ("images", "attack")}
     spent = [t / n_draws if n == "evaluate" else t for n, t in timed.items() if t is not None]
     losses = [cross_entropy(logits[:, draw], labels) for draw in range(n_draws)]
-    metrics = {"cross_entropy": np.mean(losses, axis=0)}
-    if not several:
-        metrics["mse"] = _squared_errors(stages[chain.before("classify")], stages["images"])
+    errors = _squared_errors(stages[chain.final], stages["images"])
+    metrics = {"cross_entropy": np.mean(losses, axis=0), "mse": errors}
+    if several:
+        variance = last.read("variance")
+        metrics |= {"bias2": errors - variance, "variance": variance}  # both without bias
     return Measures(
         right=right,
         metrics=metrics,

@@ -2,27 +2,27 @@
 
 A sweep is a table whose rows are these combinations. So its stages are those of tables and of other
 sweeps, each computed once, and its results are judged like theirs. They are written in long form,
-one number a line, for pandas and plots.
+one number a line, for pandas and plots. What is measured of a combination, and held against the
+reference, is in `puriflow.results.swept`.
 """
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
 from puriflow.config import NONE, Config
 from puriflow.errors import UserError, unknown
-from puriflow.metrics.accuracy import accuracy
-from puriflow.metrics.paired import student_interval
 from puriflow.results.base import Device, Files, Result, joined, notes, say_failures
 from puriflow.results.columns import column, write_csv
-from puriflow.results.measures import UNDER_ATTACK, Stores
+from puriflow.results.measures import Stores
 from puriflow.results.rows import Row, Threat, Threats
+from puriflow.results.swept import METRICS, compared, numbers_of, values_of
 from puriflow.results.table import Table
 
 if TYPE_CHECKING:
@@ -30,8 +30,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 ROLES = ("dataset", "attack", "restorer", "purifier", "classifier", "evaluation")
-COLUMNS = (*ROLES, "along", "metric", "value", "low", "high", "n", "attack_failed", "note")
+COMPARED = (
+    *("difference", "difference_low", "difference_high", "ratio", "ratio_low", "ratio_high"),
+    "n_both",
+)
+COLUMNS = (*ROLES, "along", "line", "metric", "value", "low", "high", "n")
 MOST = 10_000  # combinations of a sweep
+REFERENCE = "reference"  # what the reference is called in place of a line
 PANELS = ("standard", "robust", "cross_entropy_attacked")  # the metrics that are drawn
 
 
@@ -54,16 +59,31 @@ class Sweep(Result):
     purifier: Names = (NONE,)
     classifier: Names
     evaluation: Names = ("single",)
+    track: str | None = Field(None, description="the only one that `snakemake sweeps` has it of")
     along: str = Field(
         description="what lies along the picture: a role, or an option of one: purifier.t"
     )
+    places: dict[str, float] = Field(
+        {}, description="where names lie along it whose entries do not say it"
+    )
+    line: Names | None = Field(
+        None,
+        description="options of roles that are the same along a line of the picture: "
+        "purifier.solver; default: the names of all that does not lie along it",
+    )
+    panels: tuple[str, ...] = Field(PANELS, min_length=1, description="the metrics that are drawn")
+    reference: dict[Literal["dataset", "restorer", "purifier", "classifier", "evaluation"], str] = (
+        Field({}, description="other roles, with which every combination is compared")
+    )
+    features: str | None = Field(None, description="of one layer, for the content distance")
 
     @classmethod
     def load(cls, raw: object, where: str) -> Self:
         sweep = super().load(raw, where)
-        role = sweep.along.partition(".")[0]
-        if role not in ROLES:
-            raise unknown(f"role (along in {where})", role, ROLES)
+        for key, named in (("along", (sweep.along,)), ("line", sweep.line or ())):
+            for role in (one.partition(".")[0] for one in named):
+                if role not in ROLES:
+                    raise unknown(f"role ({key} in {where})", role, ROLES)
         for role in ROLES:
             named = getattr(sweep, role)
             if len(set(named)) < len(named):
@@ -71,23 +91,36 @@ class Sweep(Result):
         combinations = math.prod(len(getattr(sweep, role)) for role in ROLES)
         if combinations > MOST:
             raise UserError(f"{where}: {combinations} combinations; at most {MOST} are a sweep")
+        swept = [_name(role) for role in sweep.swept]
+        for key, given, known in (
+            ("name (places", sweep.places, swept),
+            ("metric (panels", sweep.panels, METRICS),
+        ):
+            for name in given:
+                if name not in known:
+                    raise unknown(f"{key} in {where})", name, known)
         return sweep
 
     @classmethod
     def outputs(cls, name: str) -> dict[str, str]:
         return {form: f"sweeps/{name}.{form}" for form in ("csv", "png", "svg")}
 
-    def points(self) -> Iterator[dict[str, Any]]:
-        """Every combination: a name of each role, of the attack its threat."""
-        for point in itertools.product(*(getattr(self, role) for role in ROLES)):
-            yield dict(zip(ROLES, point, strict=True))
+    @cached_property
+    def points(self) -> dict[tuple[Any, ...], dict[str, Any]]:
+        """Every combination, by the names in it, of the attack its threat; then the references."""
+        listed = list(itertools.product(*(getattr(self, role) for role in ROLES)))
+        points = {names: dict(zip(ROLES, names, strict=True)) for names in listed}
+        for point in list(points.values()) if self.reference else ():
+            reference = point | self.reference
+            points.setdefault(tuple(reference.values()), reference)
+        return points
 
     @cached_property
     def table(self) -> Table:
         """The table whose rows are the combinations, in their order."""
         rows = tuple(
             Row.model_validate({**point, "attack": [point["attack"]], "method": str(i), "type": ""})
-            for i, point in enumerate(self.points())
+            for i, point in enumerate(self.points.values())
         )
         shared = {role: getattr(self, role)[0] for role in ("dataset", "classifier")}
         return Table(title=self.title, source=self.source, attack=self.attack, rows=rows, **shared)
@@ -97,20 +130,41 @@ class Sweep(Result):
         return self.table.rows
 
     def roles(self, row: Row) -> Iterator[tuple[str, str]]:
-        return self.table.roles(row)
+        yield from self.table.roles(row)
+        if self.features is not None:
+            yield "features", self.features
+
+    def parts_of(self, row: Row) -> Iterator[tuple[str, str]]:
+        return (named for named in self.roles(row) if named[0] == "features")
 
     def reads(self, track: Config, row: Row) -> Iterator[str]:
         return self.table.reads(track, row)
 
+    def check(self, track: Config) -> None:
+        """See `Result`: the features are of one layer."""
+        if self.features is None or track.why_unavailable("features", self.features):
+            return
+        layers = track.part("features", self.features).value("layers")
+        if len(layers) != 1:
+            raise UserError(f"features {self.features} has {len(layers)} layers; name one of 1")
+
     def trigger(self, track: Config) -> dict[str, Any]:
-        """See `Result`; and where the combinations lie along the picture."""
+        """See `Result`; how it is judged, and where the combinations lie in the picture."""
         along = {_label(role): self.place(track, role) for role in self.swept}
-        return self.table.trigger(track) | {"along": along}
+        lines = list(dict.fromkeys(self.line_of(track, point) for point in self.points.values()))
+        own = super().trigger(track) | {"along": along, "lines": lines}
+        return self.table.trigger(track) | own
+
+    @property
+    def computes(self) -> bool:
+        """Whether it needs a device: for the content distance."""
+        return self.features is not None
 
     @property
     def swept(self) -> tuple[str | Threat, ...]:
-        """What lies along the picture."""
-        return getattr(self, self.along.partition(".")[0])
+        """What lies along the picture, each once."""
+        role = self.along.partition(".")[0]
+        return tuple(dict.fromkeys(point[role] for point in self.points.values()))
 
     def place(self, track: Config, swept: str | Threat) -> float | str | None:
         """Where a role lies along the picture: a number (0 for `none`), or its name.
@@ -121,77 +175,89 @@ class Sweep(Result):
         if not option:
             return _label(swept)
         name = _name(swept)
+        if name in self.places:
+            return self.places[name]
         if name == NONE:
             return 0
         if track.why_unavailable(role, name):
             return None
-        value = track.part(role, name).options.get(option)
         try:
-            return float(Fraction(str(value)))  # 8/255 too
+            return float(Fraction(str(track.part(role, name).value(option))))  # 8/255 too
         except ValueError:
             raise UserError(
-                f"sweep along {self.along}: {role} {name} has no number {option!r} in its entry"
+                f"sweep along {self.along}: {role} {name} has no number {option!r} in its entry; "
+                "say in `places` where it lies"
             ) from None
+
+    def line_of(self, track: Config, point: Mapping[str, Any]) -> str:
+        """What the line of the picture is called that a combination belongs to."""
+        if self.reference and point == {**point, **self.reference}:
+            return REFERENCE
+        words = []
+        for role in ROLES:
+            shared = [one.partition(".")[2] for one in self.line or () if _role(one) == role]
+            name = _name(point[role])
+            if shared and name != NONE and track.why_unavailable(role, name) is None:
+                values = [track.part(role, name).value(option) for option in shared]
+                words.append(", ".join(str(v) for v in values if v is not None) or name)
+            elif shared or (role != _role(self.along) and len(getattr(self, role)) > 1):
+                words.append(_label(point[role]))
+        return ", ".join(words)
 
     def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
         from puriflow.plots.style import save, styled
 
-        lines = list(self.lines(track, Stores(track, results)))
-        frame = write_csv(lines, COLUMNS, files["csv"])
+        lines = list(self.lines(track, Stores(track, results), device))
+        frame = write_csv(lines, self.columns(), files["csv"])
         robust = [line for line in lines if line.get("metric") == "robust"]
         chains = [line | {"chain": ", ".join(line[role] for role in ROLES)} for line in robust]
         say_failures(chains, "chain")
         with styled():
             save(self.draw(frame), [files["png"], files["svg"]])
 
+    def columns(self) -> tuple[str, ...]:
+        """The columns of the CSV."""
+        return (*COLUMNS, *(COMPARED if self.reference else ()), "attack_failed", "note")
+
     def draw(self, frame: "pd.DataFrame") -> "Drawing":
-        """Draw the lines of the CSV: a line for each combination of what does not lie along it."""
+        """Draw the lines of the CSV; the reference, which lies anywhere, from side to side."""
         from puriflow.plots import sweep
 
-        along = self.along.partition(".")[0]
-        others = [role for role in ROLES if role != along and len(getattr(self, role)) > 1]
-        panels = {name: column(name).axis for name in PANELS}
-        return sweep.draw(frame.dropna(subset="metric"), panels, self.along, others)
+        panels = {name: column(name).axis for name in self.panels}
+        return sweep.draw(frame.dropna(subset="metric"), panels, self.along, REFERENCE)
 
-    def lines(self, track: Config, stores: Stores) -> Iterator[dict[str, Any]]:
-        """The lines of the CSV: each number of each combination.
+    def lines(
+        self, track: Config, stores: Stores, device: Device = None
+    ) -> Iterator[dict[str, Any]]:
+        """The lines of the CSV: each number of each combination, and how it compares.
 
-        Accuracies are in percent with Wilson intervals, cross-entropies in nats with Student's,
-        both of 95 %; mean squared errors are on [0, 1], of the images that are classified to the
-        clean ones. What an attack that failed says nothing of has an `attack_failed`, which says
-        how. A combination that the track cannot serve has one line, with the reason.
+        See `puriflow.results.swept` for the numbers. What an attack that failed says nothing of has
+        an `attack_failed`, which says how. A combination that the track cannot serve has one line,
+        with the reason.
         """
-        table, along = self.table, self.along.partition(".")[0]
-        for point, row in zip(self.points(), table.rows, strict=True):
-            names: dict[str, Any] = {role: _label(named) for role, named in point.items()}
-            names["along"] = self.place(track, point[along])
-            if reason := table.unavailable(track, row):
-                yield names | {"note": reason}
+        table, rows = self.table, dict(zip(self.points, self.table.rows, strict=True))
+        features = None if self.features is None else track.part("features", self.features)
+        measure = cache(lambda row: values_of(table, track, row, stores, features, device))
+        for names, point in self.points.items():
+            said: dict[str, Any] = {role: _label(named) for role, named in point.items()}
+            said |= {"along": self.place(track, point[_role(self.along)])}
+            said |= {"line": self.line_of(track, point)}
+            row, reference = rows[names], rows[tuple((point | self.reference).values())]
+            if reason := self.unavailable(track, row):
+                yield said | {"note": reason}
                 continue
-            note = joined(*notes(track, table.roles(row)))
-            for numbers in _numbers(table, track, row, stores):
-                yield names | numbers | {"note": note}
+            said["note"] = joined(*notes(track, self.roles(row)))
+            values = measure(row)
+            others = {}
+            if reference is not row and self.unavailable(track, reference) is None:
+                others = compared(values, measure(reference))
+            for numbers in numbers_of(table, track, row, stores, values):
+                yield said | numbers | others.get(numbers["metric"], {})
 
 
-def _numbers(table: Table, track: Config, row: Row, stores: Stores) -> Iterator[dict[str, Any]]:
-    """What is measured of one combination, metric by metric."""
-    chain, (under_attack,) = table.chains(track, row)
-    clean, attacked = stores.measure(chain), stores.measure(under_attack)
-    n, failed = len(clean), table.failed(track, row, stores).get(under_attack)
-    for metric, right in table.outcomes(track, row, stores).items():
-        value, low, high = (round(x, 2) for x in accuracy(right))
-        numbers = {"metric": metric, "value": value, "low": low, "high": high, "n": n}
-        yield numbers | {"attack_failed": failed if metric in UNDER_ATTACK else None}
-    for images, measures in (("clean", clean), ("attacked", attacked)):
-        low, high = student_interval(measures.metrics["cross_entropy"])
-        bounds = {"low": round(low, 4), "high": round(high, 4)}
-        for metric, value in measures.means().items():
-            interval = bounds if metric == "cross_entropy" else {}
-            numbers = {"metric": f"{metric}_{images}", "value": value, **interval, "n": n}
-            void = images == "attacked" and metric in UNDER_ATTACK
-            yield numbers | {"attack_failed": failed if void else None}
-    if (seconds := attacked.seconds_per_image) is not None:
-        yield {"metric": "seconds_per_image", "value": float(f"{seconds:.4g}"), "n": n}
+def _role(place: str) -> str:
+    """The role of what may be an option of one."""
+    return place.partition(".")[0]
 
 
 def _name(role: str | Threat) -> str:

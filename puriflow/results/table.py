@@ -253,9 +253,8 @@ class Table(Judged):
         shown: set[str] = set()
         for row in self.served(track):
             for chain in self.chains(track, row)[1]:
-                final = row.method if chain.n_draws == 1 else f"{row.method}: not purified"
-                last = chain.before(chain.last)
-                for label, stage in (("clean", "images"), ("attacked", "attack"), (final, last)):
+                last = (row.method, chain.final)
+                for label, stage in (("clean", "images"), ("attacked", "attack"), last):
                     store = stores.shards(chain, stage)[0]
                     if str(store.folder) not in shown:
                         shown.add(str(store.folder))

@@ -71,7 +71,6 @@ class Timing(Judged):
     """A file of times: the roles that its rows share, how often they are timed, and the rows."""
 
     folder: ClassVar[str] = "timings"
-    computes: ClassVar[bool] = True
     times: ClassVar[bool] = True
     measures: ClassVar[tuple[str, ...]] = (*EVIDENCE[:-1], "paper", EVIDENCE[-1])
 
@@ -85,6 +84,10 @@ class Timing(Judged):
     warmup: int = Field(1, ge=0, le=10_000, description="times before these, which are thrown away")
     paper_device: str
     rows: tuple[Row, ...] = Field(min_length=1)
+
+    @property
+    def computes(self) -> bool:
+        return True
 
     @classmethod
     def outputs(cls, name: str) -> dict[str, str]:

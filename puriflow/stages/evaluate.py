@@ -1,10 +1,13 @@
 """Purify and classify several times: what a random defence answers to each image, draw by draw.
 
-Draw 0 is the one of the purify stage, so its logits equal those of the classify stage.
+Draw 0 is the one of the purify stage, so its images and logits equal those of the purify and the
+classify stage.
 """
 
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from puriflow.compute import batch_size, in_batches
@@ -27,21 +30,37 @@ def write_evaluated(
     device: torch.device,
     batch: int | None = None,
 ) -> Stage:
-    """Store `answers`, logits (n, n_draws, classes) of the restored images of `source`."""
+    """Store what `n_draws` draws, 2 or more, make of each restored image of `source`.
+
+    `answers` are their logits (n, n_draws, classes), `images` those of draw 0, not clamped, and
+    `variance` (n,) is that of a pixel over draws, unbiased, in its mean over the image's pixels.
+    """
     purify, classify = purifier.build().to(device), classifier.build().to(device)
 
-    def answers(images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        logits = []
-        for draw in range(n_draws):
-            noise = ImageNoise(seed, PURIFY, indices.tolist(), draw)
-            purified = purify(images, noise)
-            check_finite(purified, f"purifier {purifier.name}: images")
-            logits.append(classify(purified))
-            check_finite(logits[-1], f"classifier {classifier.name}: logits")
-        return torch.stack(logits, dim=1)
+    def purified(draw: int, images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        made = purify(images, ImageNoise(seed, PURIFY, indices.tolist(), draw))
+        check_finite(made, f"purifier {purifier.name}: images")
+        return made
+
+    def classified(images: torch.Tensor) -> torch.Tensor:
+        logits = classify(images)
+        check_finite(logits, f"classifier {classifier.name}: logits")
+        return logits
 
     def compute(inputs: Inputs) -> Arrays:
-        return {"answers": in_batches(answers, device, inputs.images, inputs.indices).cpu().numpy()}
+        answers, first = [], np.empty_like(inputs.images)
+        mean = np.zeros_like(inputs.images, dtype=np.float64)
+        squares = np.zeros_like(mean)
+        for draw in range(n_draws):
+            made = in_batches(partial(purified, draw), device, inputs.images, inputs.indices)
+            images = made.cpu().numpy()
+            answers.append(in_batches(classified, device, images).cpu().numpy())
+            first = images if draw == 0 else first
+            deviation = images - mean  # Welford 1962
+            mean += deviation / (draw + 1)
+            squares += deviation * (images - mean)
+        variance = np.array([own.mean() / (n_draws - 1) for own in squares])  # an image a time
+        return {"answers": np.stack(answers, axis=1), "images": first, "variance": variance}
 
     return run(
         "evaluate",
@@ -50,6 +69,7 @@ def write_evaluated(
         {"purifier": purifier, "classifier": classifier},
         compute,
         array="answers",
+        bounded=False,
         numbers={"n_draws": n_draws},
         seed=seed,
         device=device,

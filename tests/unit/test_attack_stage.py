@@ -11,10 +11,12 @@ from tiny_parts import tiny
 from tiny_stores import made_by
 
 from puriflow.attacks.pgd import PGD
+from puriflow.chain import Chain
 from puriflow.defence import Defence
 from puriflow.errors import UserError
 from puriflow.randomness import ImageNoise
 from puriflow.registry import Part, kinds
+from puriflow.results.measures import _of_shard
 from puriflow.stages.attack import write_attack
 from puriflow.stages.evaluate import write_evaluated
 from puriflow.stages.images import write_images
@@ -252,7 +254,13 @@ def test_an_attack_that_knows_the_seed_sees_the_purifier_s_draw(images, victim, 
 
 def test_several_answers_of_a_defence(images, victim, tmp_path):
     parts = {role: victim[role] for role in ("purifier", "classifier")}
-    made = write_evaluated(images, tmp_path / "e", *parts.values(), n_draws=3, seed=0, device=CPU)
+    made, again = (
+        write_evaluated(
+            images, tmp_path / str(i), *parts.values(), n_draws=3, seed=0, device=CPU, batch=i
+        )
+        for i in (2, 1)
+    )
+    assert made.identity == again.identity  # to the last bit, whatever the batch
     answers = made.read("answers")
     assert answers.shape[:2] == (2, 3)
     assert made.manifest["parameters"]["n_draws"] == 3
@@ -263,6 +271,26 @@ def test_several_answers_of_a_defence(images, victim, tmp_path):
             with torch.no_grad():
                 logits = defence(x, [index], draw).numpy()
             np.testing.assert_array_equal(answers[i, draw], logits[0])
+        noises = [ImageNoise(0, "purify", [index], draw) for draw in range(3)]
+        with torch.no_grad():
+            draws = np.concatenate([defence.purified(x, noise).numpy() for noise in noises])
+        np.testing.assert_array_equal(made.read("images")[i], draws[0])
+        variance = draws.var(axis=0, ddof=1, dtype=np.float64).mean()
+        assert made.read("variance")[i] == pytest.approx(variance, rel=1e-9)
+
+
+def test_bias_and_variance_of_a_purifier_are_told_apart(images, victim, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "puriflow.purifiers.base.Purifier.forward",
+        lambda self, x, noise: x + 0.2 + 0.1 * noise.normal_like(x),
+    )
+    parts = (victim["purifier"], victim["classifier"])
+    made = write_evaluated(images, tmp_path / "e", *parts, n_draws=4, seed=0, device=CPU)
+    chain = Chain("d", purifier="p", classifier="c", n_draws=4)
+    metrics = _of_shard(chain, {"images": images, "evaluate": made}).metrics
+    np.testing.assert_allclose(metrics["variance"], 0.1**2, rtol=0.05)
+    np.testing.assert_allclose(metrics["bias2"], 0.2**2, rtol=0.05)
+    np.testing.assert_allclose(metrics["mse"], 0.2**2 + 0.1**2, rtol=0.05)
 
 
 def test_the_manifest_is_json_of_the_whole_chain(images, victim, tmp_path):

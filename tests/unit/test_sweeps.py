@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib import pyplot as plt
 
 from puriflow.config import load_config
 from puriflow.errors import UserError
 from puriflow.results import load_result
 from puriflow.results.measures import Measures
-from puriflow.results.sweep import COLUMNS, PANELS, ROLES
+from puriflow.results.sweep import PANELS, ROLES
 
 SWEEP = {
     "title": "levels",
@@ -50,9 +51,13 @@ class Stores:
             metrics["mse"] = np.array([0.0, 0.5, 0.25, 0.25])
         return Measures({"first": right}, metrics, 0.5)
 
+    def read(self, chain, stage, array):
+        assert (stage, array) == ("images", "index")
+        return np.arange(4)
+
 
 def lines_of(sweep, config):
-    return pd.DataFrame(sweep.lines(config, Stores()), columns=list(COLUMNS))
+    return pd.DataFrame(sweep.lines(config, Stores()), columns=list(sweep.columns()))
 
 
 def test_every_combination_is_measured_once_in_long_form(loaded, config):
@@ -63,7 +68,7 @@ def test_every_combination_is_measured_once_in_long_form(loaded, config):
     assert set(lines["attack"]) == {"pgd-linf8", "pgd-eot-linf8 on the defence"}
     along = lines.drop_duplicates("purifier").set_index("purifier")["along"].to_dict()
     assert along == {"none": 0, "vpsde-t100": 100, "vpsde-t75-twice": 75}
-    assert lines[lines["purifier"] == "vpsde-t100"]["note"].str.contains("VP-SDE of 12").all()
+    assert lines[lines["purifier"] == "vpsde-t100"]["note"].str.contains("VP-SDE of 8").all()
 
 
 def test_the_numbers_are_those_of_the_images(loaded, config):
@@ -112,11 +117,91 @@ def test_a_sweep_depends_on_where_its_combinations_lie(loaded, config):
     assert sweep.stores(config) == sweep.table.stores(config)
 
 
+class Draws:
+    """Four images, or two of them, of whose draws the reference's vary half as much."""
+
+    def measure(self, chain):
+        mine = chain.purifier != "vpsde-t100"
+        right = np.array([1.0, mine, mine, 0])
+        variance = np.array([0.1, 0.2, 0.3, 0.4]) * (1 + mine)
+        metrics = {"cross_entropy": 1 + right, "bias2": 0.01 - variance, "variance": variance}
+        count = len(self.read(chain, "images", "index"))
+        return Measures(
+            {"first": right[:count], "average": right[:count]},
+            {name: own[:count] for name, own in metrics.items()},
+            None,
+        )
+
+    def read(self, chain, stage, array):
+        return np.arange(2 if chain.dataset == "cifar10-bpda" else 4)
+
+
+SOLVERS = {
+    "classifier": "wrn-28-10",
+    "attack": "pgd-linf8",
+    "restorer": "none",
+    "evaluation": "diffhammer-average",
+    "purifier": ["vpsde-t100-random", "vpsde-t75-twice", "ode-t100", "scoreopt-o"],
+    "places": {"scoreopt-o": 146},
+    "line": ["purifier.kind", "purifier.rounds"],
+    "panels": ["robust", "variance_clean"],
+    "reference": {"purifier": "vpsde-t100", "dataset": "cifar10-bpda"},
+}
+
+
+def test_a_combination_is_compared_with_the_reference_on_the_images_of_both(loaded, config):
+    sweep = loaded(**SOLVERS)
+    lines = pd.DataFrame(sweep.lines(config, Draws()), columns=list(sweep.columns()))
+    chains = [row.purifier for row in sweep.items()]
+    assert chains == [*SOLVERS["purifier"], "vpsde-t100"]
+    one = lines[lines["purifier"] == "ode-t100"].set_index("metric")
+    ratio = one.loc["variance_clean", ["ratio", "ratio_low", "ratio_high", "n", "n_both"]]
+    assert ratio.tolist() == [2, 2, 2, 4, 2]  # 0.2 and 0.4 over 0.1 and 0.2
+    assert one.loc["robust", ["value", "difference", "n_both"]].tolist() == [75, 50, 2]
+    assert one.loc["cross_entropy_clean", "ratio"] == 1.333  # 2 and 2 over 2 and 1
+    assert np.isnan(one.loc["bias2_clean", "ratio"])  # of what is below zero
+    reference = lines[lines["purifier"] == "vpsde-t100"]
+    assert reference[["difference", "ratio"]].isna().all(axis=None)
+    assert (reference["n"] == 2).all()
+    assert "ratio" not in loaded().columns()
+
+
+def test_a_line_of_the_picture_is_of_options_and_their_defaults(loaded, config):
+    sweep = loaded(**SOLVERS)
+    lines = pd.DataFrame(sweep.lines(config, Draws()), columns=list(sweep.columns()))
+    named = lines.drop_duplicates("purifier").set_index("purifier")
+    assert named["line"].to_dict() == {
+        "vpsde-t100-random": "vpsde, 1",
+        "vpsde-t75-twice": "vpsde, 2",
+        "ode-t100": "ode, 1",
+        "scoreopt-o": "scoreopt",
+        "vpsde-t100": "reference",
+    }
+    assert named["along"].tolist() == [100, 75, 100, 146, 100]
+    figure = sweep.draw(lines)
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "robust accuracy (%)",
+        "variance over draws, clean",
+    ]
+    (legend,) = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert set(names) == {"vpsde, 1", "vpsde, 2", "ode, 1", "scoreopt", "reference"}
+    (level,) = (x for x in figure.axes[1].lines if x.get_label() == "reference")
+    assert set(level.get_ydata()) == {0.15}
+    plt.close("all")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"along": "purifer.t"}, r"unknown role \(along .*did you mean 'purifier'"),
         ({"along": "purifier.tt"}, "vpsde-t100 has no number 'tt'"),
+        ({"line": ["purifer.rounds"]}, r"unknown role \(line .*did you mean 'purifier'"),
+        ({"places": {"vpsde-t10": 1}}, r"unknown name \(places .*did you mean 'vpsde-t100'"),
+        ({"panels": ["bias"]}, r"unknown metric \(panels in "),
+        ({"reference": {"purifier": "vpsde-t1000"}}, "unknown purifier 'vpsde-t1000'"),
+        ({"reference": {"attack": "pgd-linf8"}}, "reference.attack"),
+        ({"features": "vgg19"}, "features vgg19 has 5 layers; name one of 1"),
         ({"along": "attack.kind"}, "attack pgd-linf8 has no number 'kind'"),
         ({"purifier": ["vpsde-t100", "vpsde-t100"]}, "two of purifier are the same"),
         ({"purifier": ["vpsde\nt100"]}, "must be one line"),
@@ -136,7 +221,9 @@ def test_mistakes_are_one_line(loaded, config, changes, message):
     assert "\n" not in str(caught.value)
 
 
-def test_the_project_s_sweeps_are_served(repository, config):
+def test_the_project_s_sweeps_are_served(repository):
     for file in (repository / "config" / "sweeps").glob("*.yaml"):
         sweep = load_result(file)
+        config = load_config(repository / "config" / f"{sweep.track or 'config'}.yaml")
         assert sweep.served(config) == list(sweep.table.rows)
+        assert sweep.trigger(config)["lines"]

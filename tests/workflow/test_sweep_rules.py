@@ -12,6 +12,7 @@ LEVELS = {
     "restorer": "none",
     "purifier": ["none", "vpsde-t10"],
     "along": "purifier.t",
+    "features": "vgg19-conv2-2",
 }
 RESTORERS = {
     **LEVELS,
@@ -19,6 +20,7 @@ RESTORERS = {
     "purifier": "vpsde-t10",
     "along": "restorer",
 }
+OTHERS = {**LEVELS, "purifier": "of-another-track", "track": "others"}
 STAGES = ("store_images", "attack_images", "restore_images", "purify_images", "classify_images")
 
 
@@ -31,7 +33,7 @@ def stored(project) -> dict:
 def test_two_sweeps_compute_what_they_share_once(empty):
     folder = empty.folder / "config" / "sweeps"
     folder.mkdir()
-    for name, sweep in (("levels", LEVELS), ("restorers", RESTORERS)):
+    for name, sweep in (("levels", LEVELS), ("restorers", RESTORERS), ("others", OTHERS)):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(sweep))
 
     # of clean and of attacked images; one chain of each sweep is the other's too
@@ -56,6 +58,13 @@ def test_two_sweeps_compute_what_they_share_once(empty):
             (results / f"{name}.{ending}").stat().st_size > 1000 for ending in ("png", "svg")
         )
 
+    levels = pd.read_csv(results / "levels.csv").set_index(["purifier", "metric"])["value"]
+    assert levels["none", "content_distance_clean"] == 0
+    assert levels["none", "content_distance_attacked"] > 0
+    assert levels["vpsde-t10", "content_distance_clean"] > 0
+
+    said = empty.snakemake("results/sweeps/others.csv", "--dry-run", check=False)
+    assert "unknown purifier 'of-another-track'" in said
     said = empty.snakemake("results/sweeps/level.csv", "--dry-run", check=False)
     assert "unknown result 'level': did you mean 'levels'?" in said
 

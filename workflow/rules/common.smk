@@ -287,7 +287,23 @@ def files_of_paper(wildcards):
 def everything(wildcards):
     """All that is built."""
     pages = [f"results/pages/{name}.html" for name in judged_results(CONFIG)]
-    return [*outputs(*RESULTS), *pages, "results/summary.md"]
+    others = [folder for folder in RESULTS if folder != "sweeps"]
+    return [
+        *outputs(*others),
+        *sweeps_of_track(wildcards),
+        *pages,
+        "results/summary.md",
+    ]
+
+
+@exit_on_error
+def sweeps_of_track(wildcards):
+    """The files of all sweeps but those of other tracks."""
+    sweeps = {name: load_result(find(name, CONFIG)) for name in known("sweeps")}
+    mine = [
+        name for name, sweep in sweeps.items() if sweep.track in (None, TRACK.track)
+    ]
+    return outputs("sweeps", only=mine)
 
 
 # Training

@@ -318,4 +318,4 @@ rule tables:
 
 rule sweeps:
     input:
-        outputs("sweeps"),
+        sweeps_of_track,

@@ -196,9 +196,11 @@ class Figure(Judged):
 class Computed(Figure):
     """A figure that computes something itself."""
 
-    computes: ClassVar[bool] = True
-
     count: int = Field(ge=1, le=MOST, description="images at most, the first of the data set")
+
+    @property
+    def computes(self) -> bool:
+        return True
 
 
 class Compared(Computed):
