@@ -8,7 +8,8 @@ and appendix B) are, with eta = 1 for the reverse SDE and eta = 0 for the probab
 
     x_next = e^(-(1 + eta) h) x + (1 - e^(-(1 + eta) h)) D + sigma_next sqrt(1 - e^(-2 eta h)) z.
 
-The end is the state at t = 0.0005, half a level of DDPM's process, and not D there. The noise that
+Levels are spaced as Karras et al. 2022 do (Eq. 5), which puts more of them where there is much noise
+than an even spacing in lambda: what an image shows is decided there. The end is the state at t = 0.0005, half a level of DDPM's process, and not D there. The noise that
 is in it, 0.9 of 255 grey levels, is a part of the solution's variance; DiffPure's last step of
 1/1000 leaves as much.
 """
@@ -26,13 +27,14 @@ from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, alpha_bar
 from puriflow.options import Correction
 
 VE_SIGMAS = (1 / DISCRETE_ALPHA_BAR - 1) ** 0.5  # of the levels t' = 1 to 1000
+RHO = 7  # of Karras et al.'s spacing
 SIGMA_END = (1 / alpha_bar(torch.tensor(5e-4, dtype=torch.float64)).item() - 1) ** 0.5
 
 
 def sigma_grid(level: int, evaluations: int, known: Tensor | None = None) -> list[float]:
     """The sigmas at which a network is asked, from that of t' down, and the end.
 
-    They are evenly spaced in lambda.
+    They are evenly spaced in sigma^(1 / 7).
 
     Args:
         level: t', 1 to 1000.
@@ -41,7 +43,8 @@ def sigma_grid(level: int, evaluations: int, known: Tensor | None = None) -> lis
             but the end is then the nearest of them that is no other's, so that the network is told
             what the formulas take it for.
     """
-    sigmas = np.geomspace(VE_SIGMAS[level - 1], SIGMA_END, evaluations + 1)
+    first, last = VE_SIGMAS[level - 1] ** (1 / RHO), SIGMA_END ** (1 / RHO)
+    sigmas = np.linspace(first, last, evaluations + 1) ** RHO
     if known is not None:
         rising = np.arange(evaluations)
         lambdas = np.log(known[:level].cpu().numpy())

@@ -127,7 +127,7 @@ def compared(own: Values, other: Values) -> dict[str, dict[str, Any]]:
         first, second = own.metrics[metric][places[0]], other.metrics[metric][places[1]]
         if metric in SHARES:
             paired = compare(first, second)
-            points = (100 * x for x in (paired.difference, paired.low, paired.high))
+            points = (100 * x for x in (paired.difference, *paired.interval))
             found[metric] = bounded("difference", (round(x, 2) for x in points))
         elif second.mean() > 0:
             ratios = ratio_of_means(first, second)

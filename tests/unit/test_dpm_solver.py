@@ -76,12 +76,13 @@ def test_few_evaluations_lack_variance_and_the_second_order_less():
     assert kept[0] < 0.5 < kept[1]
 
 
-def test_the_grid_is_even_in_lambda_from_t_prime_to_half_a_level():
+def test_the_grid_is_karras_s_from_t_prime_to_half_a_level():
     sigmas = np.array(sigma_grid(90, 7))
     assert sigmas[[0, -1]] == pytest.approx(
         [VE_SIGMAS[89], (0.5 * (0.001 * 0.1 + 5e-6)) ** 0.5], rel=1e-3
     )
-    assert np.diff(np.log(sigmas)) == pytest.approx(np.full(7, np.log(sigmas[1] / sigmas[0])))
+    steps = np.diff(sigmas ** (1 / 7))
+    assert steps == pytest.approx(np.full(7, steps[0]))
 
 
 @pytest.mark.parametrize(("level", "evaluations"), [(90, 5), (90, 60), (10, 8), (10, 10), (1, 1)])
@@ -100,7 +101,7 @@ def test_a_network_of_whole_timesteps_is_asked_at_these_once_each(level, evaluat
     assert len(labels) == evaluations
     assert labels[0] == level - 1
     assert labels == sorted(set(labels), reverse=True)
-    assert purifier.sigmas == [*(VE_SIGMAS[label] for label in labels), SIGMA_END]
+    assert purifier.sigmas == pytest.approx([*VE_SIGMAS[labels], SIGMA_END], rel=1e-12)
 
 
 class Clean(torch.nn.Module):

@@ -68,7 +68,7 @@ def test_every_combination_is_measured_once_in_long_form(loaded, config):
     assert set(lines["attack"]) == {"pgd-linf8", "pgd-eot-linf8 on the defence"}
     along = lines.drop_duplicates("purifier").set_index("purifier")["along"].to_dict()
     assert along == {"none": 0, "vpsde-t100": 100, "vpsde-t75-twice": 75}
-    assert lines[lines["purifier"] == "vpsde-t100"]["note"].str.contains("VP-SDE of 8").all()
+    assert lines[lines["purifier"] == "vpsde-t100"]["note"].str.contains("VP-SDE of 10").all()
 
 
 def test_the_numbers_are_those_of_the_images(loaded, config):
