@@ -8,10 +8,10 @@ and appendix B) are, with eta = 1 for the reverse SDE and eta = 0 for the probab
 
     x_next = e^(-(1 + eta) h) x + (1 - e^(-(1 + eta) h)) D + sigma_next sqrt(1 - e^(-2 eta h)) z.
 
-Levels are spaced as Karras et al. 2022 do (Eq. 5), which puts more of them where there is much noise
-than an even spacing in lambda: what an image shows is decided there. The end is the state at t = 0.0005, half a level of DDPM's process, and not D there. The noise that
-is in it, 0.9 of 255 grey levels, is a part of the solution's variance; DiffPure's last step of
-1/1000 leaves as much.
+Levels are spaced as Karras et al. 2022 do (Eq. 5), which puts more of them where there is much
+noise than an even spacing in lambda: what an image shows is decided there. The end is the state at
+t = 0.0005, half a level of DDPM's process, and not D there. The noise that is in it, 0.9 of 255
+grey levels, is a part of the solution's variance; DiffPure's last step of 1/1000 leaves as much.
 """
 
 import math
