@@ -141,7 +141,7 @@ def test_images_that_a_figure_shows_are_known_before_anything_is_computed(reposi
     raw["datasets"]["imagenet"] |= {"subset": 1}
     track = check_config(raw)
     for name in ("figure2", "figure3"):
-        with pytest.raises(UserError, match=r"shows image 1, .* imagenet has 1 in its first"):
+        with pytest.raises(UserError, match=r"shows image 1, .* but 1 of data set imagenet are there"):
             every[name].stores(track)
     raw["datasets"]["imagenet"] |= {"subset": 4, "shards": 2}
     track = check_config(raw)
