@@ -37,9 +37,9 @@ OPTIONS = {
     "datasets": {"imagenet": {"subset": 2}, "cifar10": {"subset": 2}},
     "attacks": {"pgd-linf4": {"n_iter": 1}, "pgd-eot-linf8": {"n_iter": 1, "eot_iter": 1}},
     "purifiers": {
-        "vpsde-t10": {"step_size": 1000},
-        "vpsde-t90": {"step_size": 1000},
-        "vpsde-t100": {"step_size": 1000},
+        "vpsde-t10": {"evaluations": 1},
+        "vpsde-t90": {"evaluations": 1},
+        "vpsde-t100": {"evaluations": 1},
     },
 }
 # Files of config/ that are smaller than the project's own: results that are really built.
