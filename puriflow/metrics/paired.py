@@ -11,7 +11,7 @@ interval that belongs to Wilcoxon's signed-rank test.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import beta, norm, t
+import scipy  # whose packages are imported when they are used: planning needs none
 
 MANY = 2000  # images, whose mean has Student's interval even with long tails
 FEW = 6  # differing images below which no exact test of a mean rejects at 95 %
@@ -70,8 +70,8 @@ def discordant_interval(
     if differing == 0:
         return float("nan"), float("nan")
     tail = (1 - confidence) / 2
-    low = beta.ppf(tail, wins, losses + 1) if wins else 0.0
-    high = beta.ppf(1 - tail, wins + 1, losses) if losses else 1.0
+    low = scipy.stats.beta.ppf(tail, wins, losses + 1) if wins else 0.0
+    high = scipy.stats.beta.ppf(1 - tail, wins + 1, losses) if losses else 1.0
     low, high = (float((2 * share - 1) * differing / count) for share in (low, high))
     return low, high
 
@@ -82,7 +82,7 @@ def student_interval(differences: np.ndarray, confidence: float = 0.95) -> tuple
     if count < 2:
         return float("nan"), float("nan")
     error = differences.std(ddof=1) / count**0.5
-    half = t.ppf(0.5 + confidence / 2, count - 1) * error
+    half = scipy.stats.t.ppf(0.5 + confidence / 2, count - 1) * error
     return float(differences.mean() - half), float(differences.mean() + half)
 
 
@@ -113,7 +113,7 @@ def signed_rank_quantile(count: int, chance: float) -> int:
     """
     if count > 50:
         mean, variance = count * (count + 1) / 4, count * (count + 1) * (2 * count + 1) / 24
-        return int(np.ceil(norm.ppf(chance, mean, variance**0.5)))
+        return int(np.ceil(scipy.stats.norm.ppf(chance, mean, variance**0.5)))
     ways = np.ones(1)  # in which the ranks so far give a sum
     for rank in range(1, count + 1):
         ways = np.pad(ways, (0, rank)) + np.pad(ways, (rank, 0))
