@@ -2,7 +2,7 @@
 
 A file is known by its path, size, inode and times, also that of its last change, which no command
 sets back. Hashes are remembered where the workflow runs, so that planning with 50,000 images is
-cheap, and elsewhere for the process alone.
+cheap, and elsewhere for the process alone; so is whatever else is read of a file's content alone.
 
 A flipped bit in a network loads without a word, and gives other results. Beside a file of weights
 lie the sha256 of its download or of its conversion, as `FILE.sha256`, or those of a whole folder,
@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from puriflow.atomic import digest, lock, sealed_content, write_sealed
 from puriflow.errors import UserError, on_disk
@@ -27,8 +28,8 @@ MEMORY = Path(".snakemake/puriflow/checksums")  # below the folder in which the 
 MUCH = 2**30  # bytes, whose hashing is announced
 SUMS = "SHA256SUMS"
 LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](\S.*)")
-# By algorithm and path, the state of the file and the hash that it had.
-Known = dict[str, tuple[list[int], str]]
+# By what is known and path, the state of the file and the hash, or other plain data, that it had.
+Known = dict[str, tuple[list[int], Any]]
 known: Known = {}  # to this process
 
 
@@ -43,21 +44,40 @@ def file_hashes(files: Sequence[Path], algorithm: str = "sha256") -> list[str]:
     Raises:
         OSError: one is not there, or cannot be read.
     """
-    asked = {_key(file, algorithm): _state(file) for file in files}
-    if any(_recall(key, state) is None for key, state in asked.items()):
-        known.update(_remembered())
-    new = {key: state for key, state in asked.items() if _recall(key, state) is None}
-    if (size := sum(size for size, *_ in new.values())) > MUCH:
-        text = f"hashing {len(new)} files ({size / 2**30:.1f} GB), once as long as they stay"
+    return remembered(files, algorithm, partial(_hashed, algorithm=algorithm))
+
+
+def _hashed(files: Sequence[str], algorithm: str) -> list[str]:
+    if (size := sum(os.path.getsize(file) for file in files)) > MUCH:
+        text = f"hashing {len(files)} files ({size / 2**30:.1f} GB), once as long as they stay"
         print(f"puriflow: {text}", file=sys.stderr, flush=True)
     with ThreadPoolExecutor() as pool:  # hashlib lets others run
-        paths = [key.partition(":")[2] for key in new]
-        found = list(pool.map(partial(digest, algorithm=algorithm), paths))
+        return list(pool.map(partial(digest, algorithm=algorithm), files))
+
+
+def remembered(
+    files: Sequence[Path], what: str, compute: Callable[[Sequence[str]], Sequence[Any]]
+) -> list[Any]:
+    """What is computed of files, of those alone of which it is not known as they are now.
+
+    Args:
+        files: that are there.
+        what: it is, as a name; another one if it is computed otherwise.
+        compute: of paths, plain data of each, by the content of that file and nothing else.
+
+    Raises:
+        OSError: a file is not there, or cannot be read.
+    """
+    asked = {_key(file, what): _state(file) for file in files}
+    if not all(_is_known(key, state) for key, state in asked.items()):
+        known.update(_remembered())
+    new = {key: state for key, state in asked.items() if not _is_known(key, state)}
     if new:
-        hashed = {k: (new[k], digits) for k, digits in zip(new, found, strict=True)}
-        known.update(hashed)
-        _remember(lambda kept: kept | hashed)
-    return [known[_key(file, algorithm)][1] for file in files]
+        found = compute([key.partition(":")[2] for key in new])
+        computed = {k: (new[k], value) for k, value in zip(new, found, strict=True)}
+        known.update(computed)
+        _remember(lambda kept: kept | computed)
+    return [known[_key(file, what)][1] for file in files]
 
 
 def forget(files: Iterable[Path]) -> None:
@@ -68,8 +88,8 @@ def forget(files: Iterable[Path]) -> None:
     _remember(lambda kept: {k: v for k, v in kept.items() if k.partition(":")[2] not in paths})
 
 
-def _key(file: Path, algorithm: str) -> str:
-    return f"{algorithm}:{os.path.abspath(file)}"
+def _key(file: Path, what: str) -> str:
+    return f"{what}:{os.path.abspath(file)}"
 
 
 def _state(file: Path) -> list[int]:
@@ -77,9 +97,8 @@ def _state(file: Path) -> list[int]:
     return [found.st_size, found.st_ino, found.st_mtime_ns, found.st_ctime_ns]
 
 
-def _recall(key: str, state: list[int]) -> str | None:
-    before, digits = known.get(key, (None, None))
-    return digits if before == state else None
+def _is_known(key: str, state: list[int]) -> bool:
+    return key in known and known[key][0] == state
 
 
 def _remembered() -> Known:

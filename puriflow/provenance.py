@@ -11,14 +11,15 @@ import ast
 import hashlib
 import platform
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from puriflow.checksums import file_hash
+from puriflow.atomic import digest
+from puriflow.checksums import file_hash, remembered
 from puriflow.errors import UserError
 from puriflow.registry import syntax_tree
 
@@ -34,10 +35,10 @@ ALWAYS = ("puriflow", "numpy", "zarr")  # of whatever is stored
 
 def code_hash(*modules: str) -> str:
     """sha256 over the code of modules and of all that they import from puriflow."""
-    digest = hashlib.sha256()
+    hashed = hashlib.sha256()
     for module, source in sorted(_behind(modules).items()):
-        digest.update(f"{module}\n{source.code}\n".encode())
-    return digest.hexdigest()
+        hashed.update(f"{module}\n{source.code}\n".encode())
+    return hashed.hexdigest()
 
 
 def versions(*modules: str) -> dict[str, str]:
@@ -82,7 +83,7 @@ def data_hash(dataset: "Part") -> str | None:
 
     None if they are not here, or its kind says that they are `PUBLISHED` and takes no others.
     """
-    if _read(dataset.module).constants.get("PUBLISHED"):
+    if _read([dataset.module])[0].constants.get("PUBLISHED"):
         return None
     try:
         return dataset.build().fingerprint
@@ -135,22 +136,25 @@ def libraries(build: str) -> dict[str, str]:
 class Source:
     """A module of this package, read as text."""
 
-    code: str  # hash of what it does
+    code: str  # hashes of what it does, and of its style file
     ours: frozenset[str]  # modules of this package that are run when it is, or called
     others: frozenset[str]  # what it imports from elsewhere, by the first part of its name
-    constants: Mapping[str, Any]  # values that are given to names at its top
+    constants: Mapping[str, Any]  # plain values that are given to names at its top
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is behind results."""
+        return self.constants.get("BEHIND_RESULTS", True)
 
 
 def _behind(modules: Iterable[str]) -> dict[str, Source]:
     """Modules and all that they import from this package, but for what is not behind results."""
     found: dict[str, Source] = {}
-    waiting = [name for module in modules for name in _with_packages(module)]
-    while waiting:
-        module = waiting.pop()
-        if module not in found and (source := _read(module)).constants.get("BEHIND_RESULTS", True):
-            found[module] = source
-            waiting.extend(source.ours)
-    return found
+    waiting = {name for module in modules for name in _with_packages(module)}
+    while new := sorted(waiting - found.keys()):
+        found |= dict(zip(new, _read(new), strict=True))
+        waiting = {name for one in new if found[one].counts for name in found[one].ours}
+    return {module: source for module, source in found.items() if source.counts}
 
 
 def _with_packages(module: str) -> list[str]:
@@ -165,18 +169,34 @@ def _file(module: str) -> Path:
     return package if package.is_file() else path.with_suffix(".py")
 
 
+def _read(modules: Sequence[str]) -> list[Source]:
+    """Modules as they are now; what is known of a file is not read again (puriflow.checksums)."""
+    files = [_file(module) for module in modules]
+    said = remembered(files, f"source-{_reader()}", lambda paths: [_said(Path(p)) for p in paths])
+    return [_source(file, one) for file, one in zip(files, said, strict=True)]
+
+
 @cache
-def _read(module: str) -> Source:
-    file = _file(module)
-    tree, style = syntax_tree(file), file.with_suffix(".mplstyle")
-    text = meaning(tree) + (style.read_text(encoding="utf-8") if style.is_file() else "")
-    names = set(_imports(tree))
+def _reader() -> str:
+    """What tells this way of reading a module from others: the code of this very module."""
+    return digest(__file__, "sha256")[:16]
+
+
+def _said(file: Path) -> dict[str, Any]:
+    """What a module says, as plain data; see `Source`."""
+    tree = syntax_tree(file)
+    code = hashlib.sha256(meaning(tree).encode()).hexdigest()
+    return {"code": code, "imports": sorted(set(_imports(tree))), "constants": _constants(tree)}
+
+
+def _source(file: Path, said: Mapping[str, Any]) -> Source:
+    names, style = said["imports"], file.with_suffix(".mplstyle")
     inner = {m for name in names if name.startswith("puriflow.") for m in _with_packages(name)}
     return Source(
-        code=hashlib.sha256(text.encode()).hexdigest(),
+        code=said["code"] + (file_hash(style) if style.is_file() else ""),
         ours=frozenset(module for module in inner if _file(module).is_file()),
         others=frozenset(name.partition(".")[0] for name in names),
-        constants=_constants(tree),
+        constants=said["constants"],
     )
 
 
@@ -233,6 +253,9 @@ def _constants(tree: ast.Module) -> dict[str, Any]:
     found = {}
     for statement in tree.body:
         match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=value)):
+            case ast.Assign(
+                targets=[ast.Name(id=name)],
+                value=ast.Constant(value=str() | bool() | int() | float() as value),
+            ):
                 found[name] = value
     return found

@@ -39,7 +39,8 @@ def leased(gpus: int, threads: int | None = THREADS) -> Generator["torch.device"
     from puriflow.lease import lease
 
     with lease(gpus):
-        from puriflow.compute import device
+        from puriflow.compute import device, own_process
 
+        own_process()
         with device(gpu=gpus > 0, threads=threads) as found:
             yield found

@@ -3,8 +3,6 @@
 Layers are stem (behind its activation) and stage1 to stage7 (each behind its last block).
 """
 
-from torch import nn
-
 from puriflow.classifiers import efficientnet_lite0
 from puriflow.features.layers import Features
 from puriflow.options import Names
@@ -14,6 +12,5 @@ def build(*, layers: Names) -> Features:
     """Feature maps of the mini track's classifier."""
     classifier = efficientnet_lite0.build()
     part = classifier.network.get_submodule
-    stages = [(f"stage{i}", stage) for i, stage in enumerate(part("blocks").children(), start=1)]
-    stem = nn.Sequential(part("conv_stem"), part("bn1"))
-    return Features([("stem", stem), *stages], layers, classifier)
+    stages = [(f"stage{i}", stage) for i, stage in enumerate(part("stages").children(), start=1)]
+    return Features([("stem", part("stem")), *stages], layers, classifier)

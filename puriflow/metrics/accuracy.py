@@ -3,8 +3,7 @@
 from typing import assert_never
 
 import numpy as np
-from scipy.special import logsumexp
-from scipy.stats import norm
+import scipy  # whose packages are imported when they are used: planning needs none
 
 from puriflow.metrics.rules import OfAnswers
 
@@ -46,7 +45,7 @@ def wilson(hits: float, count: int, confidence: float = 0.95) -> tuple[float, fl
     Hits need not be whole: the mean over draws is taken as if each image were one trial, which is
     cautious.
     """
-    z = float(norm.ppf(0.5 + confidence / 2))
+    z = float(scipy.stats.norm.ppf(0.5 + confidence / 2))
     share, weight = hits / count, z**2 / count
     centre = (share + weight / 2) / (1 + weight)
     half = z / (1 + weight) * (share * (1 - share) / count + weight / (4 * count)) ** 0.5
@@ -63,4 +62,4 @@ def accuracy(right: np.ndarray) -> tuple[float, float, float]:
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Cross-entropy of every sample (n,), in nats."""
     logits = logits.astype(np.float64)
-    return logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
+    return scipy.special.logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]

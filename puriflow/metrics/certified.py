@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import beta, binomtest, norm
+import scipy  # whose packages are imported when they are used: planning needs none
 
 ABSTAIN = -1  # in place of a class
 
@@ -28,7 +28,7 @@ def lower_bound(hits: int, count: int, alpha: float) -> float:
 
     The bound is above the true chance with probability `alpha` at most.
     """
-    return float(beta.ppf(alpha, hits, count - hits + 1)) if hits else 0.0
+    return float(scipy.stats.beta.ppf(alpha, hits, count - hits + 1)) if hits else 0.0
 
 
 def certify(selection: np.ndarray, counts: np.ndarray, sigma: float, alpha: float) -> Certificate:
@@ -43,7 +43,7 @@ def certify(selection: np.ndarray, counts: np.ndarray, sigma: float, alpha: floa
     chance = lower_bound(hits, int(counts.sum()), alpha)
     if chance <= 0.5:
         return Certificate(ABSTAIN, 0.0, hits)
-    return Certificate(chosen, float(sigma * norm.ppf(chance)), hits)
+    return Certificate(chosen, float(sigma * scipy.stats.norm.ppf(chance)), hits)
 
 
 def predict(counts: np.ndarray, alpha: float) -> int:
@@ -52,7 +52,7 @@ def predict(counts: np.ndarray, alpha: float) -> int:
     A class that is returned is not that of g with probability `alpha` at most.
     """
     second, first = np.sort(counts)[-2:].tolist()
-    close = binomtest(first, first + second, 0.5).pvalue > alpha
+    close = scipy.stats.binomtest(first, first + second, 0.5).pvalue > alpha
     return ABSTAIN if close else int(counts.argmax())
 
 

@@ -18,8 +18,7 @@ from bisect import bisect_left
 from functools import cached_property, lru_cache
 
 import numpy as np
-from scipy.optimize import root_scalar
-from scipy.stats import norm, t
+import scipy  # whose packages are imported when they are used: planning needs none
 
 ALPHA = 0.05  # chance of a wrong verdict
 MANY = 2000  # images, whose mean has Student's interval even with long tails
@@ -162,7 +161,9 @@ class Shares(PairedTests):
                 return float(-self.reach)
             ends = -self.reach, values.max()
             return float(
-                root_scalar(lambda at: self._tail(values, at) - ALPHA / 2, bracket=ends).root
+                scipy.optimize.root_scalar(
+                    lambda at: self._tail(values, at) - ALPHA / 2, bracket=ends
+                ).root
             )
 
         return lower(self.values), -lower(-self.values)
@@ -206,7 +207,8 @@ class Student(PairedTests):
         with np.errstate(divide="ignore", invalid="ignore"):
             score = np.nan_to_num(np.float64(distance) / self.error, posinf=np.inf, neginf=-np.inf)
         degrees = self.count * times - 1
-        return float(t.sf(score, degrees)), float(t.cdf(score, degrees))
+        chances = scipy.stats.t(degrees)
+        return float(chances.sf(score)), float(chances.cdf(score))
 
     def interval(self) -> tuple[float, float]:
         """See `PairedTests`."""
@@ -227,7 +229,7 @@ def student_interval(differences: np.ndarray, confidence: float = 0.95) -> tuple
     if count < 2:
         return float("nan"), float("nan")
     error = differences.std(ddof=1) / count**0.5
-    half = t.ppf(0.5 + confidence / 2, count - 1) * error
+    half = scipy.stats.t.ppf(0.5 + confidence / 2, count - 1) * error
     return float(differences.mean() - half), float(differences.mean() + half)
 
 
@@ -268,7 +270,7 @@ def signed_rank_chances(count: int) -> np.ndarray:
     """
     if count > 50:
         mean, variance = count * (count + 1) / 4, count * (count + 1) * (2 * count + 1) / 24
-        return norm.cdf(np.arange(count * (count + 1) // 2 + 1), mean, variance**0.5)
+        return scipy.stats.norm.cdf(np.arange(count * (count + 1) // 2 + 1), mean, variance**0.5)
     ways = np.ones(1)  # in which the ranks so far give a sum
     for rank in range(1, count + 1):
         ways = np.pad(ways, (0, rank)) + np.pad(ways, (rank, 0))

@@ -8,16 +8,17 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-import zarr
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
-from zarr.codecs import BloscCodec, Crc32cCodec
 
 from puriflow.errors import UserError
 from puriflow.store.manifest import DType, Layout, Manifest, checked, cure, read_json
+
+if TYPE_CHECKING:
+    import zarr  # imported where an array is: planning reads none
 
 BEHIND_RESULTS = False
 CHUNK_BYTES = 4 * 2**20  # what a reader reads
@@ -76,12 +77,14 @@ def layouts(manifest: Manifest) -> dict[str, Layout]:
     return {"label": index, "index": index, **manifest["arrays"]}
 
 
-def open_array(store: Path, name: str, manifest: Manifest) -> zarr.Array:
+def open_array(store: Path, name: str, manifest: Manifest) -> "zarr.Array":
     """An array of a store, to read.
 
     Raises:
         UserError: it is not as the manifest says, or not as a store's arrays are.
     """
+    import zarr
+
     _check(store, name, manifest)
     with zarrs_errors(store.parent, name):
         return zarr.open_array(store, path=name, mode="r", zarr_format=3)
@@ -126,8 +129,10 @@ def _check(store: Path, name: str, manifest: Manifest) -> None:
             raise UserError(f"store {store.parent}: {file} is missing; {cure(store.parent)}")
 
 
-def create_array(group: zarr.Group, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> Any:
+def create_array(group: "zarr.Group", name: str, dtype: np.dtype, shape: tuple[int, ...]) -> Any:
     """An array with >= 1 MB chunks where it is large, sharded, with a checksum in every chunk."""
+    from zarr.codecs import BloscCodec, Crc32cCodec
+
     sample = max(prod(shape[1:]) * dtype.itemsize, 1)
     chunk = min(max(CHUNK_BYTES // sample, 1), max(shape[0], 1))
     per_shard = max(SHARD_BYTES // (sample * chunk), 1)
@@ -154,8 +159,10 @@ def create_array(group: zarr.Group, name: str, dtype: np.dtype, shape: tuple[int
 
 def write_arrays(
     store: Path, attributes: Mapping[str, Any], labels: np.ndarray, indices: np.ndarray
-) -> zarr.Group:
+) -> "zarr.Group":
     """A new Zarr group with the labels and indices of its samples."""
+    import zarr
+
     group = zarr.create_group(store, attributes={"puriflow": dict(attributes)})
     for name, values in (("label", labels), ("index", indices)):
         create_array(group, name, values.dtype, values.shape)[:] = values

@@ -5,10 +5,9 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from puriflow.atomic import sha256
 from puriflow.errors import UserError, on_disk
@@ -27,6 +26,9 @@ from puriflow.store.manifest import (
 )
 from puriflow.store.reader import Stage, open_stage
 from puriflow.store.work import Batch, Work
+
+if TYPE_CHECKING:
+    import zarr
 
 BEHIND_RESULTS = False
 # Of Snakemake, and of files of ours that a kill left beside their places.

@@ -33,7 +33,7 @@ def serve(path: str) -> None:
     import snakemake.cli
     import zarr  # noqa: F401
 
-    import puriflow.classifiers.efficientnet_lite0  # and timm with it
+    import puriflow.classifiers.efficientnet_lite0  # and torch with it
     import puriflow.cli
 
     mains = {"puriflow": puriflow.cli.main, "snakemake": snakemake.cli.main, "python": python}

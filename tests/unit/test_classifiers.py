@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_parts import build_tiny
 
-from puriflow.classifiers import bai2021, pretrained
+from puriflow.classifiers import bai2021, efficientnet_lite0, pretrained
 from puriflow.datasets import foolbox
 from puriflow.errors import UserError
 from puriflow.registry import kinds, part_of
@@ -44,13 +44,30 @@ def test_every_classifier_gives_logits_and_their_gradient(kind):
 
 
 def test_efficientnet_lite0_recognises_18_of_the_20_samples():
-    """The packaged weights, renamed by position into timm's network, are the real ones."""
+    """The packaged weights, renamed by position into the network, are the real ones."""
     classifier = build("efficientnet-lite0")
     samples = foolbox.build(sample="imagenet", resize=256, crop=224)
     images = torch.from_numpy(np.stack([samples.image(i) for i in range(20)]))
     with torch.no_grad():
         found = classifier(images).argmax(1)
     assert (found == torch.tensor(samples.labels)).sum() == 18
+
+
+@pytest.mark.parametrize("side", [224, 75])
+def test_efficientnet_lite0_is_timms(side):
+    """Of the same weights, logits and gradients are the same to the last bit."""
+    import timm  # after torchvision_import
+
+    own, theirs = efficientnet_lite0.EfficientNetLite0(), timm.create_model("tf_efficientnet_lite0")
+    names, values = own.state_dict(), theirs.state_dict().values()
+    own.load_state_dict(dict(zip(names, values, strict=True)))
+    given, found = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)), []
+    for network in (own.eval(), theirs.eval()):
+        images = given.clone().requires_grad_()
+        logits = network(images)
+        found.append([logits, *torch.autograd.grad(logits.logsumexp(1).sum(), images)])
+    assert all(map(torch.equal, *found))
+    assert found[0][0].std() > 0
 
 
 def test_normalisation_is_inside_the_model():

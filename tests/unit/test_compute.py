@@ -1,5 +1,9 @@
 """The device, precision and batches."""
 
+import ctypes
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -98,3 +102,28 @@ def test_a_number_of_threads_that_cannot_be_is_refused(count):
     with pytest.raises(UserError, match=message), device(gpu=False, threads=count):
         pytest.fail("it computes")
     assert torch.get_num_threads() == before
+
+
+MAPPED = """
+import ctypes, sys, torch
+from puriflow.compute import own_process
+own_process() if sys.argv[1:] else None
+mallinfo = ctypes.CDLL(None).mallinfo2
+mallinfo.restype = type("mallinfo2", (ctypes.Structure,), {"_fields_": [
+    (name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd a b c d e".split()]})
+before = mallinfo().hblkhd
+tensor = torch.ones(2**24)
+print(mallinfo().hblkhd - before)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="a setting of glibc's")
+def test_a_large_tensor_gets_memory_that_its_process_keeps():
+    """Not pages of its own, which go back to the system, and are cleared for the next one."""
+
+    def mapped(*arguments):
+        command = [sys.executable, "-c", MAPPED, *arguments]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    assert mapped("own") == 0
+    assert mapped() > 2**26

@@ -25,7 +25,7 @@ def test_feature_maps_are_those_inside_the_classifier():
     features = build_tiny("features", "efficientnet-lite0", layers=["stage7", "stem"])
     classifier = build_tiny("classifiers", "efficientnet-lite0")
     seen = []
-    classifier.network.blocks[-1].register_forward_hook(lambda *call: seen.append(call[-1]))
+    classifier.network.stages[-1].register_forward_hook(lambda *call: seen.append(call[-1]))
     images = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         maps = features(images)

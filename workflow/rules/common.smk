@@ -1,10 +1,11 @@
 # Helpers of the rules. No torch is imported here: parts are looked up as text.
+import gc
 import os
 import re
 import sys
 from contextlib import suppress
 from dataclasses import replace
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 
 from puriflow.chain import STAGES, Chain, victim_roles
@@ -29,6 +30,8 @@ from puriflow.results.claims import claims_about
 from puriflow.zoo.fetching import check_plan
 
 CONFIG = Path("config")
+# What a plan makes stays: to look for circles after each 700 objects takes a tenth of its time.
+gc.set_threshold(100_000)
 os.environ.update(DOCUTILSCONFIG=f"{workflow.basedir}/report/docutils.conf")
 CLAIMS = str(CONFIG / "claims.yaml")
 
@@ -72,9 +75,23 @@ for file in misnamed(CONFIG):
 # Parts of a chain
 
 
-def parts_of(wildcards, *roles):
-    """The parts that wildcards name, by role; of a victim, its own."""
-    named = {role: getattr(wildcards, role) for role in roles}
+def of_parts(*roles):
+    """Make what is computed of the parts that wildcards name a function of wildcards.
+
+    It is computed once of the same names: all shards of a store share them.
+    """
+
+    def made(compute):
+        known = cache(lambda *names: compute(parts_of(dict(zip(roles, names)))))
+        return exit_on_error(
+            lambda wildcards: known(*(getattr(wildcards, role) for role in roles))
+        )
+
+    return made
+
+
+def parts_of(named):
+    """The parts of names by role; of a victim, its own."""
     if (victim := named.pop("victim", None)) is not None:
         own = TRACK.parts(victim_roles(victim)).items()
         return TRACK.parts(named) | {f"victim's {role}": part for role, part in own}
@@ -83,19 +100,15 @@ def parts_of(wildcards, *roles):
 
 def entries_of(*roles):
     """The entries of the parts that wildcards name: a rule reruns when one of them changes."""
-    return exit_on_error(
-        lambda wildcards: {
-            role: identified(part) for role, part in parts_of(wildcards, *roles).items()
-        }
+    return of_parts(*roles)(
+        lambda parts: {role: identified(part) for role, part in parts.items()}
     )
 
 
 def version_of(stage, *roles):
     """A hash of the code behind a stage: the rule reruns when it changes."""
-    return exit_on_error(
-        lambda wildcards: version(
-            [f"puriflow.stages.{stage}"], parts_of(wildcards, *roles).values()
-        )
+    return of_parts(*roles)(
+        lambda parts: version([f"puriflow.stages.{stage}"], parts.values())
     )
 
 
@@ -106,7 +119,7 @@ def version(modules, parts):
 
 def weights_of(*roles):
     """The marks of the zoo's files that the parts of wildcards load: a rule fetches what is not here."""
-    return exit_on_error(lambda wildcards: marks(parts_of(wildcards, *roles).values()))
+    return of_parts(*roles)(lambda parts: marks(parts.values()))
 
 
 def marks(parts):
@@ -172,10 +185,10 @@ def source_of(stage):
     return exit_on_error(manifest)
 
 
-@exit_on_error
-def gpus_of_restorer(wildcards):
+@of_parts("restorer")
+def gpus_of_restorer(parts):
     """One GPU for a restorer that has a network, none for a classical denoiser."""
-    return int(bool(TRACK.part("restorer", wildcards.restorer).files()))
+    return int(bool(parts["restorer"].files()))
 
 
 @exit_on_error
