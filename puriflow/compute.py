@@ -54,11 +54,13 @@ def own_process() -> None:
     if hasattr(libc, "gnu_get_libc_version"):
         libc.mallopt(M_MMAP_THRESHOLD, KEPT)
         libc.mallopt(M_TRIM_THRESHOLD, KEPT)
+    looking = gc.isenabled()
     gc.disable()
     try:
         import torch  # noqa: F401
     finally:
-        gc.enable()
+        if looking:
+            gc.enable()
 
 
 @contextmanager
