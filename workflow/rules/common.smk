@@ -76,30 +76,33 @@ for file in misnamed(CONFIG):
 
 
 def of_parts(*roles):
-    """Make what is computed of the parts that wildcards name a function of wildcards.
-
-    It is computed once of the same names: all shards of a store share them.
-    """
+    """Make what is computed of the parts that wildcards name, by role, a function of wildcards."""
 
     def made(compute):
-        known = cache(lambda *names: compute(parts_of(dict(zip(roles, names)))))
         return exit_on_error(
-            lambda wildcards: known(*(getattr(wildcards, role) for role in roles))
+            lambda wildcards: compute(
+                parts_of(tuple((role, getattr(wildcards, role)) for role in roles))
+            )
         )
 
     return made
 
 
+@cache  # all shards of a store share them
 def parts_of(named):
-    """The parts of names by role; of a victim, its own."""
-    if (victim := named.pop("victim", None)) is not None:
+    """The parts of names, given as pairs of role and name; of a victim, its own."""
+    roles = dict(named)
+    if (victim := roles.pop("victim", None)) is not None:
         own = TRACK.parts(victim_roles(victim)).items()
-        return TRACK.parts(named) | {f"victim's {role}": part for role, part in own}
-    return TRACK.parts(named)
+        return TRACK.parts(roles) | {f"victim's {role}": part for role, part in own}
+    return TRACK.parts(roles)
 
 
 def entries_of(*roles):
-    """The entries of the parts that wildcards name: a rule reruns when one of them changes."""
+    """The entries of the parts that wildcards name: a rule reruns when one of them changes.
+
+    Each time anew, since Snakemake asks again when weights have been fetched.
+    """
     return of_parts(*roles)(
         lambda parts: {role: identified(part) for role, part in parts.items()}
     )
@@ -114,7 +117,10 @@ def version_of(stage, *roles):
 
 def version(modules, parts):
     """A hash of modules, and of the code of parts."""
-    return code_hash(*modules, *(module for part in parts for module in part.modules()))
+    return hash_once(*modules, *(module for part in parts for module in part.modules()))
+
+
+hash_once = cache(code_hash)  # a run has the code that it began with
 
 
 def weights_of(*roles):
