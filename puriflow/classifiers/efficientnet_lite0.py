@@ -109,12 +109,13 @@ class EfficientNetLite0(nn.Module):
             inner = outer
         self.stages = nn.Sequential(*stages)
         self.head = nn.Sequential(*convolution(inner, HEAD), active())
+        self.global_pool = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(HEAD, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
         maps = self.head(self.stages(self.stem(images)))
-        return self.classifier(F.adaptive_avg_pool2d(maps, 1).flatten(1))
+        return self.classifier(self.global_pool(maps).flatten(1))
 
 
 def build() -> Normalised:

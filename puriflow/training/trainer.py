@@ -82,7 +82,9 @@ def train(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.
     trained = [p for n, p in network.named_parameters() if "_mean" not in n]
     optimiser = _optimiser(trained, recipe)
     ema = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=_ema_update(recipe.ema))
-    autocast = torch.autocast(device.type, torch.bfloat16, recipe.precision == "bfloat16")
+    # Without the cache of cast weights: it outlives a step where a caller opened another autocast.
+    is_low = recipe.precision == "bfloat16"
+    autocast = torch.autocast(device.type, torch.bfloat16, is_low, cache_enabled=False)
     predict = autocast(network.__call__)
     states = (network, ema, optimiser)
     run.log.parent.mkdir(parents=True, exist_ok=True)

@@ -214,7 +214,7 @@ def test_labels_that_a_classifier_does_not_know_are_refused(tmp_path):
         write_logits(images, tmp_path / "c", classifier, device=CPU)
     purifier = tiny("purifiers", "osd")
     with pytest.raises(UserError, match="they are of different data sets"):
-        write_evaluated(images, tmp_path / "e", purifier, classifier, n_draws=1, seed=0, device=CPU)
+        write_evaluated(images, tmp_path / "e", purifier, classifier, n_draws=2, seed=0, device=CPU)
     attack, victim = tiny("attacks", "pgd"), {"classifier": classifier}
     with pytest.raises(UserError, match="they are of different data sets"):
         write_attack(images, tmp_path / "a", attack, victim, seed=0, device=CPU)

@@ -451,6 +451,15 @@ def test_training_lowers_the_loss(folder, tmp_path):
     assert losses[1] < 0.8 * losses[0]
 
 
+def test_every_step_sees_its_own_weights_in_bfloat16(folder, tmp_path):
+    """Inside of another autocast torch would keep the first step's weights, cast, to the end."""
+    wide = tiny("restorers", "edsr", n_feats=16)
+    alone = train(folder, tmp_path / "alone", wide)
+    with torch.autocast("cpu", enabled=False):
+        inside = train(folder, tmp_path / "inside", wide)
+    assert inside.read_bytes() == alone.read_bytes()
+
+
 def test_what_is_wrong_is_named(folder, tmp_path):
     with pytest.raises(UserError, match="nowhere does not exist"):
         Photos(tmp_path / "nowhere", held_out=1)
