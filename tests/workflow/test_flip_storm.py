@@ -1,5 +1,6 @@
 """A storm of flipped bits: each is found, wherever it is, or the results are the same bytes."""
 
+import os
 import random
 from contextlib import closing, contextmanager
 
@@ -28,12 +29,14 @@ def flip(file, draw):
 
 @contextmanager
 def flipped(file, draw):
-    """One bit of a file is another one, for a while."""
+    """One bit of a file is another one, for a while; then all is as it was, times too."""
+    times = file.stat()
     before = flip(file, draw)
     try:
         yield
     finally:
         file.write_bytes(before)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 @pytest.fixture
