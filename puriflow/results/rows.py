@@ -32,13 +32,18 @@ class Threat(Model):
         return f"{attack} on the defence" if self.victim == "defence" else attack
 
 
-def _threats(given: object) -> object:
-    """One attack may be written as its name or its mapping alone."""
-    listed = given if isinstance(given, list | tuple) else [given]
-    return tuple({"attack": threat} if isinstance(threat, str) else threat for threat in listed)
+def _mapping(given: object) -> object:
+    """An attack may be written as its name alone."""
+    return {"attack": given} if isinstance(given, str) else given
 
 
-Threats = Annotated[tuple[Threat, ...], BeforeValidator(_threats), Field(min_length=1)]
+def listed(given: object) -> object:
+    """One name may be written without a list."""
+    return tuple(given) if isinstance(given, list | tuple) else (given,)
+
+
+OneThreat = Annotated[Threat, BeforeValidator(_mapping)]
+Threats = Annotated[tuple[OneThreat, ...], BeforeValidator(listed), Field(min_length=1)]
 
 
 class Paper(Model):

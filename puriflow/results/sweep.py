@@ -12,16 +12,16 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, Field
 
 from puriflow.config import NONE, Config
 from puriflow.errors import UserError, unknown
-from puriflow.results.base import Device, Files, Result, joined, notes, say_failures
+from puriflow.results.base import Device, Files, Model, Result, joined, notes, say_failures
 from puriflow.results.columns import column, write_csv
 from puriflow.results.measures import Stores
-from puriflow.results.rows import Row, Threat, Threats
+from puriflow.results.rows import OneThreat, Row, Threat, Threats, listed
 from puriflow.results.swept import METRICS, compared, numbers_of, values_of
 from puriflow.results.table import Table
 
@@ -40,12 +40,22 @@ REFERENCE = "reference"  # what the reference is called in place of a line
 PANELS = ("standard", "robust", "cross_entropy_attacked")  # the metrics that are drawn
 
 
-def _listed(given: object) -> object:
-    """One name may be written without a list."""
-    return tuple(given) if isinstance(given, list | tuple) else (given,)
+Names = Annotated[tuple[str, ...], BeforeValidator(listed), Field(min_length=1)]
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
+class Reference(Model):
+    """Roles that another combination has in the place of one's own; it is compared with that."""
+
+    dataset: str | None = None
+    attack: OneThreat | None = None
+    restorer: str | None = None
+    purifier: str | None = None
+    classifier: str | None = None
+    evaluation: str | None = None
+
+    def of(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """The combination with which one is compared."""
+        return {role: getattr(self, role) or named for role, named in point.items()}
 
 
 class Sweep(Result):
@@ -72,8 +82,8 @@ class Sweep(Result):
         "purifier.solver; default: the names of all that does not lie along it",
     )
     panels: tuple[str, ...] = Field(PANELS, min_length=1, description="the metrics that are drawn")
-    reference: dict[Literal["dataset", "restorer", "purifier", "classifier", "evaluation"], str] = (
-        Field({}, description="other roles, with which every combination is compared")
+    reference: Reference | None = Field(
+        None, description="other roles, with which every combination is compared"
     )
     features: str | None = Field(None, description="of one layer, for the content distance")
 
@@ -108,11 +118,11 @@ class Sweep(Result):
     @cached_property
     def points(self) -> dict[tuple[Any, ...], dict[str, Any]]:
         """Every combination, by the names in it, of the attack its threat; then the references."""
-        listed = list(itertools.product(*(getattr(self, role) for role in ROLES)))
-        points = {names: dict(zip(ROLES, names, strict=True)) for names in listed}
-        for point in list(points.values()) if self.reference else ():
-            reference = point | self.reference
-            points.setdefault(tuple(reference.values()), reference)
+        swept = itertools.product(*(getattr(self, role) for role in ROLES))
+        points = {names: dict(zip(ROLES, names, strict=True)) for names in swept}
+        if self.reference is not None:
+            for reference in map(self.reference.of, list(points.values())):
+                points.setdefault(tuple(reference.values()), reference)
         return points
 
     @cached_property
@@ -190,8 +200,12 @@ class Sweep(Result):
             ) from None
 
     def line_of(self, track: Config, point: Mapping[str, Any]) -> str:
-        """What the line of the picture is called that a combination belongs to."""
-        if self.reference and point == {**point, **self.reference}:
+        """What the line of the picture is called that a combination belongs to.
+
+        A reference has a line of its own if it lies elsewhere along the picture.
+        """
+        reference = self.reference
+        if reference and getattr(reference, _role(self.along)) and point == reference.of(point):
             return REFERENCE
         words = []
         for role in ROLES:
@@ -242,7 +256,8 @@ class Sweep(Result):
             said: dict[str, Any] = {role: _label(named) for role, named in point.items()}
             said |= {"along": self.place(track, point[_role(self.along)])}
             said |= {"line": self.line_of(track, point)}
-            row, reference = rows[names], rows[tuple((point | self.reference).values())]
+            beside = self.reference.of(point) if self.reference else point
+            row, reference = rows[names], rows[tuple(beside.values())]
             if reason := self.unavailable(track, row):
                 yield said | {"note": reason}
                 continue

@@ -166,6 +166,21 @@ def test_a_combination_is_compared_with_the_reference_on_the_images_of_both(load
     assert "ratio" not in loaded().columns()
 
 
+def test_every_purifier_under_another_attack_is_compared_with_itself_under_its_own(loaded, config):
+    own = {"attack": "pgd-linf8", "victim": "defence"}
+    transferred = own | {"surrogate": "ode-t100"}
+    changes = {"attack": transferred, "reference": {"attack": own}, "along": "purifier"}
+    purifiers = ["vpsde-t100", "vpsde-t75-twice"]
+    sweep = loaded(**SOLVERS | changes | {"purifier": purifiers, "places": {}, "line": None})
+    lines = pd.DataFrame(sweep.lines(config, Draws()), columns=list(sweep.columns()))
+    robust = lines[lines["metric"] == "robust"]
+    assert robust["purifier"].tolist() == [*purifiers, *purifiers]
+    named = [own["attack"] + " on the defence with ode-t100", own["attack"] + " on the defence"]
+    assert robust["attack"].tolist() == [named[0], named[0], named[1], named[1]]
+    assert robust["difference"].notna().tolist() == [True, True, False, False]
+    assert "reference" not in set(lines["line"])  # each is in its own place
+
+
 def test_a_line_of_the_picture_is_of_options_and_their_defaults(loaded, config):
     sweep = loaded(**SOLVERS)
     lines = pd.DataFrame(sweep.lines(config, Draws()), columns=list(sweep.columns()))
@@ -200,7 +215,8 @@ def test_a_line_of_the_picture_is_of_options_and_their_defaults(loaded, config):
         ({"places": {"vpsde-t10": 1}}, r"unknown name \(places .*did you mean 'vpsde-t100'"),
         ({"panels": ["bias"]}, r"unknown metric \(panels in "),
         ({"reference": {"purifier": "vpsde-t1000"}}, "unknown purifier 'vpsde-t1000'"),
-        ({"reference": {"attack": "pgd-linf8"}}, "reference.attack"),
+        ({"reference": {"attack": "pgd-linf9"}}, "unknown attack 'pgd-linf9': did you mean"),
+        ({"reference": {"atack": "pgd-linf8"}}, "reference.atack"),
         ({"features": "vgg19"}, "features vgg19 has 5 layers; name one of 1"),
         ({"along": "attack.kind"}, "attack pgd-linf8 has no number 'kind'"),
         ({"purifier": ["vpsde-t100", "vpsde-t100"]}, "two of purifier are the same"),
