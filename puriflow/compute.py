@@ -3,7 +3,7 @@
 import ctypes
 import gc
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 CPU_BATCH, GPU_BATCH = 4, 32
+FOLDED = 16 * 32 * 32  # pixels of a batch up to which draws of the same images are computed at once
 # Of the CPU for every stage and result, as a long sum is cut into as many pieces as there are
 # threads, and rounds otherwise. Jobs side by side, and shards, use more cores.
 THREADS = 1
@@ -186,6 +187,17 @@ def batch_size(device: "torch.device", wanted: int | None, gpu: int = GPU_BATCH)
     if wanted is not None and wanted < 1:
         raise UserError(f"batch is {wanted}, but must be 1 or more")
     return wanted or (CPU_BATCH if device.type == "cpu" else gpu)
+
+
+def folded(images: "torch.Tensor | np.ndarray", draws: Sequence[int]) -> Generator[Sequence[int]]:
+    """Draws of the same images (N, C, H, W) in groups, each of which is computed at once.
+
+    They fill a batch of FOLDED pixels, where a network is faster than on one small image; a group
+    has one draw at least. It depends on nothing but the images, and so do results to the last bit.
+    """
+    n, _, height, width = images.shape
+    size = max(1, FOLDED // (n * height * width))
+    yield from (draws[start : start + size] for start in range(0, len(draws), size))
 
 
 def in_batches(

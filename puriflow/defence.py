@@ -93,7 +93,7 @@ class Defence(nn.Module):
         if len(chosen) != len(images) or not chosen:
             raise UserError(f"{len(images)} images, but {len(chosen)} indices; give one or more")
         check_range(images)
-        return self.purified(images, ImageNoise(self.seed, PURIFY, chosen, draw))
+        return self.purified(images, ImageNoise(self.seed, PURIFY, chosen, [draw]))
 
     def purified(self, images: Tensor, noise: ImageNoise, gradient: Gradient = "full") -> Tensor:
         """Restored and purified images with this noise, as an attack differentiates them.

@@ -64,11 +64,11 @@ class AttackNoise:
         """What the attack itself draws, such as its random start."""
         return ImageNoise(self.seed, f"{ATTACK_START} {word}" if word else ATTACK, self.indices)
 
-    def victim(self, step: str, draw: int = 0) -> "ImageNoise":
-        """The noise of the victim's purifier at a step of the attack, in repetition `draw`."""
+    def victim(self, step: str, draws: Sequence[int] = (0,)) -> "ImageNoise":
+        """The noise of the victim's purifier at a step of the attack, in these repetitions."""
         if self.fixed:
-            return ImageNoise(self.seed, PURIFY, self.indices)
-        return ImageNoise(self.seed, f"{ATTACK} {step}", self.indices, draw)
+            return ImageNoise(self.seed, PURIFY, self.indices, [0] * len(draws))
+        return ImageNoise(self.seed, f"{ATTACK} {step}", self.indices, draws)
 
 
 class ImageNoise:
@@ -78,13 +78,13 @@ class ImageNoise:
         seed: of the whole run.
         word: what the noise is for, one of the words above.
         indices: data-set index of each image of the batch.
-        draw: number of the repetition (EOT, votes).
+        draws: numbers of the repetition (EOT, votes). Of several, the batch has the images of the
+            first, then those of the second, ...
     """
 
-    def __init__(self, seed: int, word: str, indices: Sequence[int], draw: int = 0):
-        self.generators = [
-            torch.Generator().manual_seed(derive(seed, word, int(i), draw)) for i in indices
-        ]
+    def __init__(self, seed: int, word: str, indices: Sequence[int], draws: Sequence[int] = (0,)):
+        seeds = (derive(seed, word, int(i), draw) for draw in draws for i in indices)
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
     def normal_like(self, images: Tensor) -> Tensor:
         """Standard normal noise of the shape, type and device of images (N, ...)."""

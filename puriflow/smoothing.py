@@ -74,13 +74,6 @@ class OneShot(Purifier):
         return self.denoiser.denoise(x, sigma).clamp(-1, 1)
 
 
-class _Repeated(ImageNoise):
-    """Noise for copies of one image, one draw for each copy."""
-
-    def __init__(self, seed: int, index: int, draws: range):
-        self.generators = [ImageNoise(seed, CERTIFY, [index], draw).generators[0] for draw in draws]
-
-
 class Smoothed:
     """A base classifier under noise. Its answers are what is counted; it is never averaged.
 
@@ -105,7 +98,7 @@ class Smoothed:
         total = np.zeros((), np.int64)
         for start in range(0, len(draws), BLOCK):
             block = draws[start : start + BLOCK]
-            noise = _Repeated(self.seed, index, block)
+            noise = ImageNoise(self.seed, CERTIFY, [index], block)
             copies = image.expand(len(block), -1, -1, -1)
             noisy = copies + self.sigma * noise.normal_like(copies)
             logits = self.base.classify(self.base.purified(noisy, noise)).cpu()

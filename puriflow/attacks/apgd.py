@@ -6,6 +6,7 @@ far. As in auto-attack, a run goes through all its iterations on every image it 
 adversarial image is the last point that was misclassified.
 """
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
 import torch
@@ -161,9 +162,10 @@ class APGD(JudgedAttack):
         `target_class` of each image (N,) is given with `dlr-targeted` only.
         """
 
-        def loss_and_logits(y: Tensor, draw: int) -> tuple[Tensor, Tensor]:
-            logits = batch.logits(y, f"{self.name} {number}", draw, self.gradient)
-            return self.loss_function(logits, batch.labels, *target_class), logits
+        def loss_and_logits(y: Tensor, draws: Sequence[int]) -> tuple[Tensor, Tensor]:
+            logits = batch.logits(y, f"{self.name} {number}", draws, self.gradient)
+            classes = (of.repeat(len(draws)) for of in (batch.labels, *target_class))
+            return self.loss_function(logits, *classes), logits
 
         return eot_gradient(loss_and_logits, x, self.eot_iter)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from puriflow.attacks.ball import Ball
+from puriflow.compute import folded
 from puriflow.defence import Defence
 from puriflow.errors import UserError
 from puriflow.fitting import check_finite, check_labels
@@ -59,20 +60,28 @@ class Batch:
         noise = self.noise.take(positions)
         return Batch(self.victim, self.images[chosen], self.labels[chosen], noise)
 
-    def logits(self, x: Tensor, step: str, draw: int = 0, gradient: Gradient = "full") -> Tensor:
-        """The victim's logits (N, classes) of x, with the noise of a step of the attack.
+    def logits(
+        self, x: Tensor, step: str, draws: Sequence[int] = (0,), gradient: Gradient = "full"
+    ) -> Tensor:
+        """The victim's logits (draws * N, classes) of x, with the noise of a step of the attack.
 
         Args:
             x: (N, 3, H, W) in place of the clean images.
             step: the word of the step that seeds the noise.
-            draw: number of the repetition (EOT, votes).
+            draws: numbers of the repetitions (EOT, votes); the logits are in their order.
             gradient: see `Defence.purified`.
         """
-        purified = self.victim.purified(x, self.noise.victim(step, draw), gradient)
-        return self.classify(purified)
+        return self.classify(self.purified(x, step, draws, gradient))
+
+    def purified(
+        self, x: Tensor, step: str, draws: Sequence[int] = (0,), gradient: Gradient = "full"
+    ) -> Tensor:
+        """What the victim's classifier is given of x, (draws * N, 3, H, W); see `logits`."""
+        copies = x.repeat(len(draws), 1, 1, 1)
+        return self.victim.purified(copies, self.noise.victim(step, draws), gradient)
 
     def classify(self, purified: Tensor) -> Tensor:
-        """The victim's logits (N, classes) of purified images.
+        """The victim's logits of purified images, (N, classes) or of as many draws as they are.
 
         Raises:
             UserError: a label is none of the classes, or a logit is NaN or infinite.
@@ -137,28 +146,28 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def eot_gradient(
-    loss_and_logits: Callable[[Tensor, int], tuple[Tensor, Tensor]], x: Tensor, eot_iter: int
+    loss_and_logits: Callable[[Tensor, Sequence[int]], tuple[Tensor, Tensor]],
+    x: Tensor,
+    eot_iter: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The mean gradient at x over draws of a random victim (EOT, Athalye et al. 2018).
 
-    It is summed draw by draw, so that memory does not grow with their number.
+    It is summed group by group (see `folded`), so that memory does not grow with their number.
 
     Args:
-        loss_and_logits: of images and the number of a draw; (N,) and (N, classes).
+        loss_and_logits: of images and numbers of draws; (draws * N,) and (draws * N, classes).
         x: (N, 3, H, W).
         eot_iter: how many draws.
 
     Returns:
         The mean gradient (N, 3, H, W) between the loss (N,) and the logits of the last draw.
     """
-    total, evaluated = torch.zeros_like(x), []
-    for draw in range(eot_iter):
+    total, loss, logits = torch.zeros_like(x), x, x
+    for draws in folded(x, range(eot_iter)):
         y = x.detach().requires_grad_()
-        loss, logits = loss_and_logits(y, draw)
+        loss, logits = loss_and_logits(y, draws)
         total += torch.autograd.grad(loss.sum(), y)[0]
-        evaluated.append((loss.detach(), logits.detach()))
-    loss, logits = evaluated[-1]
-    return loss, total / eot_iter, logits
+    return loss.detach()[-len(x) :], total / eot_iter, logits.detach()[-len(x) :]
 
 
 def advance(

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Attack, Batch, State, choose, cross_entropy, no_queries
+from puriflow.compute import folded
 from puriflow.defence import Defence
 from puriflow.errors import unknown
 from puriflow.options import Count, Length, Step
@@ -74,10 +75,9 @@ class BPDAEOT(Attack):
         x, success = state["x"], state["success"]
         with torch.no_grad():
             copies = [
-                batch.victim.purified(x, batch.noise.victim(f"{number}", draw))
-                for draw in range(self.eot_iter)
+                batch.purified(x, f"{number}", draws) for draws in folded(x, range(self.eot_iter))
             ]
-            mean = torch.stack([batch.classify(copy) for copy in copies]).mean(0)
+            mean = _mean([batch.classify(some) for some in copies], len(x))
         queries = state["queries"] + self.eot_iter
         confirmed = torch.zeros_like(success)
         doubtful = torch.nonzero(~success & (mean.argmax(1) != batch.labels)).flatten()
@@ -99,26 +99,56 @@ class BPDAEOT(Attack):
             "x": self.ball.sign_step(x, grad, self.step_size, batch.images),
         }
 
-    def mean_gradient(self, batch: Batch, copies: list[Tensor], mean: Tensor) -> Tensor:
-        """Of purified copies and their mean logits, the gradient at the copies."""
-        return _of_mean(batch, copies, mean, lambda copy, _: batch.classify(copy))
+    def mean_gradient(self, batch: Batch, copies: Sequence[Tensor], mean: Tensor) -> Tensor:
+        """Of purified copies, in groups of draws, and their mean logits, the gradient at them."""
+        return self._of_mean(batch, copies, mean, lambda some, _: batch.classify(some))
 
     def surrogate_gradient(self, batch: Batch, x: Tensor, number: int) -> Tensor:
         """The gradient at copies of x, which the surrogate purifies with noise of its own."""
         instead = replace(batch, victim=_surrogate(batch.victim))
 
-        def logits(y: Tensor, draw: int) -> Tensor:
-            return instead.logits(y, f"{number} {SURROGATE}", draw)
+        def logits(y: Tensor, draws: Sequence[int]) -> Tensor:
+            return instead.logits(y, f"{number} {SURROGATE}", draws)
 
+        groups = list(folded(x, range(self.eot_iter)))
         with torch.no_grad():
-            mean = torch.stack([logits(x, draw) for draw in range(self.eot_iter)]).mean(0)
-        return _of_mean(batch, [x] * self.eot_iter, mean, logits)
+            mean = _mean([logits(x, draws) for draws in groups], len(x))
+        return self._of_mean(batch, [x] * len(groups), mean, logits)
+
+    def _of_mean(
+        self,
+        batch: Batch,
+        points: Sequence[Tensor],
+        mean: Tensor,
+        logits: Callable[[Tensor, Sequence[int]], Tensor],
+    ) -> Tensor:
+        """The mean over copies of the gradient of the cross-entropy of their mean logits.
+
+        It is taken group by group, so that memory does not grow with the number of copies.
+
+        Args:
+            batch: with the labels.
+            points: of each group, where the gradient is taken: at its copies (draws * N, 3, H, W),
+                or at the images (N, 3, H, W) that all have in common.
+            mean: the mean logits (N, classes).
+            logits: of a point and the numbers of its draws, (draws * N, classes).
+        """
+        mean = mean.requires_grad_()
+        (of_mean,) = torch.autograd.grad(cross_entropy(mean, batch.labels).sum(), mean)
+        total = torch.zeros_like(batch.images)
+        for y, draws in zip(points, folded(total, range(self.eot_iter)), strict=True):
+            y = y.detach().requires_grad_()
+            weights = (of_mean / self.eot_iter).repeat(len(draws), 1)
+            (grad,) = torch.autograd.grad(logits(y, draws), y, weights)
+            total += grad.unflatten(0, (-1, len(total))).sum(0)
+        return total / self.eot_iter
 
     @torch.no_grad()
     def _confirm(self, batch: Batch, x: Tensor, number: int) -> bool:
         """Whether the mean logits of fresh draws of one image are wrong as well."""
-        logits = [batch.logits(x, f"{number} {AGAIN}", draw) for draw in range(self.n_draws)]
-        return bool(torch.stack(logits).mean(0).argmax(1)[0] != batch.labels[0])
+        step, groups = f"{number} {AGAIN}", folded(x, range(self.n_draws))
+        mean = _mean([batch.logits(x, step, draws) for draws in groups], len(x))
+        return bool(mean.argmax(1)[0] != batch.labels[0])
 
 
 def _surrogate(victim: Defence) -> Defence:
@@ -127,26 +157,9 @@ def _surrogate(victim: Defence) -> Defence:
     return Defence(victim.restorer, purifier, victim.classifier)
 
 
-def _of_mean(
-    batch: Batch, copies: Sequence[Tensor], mean: Tensor, logits: Callable[[Tensor, int], Tensor]
-) -> Tensor:
-    """The mean over copies of the gradient of the cross-entropy of their mean logits.
-
-    It is taken copy by copy, so that memory does not grow with their number.
-
-    Args:
-        batch: with the labels.
-        copies: each (N, 3, H, W).
-        mean: their mean logits (N, classes).
-        logits: of a copy and its number, (N, classes).
-    """
-    mean = mean.requires_grad_()
-    (of_mean,) = torch.autograd.grad(cross_entropy(mean, batch.labels).sum(), mean)
-    total = torch.zeros_like(copies[0])
-    for draw, copy in enumerate(copies):
-        copy = copy.detach().requires_grad_()
-        total += torch.autograd.grad(logits(copy, draw), copy, of_mean / len(copies))[0]
-    return total / len(copies)
+def _mean(logits: Sequence[Tensor], n: int) -> Tensor:
+    """The mean (n, classes) over draws, of groups (draws * n, classes) of them."""
+    return torch.cat(list(logits)).unflatten(0, (-1, n)).mean(0)
 
 
 def build(

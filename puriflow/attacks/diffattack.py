@@ -79,10 +79,12 @@ class DiffAttack(APGD):
         """The loss is that of the round, with the deviation."""
         l_cls = self.losses[number // (self.n_iter + 1)]
 
-        def loss_and_logits(y: Tensor, draw: int) -> tuple[Tensor, Tensor]:
-            noise = batch.noise.victim(f"{self.name} {number}", draw)
-            logits, l_dev = logits_and_deviation(batch, y, noise, self.deviation)
-            return l_cls(logits, batch.labels) + self.weight * l_dev, logits
+        def loss_and_logits(y: Tensor, draws: Sequence[int]) -> tuple[Tensor, Tensor]:
+            noise = batch.noise.victim(f"{self.name} {number}", draws)
+            copies = y.repeat(len(draws), 1, 1, 1)
+            logits, l_dev = logits_and_deviation(batch, copies, noise, self.deviation)
+            labels = batch.labels.repeat(len(draws))
+            return l_cls(logits, labels) + self.weight * l_dev, logits
 
         return eot_gradient(loss_and_logits, x, self.eot_iter)
 

@@ -1,5 +1,6 @@
 """PGD (Madry et al. 2018; paper Eq. 4), and with several draws PGD+EOT (Lee and Kim 2023)."""
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 
 from torch import Tensor
@@ -58,9 +59,9 @@ class PGD(Attack):
         """Mean over draws of the gradient of each image's cross-entropy, (N, 3, H, W)."""
         step = pgd_step(number, random_start=self.random_start)
 
-        def loss_and_logits(y: Tensor, draw: int) -> tuple[Tensor, Tensor]:
-            logits = batch.logits(y, step, draw, self.gradient)
-            return cross_entropy(logits, batch.labels), logits
+        def loss_and_logits(y: Tensor, draws: Sequence[int]) -> tuple[Tensor, Tensor]:
+            logits = batch.logits(y, step, draws, self.gradient)
+            return cross_entropy(logits, batch.labels.repeat(len(draws))), logits
 
         return eot_gradient(loss_and_logits, x, self.eot_iter)[1]
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Attack, Batch, no_queries
+from puriflow.compute import folded
 from puriflow.errors import unknown
 from puriflow.options import JudgedGradient
 from puriflow.randomness import VOTES
@@ -55,10 +56,10 @@ class JudgedAttack(Attack):
         if self.votes == 1 or len(doubtful) == 0:
             return wrong, queries
         part = batch.take(doubtful.tolist())
-        against = no_queries(part.images)
-        for draw in range(self.votes):
-            answer = part.logits(x[doubtful], f"{step} {VOTES}", draw, self.gradient).argmax(1)
-            against += answer != part.labels
+        again, against = x[doubtful], no_queries(part.images)
+        for draws in folded(again, range(self.votes)):
+            answers = part.logits(again, f"{step} {VOTES}", draws, self.gradient).argmax(1)
+            against += (answers.unflatten(0, (len(draws), -1)) != part.labels).sum(0)
         stands = wrong.index_copy(0, doubtful, 2 * against > self.votes)
         return stands, queries.index_fill(0, doubtful, self.votes)
 

@@ -4,13 +4,14 @@ Draw 0 is the one of the purify stage, so its images and logits equal those of t
 classify stage.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from puriflow.compute import batch_size, in_batches
+from puriflow.compute import batch_size, folded, in_batches
 from puriflow.fitting import check_finite
 from puriflow.randomness import PURIFY, ImageNoise
 from puriflow.registry import Part
@@ -37,10 +38,11 @@ def write_evaluated(
     """
     purify, classify = purifier.build().to(device), classifier.build().to(device)
 
-    def purified(draw: int, images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
-        made = purify(images, ImageNoise(seed, PURIFY, indices.tolist(), draw))
+    def purified(draws: Sequence[int], images: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        copies = images.repeat(len(draws), 1, 1, 1)
+        made = purify(copies, ImageNoise(seed, PURIFY, indices.tolist(), draws))
         check_finite(made, f"purifier {purifier.name}: images")
-        return made
+        return made.unflatten(0, (len(draws), -1)).transpose(0, 1)  # an image, then its draws
 
     def classified(images: torch.Tensor) -> torch.Tensor:
         logits = classify(images)
@@ -51,14 +53,15 @@ def write_evaluated(
         answers, first = [], np.empty_like(inputs.images)
         mean = np.zeros_like(inputs.images, dtype=np.float64)
         squares = np.zeros_like(mean)
-        for draw in range(n_draws):
-            made = in_batches(partial(purified, draw), device, inputs.images, inputs.indices)
-            images = made.cpu().numpy()
-            answers.append(in_batches(classified, device, images).cpu().numpy())
-            first = images if draw == 0 else first
-            deviation = images - mean  # Welford 1962
-            mean += deviation / (draw + 1)
-            squares += deviation * (images - mean)
+        # The first draw alone, as the purify stage computes it.
+        for draws in ([0], *folded(inputs.images[:1], range(1, n_draws))):
+            made = in_batches(partial(purified, draws), device, inputs.images, inputs.indices)
+            for draw, images in zip(draws, made.transpose(0, 1).cpu().numpy(), strict=True):
+                answers.append(in_batches(classified, device, images).cpu().numpy())
+                first = images if draw == 0 else first
+                deviation = images - mean  # Welford 1962
+                mean += deviation / (draw + 1)
+                squares += deviation * (images - mean)
         variance = np.array([own.mean() / (n_draws - 1) for own in squares])  # an image a time
         return {"answers": np.stack(answers, axis=1), "images": first, "variance": variance}
 

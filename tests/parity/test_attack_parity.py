@@ -22,7 +22,7 @@ class TinyPurifier(nn.Module):
 
 
 class Given:
-    """One recorded draw."""
+    """Recorded draws."""
 
     def __init__(self, draw):
         self.draw = draw
@@ -48,8 +48,8 @@ class EOTNoise:
     def __init__(self, noise):
         self.noise = noise
 
-    def victim(self, step, draw):
-        return Given(self.noise[int(step), draw])
+    def victim(self, step, draws):
+        return Given(self.noise[int(step), list(draws)].flatten(0, 1))
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ class BPDANoise:
     def take(self, positions):
         return BPDANoise(self.f, positions)
 
-    def victim(self, step, draw):
+    def victim(self, step, draws):
         if self.images is None:
-            n = len(self.f["in.x"])
-            return Given(self.f["in.noise"][int(step), draw * n : (draw + 1) * n])
-        return Given(self.f["in.verify_noise"][int(step.split()[0]), self.images[0], draw][None])
+            copies = self.f["in.noise"][int(step)].unflatten(0, (-1, len(self.f["in.x"])))
+            return Given(copies[list(draws)].flatten(0, 1))
+        return Given(self.f["in.verify_noise"][int(step.split()[0]), self.images[0], list(draws)])
 
 
 def test_bpda_eot(fixture, monkeypatch):

@@ -19,7 +19,7 @@ class Starts:
     def take(self, positions):
         return self
 
-    def victim(self, step, draw):
+    def victim(self, step, draws):
         return None
 
     def attacker(self, word):
@@ -108,7 +108,7 @@ class Windows:
     def take(self, positions):
         return self
 
-    def victim(self, step, draw):
+    def victim(self, step, draws):
         return None
 
     def attacker(self, word):

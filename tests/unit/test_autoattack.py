@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from puriflow import compute
 from puriflow.attacks import apgd, autoattack, square
 from puriflow.attacks.apgd import APGD, checkpoints, dlr, dlr_targeted
 from puriflow.attacks.autoattack import AutoAttack
@@ -188,9 +189,9 @@ class Recording(AttackNoise):
     def take(self, positions):
         return Recording(self.seed, [self.indices[i] for i in positions], self.used)
 
-    def victim(self, step, draw=0):
-        self.used.extend((step, draw, index) for index in self.indices)
-        return super().victim(step, draw)
+    def victim(self, step, draws=(0,)):
+        self.used.extend((step, draw, index) for draw in draws for index in self.indices)
+        return super().victim(step, draws)
 
 
 @pytest.mark.parametrize("name", [*ATTACKS, *STANDARD])
@@ -321,7 +322,7 @@ def test_the_gradient_is_the_mean_over_draws_and_the_answer_that_of_the_last():
     grads = []
     for draw in range(3):
         x = b.images.clone().requires_grad_()
-        answer = b.logits(x, "apgd-ce 7", draw)
+        answer = b.logits(x, "apgd-ce 7", [draw])
         grads.append(torch.autograd.grad(F.cross_entropy(answer, b.labels, reduction="sum"), x)[0])
     torch.testing.assert_close(grad, sum(grads) / 3)
     torch.testing.assert_close(logits, answer)
@@ -537,13 +538,16 @@ class Scripted:
         part.labels, part.images = self.labels[positions], self.images[positions]
         return part
 
-    def logits(self, x, step, draw, gradient):
+    def logits(self, x, step, draws, gradient):
         assert step == "here votes"
-        return torch.tensor([[1.0, 0.0] if draw < 2 else [0.0, 1.0]]).expand(len(x), 2)
+        answers = [[1.0, 0.0] if draw < 2 else [0.0, 1.0] for draw in draws]
+        return torch.tensor(answers).repeat_interleave(len(x), dim=0)
 
 
+@pytest.mark.parametrize("pixels", [1, 2, 100])  # that many draws at once
 @pytest.mark.parametrize(("votes", "stands"), [(1, True), (3, False), (4, False), (5, True)])
-def test_more_than_half_of_the_votes_must_be_wrong(votes, stands):
+def test_more_than_half_of_the_votes_must_be_wrong(votes, stands, pixels, monkeypatch):
+    monkeypatch.setattr(compute, "FOLDED", pixels)
     doubtful = torch.tensor([False, True])
     attack = APGD(Ball(EPS), votes=votes)
     got, queries = attack.confirm(Scripted(), Scripted.images, doubtful, "here")
@@ -697,7 +701,7 @@ def test_rand_beats_one_blind_step():
     b = batch(Noisy(0.03))
 
     def wrong(x):
-        logits = torch.stack([b.logits(x, "test", draw) for draw in range(60)])
+        logits = b.logits(x, "test", range(60)).unflatten(0, (60, -1))
         return float((logits.argmax(2) != b.labels).double().mean())
 
     x = b.images.clone().requires_grad_()

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from puriflow import compute
 from puriflow.attacks import bpda_eot
 from puriflow.attacks.base import Batch
 from puriflow.defence import Defence
@@ -68,13 +69,17 @@ def defence(sigma=0.5):
     return Defence(restorer, purifier, classifier).double().requires_grad_(False)
 
 
+@pytest.mark.parametrize("draws", [1, 2, 3])  # at once
 @pytest.mark.parametrize("sigma", [0.25, 0.5])
-def test_the_surrogate_s_gradient_is_of_one_shot_denoising_at_scoreopt_s_own_level(sigma):
+def test_the_surrogate_s_gradient_is_of_one_shot_denoising_at_scoreopt_s_own_level(
+    sigma, draws, monkeypatch
+):
     b = batch(defence(sigma))
+    monkeypatch.setattr(compute, "FOLDED", draws * b.images[:, 0].numel())
     x = b.images.clone().requires_grad_()
     answers = []
     for draw in range(3):
-        noise = ImageNoise(0, "attack 7 surrogate", INDICES, draw)
+        noise = ImageNoise(0, "attack 7 surrogate", INDICES, [draw])
         restored = b.victim.restorer(x) * 2 - 1
         denoised = torch.tanh(restored + sigma * noise.normal_like(x)) / (1 + sigma)
         answers.append(b.victim.classifier(((denoised + 1) / 2).clamp(0, 1)))
@@ -117,7 +122,7 @@ class Draws(nn.Module):
 
 
 class Words(AttackNoise):
-    def victim(self, step, draw=0):
+    def victim(self, step, draws=(0,)):
         return step
 
     def take(self, positions):

@@ -75,7 +75,7 @@ def image(size=4):
 
 
 def noise(index, draw, like):
-    return ImageNoise(0, "certify", [index], draw).normal_like(like[None])[0]
+    return ImageNoise(0, "certify", [index], [draw]).normal_like(like[None])[0]
 
 
 def test_a_linear_classifier_has_the_radius_of_its_margin():
@@ -167,7 +167,7 @@ def test_a_purifier_adds_noise_of_its_own_to_every_draw():
     defence = Defence(None, OSD(SigmaDenoiser(Clean()), t=100), base)
     Smoothed(defence, 0.25, seed=0).counts(x, 5, range(2))
     for draw in range(2):
-        drawn = ImageNoise(0, "certify", [5], draw)
+        drawn = ImageNoise(0, "certify", [5], [draw])
         noisy = x[None] + 0.25 * drawn.normal_like(x[None])
         expected = defence.purifier(noisy, drawn)  # goes on where the smoothing's noise ended
         torch.testing.assert_close(base.seen[0][draw : draw + 1], expected)

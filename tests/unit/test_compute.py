@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.backends import cuda, cudnn, mkldnn
 
-from puriflow.compute import batch_size, device, in_batches
+from puriflow.compute import batch_size, device, folded, in_batches
 from puriflow.errors import UserError
 
 CPU = torch.device("cpu")
@@ -127,3 +127,17 @@ def test_a_large_tensor_gets_memory_that_its_process_keeps():
 
     assert mapped("own") == 0
     assert mapped() > 2**26
+
+
+@pytest.mark.parametrize(
+    ("shape", "groups"),
+    [
+        ((1, 3, 32, 32), [16, 4]),
+        ((4, 3, 32, 32), [4] * 5),
+        ((4, 3, 224, 224), [1] * 20),
+    ],
+)
+def test_draws_of_small_images_are_computed_at_once(shape, groups):
+    found = list(folded(torch.empty(shape), range(20)))
+    assert [len(draws) for draws in found] == groups
+    assert [draw for draws in found for draw in draws] == list(range(20))

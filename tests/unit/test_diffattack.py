@@ -60,7 +60,7 @@ def attack(**options):
 
 
 def noise(draw=0):
-    return ImageNoise(0, "attack diffattack 0", INDICES, draw)
+    return ImageNoise(0, "attack diffattack 0", INDICES, [draw])
 
 
 def by_hand(defence, x):
@@ -113,7 +113,7 @@ def test_the_loss_and_its_gradient(number, name, monkeypatch):
 
     def loss_of(x):
         logits, deviation = logits_and_deviation(
-            b, x, b.noise.victim(f"diffattack {number}", 0), "mean"
+            b, x, b.noise.victim(f"diffattack {number}"), "mean"
         )
         if name == "ce":
             return F.cross_entropy(logits, b.labels, reduction="none") + 3 * deviation
@@ -140,7 +140,9 @@ def test_the_gradient_is_the_mean_over_draws():
     grads = []
     for draw in range(2):
         x = b.images.clone().requires_grad_()
-        logits, deviation = logits_and_deviation(b, x, b.noise.victim("diffattack 4", draw), "mean")
+        logits, deviation = logits_and_deviation(
+            b, x, b.noise.victim("diffattack 4", [draw]), "mean"
+        )
         loss = F.cross_entropy(logits, b.labels, reduction="none") + deviation
         grads.append(torch.autograd.grad(loss.sum(), x)[0])
     torch.testing.assert_close(mean, sum(grads) / 2)

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchattacks
+from puriflow import compute
 from puriflow.attacks import pgd
 from puriflow.attacks.base import Batch
 from puriflow.defence import Defence
@@ -142,14 +143,16 @@ def test_the_start_is_random_only_if_wanted():
     assert torch.equal(*ends(random_start=False))
 
 
+@pytest.mark.parametrize("draws", [1, 2, 3])  # at once
 @pytest.mark.parametrize(("random_start", "words"), [(True, "pgd 4"), (False, "3")])
-def test_the_gradient_is_the_mean_over_draws_of_a_step(random_start, words):
+def test_the_gradient_is_the_mean_over_draws_of_a_step(random_start, words, draws, monkeypatch):
     b = batch(Noisy())
+    monkeypatch.setattr(compute, "FOLDED", draws * b.images[:, 0].numel())
     mean = attack(eot_iter=3, random_start=random_start).mean_gradient(b, b.images, 3)
     grads = []
     for draw in range(3):
         x = b.images.clone().requires_grad_()
-        noise = ImageNoise(0, f"attack {words}", INDICES, draw)
+        noise = ImageNoise(0, f"attack {words}", INDICES, [draw])
         logits = b.victim.classifier(b.victim.purifier(x, noise))
         loss = F.cross_entropy(logits, b.labels, reduction="sum")
         grads.append(torch.autograd.grad(loss, x)[0])

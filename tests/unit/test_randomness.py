@@ -56,8 +56,8 @@ def test_the_seeds_of_an_attack():
     for either in (noise, fixed):
         assert seed(either.attacker()) == derive(3, "attack", 5, 0)
         assert seed(either.attacker("square 7")) == derive(3, "attack start square 7", 5, 0)
-    assert seed(noise.victim("apgd-ce 7", 2)) == derive(3, "attack apgd-ce 7", 5, 2)
-    assert seed(fixed.victim("apgd-ce 7", 2)) == derive(3, "purify", 5, 0)
+    assert seed(noise.victim("apgd-ce 7", [2])) == derive(3, "attack apgd-ce 7", 5, 2)
+    assert seed(fixed.victim("apgd-ce 7", [2])) == derive(3, "purify", 5, 0)
 
 
 def test_a_batch_of_another_size_is_refused():
