@@ -82,7 +82,10 @@ def main(track: Config, wanted: list[str]) -> None:
     for folder in ("tables", "figures", "sweeps", "certified"):
         for name in names(config)[folder]:
             if name in wanted or not wanted:
-                stores = load_result(find(name, config)).stores(track)
+                result = load_result(find(name, config))
+                if getattr(result, "track", None) not in (None, track.track):
+                    continue  # a sweep of another track's parts
+                stores = result.stores(track)
                 own = {store: costs.asked(store) for store in stores}
                 counted |= own
                 print(line(name, own), flush=True)
