@@ -124,7 +124,7 @@ def test_the_loss_and_its_gradient(number, name, monkeypatch):
 
     loss, grad, _ = a.loss_and_grad(b, b.images, number)
     torch.testing.assert_close(loss, loss_of(b.images))
-    monkeypatch.setattr(_Recomputed, "apply", lambda step, n, *x: step(*x[:n]))
+    monkeypatch.setattr(_Recomputed, "apply", lambda step, _, n, *x: step.function(*x[:n]))
     x = b.images.clone().requires_grad_()
     plain = torch.autograd.grad(loss_of(x).sum(), x)[0]
     torch.testing.assert_close(grad, plain, rtol=1e-8, atol=1e-10)

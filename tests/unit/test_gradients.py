@@ -8,8 +8,9 @@ from tiny_parts import tiny_purifier
 from torch import nn
 
 from puriflow.defence import Defence
+from puriflow.diffusion import recomputation
 from puriflow.diffusion.denoisers import SigmaDenoiser, VPDenoiser
-from puriflow.diffusion.recomputation import _Recomputed
+from puriflow.diffusion.recomputation import Activation, _Recomputed
 from puriflow.purifiers.ddim import DDIM
 from puriflow.purifiers.ddpm import DDPM
 from puriflow.purifiers.gdmp import GDMP
@@ -114,9 +115,9 @@ def without_recomputation(monkeypatch):
     """Leaves steps to plain autograd; returns a list that they are put in."""
     steps = []
 
-    def direct(step, n_inputs, *tensors):
+    def direct(step, _, n_inputs, *tensors):
         steps.append(step)
-        return step(*tensors[:n_inputs])
+        return step.function(*tensors[:n_inputs])
 
     monkeypatch.setattr(_Recomputed, "apply", direct)
     return steps
@@ -132,6 +133,28 @@ def test_recomputing_every_step_gives_the_gradient_of_plain_autograd(name, netwo
     assert steps
     assert plain.abs().max() > 0.1
     torch.testing.assert_close(recomputed, plain, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", PURIFIERS)
+def test_steps_that_fit_are_computed_once_and_their_gradient_is_the_same(name, monkeypatch):
+    defence, calls = victim(PURIFIERS[name]), []
+    network = defence.purifier.denoiser.network
+    network.register_forward_hook(lambda *_: calls.append(None))
+
+    def asked():
+        calls.clear()
+        gradient = gradient_of(lambda x: purified(defence, x), images())
+        assert Activation.total == 0
+        return gradient, len(calls)
+
+    (recomputed, twice), (kept, once) = asked(), asked()
+    assert 2 * once == twice
+    assert torch.equal(kept, recomputed)  # to the last bit, so that it does not matter which
+    (size,) = set(recomputation.bytes_of[defence.purifier].values())
+    monkeypatch.setattr(recomputation, "KEPT", 1.5 * size)
+    one, calls_of_one = asked()
+    assert calls_of_one == twice - 1
+    assert torch.equal(one, recomputed)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
