@@ -193,7 +193,7 @@ def folded(images: "torch.Tensor | np.ndarray", draws: Sequence[int]) -> Generat
     """Draws of the same images (N, C, H, W) in groups, each of which is computed at once.
 
     They fill a batch of FOLDED pixels, where a network is faster than on one small image; a group
-    has one draw at least. It depends on nothing but the images, and so do results to the last bit.
+    has one draw at least. That depends on the images' shape and the number of draws alone.
     """
     n, _, height, width = images.shape
     size = max(1, FOLDED // (n * height * width))

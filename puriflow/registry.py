@@ -18,7 +18,7 @@ from typing import Any
 
 from puriflow.errors import UserError, unknown
 from puriflow.options import Values, check_together, shown, values_of
-from puriflow.renames import KINDS_GIVEN, KINDS_RENAMED, OPTIONS_RENAMED
+from puriflow.renames import KINDS_GIVEN, KINDS_RENAMED, OPTIONS_GIVEN, OPTIONS_RENAMED
 from puriflow.weight_files import Weights
 
 BEHIND_RESULTS = False
@@ -255,7 +255,8 @@ def check(role: str, name: str, entry: Mapping[str, Any]) -> None:
     for given in map(str, entry):
         if given != "kind" and given not in options:
             if new := OPTIONS_RENAMED.get(section, {}).get(kind, {}).get(given):
-                raise UserError(f"{where}: option {given!r} of {kind} is now {new!r}")
+                now = repr(new) + OPTIONS_GIVEN.get(new, "")
+                raise UserError(f"{where}: option {given!r} of {kind} is now {now}")
             raise unknown(f"option of {kind} (in {where})", given, options)
     said = {key for key, value in entry.items() if key != NETWORK or value is not None}
     missing = [option for option, needed in options.items() if needed and option not in said]

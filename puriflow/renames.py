@@ -12,6 +12,8 @@ KINDS_GIVEN: dict[str, str] = {"pgd-eot": " with random_start: false"}
 # By section and kind: options.
 ATTACK = {"steps": "n_iter", "draws": "eot_iter"}
 SOLVER = dict.fromkeys(("step", "step_size"), "evaluations")
+# What a new option says otherwise than the old one did.
+OPTIONS_GIVEN: dict[str, str] = {"evaluations": ", a count: of the network's, t' without it"}
 APGD = {**ATTACK, "restarts": "n_restarts", "targets": "n_target_classes"}
 OPTIONS_RENAMED: dict[str, dict[str, dict[str, str]]] = {
     "attacks": {

@@ -30,7 +30,7 @@ class Activation:
     total = 0  # bytes of all
 
     def __init__(self, tensor: Tensor, *, free: frozenset[int]):
-        self.tensor = tensor
+        self.tensor = tensor.detach()  # with its graph, an output would hold the one that keeps it
         self.size = 0 if tensor.untyped_storage().data_ptr() in free else tensor.nbytes
         Activation.total += self.size
 

@@ -35,7 +35,8 @@ def draw(frame: pd.DataFrame, panels: Mapping[str, str], along: str, reference: 
             _line(axes, rows, line, APART * span * (i - (len(lines) - 1) / 2))
         for row in aside[aside["metric"] == metric].itertuples():
             axes.axhspan(row.low, row.high, color=AIDE, alpha=0.15, linewidth=0)
-            axes.axhline(row.value, color=AIDE, linestyle="--", label=reference)
+            said = f"{reference} (n = {row.n})"
+            axes.axhline(row.value, color=AIDE, linestyle="--", label=said)
         axes.set_ylabel(label)
         axes.set_ylim(0, 100 if "%" in label else None)
     last = places[-1, 0]

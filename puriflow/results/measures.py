@@ -112,6 +112,11 @@ class Stores:
         """An array of a chain's stage, of all images."""
         return np.concatenate([store.read(array) for store in self.shards(chain, stage)])
 
+    def source(self, chain: Chain) -> tuple[str, str]:
+        """What the images of a chain are taken from: the part that reads them, and its data."""
+        said = self.shards(chain, "images")[0].manifest["parameters"]
+        return str(said["dataset"]), said["fingerprint"]
+
     def _measure(self, chain: Chain) -> Measures:
         """What is measured of a chain with a classifier, over all shards."""
         stages = list(chain.stages())

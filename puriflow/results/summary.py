@@ -173,17 +173,20 @@ def document(sources: list[Source]) -> list[Block]:
 def corrected(verdicts: list["pd.DataFrame"]) -> list["pd.DataFrame"]:
     """Verdicts of all results with their p-values by Holm's correction, `p_holm`.
 
-    The p-value of a verdict is that of what it says: of no difference, or of one as large as the
-    margin. A comparison that several claims speak of is one.
+    Every comparison has two hypotheses, of no difference and of one as large as the margin, of
+    which at most one is true; a verdict's p-value is that of the one that it rejects. A comparison
+    that several claims speak of is one.
     """
     import pandas as pd
 
     rows = pd.concat(verdicts, keys=range(len(verdicts)), names=["result"])
-    p = rows["p_within"].where(rows["verdict"] == ALIKE, rows["p"]).dropna()
-    same = rows.loc[p.index].groupby(list(COMPARED), dropna=False).ngroup()
-    first = ~same.duplicated()
-    by_comparison = dict(zip(same[first], holm(p[first].to_numpy()), strict=True))
-    rows["p_holm"] = same.map(by_comparison).reindex(rows.index)
+    tested = rows[rows["p"].notna()]
+    same = tested.groupby(list(COMPARED), dropna=False).ngroup()
+    both = tested.loc[~same.duplicated(), ["p", "p_within"]].stack()
+    strict = pd.Series(holm(both.to_numpy(), most=same.nunique()), both.index).unstack()
+    own = strict.set_index(same[strict.index]).loc[same].set_index(same.index)
+    alike = tested["verdict"] == ALIKE
+    rows["p_holm"] = own["p_within"].where(alike, own["p"]).reindex(rows.index)
     return [rows[rows.index.get_level_values("result") == i] for i in range(len(verdicts))]
 
 
@@ -203,7 +206,8 @@ def counts(verdicts: list["pd.DataFrame"]) -> list[str]:
     if tested := [row for row in rows if row.get("p_holm", -1.0) >= 0]:
         decided = [row for row in tested if row["verdict"] != OPEN]
         standing = sum(map(stands, decided))
-        lines.append(HOLM.format(number=len(tested), standing=standing, decided=len(decided)))
+        number = len({tuple(str(row[name]) for name in COMPARED) for row in tested})
+        lines.append(HOLM.format(number=number, standing=standing, decided=len(decided)))
         strict = [claim.corrected for claim in claims]
         lines.append(line("claims with Holm's correction", strict))
     return lines

@@ -202,10 +202,10 @@ class Sweep(Result):
     def line_of(self, track: Config, point: Mapping[str, Any]) -> str:
         """What the line of the picture is called that a combination belongs to.
 
-        A reference has a line of its own if it lies elsewhere along the picture.
+        A reference that is not swept has a line of its own if it lies elsewhere along the picture.
         """
-        reference = self.reference
-        if reference and getattr(reference, _role(self.along)) and point == reference.of(point):
+        is_swept = all(point[role] in getattr(self, role) for role in ROLES)
+        if self.reference and getattr(self.reference, _role(self.along)) and not is_swept:
             return REFERENCE
         words = []
         for role in ROLES:

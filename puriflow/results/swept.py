@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from puriflow.compute import in_batches
+from puriflow.errors import UserError
 from puriflow.metrics.accuracy import accuracy
 from puriflow.metrics.content import content_distance, ratio_of_means
 from puriflow.metrics.paired import compare, student_interval
@@ -36,10 +37,12 @@ class Values(NamedTuple):
     """What is measured of the images of a combination.
 
     Attributes:
-        indices: in the data set (n,).
+        source: what they are taken from.
+        indices: there (n,).
         metrics: those of `METRICS` that there are, (n,) each.
     """
 
+    source: tuple[str, str]
     indices: np.ndarray
     metrics: dict[str, np.ndarray]
 
@@ -69,7 +72,7 @@ def values_of(
         if features is not None:
             of_images["content_distance"] = _distances(features, chain, stores, device)
         metrics |= {f"{name}_{images}": of_images[name] for name in ROUNDED if name in of_images}
-    return Values(stores.read(clean, "images", "index"), metrics)
+    return Values(stores.source(clean), stores.read(clean, "images", "index"), metrics)
 
 
 def _distances(
@@ -120,7 +123,15 @@ def compared(own: Values, other: Values) -> dict[str, dict[str, Any]]:
 
     Of accuracies it is the difference in points; of all else the ratio of the means, where there is
     one.
+
+    Raises:
+        UserError: their images are taken from different data.
     """
+    if own.source != other.source:
+        raise UserError(
+            f"the reference is of other images ({other.source[0]}) than what is compared with it "
+            f"({own.source[0]}): name a data set that is a part of the same"
+        )
     both, *places = np.intersect1d(own.indices, other.indices, return_indices=True)
     found: dict[str, dict[str, Any]] = {}
     for metric in own.metrics.keys() & other.metrics.keys() if len(both) else ():

@@ -274,6 +274,24 @@ def test_the_networks_parameters_have_their_gradient_too(monkeypatch):
         torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-12)
 
 
+class Saving(nn.Module):
+    """A network of whose layers some keep their output, where others keep their input."""
+
+    def forward(self, x, labels):
+        return x * x.flatten(1).softmax(1).reshape(x.shape).sigmoid().relu()
+
+
+def test_what_is_never_differentiated_is_not_kept_for_ever():
+    purifier = ODE(VPDenoiser(Saving()), t=10)
+    noise = ImageNoise(0, "test", [3, 8])
+    gradient_of(lambda x: purifier(x, noise), images())
+    for _ in range(2):
+        out = purifier(images().requires_grad_(), noise)
+        assert Activation.total > 0
+        del out
+        assert Activation.total == 0
+
+
 def test_a_purification_without_gradient_keeps_nothing():
     defence = victim(PURIFIERS["vpsde"])
     with torch.no_grad():

@@ -1,8 +1,14 @@
 import numpy as np
 import pytest
-from scipy.stats import beta, binomtest, multinomial, ttest_rel, wilcoxon
+from scipy.stats import beta, binom, binomtest, multinomial, norm, ttest_rel, wilcoxon
 
-from puriflow.metrics.paired import compare, holm, signed_rank_chances, student_interval
+from puriflow.metrics.paired import (
+    chance_below_zero,
+    compare,
+    holm,
+    signed_rank_chances,
+    student_interval,
+)
 
 TEN = [(wins, 10 - wins) for wins in range(11)]
 
@@ -160,3 +166,37 @@ def test_the_normal_quantile_continues_the_exact_one():
     exact = np.array([np.searchsorted(signed_rank_chances(n), 0.025) for n in (49, 50)])
     beyond = np.searchsorted(signed_rank_chances(51), 0.025)
     assert abs(beyond - (2 * exact[1] - exact[0])) <= 2
+
+
+def test_of_many_comparisons_without_a_difference_rarely_one_seems_to_have_one():
+    """Each is within a margin of six standard errors beyond doubt, which is no other's evidence."""
+    rng, runs, wrong = np.random.default_rng(0), 500, 0
+    for score in np.abs(rng.standard_normal((runs, 50))):
+        p = 2 * norm.sf(score)
+        p_within = 2 * norm.sf(6 - score)
+        corrected = holm(np.concatenate([p, p_within]), most=50)
+        wrong += (corrected[:50] < 0.05).any()
+    assert wrong / runs < 0.08
+
+
+@pytest.mark.parametrize("n", [20, 1000, 10**5])
+@pytest.mark.parametrize("expected", [0.5, 3.7, 8])
+def test_the_chance_that_an_image_of_a_share_is_not_among_many(n, expected):
+    share = expected / n
+    chance = chance_below_zero(np.array([share, share - 1]), np.array([n, 1.0]))
+    assert chance == pytest.approx((1 - share) ** n, rel=1e-7)
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(3, 1), (7, 0), (60, 30), (5000, 4800)])
+def test_the_chance_of_wins_and_losses_is_that_of_mcnemar(wins, losses):
+    chance = chance_below_zero(np.array([1.0, -1.0]), np.array([wins, losses + 1.0]))
+    assert chance == pytest.approx(binom.sf(wins - 1, wins + losses, 0.5), rel=1e-6)
+
+
+def test_rounding_is_no_difference():
+    """Seven images of 9 and 6 of ten draws, and 5 and 2: 0.3 and 0.3."""
+    first, second = np.full(20, 0.5), np.full(20, 0.5)
+    first[:7], second[:7] = 0.9 - 0.6, 0.5 - 0.2
+    assert (first[:7] != second[:7]).all()
+    paired = compare(first, second)
+    assert (paired.wins, paired.losses, paired.side) == (0, 0, 0)

@@ -513,7 +513,10 @@ def test_a_document_has_the_paper_beside_ours_and_the_verdicts(results):
 
 
 def test_verdicts_are_corrected_for_their_number():
-    """Of three comparisons, one of which two claims speak of; a counted one has no p-value."""
+    """Of three comparisons, one of which two claims speak of; a counted one has no p-value.
+
+    They have six hypotheses, of which three at most are true.
+    """
     numbers = [
         ("a", {"p": 0.01, "p_within": 1, "verdict": "holds"}),
         ("a", {"p": 0.01, "p_within": 1, "verdict": "holds"}),
@@ -531,10 +534,10 @@ def test_verdicts_are_corrected_for_their_number():
     halves = [frame(rows[:1], COLUMNS), frame(rows[1:], COLUMNS)]
     first, others = corrected(halves)
     assert first["p_holm"].tolist() == [0.03]
-    np.testing.assert_allclose(others["p_holm"], [0.03, 0.06, 0.5, np.nan, np.nan])
+    np.testing.assert_allclose(others["p_holm"], [0.03, 0.09, 1, np.nan, np.nan])
     strict = ["holds", "not decidable", "not decidable", "holds", "not measured"]
     assert [one.corrected for one in claims_of(others)] == strict
-    assert "for 4 comparisons, 2 of 3 that" in " ".join(counts([first, others]))
+    assert "for 3 comparisons, 2 of 3 that" in " ".join(counts([first, others]))
     assert [decided(row)[1] for row in others.to_dict("records")[:3]] == [
         "holds at n = 9 (p = 0.01; stands with Holm's correction)",
         f"{ALIKE} at n = 9 (margin 3; not with Holm's correction)",

@@ -55,6 +55,9 @@ class Stores:
         assert (stage, array) == ("images", "index")
         return np.arange(4)
 
+    def source(self, chain):
+        return "CIFAR-10", "of which"
+
 
 def lines_of(sweep, config):
     return pd.DataFrame(sweep.lines(config, Stores()), columns=list(sweep.columns()))
@@ -135,6 +138,9 @@ class Draws:
     def read(self, chain, stage, array):
         return np.arange(2 if chain.dataset == "cifar10-bpda" else 4)
 
+    def source(self, chain):
+        return "CIFAR-10", "of which"
+
 
 SOLVERS = {
     "classifier": "wrn-28-10",
@@ -164,6 +170,29 @@ def test_a_combination_is_compared_with_the_reference_on_the_images_of_both(load
     assert reference[["difference", "ratio"]].isna().all(axis=None)
     assert (reference["n"] == 2).all()
     assert "ratio" not in loaded().columns()
+
+
+def test_a_reference_of_other_images_is_refused(loaded, config):
+    class Others(Draws):
+        def source(self, chain):
+            return chain.dataset, ""
+
+    message = r"of other images \(cifar10-bpda\) than what is compared with it \(cifar10\)"
+    with pytest.raises(UserError, match=message):
+        list(loaded(**SOLVERS).lines(config, Others()))
+
+
+def test_a_reference_that_is_swept_keeps_its_line(loaded, config):
+    changes = {"along": "purifier", "places": {}, "line": None, "panels": ["robust"]}
+    changes |= {"evaluation": ["diffhammer-average", "robust-eval"]}
+    purifiers = ["vpsde-t100", "ode-t100"]
+    reference = {"purifier": "vpsde-t100"}
+    sweep = loaded(**SOLVERS | changes | {"purifier": purifiers, "reference": reference})
+    lines = pd.DataFrame(sweep.lines(config, Draws()), columns=list(sweep.columns()))
+    assert set(lines["line"]) == {"diffhammer-average", "robust-eval"}
+    assert set(lines["along"]) == set(purifiers)
+    robust = lines[lines["metric"] == "robust"]
+    assert robust["difference"].isna().tolist() == [True, True, False, False]
 
 
 def test_every_purifier_under_another_attack_is_compared_with_itself_under_its_own(loaded, config):
@@ -200,8 +229,8 @@ def test_a_line_of_the_picture_is_of_options_and_their_defaults(loaded, config):
     ]
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
-    assert set(names) == {"vpsde, 1", "vpsde, 2", "ode, 1", "scoreopt", "reference"}
-    (level,) = (x for x in figure.axes[1].lines if x.get_label() == "reference")
+    assert set(names) == {"vpsde, 1", "vpsde, 2", "ode, 1", "scoreopt", "reference (n = 2)"}
+    (level,) = (x for x in figure.axes[1].lines if x.get_label() == "reference (n = 2)")
     assert set(level.get_ydata()) == {0.15}
     plt.close("all")
 
