@@ -24,12 +24,14 @@ from puriflow.attacks.base import Batch
 from puriflow.chain import victim_roles
 from puriflow.config import Config, load_config
 from puriflow.defence import Defence
+from puriflow.diffusion import recomputation
 from puriflow.diffusion.denoisers import VPDenoiser
 from puriflow.metrics.cost import cost_of
 from puriflow.randomness import AttackNoise, ImageNoise
 from puriflow.registry import NONE, Part
 from puriflow.results import load_result
 
+recomputation.KEPT = -1  # every step is computed again, as those of large networks are
 IMAGES, RATE = 512, 25e12
 TABLES = ("table1", "table2", "table3", "table4", "table6")
 

@@ -11,7 +11,7 @@ and appendix B) are, with eta = 1 for the reverse SDE and eta = 0 for the probab
 Levels are spaced as Karras et al. 2022 do (Eq. 5), which puts more of them where there is much
 noise than an even spacing in lambda: what an image shows is decided there. The end is the state at
 t = 0.0005, half a level of DDPM's process, and not D there. The noise that is in it, 0.9 of 255
-grey levels, is a part of the solution's variance; DiffPure's last step of 1/1000 leaves as much.
+grey levels, is a part of the solution's variance; DiffPure's last step of 1/1000 leaves 1.4.
 """
 
 import math
