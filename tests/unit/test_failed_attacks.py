@@ -229,6 +229,9 @@ class Stores:
     def read(self, chain, stage, array):
         return np.arange(20)
 
+    def source(self, chain):
+        return "CIFAR-10", "of which"
+
 
 def test_a_sweep_says_so_in_its_lines_and_has_crosses_in_its_picture(track):
     raw = {"title": "t", "source": "s", "dataset": "cifar10", "along": "attack"}
