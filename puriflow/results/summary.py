@@ -177,16 +177,18 @@ def corrected(verdicts: list["pd.DataFrame"]) -> list["pd.DataFrame"]:
     which at most one is true; a verdict's p-value is that of the one that it rejects. A comparison
     that several claims speak of is one.
     """
+    import numpy as np
     import pandas as pd
 
     rows = pd.concat(verdicts, keys=range(len(verdicts)), names=["result"])
     tested = rows[rows["p"].notna()]
     same = tested.groupby(list(COMPARED), dropna=False).ngroup()
-    both = tested.loc[~same.duplicated(), ["p", "p_within"]].stack()
-    strict = pd.Series(holm(both.to_numpy(), most=same.nunique()), both.index).unstack()
-    own = strict.set_index(same[strict.index]).loc[same].set_index(same.index)
-    alike = tested["verdict"] == ALIKE
-    rows["p_holm"] = own["p_within"].where(alike, own["p"]).reindex(rows.index)
+    first = tested.groupby(same)[["p", "p_within"]].first()
+    both = {(kind, i): p for kind in first for i, p in first[kind].items() if pd.notna(p)}
+    strict = dict(zip(both, holm(np.array([*both.values()]), most=len(first)), strict=True))
+    kinds = np.where(tested["verdict"] == ALIKE, "p_within", "p")
+    own = [strict[rejected] for rejected in zip(kinds, same, strict=True)]
+    rows["p_holm"] = pd.Series(own, tested.index, dtype=float).reindex(rows.index)
     return [rows[rows.index.get_level_values("result") == i] for i in range(len(verdicts))]
 
 

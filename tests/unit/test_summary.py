@@ -17,6 +17,7 @@ from puriflow.results import find, judged_results, load_result, paper_results
 from puriflow.results.base import EVIDENCE
 from puriflow.results.claims import (
     COLUMNS,
+    VERDICTS,
     Claim,
     Claims,
     Comparison,
@@ -543,6 +544,13 @@ def test_verdicts_are_corrected_for_their_number():
         f"{ALIKE} at n = 9 (margin 3; not with Holm's correction)",
         "not decidable at n = 9 (about 90 would)",
     ]
+
+
+def test_of_no_p_value_nothing_is_corrected():
+    shared = {"about": "t", "section": "1", "column": "robust", "higher": "a", "lower": "b"}
+    rows = [shared | {"quote": "q", "verdict": word, "claim_verdict": word} for word in VERDICTS]
+    (found,) = corrected([frame(rows, COLUMNS)])
+    assert found["p_holm"].isna().all()
 
 
 def test_documents_are_well_formed(results):
