@@ -70,6 +70,7 @@ Resolutions = Annotated[
     Sequence[Annotated[int, whole(1, 4096)]], listed(0, 10, "whole numbers from 1 to 4096")
 ]
 Classes = Annotated[int, whole(1, 100_000)]
+Precision = Literal["float32", "bfloat16"]  # of convolutions and products of matrices
 Side = Annotated[int, whole(1, 4096)]  # pixels
 Patch = Annotated[int, whole(1, 99)]  # pixels
 Scale = Annotated[int, whole(1, 16)]  # of super-resolution

@@ -15,12 +15,30 @@ from torch import Tensor, nn
 
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, alpha_bar, time_of_sigma
 from puriflow.errors import unknown
+from puriflow.options import Precision
+from puriflow.precision import keep_ends_in_float32, lowered
 
 
 class Denoiser(nn.Module, ABC):
-    """A diffusion network behind one interface. Levels are scalars or one for each image (N,)."""
+    """A diffusion network behind one interface. Levels are scalars or one for each image (N,).
 
-    network: nn.Module
+    Args:
+        network: the network itself.
+        precision: of its convolutions and products of matrices, and so of its gradient. All else,
+            as eps, score, solver and noise, is of the images' type.
+    """
+
+    def __init__(self, network: nn.Module, *, precision: Precision = "float32"):
+        super().__init__()
+        self.network = network
+        self.precision: Precision = precision
+        if precision != "float32":
+            keep_ends_in_float32(network)
+
+    def predicted(self, x: Tensor, level: Tensor) -> Tensor:
+        """What the network itself returns of its own input and noise level, in the type of x."""
+        with lowered(x.device, self.precision):
+            return self.network(x, level).to(x.dtype)
 
     @property
     def known_sigmas(self) -> Tensor | None:
@@ -67,6 +85,7 @@ class VPDenoiser(Denoiser):
             trunc(1000 t), which is DiffPure's rule, and `denoise` the timestep whose own sigma is
             nearest.
         predicts: `eps`, or `score` for a network that returns the score itself.
+        precision: as of every denoiser.
     """
 
     sigmas: Tensor
@@ -78,11 +97,11 @@ class VPDenoiser(Denoiser):
         timesteps: float = 1000,
         integer_steps: bool = False,
         predicts: Literal["eps", "score"] = "eps",
+        precision: Precision = "float32",
     ):
-        super().__init__()
+        super().__init__(network, precision=precision)
         if predicts not in ("eps", "score"):
             raise unknown("prediction", predicts, ("eps", "score"))
-        self.network = network
         self.timesteps = timesteps
         self.integer_steps = integer_steps
         self.predicts = predicts
@@ -119,7 +138,7 @@ class VPDenoiser(Denoiser):
         return self._eps_and_v(x, label, sigma / (1 + sigma**2).sqrt())
 
     def _eps_and_v(self, x: Tensor, label: Tensor, std: Tensor) -> tuple[Tensor, Tensor | None]:
-        output = self.network(x, label.expand(len(x)))
+        output = self.predicted(x, label.expand(len(x)))
         predicted, v = output[:, : x.shape[1]], output[:, x.shape[1] :]
         eps = predicted if self.predicts == "eps" else -std * predicted
         return eps, v if v.shape[1] else None
@@ -128,19 +147,15 @@ class VPDenoiser(Denoiser):
 class SigmaDenoiser(Denoiser):
     """A network that is D itself, (x, sigma) to the clean image, as EDM's preconditioned ones."""
 
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
     def eps(self, x: Tensor, t: Tensor) -> Tensor:
         alpha_bar_t = alpha_bar(torch.as_tensor(t, device=x.device))
         sigma = ((1 - alpha_bar_t) / alpha_bar_t).sqrt()
         scale = append_dims(alpha_bar_t.sqrt(), x)
-        x0 = self.network(x / scale, sigma)
+        x0 = self.predicted(x / scale, sigma)
         return (x - scale * x0) / append_dims(1 - alpha_bar_t, x).sqrt()
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return self.network(x, torch.as_tensor(sigma, dtype=x.dtype, device=x.device))
+        return self.predicted(x, torch.as_tensor(sigma, dtype=x.dtype, device=x.device))
 
 
 def append_dims(values: Tensor, x: Tensor) -> Tensor:

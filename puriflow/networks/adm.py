@@ -18,7 +18,16 @@ from torch.nn import functional as F
 from puriflow.diffusion.denoisers import VPDenoiser
 from puriflow.errors import UserError
 from puriflow.fitting import check_multiple
-from puriflow.options import Blocks, Channels, Resolutions, Text, Whole, listed, real
+from puriflow.options import (
+    Blocks,
+    Channels,
+    Precision,
+    Resolutions,
+    Text,
+    Whole,
+    listed,
+    real,
+)
 from puriflow.zoo.weights import load_network
 
 
@@ -277,6 +286,7 @@ def build(
     resblock_updown: bool = True,
     norm_groups: Channels = 32,
     integer_steps: bool = True,
+    precision: Precision = "float32",
 ) -> VPDenoiser:
     """ADM; the default numbers are those of the published 256x256 unconditional network."""
     network = ADM(
@@ -292,4 +302,5 @@ def build(
         resblock_updown=resblock_updown,
         norm_groups=norm_groups,
     )
-    return VPDenoiser(load_network(network, weights), integer_steps=integer_steps)
+    network = load_network(network, weights)
+    return VPDenoiser(network, integer_steps=integer_steps, precision=precision)

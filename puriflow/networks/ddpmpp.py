@@ -16,7 +16,16 @@ from torch.nn import functional as F
 from puriflow.diffusion.denoisers import VPDenoiser
 from puriflow.errors import UserError
 from puriflow.fitting import check_multiple
-from puriflow.options import Blocks, EvenChannels, Fraction, Multiples, Resolutions, Side, Text
+from puriflow.options import (
+    Blocks,
+    EvenChannels,
+    Fraction,
+    Multiples,
+    Precision,
+    Resolutions,
+    Side,
+    Text,
+)
 from puriflow.zoo.weights import load_network
 
 
@@ -198,6 +207,7 @@ def build(
     num_res_blocks: Blocks = 8,
     attn_resolutions: Resolutions = (16,),
     dropout: Fraction = 0.1,
+    precision: Precision = "float32",
 ) -> VPDenoiser:
     """DDPM++; the default numbers are those of `cifar10_ddpmpp_deep_continuous`."""
     network = DDPMpp(
@@ -208,4 +218,4 @@ def build(
         attn_resolutions=attn_resolutions,
         dropout=dropout,
     )
-    return VPDenoiser(load_network(network, weights), timesteps=999)
+    return VPDenoiser(load_network(network, weights), timesteps=999, precision=precision)

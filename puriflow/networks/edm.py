@@ -24,6 +24,7 @@ from puriflow.options import (
     EvenChannels,
     Fraction,
     Multiples,
+    Precision,
     Resolutions,
     Side,
     Text,
@@ -226,6 +227,7 @@ def build(
     attn_resolutions: Resolutions = (16,),
     augment_dim: Annotated[int, whole(0, 4096)] = 9,
     dropout: Fraction = 0.13,
+    precision: Precision = "float32",
 ) -> SigmaDenoiser:
     """EDM's denoiser; the default numbers are those of `edm-cifar10-32x32-uncond-vp`."""
     model = SongUNet(
@@ -238,4 +240,4 @@ def build(
         dropout=dropout,
     )
     network = PRECONDITIONINGS[preconditioning](model)
-    return SigmaDenoiser(load_network(network, weights))
+    return SigmaDenoiser(load_network(network, weights), precision=precision)

@@ -18,7 +18,8 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from puriflow.atomic import read_sealed, write_sealed, write_text
-from puriflow.options import MOST_SEED, Count, Fraction, Side, real, whole
+from puriflow.options import MOST_SEED, Count, Fraction, Precision, Side, real, whole
+from puriflow.precision import keep_ends_in_float32, lowered
 from puriflow.progress import Progress
 from puriflow.randomness import derive
 
@@ -45,7 +46,7 @@ class Recipe(BaseModel, extra="forbid", frozen=True):
     warmup: Annotated[int, whole(0, 10**8)] = 100  # steps until the largest value is reached
     ema: Decay = 0.999  # of the moving average of the weights; 0 for none
     seed: Seed = 0  # of the network's initialisation and of all draws
-    precision: Literal["bfloat16", "float32"] = "bfloat16"  # bfloat16 by autocast
+    precision: Precision = "bfloat16"
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,16 @@ def train(network: nn.Module, loss: Loss, recipe: Recipe, run: Run) -> tuple[nn.
         The moving average of the network, and the seconds that the run took, in all processes.
     """
     network.train().requires_grad_(True)
-    _keep_ends_in_float32(network)
+    keep_ends_in_float32(network)
     device = next(network.parameters()).device
     trained = [p for n, p in network.named_parameters() if "_mean" not in n]
     optimiser = _optimiser(trained, recipe)
     ema = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=_ema_update(recipe.ema))
-    # Without the cache of cast weights: it outlives a step where a caller opened another autocast.
-    is_low = recipe.precision == "bfloat16"
-    autocast = torch.autocast(device.type, torch.bfloat16, is_low, cache_enabled=False)
-    predict = autocast(network.__call__)
+
+    def predict(*inputs: Tensor) -> Tensor:
+        with lowered(device, recipe.precision):
+            return network(*inputs)
+
     states = (network, ema, optimiser)
     run.log.parent.mkdir(parents=True, exist_ok=True)
     done = _resume(run, device, states)
@@ -151,26 +153,6 @@ def _optimiser(trained: list[nn.Parameter], recipe: Recipe) -> torch.optim.Optim
 def _learning_rate(step: int, recipe: Recipe) -> float:
     warm = min(1.0, (step + 1) / max(recipe.warmup, 1))
     return recipe.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
-
-
-def _keep_ends_in_float32(network: nn.Module) -> None:
-    """Leave autocast out of convolutions with at most 12 channels on a side.
-
-    Those read or write images, and bfloat16 has 8 bits of mantissa: it would round away the small
-    noise that is to be removed. (In a very narrow net, others are among them.)
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d) and min(module.in_channels, module.out_channels) <= 12:
-            own = type(module)
-            module.__class__ = type(own.__name__, (own,), {"forward": _float32(own.forward)})
-
-
-def _float32(forward: Callable) -> Callable:
-    def wrapped(self: nn.Module, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            return forward(self, x.float())
-
-    return wrapped
 
 
 def _save(run: Run, done: Progressed, states: Stateful) -> None:
