@@ -257,7 +257,8 @@ class ADM(nn.Module):
             timesteps: (N,), 0 to 1000; integers for the official checkpoints.
         """
         check_multiple("adm", x, self.multiple)
-        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels))
+        emb = timestep_embedding(timesteps, self.model_channels)
+        emb = self.time_embed(emb.to(self.time_embed[0].weight.dtype))
         skips = []
         h = x
         for module in self.input_blocks:

@@ -184,8 +184,9 @@ class DDPMpp(nn.Module):
 def positional_embedding(timesteps: Tensor, channels: int) -> Tensor:
     """Sines, then cosines, of the timesteps (N,) at frequencies 1 to 1/10000."""
     half = channels // 2
-    exponents = torch.arange(half, dtype=torch.float32, device=timesteps.device) / (half - 1)
-    angles = timesteps.float()[:, None] * (1 / 10000) ** exponents[None]
+    timesteps = timesteps.to(torch.promote_types(timesteps.dtype, torch.float32))
+    exponents = torch.arange(half, dtype=timesteps.dtype, device=timesteps.device) / (half - 1)
+    angles = timesteps[:, None] * (1 / 10000) ** exponents[None]
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 

@@ -161,7 +161,7 @@ class SongUNet(nn.Module):
     def forward(self, x: Tensor, labels: Tensor, augment: Tensor | None = None) -> Tensor:
         """(N, 3, H, W), noise labels (N,) and maybe augmentation labels to (N, 3, H, W)."""
         check_multiple("edm", x, self.multiple)
-        embedding = positional_embedding(labels, self.channels)
+        embedding = positional_embedding(labels, self.channels).to(self.map_layer0.weight.dtype)
         if augment is not None and self.map_augment is not None:
             embedding = embedding + self.map_augment(augment)
         embedding = F.silu(self.map_layer1(F.silu(self.map_layer0(embedding))))
@@ -192,7 +192,7 @@ class Precond(nn.Module, ABC):
         """The clean image behind x = x0 + sigma eps, (N, 3, H, W); sigma scalar or (N,)."""
         c_skip, c_out, c_in, c_noise = self.scalings(append_dims(sigma, x))
         labels = c_noise.flatten().expand(len(x))
-        return c_skip * x + c_out * self.model(c_in * x, labels, augment).float()
+        return c_skip * x + c_out * self.model(c_in * x, labels, augment).to(x.dtype)
 
 
 class EDMPrecond(Precond):
