@@ -64,7 +64,7 @@ def defence(sigma=0.5):
     torch.manual_seed(0)
     restorer = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Sigmoid())
     options = {"method": "O", "n_iter": 2, "learning_rate": 0.1, "shared": False, "resize": None}
-    purifier = ScoreOpt(Net(), sigma=sigma, **options)
+    purifier = ScoreOpt(Net(nn.Identity()), sigma=sigma, **options)
     classifier = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
     return Defence(restorer, purifier, classifier).double().requires_grad_(False)
 
