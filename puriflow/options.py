@@ -99,10 +99,10 @@ def fraction(value: str | float) -> float:
     return number
 
 
-def _length(most: float) -> Any:
+def _length(most: float, example: str = f"a fraction such as 4/255{ON_UNIT}") -> Any:
     """A number above 0, or a fraction; `fraction` reads it."""
     text = Annotated[str, Field(pattern=r"^[1-9]\d{0,8}/[1-9]\d{0,8}$")]
-    said = f"a number from 1e-09 to {most}, or a fraction such as 4/255{ON_UNIT}"
+    said = f"a number from 1e-09 to {most}, or {example}"
 
     def check(value: str | float) -> str | float:
         if fraction(value) > most:
@@ -114,6 +114,7 @@ def _length(most: float) -> Any:
 
 Length = _length(MOST_EPS)  # a radius eps; what Linf takes is less, see `check_ball`
 Step = _length(1)  # of signs: every pixel moves by it
+Bands = _length(1, "a share such as 1/4")  # of the DCT bands along each axis, the lowest ones
 Colour = Annotated[float, real(1e-9, 1, ON_UNIT)]  # a difference of colours
 Mean = Annotated[  # of each colour
     Sequence[Fraction], listed(3, 3, f"numbers from 0 to 1{ON_UNIT}")

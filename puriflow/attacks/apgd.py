@@ -16,7 +16,7 @@ from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Batch, State, advance_rest, choose, cross_entropy, eot_gradient
 from puriflow.attacks.votes import JudgedAttack
 from puriflow.errors import UserError, unknown
-from puriflow.options import Count, JudgedGradient, Length, Loss, Norm, Share
+from puriflow.options import Bands, Count, JudgedGradient, Length, Loss, Norm, Share
 from puriflow.randomness import APGD as WORDS
 from puriflow.randomness import CLEAN
 
@@ -176,7 +176,7 @@ class APGD(JudgedAttack):
             start = noise.uniform_like(clean, -1, 1)
         else:
             start = noise.normal_like(clean)
-        x = (clean + self.ball.eps * self._normalise(start)).clamp(0, 1)
+        x = (clean + self.ball.eps * self._normalise(self.ball.in_bands(start))).clamp(0, 1)
         x = self.ball.inwards(x, clean)
         return {
             **{"x": x, "x_prev": x},
@@ -187,7 +187,7 @@ class APGD(JudgedAttack):
 
     def _ascend(self, batch: Batch, state: State, k: int) -> State:
         """A step with momentum: alpha of the gradient's, and the rest of the step before."""
-        x, clean, grad = state["x"], batch.images, state["grad"]
+        x, clean, grad = state["x"], batch.images, self.ball.in_bands(state["grad"])
         direction = grad.sign() if self.ball.norm == "Linf" else self._normalise(grad)
         z = self.ball.project(x + state["step_size"][:, None, None, None] * direction, clean)
         alpha = 0.75 if k > 1 else 1.0
@@ -244,6 +244,7 @@ def build(
     *,
     eps: Length,
     norm: Norm = "Linf",
+    bands: Bands = 1,
     loss: Loss = "ce",
     n_iter: Count = 100,
     n_restarts: Count = 1,
@@ -256,7 +257,7 @@ def build(
 ) -> APGD:
     """APGD; the default numbers are auto-attack's. See `APGD` for the options."""
     return APGD(
-        Ball(fraction(eps), norm),
+        Ball(fraction(eps), norm, fraction(bands)),
         loss,
         n_iter=n_iter,
         n_restarts=n_restarts,

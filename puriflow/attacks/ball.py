@@ -6,6 +6,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from puriflow.attacks.bands import low_pass
 from puriflow.errors import UserError, unknown
 from puriflow.fitting import check_range
 from puriflow.options import Norm, check_ball, check_step, fraction
@@ -20,19 +21,27 @@ class Ball:
     Attributes:
         eps: radius, on [0, 1].
         norm: `Linf`, or `L2` of the whole image.
+        bands: the share of the DCT bands along each axis, the lowest ones, that a perturbation is
+            made of; 1 for all. Where it is cut off at `eps`, 0 or 1, a little of it is in others.
     """
 
     eps: float
     norm: Norm = "Linf"
+    bands: float = 1.0
 
     def __post_init__(self) -> None:
         if self.norm not in get_args(Norm):
             raise unknown("norm", self.norm, get_args(Norm))
         check_ball(self.eps, self.norm)
+        if not 0 < self.bands <= 1:
+            raise UserError(f"bands must lie in (0, 1], as 1/4 does, but is {self.bands:g}")
 
     def project(self, x: Tensor, clean: Tensor) -> Tensor:
-        """The nearest image of the ball, for L2 on the ray from the clean image; then [0, 1]."""
-        delta = x - clean
+        """The nearest image of the ball, for L2 on the ray from the clean image; then [0, 1].
+
+        What is not in the bands is dropped before.
+        """
+        delta = self.in_bands(x - clean)
         if self.norm == "Linf":
             delta = delta.clamp(-self.eps, self.eps)
         else:
@@ -56,9 +65,13 @@ class Ball:
         y = torch.where(too_far, torch.nextafter(y, clean), y)
         return torch.where(length > self.eps, y, x)
 
+    def in_bands(self, delta: Tensor) -> Tensor:
+        """The part of perturbations, or of gradients, (N, 3, H, W) that lies in the bands."""
+        return delta if self.bands == 1 else low_pass(delta, self.bands)
+
     def sign_step(self, x: Tensor, grad: Tensor, step_size: float, clean: Tensor) -> Tensor:
         """One step of PGD from x: up the loss by the sign of its `grad`, back into the ball."""
-        return self.project(x + step_size * torch.sign(grad), clean)
+        return self.project(x + step_size * torch.sign(self.in_bands(grad)), clean)
 
     def distance(self, x: Tensor, clean: Tensor) -> Tensor:
         """Distance of each image (N,), in float64."""

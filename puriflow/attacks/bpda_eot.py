@@ -24,7 +24,7 @@ from puriflow.errors import unknown
 from puriflow.options import Count, Length, Step
 from puriflow.randomness import AGAIN, SURROGATE
 
-Through = Literal["identity", "restorer", "surrogate"]
+Through = Literal["identity", "restorer", "surrogate", "full"]
 
 
 @dataclass
@@ -39,8 +39,9 @@ class BPDAEOT(Attack):
         n_draws: fresh copies that confirm a success (`eot_defense_reps`).
         gradient: `identity` (BPDA) for restorer and purifier, or `restorer`: the identity for the
             purifier alone, and the exact gradient of the restorer; or `surrogate`: exact, through
-            the restorer and the purifier's own surrogate (ScoreOpt has one). What is judged, and
-            counted as queries, is the victim itself.
+            the restorer and the purifier's own surrogate (ScoreOpt has one); or `full`: exact,
+            through all of the victim, of the copies that are judged. What is judged, and counted as
+            queries, is the victim itself.
     """
 
     ball: Ball
@@ -86,6 +87,8 @@ class BPDAEOT(Attack):
             queries[i] += self.n_draws
         if self.gradient == "surrogate":
             grad = self.surrogate_gradient(batch, x, number)
+        elif self.gradient == "full":
+            grad = self.exact_gradient(batch, x, mean, number)
         else:
             grad = self.mean_gradient(batch, copies, mean)
         if self.gradient == "restorer" and batch.victim.restorer is not None:
@@ -102,6 +105,16 @@ class BPDAEOT(Attack):
     def mean_gradient(self, batch: Batch, copies: Sequence[Tensor], mean: Tensor) -> Tensor:
         """Of purified copies, in groups of draws, and their mean logits, the gradient at them."""
         return self._of_mean(batch, copies, mean, lambda some, _: batch.classify(some))
+
+    def exact_gradient(self, batch: Batch, x: Tensor, mean: Tensor, number: int) -> Tensor:
+        """The gradient at x through the victim, with the noise of the copies of a step.
+
+        `mean` (N, classes) are their mean logits.
+        """
+        points = [x for _ in folded(x, range(self.eot_iter))]
+        return self._of_mean(
+            batch, points, mean, lambda y, draws: batch.logits(y, f"{number}", draws)
+        )
 
     def surrogate_gradient(self, batch: Batch, x: Tensor, number: int) -> Tensor:
         """The gradient at copies of x, which the surrogate purifies with noise of its own."""
@@ -169,11 +182,11 @@ def build(
     n_iter: Count = 50,
     eot_iter: Count = 15,
     n_draws: Count = 150,
-    gradient: Literal["identity", "restorer", "surrogate"] = "identity",
+    gradient: Literal["identity", "restorer", "surrogate", "full"] = "identity",
 ) -> BPDAEOT:
     """BPDA+EOT in the Linf ball; the default numbers are DiffPure's.
 
     `gradient: restorer` differentiates the restorer, which DiffPure has none of. With `surrogate`,
-    20 for `n_iter` and `eot_iter`, it is ScoreOpt's PGD+EOT.
+    20 for `n_iter` and `eot_iter`, it is ScoreOpt's PGD+EOT. With `full` nothing is approximated.
     """
     return BPDAEOT(Ball(fraction(eps)), fraction(step_size), n_iter, eot_iter, n_draws, gradient)

@@ -9,7 +9,7 @@ from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Attack, Batch, State, cross_entropy, eot_gradient, no_queries
 from puriflow.defence import check_gradient
 from puriflow.errors import UserError
-from puriflow.options import Count, Gradient, Length, Norm, Step
+from puriflow.options import Bands, Count, Gradient, Length, Norm, Step
 from puriflow.randomness import pgd_step
 
 
@@ -47,7 +47,8 @@ class PGD(Attack):
     def begin(self, batch: Batch) -> State:
         x, eps = batch.images, self.ball.eps
         if self.random_start:
-            x = (x + batch.noise.attacker().uniform_like(x, -eps, eps)).clamp(0, 1)
+            start = batch.noise.attacker().uniform_like(x, -eps, eps)
+            x = (x + self.ball.in_bands(start).clamp(-eps, eps)).clamp(0, 1)
         return {"x_adv": x, "queries": no_queries(x)}
 
     def step(self, batch: Batch, state: State, number: int) -> State:
@@ -70,6 +71,7 @@ def build(
     *,
     eps: Length,
     norm: Norm = "Linf",
+    bands: Bands = 1,
     step_size: Step,
     n_iter: Count,
     random_start: bool = True,
@@ -83,7 +85,7 @@ def build(
     draw is then enough. See `PGD` for the others.
     """
     return PGD(
-        Ball(fraction(eps), norm),
+        Ball(fraction(eps), norm, fraction(bands)),
         fraction(step_size),
         n_iter,
         random_start=random_start,
