@@ -24,6 +24,7 @@ APGD = {"ce": "apgd-ce", "dlr": "apgd-dlr", "dlr-targeted": "apgd-dlr-targeted"}
 FAB_T, SQUARE, DIFFATTACK, AUTOATTACK = "fab-t", "square", "diffattack", "autoattack"
 CLEAN = "clean"  # a pass over the clean images
 AGAIN, VOTES = "again", "votes"  # fresh draws that confirm what a step found
+EVALUATED, CONTROL = "evaluated", "control"  # in the loop: a point, and the clean image
 AFTER = "after"  # the one pass over what the attack hands in
 SURROGATE = "surrogate"  # what is differentiated in the victim's place
 

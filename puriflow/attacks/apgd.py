@@ -13,7 +13,16 @@ import torch
 from torch import Tensor
 
 from puriflow.attacks.ball import Ball, fraction
-from puriflow.attacks.base import Batch, State, advance_rest, choose, cross_entropy, eot_gradient
+from puriflow.attacks.base import (
+    Attack,
+    Batch,
+    State,
+    advance_rest,
+    choose,
+    cross_entropy,
+    eot_gradient,
+)
+from puriflow.attacks.in_loop import in_loop
 from puriflow.attacks.votes import JudgedAttack
 from puriflow.errors import UserError, unknown
 from puriflow.options import Bands, Count, JudgedGradient, Length, Loss, Norm, Share
@@ -132,6 +141,9 @@ class APGD(JudgedAttack):
             ranked = others.argsort(1, descending=True)
             state["target_class"] = ranked[:, : min(self.n_target_classes, logits.shape[1] - 1)]
         return state
+
+    def point(self, state: State) -> Tensor:
+        return state["x"]
 
     def step(self, batch: Batch, state: State, number: int) -> State:
         """The next point of every image that is attacked."""
@@ -254,9 +266,15 @@ def build(
     votes: Count = 1,
     gradient: JudgedGradient = "full",
     fixed: bool = False,
-) -> APGD:
-    """APGD; the default numbers are auto-attack's. See `APGD` for the options."""
-    return APGD(
+    n_eval: Count | None = None,
+    eval_every: Count = 1,
+) -> Attack:
+    """APGD; the default numbers are auto-attack's. See `APGD` for the options.
+
+    `n_eval` draws evaluate every `eval_every`-th point, see `InLoop`; then it optimises all images
+    until the end, as a misclassification by one draw does not settle what several say.
+    """
+    attack = APGD(
         Ball(fraction(eps), norm, fraction(bands)),
         loss,
         n_iter=n_iter,
@@ -268,3 +286,5 @@ def build(
         gradient=gradient,
         fixed=fixed,
     )
+    attack.optimise_misclassified = n_eval is not None
+    return in_loop(attack, n_eval, eval_every)

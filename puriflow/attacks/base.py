@@ -114,6 +114,10 @@ class Attack(ABC):
     def step(self, batch: Batch, state: State, number: int) -> State:
         """The state after step `number`, counted from 0."""
 
+    def point(self, state: State) -> Tensor:
+        """Where the attack is, (N, 3, H, W): what is evaluated in its loop."""
+        return state["x_adv"]
+
     def __call__(
         self, batch: Batch, callback: Callback | None = None, saved: Saved | None = None
     ) -> State:

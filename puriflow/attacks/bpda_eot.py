@@ -111,10 +111,12 @@ class BPDAEOT(Attack):
 
         `mean` (N, classes) are their mean logits.
         """
-        points = [x for _ in folded(x, range(self.eot_iter))]
-        return self._of_mean(
-            batch, points, mean, lambda y, draws: batch.logits(y, f"{number}", draws)
-        )
+
+        def logits(y: Tensor, draws: Sequence[int]) -> Tensor:
+            return batch.logits(y, f"{number}", draws)
+
+        groups = list(folded(x, range(self.eot_iter)))
+        return self._of_mean(batch, [x] * len(groups), mean, logits)
 
     def surrogate_gradient(self, batch: Batch, x: Tensor, number: int) -> Tensor:
         """The gradient at copies of x, which the surrogate purifies with noise of its own."""

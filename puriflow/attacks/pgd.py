@@ -7,6 +7,7 @@ from torch import Tensor
 
 from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Attack, Batch, State, cross_entropy, eot_gradient, no_queries
+from puriflow.attacks.in_loop import in_loop
 from puriflow.defence import check_gradient
 from puriflow.errors import UserError
 from puriflow.options import Bands, Count, Gradient, Length, Norm, Step
@@ -78,13 +79,16 @@ def build(
     eot_iter: Count = 1,
     gradient: Gradient = "full",
     fixed: bool = False,
-) -> PGD:
+    n_eval: Count | None = None,
+    eval_every: Count = 1,
+) -> Attack:
     """PGD; `eps` and `step_size` on [0, 1], as numbers or fractions such as 4/255.
 
     `fixed` gives every draw the noise of the purify stage, as if the attacker knew its seed; one
-    draw is then enough. See `PGD` for the others.
+    draw is then enough. `n_eval` draws evaluate every `eval_every`-th point, see `InLoop`. See
+    `PGD` for the others.
     """
-    return PGD(
+    attack = PGD(
         Ball(fraction(eps), norm, fraction(bands)),
         fraction(step_size),
         n_iter,
@@ -93,3 +97,4 @@ def build(
         gradient=gradient,
         fixed=fixed,
     )
+    return in_loop(attack, n_eval, eval_every)

@@ -26,6 +26,10 @@ from puriflow.store import Stage
 
 ULP = 2**-23  # of float32 at 1, and above that of every pixel
 SAVE_EVERY = 60.0  # seconds that a killed attack loses at most, beside its current step
+# Of the state: the adversarial images, of a judgement in the loop those of every rule, and what the
+# attack's own judgements are beside `success`.
+IMAGES = {"x_adv": "images", "x_majority": "images_majority", "x_worst": "images_worst"}
+JUDGED = ("clean_success", "wrong", "voted_wrong", "control_wrong", "control_voted_wrong")
 GPU_BATCH = 4  # through a diffusion, images need much memory
 
 
@@ -89,19 +93,20 @@ def write_attack(
 @torch.no_grad()
 def _results(name: str, attack: Attack, batch: Batch, state: State) -> Arrays:
     """The arrays of the store; the images are in the ball."""
-    x_adv, ball = state["x_adv"].detach(), attack.ball
-    farthest = float(ball.distance(x_adv, batch.images).max())
-    if farthest > ball.eps + rounding(ball, x_adv[0].shape):
-        raise UserError(f"attack {name}: distance {farthest:.6f} exceeds eps {ball.eps:.6f}")
+    ball, x_adv = attack.ball, state["x_adv"].detach()
+    images = {to: state[key].detach() for key, to in IMAGES.items() if key in state}
+    for x in images.values():
+        farthest = float(ball.distance(x, batch.images).max())
+        if farthest > ball.eps + rounding(ball, x[0].shape):
+            raise UserError(f"attack {name}: distance {farthest:.6f} exceeds eps {ball.eps:.6f}")
     logits = batch.logits(x_adv, AFTER)
     arrays = {
-        "images": x_adv,
+        **images,
         "success": state.get("success", logits.argmax(1) != batch.labels),
         "loss": cross_entropy(logits, batch.labels),
         "queries": state["queries"],
     }
-    if "clean_success" in state:
-        arrays["clean_success"] = state["clean_success"]
+    arrays |= {key: state[key] for key in JUDGED if key in state}
     return {key: values.cpu().numpy() for key, values in arrays.items()}
 
 

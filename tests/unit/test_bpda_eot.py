@@ -90,6 +90,23 @@ def test_the_surrogate_s_gradient_is_of_one_shot_denoising_at_scoreopt_s_own_lev
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("draws", [1, 2, 3])  # at once
+def test_the_full_gradient_is_of_the_mean_logits_of_the_copies_that_are_judged(draws, monkeypatch):
+    b, exact = batch(defence()), attack(gradient="full")
+    monkeypatch.setattr(compute, "FOLDED", draws * b.images[:, 0].numel())
+    x = b.images.clone().requires_grad_()
+    answers = [
+        b.victim.classify(b.victim.purified(x, ImageNoise(0, "attack 0", INDICES, [draw])))
+        for draw in range(3)
+    ]
+    loss = F.cross_entropy(torch.stack(answers).mean(0), b.labels, reduction="sum")
+    (expected,) = torch.autograd.grad(loss, x)
+    after = exact.step(b, exact.begin(b), 0)
+    assert torch.equal(after["x"], exact.ball.sign_step(b.images, expected, 2 / 255, b.images))
+    identity = attack().step(b, attack().begin(b), 0)
+    assert not torch.equal(after["x"], identity["x"])
+
+
 def test_a_step_goes_up_the_surrogate_s_loss():
     b, scoreopt = batch(defence()), attack(gradient="surrogate")
     grad = scoreopt.surrogate_gradient(b, b.images, 0)
@@ -129,7 +146,7 @@ class Words(AttackNoise):
         return Words(self.seed, [self.indices[i] for i in positions])
 
 
-@pytest.mark.parametrize("gradient", ["identity", "surrogate"])
+@pytest.mark.parametrize("gradient", ["identity", "surrogate", "full"])
 @pytest.mark.parametrize(
     ("wrong", "broken"),
     [
