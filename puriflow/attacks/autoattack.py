@@ -7,7 +7,8 @@ reports for each defence the lower robust accuracy of the first two.
 The verdict is auto-attack's. What is wrong in one pass over the clean images is broken. After each
 attack a fresh pass decides, over the adversarial image where the attack calls it a success, and
 over the clean one where it does not: what is wrong then is broken, by that image. `votes` puts a
-misclassification to a vote of several.
+misclassification to a vote of several. `n_eval` judges as Fixed AutoAttack does: by the share of as
+many draws that are wrong, of which the largest counts; an image is attacked until that is 1.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from puriflow.attacks.apgd import APGD
 from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Batch, State, advance_rest, choose
 from puriflow.attacks.fab import FABT
+from puriflow.attacks.in_loop import check_fresh, evaluate, settled, unjudged
 from puriflow.attacks.square import Square
 from puriflow.attacks.votes import JudgedAttack
 from puriflow.errors import UserError
@@ -37,12 +39,16 @@ class AutoAttack(JudgedAttack):
     Args:
         ball, votes, gradient, fixed: see `JudgedAttack`.
         attacks: to run, on the same ball.
+        n_eval: fresh draws of every judgement; None for the one pass and its votes.
     """
 
     attacks: Sequence[APGD | FABT | Square]
+    n_eval: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.n_eval is not None:
+            check_fresh(self)
         self.n_steps = sum(attack.n_steps for attack in self.attacks)
 
     def begin(self, batch: Batch) -> State:
@@ -56,13 +62,20 @@ class AutoAttack(JudgedAttack):
         for attack in self.attacks:
             if isinstance(attack, APGD):
                 attack.check_classes(logits.shape[1])
-        return {
+        state = {
             "x_adv": batch.images,
             "queries": queries,
             "success": wrong,
             "clean_success": wrong,
             "success_by": torch.full_like(queries, -1),
         }
+        if self.n_eval is None:
+            return state
+        state |= unjudged(batch.images, 1 + len(self.attacks))
+        state["loss_adv"] = -state["loss_adv"]  # infinite: of a tie the first one stays
+        state |= evaluate(batch, state, batch.images, 0, self.n_eval)
+        broken = settled(state)
+        return state | {"success": broken, "clean_success": broken}
 
     def step(self, batch: Batch, state: State, number: int) -> State:
         """A step of an attack, on the images that were left when it began."""
@@ -85,10 +98,19 @@ class AutoAttack(JudgedAttack):
     def _end(self, batch: Batch, state: State, inner: State, which: int) -> State:
         """The verdict over what an attack hands in."""
         x = choose(inner["success"], inner["x_adv"], batch.images)
-        _, success, queries = self.judge(batch, x, f"{AUTOATTACK} {self.attacks[which].name}")
+        queries = state["queries"] + inner["queries"]
+        if self.n_eval is not None:
+            before = state["wrong"].amax(1)
+            state |= evaluate(batch, state | {"queries": queries}, x, which + 1, self.n_eval)
+            better = state["wrong"].amax(1) > before
+            return state | {
+                "success": settled(state),
+                "success_by": state["success_by"].masked_fill(better, which),
+            }
+        _, success, more = self.judge(batch, x, f"{AUTOATTACK} {self.attacks[which].name}")
         return state | {
             "x_adv": choose(success, x, state["x_adv"]),
-            "queries": state["queries"] + inner["queries"] + queries,
+            "queries": queries + more,
             "success": success,
             "success_by": state["success_by"].masked_fill(success, which),
         }
@@ -107,12 +129,13 @@ def build(
     votes: Count = 1,
     gradient: JudgedGradient = "full",
     fixed: bool = False,
+    n_eval: Count | None = None,
 ) -> AutoAttack:
     """AutoAttack; the default numbers are auto-attack's.
 
     `eot_iter`, over which APGD's gradients are averaged, is 20 for `rand` and else 1;
     `n_restarts` are APGD's, `n_queries` Square's, and `n_target_classes` those of APGD-T and FAB-T.
-    See `APGD` for the others.
+    `n_eval` is 20 in Fixed AutoAttack. See `APGD` for the others.
     """
     if version == "standard" and norm == "L2":
         raise UserError("autoattack standard is for Linf, as square is; for L2 there is rand")
@@ -131,4 +154,4 @@ def build(
             FABT(ball, n_iter=n_iter, n_target_classes=n_target_classes, **judged),
             Square(ball, n_queries=n_queries, **judged),
         ]
-    return AutoAttack(ball, attacks, **judged)
+    return AutoAttack(ball, attacks, n_eval=n_eval, **judged)

@@ -5,7 +5,7 @@ from typing import assert_never
 import numpy as np
 import scipy  # whose packages are imported when they are used: planning needs none
 
-from puriflow.metrics.rules import OfAnswers
+from puriflow.metrics.rules import InLoop, OfAnswers
 
 
 def correct(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -37,6 +37,20 @@ def judged(logits: np.ndarray, labels: np.ndarray, rule: OfAnswers) -> np.ndarra
         votes = (answers[:, :, None] == np.arange(logits.shape[2])).sum(axis=1)  # (n, classes)
         return correct(votes, labels).astype(float)  # of a tie the smallest class, as robust-eval
     assert_never(rule)
+
+
+def judged_in_loop(wrong: np.ndarray, voted_wrong: np.ndarray) -> dict[InLoop, np.ndarray]:
+    """The same by answers at several steps of an attack, of which the worst counts: (n,) by rule.
+
+    Args:
+        wrong: (n, steps), the share of wrong draws.
+        voted_wrong: (n, steps) bool, whether their vote is wrong.
+    """
+    return {
+        "in-loop-average": 1.0 - wrong.max(axis=1),
+        "in-loop-majority": 1.0 - voted_wrong.any(axis=1),
+        "in-loop-worst": (wrong == 0).all(axis=1).astype(float),
+    }
 
 
 def wilson(hits: float, count: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -7,8 +7,18 @@ from typing import Literal
 # logits; others: the mean over all draws but the first, for an attack that knows the first.
 OfAnswers = Literal["first", "average", "worst", "majority", "mean-logits", "others"]
 
-# attack: the attack never succeeded, by its own verdict, which there is of attacked images only.
-Rule = Literal[OfAnswers, "attack"]
+# By the answers in the loop of an attack, to its points: the worst of the steps, for each rule.
+InLoop = Literal["in-loop-average", "in-loop-majority", "in-loop-worst"]
 
-# attack-on-clean: the same verdict on the clean image, which is measured beside it.
-Measured = Literal[Rule, "attack-on-clean"]
+# attack: the attack never succeeded, by its own verdict. There is that, as answers in the loop, of
+# attacked images only.
+Rule = Literal[OfAnswers, InLoop, "attack"]
+
+# The same verdict on the clean image, and as many answers to it, which are measured beside them.
+OnClean = Literal[
+    "attack-on-clean",
+    "in-loop-average-on-clean",
+    "in-loop-majority-on-clean",
+    "in-loop-worst-on-clean",
+]
+Measured = Literal[Rule, OnClean]

@@ -10,6 +10,7 @@ import numpy as np
 
 from puriflow.chain import Chain
 from puriflow.config import Config, Evaluation
+from puriflow.errors import UserError
 from puriflow.lineage import (
     Place,
     check_numbers,
@@ -18,9 +19,9 @@ from puriflow.lineage import (
     check_shards,
     open_in_chain,
 )
-from puriflow.metrics.accuracy import cross_entropy, judged
+from puriflow.metrics.accuracy import cross_entropy, judged, judged_in_loop
 from puriflow.metrics.paired import compare
-from puriflow.metrics.rules import Measured, OfAnswers, Rule
+from puriflow.metrics.rules import InLoop, Measured, OfAnswers, Rule
 from puriflow.results.base import shards_of
 from puriflow.store import MANIFEST, Stage
 
@@ -32,6 +33,11 @@ METRICS: dict[str, Callable[[float], float]] = {
     "mse": lambda mean: float(f"{mean:.4g}"),
     "bias2": lambda mean: float(f"{mean:.4g}"),
     "variance": lambda mean: float(f"{mean:.4g}"),
+}
+ON_CLEAN: dict[InLoop, Measured] = {
+    "in-loop-average": "in-loop-average-on-clean",
+    "in-loop-majority": "in-loop-majority-on-clean",
+    "in-loop-worst": "in-loop-worst-on-clean",
 }
 UNDER_ATTACK = ("robust", "gap", "cross_entropy")  # what an attack that failed says nothing of
 
@@ -57,7 +63,7 @@ class Measures:
 
     def by(self, rule: Rule) -> np.ndarray:
         """How right it is by a rule, (n,); rules of answers are the first where there is one."""
-        known = rule in self.right or rule == "attack"  # whose verdict nothing stands for
+        known = rule in self.right or rule not in get_args(OfAnswers)  # which nothing stands for
         return self.right[rule if known else "first"]
 
     def means(self) -> dict[str, float]:
@@ -142,9 +148,7 @@ def _of_shard(chain: Chain, stages: dict[str, Stage]) -> Measures:
     right: dict[Measured, np.ndarray] = {rule: judged(logits, labels, rule) for rule in rules}
     if "attack" in stages and chain.adaptive:
         attack = stages["attack"]
-        right["attack"] = 1.0 - attack.read("success")
-        if "clean_success" in attack.manifest["arrays"]:
-            right["attack-on-clean"] = 1.0 - attack.read("clean_success")
+        right |= _by_the_attack(attack)
     n_draws = logits.shape[1]
     timed = {n: s.seconds_per_image for n, s in stages.items() if n not in ("images", "attack")}
     spent = [t / n_draws if n == "evaluate" else t for n, t in timed.items() if t is not None]
@@ -161,6 +165,19 @@ def _of_shard(chain: Chain, stages: dict[str, Stage]) -> Measures:
     )
 
 
+def _by_the_attack(attack: Stage) -> dict[Measured, np.ndarray]:
+    """How right a defence is by what the attack itself judged, on the way and at its end."""
+    arrays = attack.manifest["arrays"]
+    right: dict[Measured, np.ndarray] = {"attack": 1.0 - attack.read("success")}
+    if "clean_success" in arrays:
+        right["attack-on-clean"] = 1.0 - attack.read("clean_success")
+    if "wrong" in arrays:
+        right |= judged_in_loop(attack.read("wrong"), attack.read("voted_wrong"))
+        control = attack.read("control_wrong"), attack.read("control_voted_wrong")
+        right |= {ON_CLEAN[rule]: own for rule, own in judged_in_loop(*control).items()}
+    return right
+
+
 def _squared_errors(final: Stage, clean: Stage, batch: int = 64) -> np.ndarray:
     """Mean squared error of every image (n,), on [0, 1]."""
     errors = []
@@ -168,6 +185,28 @@ def _squared_errors(final: Stage, clean: Stage, batch: int = 64) -> np.ndarray:
         a, b = (s.read("images", start, start + batch) for s in (final, clean))
         errors.append(((a - b) ** 2).mean(axis=(1, 2, 3), dtype=np.float64))
     return np.concatenate(errors)
+
+
+def check_verdict(track: Config, where: str, evaluation: Evaluation, chain: Chain) -> None:
+    """Refuse to judge a chain by its attack's own verdict where that is of something else, or none.
+
+    Raises:
+        UserError: the attack goes through another victim, or has no answers in its loop.
+    """
+    rule, attack = evaluation.rule, chain.attack
+    if rule in get_args(OfAnswers):
+        return
+    if not chain.adaptive:
+        raise UserError(
+            f"{where}: {attack} goes through {chain.victim}, so its own verdict (rule `{rule}`) is "
+            "not about this defence; name another evaluation"
+        )
+    served = track.why_unavailable("attack", attack) is None
+    if rule in ON_CLEAN and served and "n_eval" not in track.part("attack", attack).options:
+        raise UserError(
+            f"{where}: {attack} has no n_eval, so no answers in its loop (rule `{rule}`); give it "
+            "one, or name another evaluation"
+        )
 
 
 def outcomes(
@@ -178,13 +217,18 @@ def outcomes(
     Args:
         evaluation: how it is judged.
         clean: of the chain of clean images.
-        attacked: of the chain of each attack, of which the worst counts. Whether an image that is
+        attacked: of the chain of each attack, of which the worst counts; in the loop of each, the
+            clean images have as many draws, of which the worst counts too. Whether an image that is
             wrong without an attack can be robust is the attack's own to say (auto-attack's verdict:
             no; answers to its images: yes), for one attack as for several.
     """
     rule = evaluation.rule
-    standard = clean.by(evaluation.clean or ("average" if rule in ("attack", "others") else rule))
     rights = [threat.by(rule) for threat in attacked]
+    if rule in ON_CLEAN and evaluation.clean is None:
+        standard = np.min([threat.right[ON_CLEAN[rule]] for threat in attacked], axis=0)
+    else:
+        of_clean = "average" if rule in ("attack", "others") else rule
+        standard = clean.by(evaluation.clean or of_clean)
     worst = min(rights, key=np.mean) if evaluation.minimum == "attack" else np.min(rights, axis=0)
     return {"standard": standard, "robust": worst}
 

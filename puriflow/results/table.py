@@ -33,7 +33,14 @@ from puriflow.results.base import (
 )
 from puriflow.results.columns import bounded, column, frame, read_csv, write_csv
 from puriflow.results.documents import Block, Grid, fixed, interval, text
-from puriflow.results.measures import METRICS, UNDER_ATTACK, Stores, outcomes, why_failed
+from puriflow.results.measures import (
+    METRICS,
+    UNDER_ATTACK,
+    Stores,
+    check_verdict,
+    outcomes,
+    why_failed,
+)
 from puriflow.results.rows import Row, Threat, Threats
 
 if TYPE_CHECKING:
@@ -134,11 +141,7 @@ class Table(Judged):
         attacked = []
         for threat in self.role(row, "attack"):
             chain = replace(clean, attack=threat.attack, victim=threat.victim_of(clean))
-            if evaluation.rule == "attack" and not chain.adaptive:
-                raise UserError(
-                    f"table row {row.method!r}: {chain.attack} goes through {chain.victim}, so its "
-                    "own verdict (rule `attack`) is not about this defence; name another evaluation"
-                )
+            check_verdict(track, f"table row {row.method!r}", evaluation, chain)
             attacked.append(chain)
         return clean, attacked
 

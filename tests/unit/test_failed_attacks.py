@@ -42,7 +42,7 @@ TABLE = {
         {
             "method": "one of two",
             **ROW,
-            "evaluation": "diffhammer-average",
+            "evaluation": "average-of-10",
             "attack": [
                 {"attack": "bpda-eot-linf8", "victim": "defence"},
                 {"attack": "pgd-eot-linf8", "victim": "defence"},
@@ -237,7 +237,7 @@ def test_a_sweep_says_so_in_its_lines_and_has_crosses_in_its_picture(track):
     raw = {"title": "t", "source": "s", "dataset": "cifar10", "along": "attack"}
     raw |= {"purifier": "scoreopt-o", "classifier": "wrn-28-10"}
     for attacks, crosses in ((["pgd-linf8", "pgd-linf4"], 1), (["pgd-linf4"], 0)):
-        sweep = Sweep.model_validate(raw | {"attack": attacks, "evaluation": "diffhammer-average"})
+        sweep = Sweep.model_validate(raw | {"attack": attacks, "evaluation": "average-of-10"})
         lines = frame(sweep.lines(track, Stores()), sweep.columns())
         failed = lines[lines["attack_failed"].notna()]
         said = {("pgd-linf8", "robust"), ("pgd-linf8", "cross_entropy_attacked")}

@@ -6,13 +6,14 @@ from scipy import stats
 from torch import nn
 
 from puriflow.attacks import apgd, pgd
+from puriflow.attacks import in_loop as loop
 from puriflow.attacks.base import Batch
-from puriflow.attacks.in_loop import InLoop
 from puriflow.defence import Defence
 from puriflow.errors import UserError
 from puriflow.randomness import AttackNoise
 
 N = 200
+answers = loop._answers
 
 
 class Scripted(nn.Module):
@@ -91,22 +92,21 @@ def test_the_vote_of_a_tie_is_for_the_first_class():
 
 
 @pytest.mark.parametrize(("every", "at"), [(1, [1, 2, 3, 4]), (2, [2, 4]), (3, [3, 4]), (9, [4])])
-def test_chosen_steps_are_evaluated_and_the_last_one(every, at):
+def test_chosen_steps_are_evaluated_and_the_last_one(every, at, monkeypatch):
     points = []
 
-    class Spy(InLoop):
-        def _answers(self, batch, x, word):
-            points.append((word, float((x - batch.images).abs().max() * 255)))
-            return super()._answers(batch, x, word)
+    def spy(batch, x, word, n_eval):
+        points.append((word, float((x - batch.images).abs().max() * 255)))
+        return answers(batch, x, word, n_eval)
 
-    made = attack(n_eval=2)
+    monkeypatch.setattr(loop, "_answers", spy)
     batch = Batch(
         Defence(None, None, Brightness()),
         torch.full((1, 3, 8, 8), 0.3),
         torch.tensor([0]),
         AttackNoise(0, [7]),
     )
-    state = Spy(made.attack, 2, every)(batch)
+    state = attack(n_eval=2, eval_every=every)(batch)
     moved = [round(far) for word, far in points if word.startswith("evaluated")]
     assert moved == [0, *(min(2 * step, 8) for step in at)]
     assert state["wrong"].shape == (1, 1 + len(at))
@@ -119,22 +119,21 @@ def test_an_image_is_left_alone_when_no_rule_can_change_any_more():
     assert state["queries"].tolist() == [2 + 3 * 4]
 
 
-def test_each_rule_has_its_own_image():
+def test_each_rule_has_its_own_image(monkeypatch):
     """Three draws are wrong at step 3, so that its vote is; one at step 1, and two at step 4."""
     wrong = {"evaluated 1": 1, "evaluated 3": 3, "evaluated 4": 2}
     points = {}
 
-    class Spy(InLoop):
-        def _answers(self, batch, x, word):
-            points[word] = x.clone()
-            return super()._answers(batch, x, word)
+    def spy(batch, x, word, n_eval):
+        points[word] = x.clone()
+        return answers(batch, x, word, n_eval)
 
+    monkeypatch.setattr(loop, "_answers", spy)
     purifier = Scripted(lambda step, draw: draw < wrong.get(step, 0))
     images = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     defence = Defence(None, purifier, Brightness())
     batch = Batch(defence, images, torch.tensor([0]), Words(0, [7]))
-    made = attack(n_eval=4, gradient="blind").attack
-    state = Spy(made, 4, 1)(batch)
+    state = attack(n_eval=4, gradient="blind")(batch)
     assert torch.equal(state["x_adv"], points["evaluated 3"])
     assert torch.equal(state["x_majority"], points["evaluated 3"])
     assert torch.equal(state["x_worst"], points["evaluated 1"])

@@ -146,7 +146,7 @@ SOLVERS = {
     "classifier": "wrn-28-10",
     "attack": "pgd-linf8",
     "restorer": "none",
-    "evaluation": "diffhammer-average",
+    "evaluation": "average-of-10",
     "purifier": ["vpsde-t100-random", "vpsde-t75-twice", "ode-t100", "scoreopt-o"],
     "places": {"scoreopt-o": 146},
     "line": ["purifier.kind", "purifier.rounds"],
@@ -184,12 +184,12 @@ def test_a_reference_of_other_images_is_refused(loaded, config):
 
 def test_a_reference_that_is_swept_keeps_its_line(loaded, config):
     changes = {"along": "purifier", "places": {}, "line": None, "panels": ["robust"]}
-    changes |= {"evaluation": ["diffhammer-average", "robust-eval"]}
+    changes |= {"evaluation": ["average-of-10", "robust-eval"]}
     purifiers = ["vpsde-t100", "ode-t100"]
     reference = {"purifier": "vpsde-t100"}
     sweep = loaded(**SOLVERS | changes | {"purifier": purifiers, "reference": reference})
     lines = pd.DataFrame(sweep.lines(config, Draws()), columns=list(sweep.columns()))
-    assert set(lines["line"]) == {"diffhammer-average", "robust-eval"}
+    assert set(lines["line"]) == {"average-of-10", "robust-eval"}
     assert set(lines["along"]) == set(purifiers)
     robust = lines[lines["metric"] == "robust"]
     assert robust["difference"].isna().tolist() == [True, True, False, False]
