@@ -64,7 +64,7 @@ DECLARED = (
     # what is compared, by what serves it, and what is said of it
     *_all(str, "method type dataset attack victim restorer denoiser purifier classifier features"),
     *_all(str, "evaluation rule images source part served_by device line layer state definition"),
-    *_all(str, "name target metric attack_failed note"),
+    *_all(str, "name target metric ceiling by_attack attack_failed note"),
     # counts
     *_all(int, "n n_both image index label predicted step n0 draws n_draws repeats wins losses"),
     *_all(int, "n_needed"),
@@ -72,6 +72,7 @@ DECLARED = (
     Column("standard", unit="%", label="standard accuracy", claim="share"),
     Column("robust", unit="%", label="robust accuracy", claim="share"),
     Column("gap", unit="%", label="gap between standard and robust accuracy", claim="gap"),
+    Column("to_ceiling", unit="points", label="robust accuracy above the ceiling"),
     Column("correct", object, label="right answers", claim="share"),  # of an image yes or no
     Column("accuracy", unit="%"),
     Column("cross_entropy", unit="nats", label="cross-entropy", claim="skewed"),

@@ -18,6 +18,7 @@ from puriflow.config import NONE, Config
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.accuracy import accuracy
 from puriflow.registry import Part
+from puriflow.results import ceiling
 from puriflow.results.base import (
     EVIDENCE,
     Device,
@@ -32,6 +33,7 @@ from puriflow.results.base import (
     shards_of,
 )
 from puriflow.results.columns import bounded, column, frame, read_csv, write_csv
+from puriflow.results.costs import COSTS, cost_of_restorer
 from puriflow.results.documents import Block, Grid, fixed, interval, text
 from puriflow.results.measures import (
     METRICS,
@@ -48,12 +50,12 @@ if TYPE_CHECKING:
 
 ROLES = ("dataset", "restorer", "purifier", "classifier")  # of a row, beside its attacks
 ACCURACIES = ("standard", "robust")
-COSTS = ("macs_g", "params_m")  # of a table with `costs`, in billions and in millions
 COLUMNS = (
     *("method", "type", "dataset", "classifier", "attack", "evaluation", "restorer", "purifier"),
     *("n", "standard", "standard_low", "standard_high", "robust", "robust_low", "robust_high"),
     *("paper_standard", "paper_robust", "paper_n", "paper_source", "seconds_per_image"),
-    *("attack_failed", "note"),
+    *ceiling.COLUMNS,
+    *("by_attack", "attack_failed", "note"),
 )
 # Of all that was measured: a chain and a rule a row.
 MEASURES = (
@@ -176,7 +178,7 @@ class Table(Judged):
 
     def columns(self) -> tuple[str, ...]:
         costs = (*COSTS, *(f"paper_{name}" for name in COSTS)) if self.costs else ()
-        return (*COLUMNS[:-2], *costs, *COLUMNS[-2:])
+        return (*COLUMNS[:-3], *costs, *COLUMNS[-3:])
 
     def cells(self, track: Config, row: Row, stores: Stores) -> dict[str, Any]:
         """A row of the CSV."""
@@ -206,29 +208,27 @@ class Table(Judged):
         numbers["attack_failed"] = "; ".join(f"{c.attack}: {why}" for c, why in failed) or None
         if self.costs:
             side = stores.shards(clean, "images")[0].read("images", 0, 1).shape[-1]
-            numbers |= self.cost(track, row, side)
-        return numbers
+            numbers |= cost_of_restorer(track, self.role(row, "restorer"), side)
+        return numbers | self.beside(track, row, stores)
 
-    def cost(self, track: Config, row: Row, side: int) -> dict[str, float]:
-        """MACs and parameters of a row's restorer for one square image; nothing without a network.
-
-        Args:
-            track: what serves it.
-            row: the row.
-            side: of the image, in pixels.
-        """
-        name = self.role(row, "restorer")
-        part = None if name == NONE else track.part("restorer", name)
-        if part is None or part.weights is None:
-            return {}
-        import torch
-
-        from puriflow.metrics.cost import cost_of
-
-        with torch.device("meta"):
-            restorer = replace(part, weights=None).build()
-        cost = cost_of(restorer, side)
-        return {"macs_g": round(cost.macs / 1e9, 2), "params_m": round(cost.parameters / 1e6, 3)}
+    def beside(self, track: Config, row: Row, stores: Stores) -> dict[str, Any]:
+        """What stands beside a row's robust accuracy: that under each attack, and the ceiling."""
+        threats, (_, attacked) = self.role(row, "attack"), self.chains(track, row)
+        rule = track.evaluation(self.role(row, "evaluation")).rule
+        by_attack = [
+            f"{_served_threat(track, threat)}: {100 * stores.measure(chain).by(rule).mean():.1f}"
+            for threat, chain in zip(threats, attacked, strict=True)
+        ]
+        cells: dict[str, Any] = {"by_attack": "; ".join(by_attack) if len(by_attack) > 1 else None}
+        if self.role(row, "purifier") == NONE:
+            return cells
+        dataset = self.role(row, "dataset")
+        trained = {
+            other.method: self.outcomes(track, other, stores)["robust"]
+            for other in self.served(track)
+            if (other.type, self.role(other, "dataset")) == (ceiling.TRAINED, dataset)
+        }
+        return cells | ceiling.to_ceiling(self.outcomes(track, row, stores)["robust"], trained)
 
     def measured(self, track: Config, row: Row, stores: Stores) -> Iterator[dict[str, Any]]:
         """All that was measured of a row's chains: a line for each of them and each rule."""

@@ -178,6 +178,9 @@ def test_everything_says_that_an_attack_failed_and_no_claim_is_judged_by_it(buil
     table = read_csv(results / "table0.csv", Table.model_validate(TABLE).columns())
     assert list(table["attack_failed"].notna()) == [True, True, False]
     assert table["standard"][0] == 52.5
+    assert table["by_attack"].notna().tolist() == [False, True, False]
+    both = [f"{name} on the defence: " for name in ("bpda-eot-linf8", "pgd-eot-linf8")]
+    assert table["by_attack"][1] == f"{both[0]}73.5; {both[1]}{10 * HARMED.mean():.1f}"
     measured = read_csv(
         results / "measures" / "table0.csv", ("attack", "rule", "accuracy", "attack_failed")
     )

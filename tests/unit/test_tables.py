@@ -11,9 +11,11 @@ from puriflow.config import Evaluation, check_config, load_config
 from puriflow.diffusion.schedule import space_timesteps
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR
 from puriflow.errors import UserError
-from puriflow.metrics.accuracy import judged, wilson
+from puriflow.metrics.accuracy import judged, judged_in_loop, wilson
 from puriflow.metrics.rules import OfAnswers
 from puriflow.results import load_result
+from puriflow.results.ceiling import to_ceiling
+from puriflow.results.costs import cost_of_restorer
 from puriflow.results.measures import Measures, outcomes
 from puriflow.results.table import Table
 from puriflow.yaml_files import read_yaml
@@ -112,6 +114,58 @@ def percent(rights, evaluation, clean=None):
     measures = [Measures(right, {}, None) for right in rights]
     clean = measures[0] if clean is None else Measures(clean, {}, None)
     return {name: 100 * x.mean() for name, x in outcomes(evaluation, clean, measures).items()}
+
+
+# Three images, an evaluation of the clean one and two more, of four draws.
+WRONG = np.array([[0, 0, 0.25], [0, 1, 0], [0.5, 0.25, 0]])
+VOTED = np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]], dtype=bool)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("in-loop-average", [0.75, 0, 0.5]),
+        ("in-loop-majority", [1, 0, 1]),
+        ("in-loop-worst", [0, 0, 0]),
+    ],
+)
+def test_in_the_loop_the_worst_step_counts_and_the_control_is_the_standard_accuracy(rule, expected):
+    right = judged_in_loop(WRONG, VOTED)
+    assert right[rule].tolist() == expected
+    control = judged_in_loop(np.zeros((3, 3)), np.zeros((3, 3), dtype=bool))
+    right |= {f"{key}-on-clean": value for key, value in control.items()}
+    answers = {"first": np.zeros(3), "average": np.zeros(3)}
+    found = percent([right | answers], Evaluation(rule=rule), clean=answers)
+    assert found == {"standard": 100.0, "robust": pytest.approx(100 * np.mean(expected))}
+    # another rule of the clean images may be named
+    evaluation = Evaluation(rule=rule, clean="average")
+    assert percent([right | answers], evaluation, clean=answers)["standard"] == 0
+    # and answers to images do not stand for those in a loop
+    with pytest.raises(KeyError):
+        percent([answers], Evaluation(rule=rule))
+
+
+@pytest.mark.parametrize(
+    ("attack", "message"),
+    [
+        ({"attack": "pgd-eot-linf8", "victim": "defence"}, "has no n_eval, so no answers in its"),
+        ("pgd-linf8", r"its own verdict \(rule `in-loop-average`\) is not about this defence"),
+    ],
+)
+def test_answers_in_a_loop_need_an_attack_that_asks_them_of_this_defence(config, attack, message):
+    table = Table.model_validate(TABLE | {"evaluation": "diffhammer-average", "attack": attack})
+    with pytest.raises(UserError, match=message) as error:
+        table.chains(config, table.rows[0])
+    assert "\n" not in str(error.value)
+
+
+def test_the_ceiling_is_the_best_adversarially_trained_classifier():
+    robust = np.array([1.0, 0.5, 0, 0] * 25)
+    trained = {"weaker": np.zeros(100), "best": np.array([1.0, 1, 0, 0] * 25)}
+    cells = to_ceiling(robust, trained)
+    assert (cells["ceiling"], cells["to_ceiling"]) == ("best", -12.5)
+    assert cells["to_ceiling_low"] < -12.5 < cells["to_ceiling_high"] < 0
+    assert to_ceiling(robust, {}) == {}
 
 
 @pytest.mark.parametrize(("minimum", "expected"), [("image", 25.0), ("attack", 50.0)])
@@ -312,7 +366,7 @@ def test_the_costs_of_table_10_are_the_paper_s(repository):
     table = load_result(repository / "config" / "tables" / "table10.yaml")
     track = load_config(repository / "config" / "paper.yaml")
     for row in table.rows:
-        cost = table.cost(track, row, 224)
+        cost = cost_of_restorer(track, row.restorer, 224)
         assert cost["macs_g"] == pytest.approx(row.paper.macs_g, rel=0.005)
         assert cost["params_m"] == pytest.approx(row.paper.params_m, rel=0.005)
 
@@ -324,7 +378,7 @@ def test_only_restorers_with_a_network_are_counted_and_none_without_costs(config
         {"method": "c", "type": "t", "restorer": "mdsr-x2"},
     ]
     table = Table.model_validate(TABLE | {"rows": rows, "costs": True})
-    assert [table.cost(config, row, 32) for row in table.rows[:2]] == [{}, {}]
+    assert [cost_of_restorer(config, name, 32) for name in ("wavelet", "none")] == [{}, {}]
     (part,) = table.parts(config)
     assert (part.name, part.files()) == ("mdsr-x2", [])
     assert table.trigger(config)["parts"] == {"restorer": {"mdsr-x2": part.entry()}}
