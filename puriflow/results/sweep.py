@@ -94,6 +94,9 @@ class Sweep(Result):
             for role in (one.partition(".")[0] for one in named):
                 if role not in ROLES:
                     raise unknown(f"role ({key} in {where})", role, ROLES)
+        for one in sweep.line or ():
+            if "." not in one:
+                raise UserError(f"{where}: line takes options, such as purifier.t, and not {one!r}")
         for role in ROLES:
             named = getattr(sweep, role)
             if len(set(named)) < len(named):

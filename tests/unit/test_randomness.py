@@ -41,6 +41,8 @@ def test_the_words_that_seed_noise_are_data():
         "CLEAN": "clean",
         "AGAIN": "again",
         "VOTES": "votes",
+        "EVALUATED": "evaluated",
+        "CONTROL": "control",
         "AFTER": "after",
         "SURROGATE": "surrogate",
     }
