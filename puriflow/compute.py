@@ -105,6 +105,8 @@ def _float32_by_default() -> Generator[None]:
 def _full_float32() -> Generator[None]:
     """No TF32 and no bfloat16 in place of float32: a GPU's numbers are comparable with a CPU's.
 
+    And cuDNN computes the same twice: a convolution has one kernel, which is deterministic.
+
     torch says it twice, of all matrix products and convolutions and then of each backend's own, and
     where the two disagree the first cannot be read, and is not restored.
     """
@@ -112,17 +114,21 @@ def _full_float32() -> Generator[None]:
 
     made: Any = torch.backends  # when torch runs, for the most part: a type checker does not see it
     cuda, cudnn, mkldnn = made.cuda, made.cudnn, made.mkldnn
+    chosen = cudnn.deterministic, cudnn.benchmark
     backends = (cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
     before = [backend.fp32_precision for backend in backends]
     products = _read(torch.get_float32_matmul_precision)
     convolutions = _read(lambda: cudnn.allow_tf32)
     torch.set_float32_matmul_precision("highest")
     cudnn.allow_tf32 = False
+    # a step that is computed again for its gradient is the same one
+    cudnn.deterministic, cudnn.benchmark = True, False
     for backend in backends:
         backend.fp32_precision = "ieee"
     try:
         yield
     finally:
+        cudnn.deterministic, cudnn.benchmark = chosen
         if products is not None:
             torch.set_float32_matmul_precision(products)
         if convolutions is not None:

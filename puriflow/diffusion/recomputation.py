@@ -7,7 +7,9 @@ of a CPU: 20 MB a step, for an image of less than 1 MB.) Steps of small images f
 activations, which saves a fifth of the time of an attack. The numbers are the same to the last bit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial, wraps
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -22,6 +24,39 @@ KEPT = 2**30  # bytes of activations that all steps keep, at most
 Case = tuple[str, torch.dtype, tuple[torch.Size, ...]]  # of a step: its name, and of its inputs
 # What the graph of a step keeps, as its first gradient found, for which it is always recomputed.
 bytes_of: WeakKeyDictionary[nn.Module, dict[Case, int]] = WeakKeyDictionary()
+
+
+@dataclass
+class Watch:
+    """How many steps were computed again, and for how many of them another state came out.
+
+    The gradient is then of another trajectory than the one that was answered to: a GPU may choose
+    other kernels the second time, and so may whoever changed a network meanwhile.
+    """
+
+    steps: int = 0
+    others: int = 0
+
+    def said(self) -> dict[str, str]:
+        """For a record; nothing if no step was computed again."""
+        if self.steps == 0:
+            return {}
+        other = f"{self.others} of {self.steps} steps gave another state"
+        return {"recomputation": other if self.others else "equal to the last bit"}
+
+
+watch: Watch | None = None  # of the steps that begin now
+
+
+@contextmanager
+def watched() -> Generator[Watch]:
+    """Compare the states of all steps that begin within it with those that are computed again."""
+    global watch
+    before, watch = watch, Watch()
+    try:
+        yield watch
+    finally:
+        watch = before
 
 
 class Activation:
@@ -88,10 +123,13 @@ class _Recomputed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, step: Step, keeps: bool, n_inputs: int, *tensors: Tensor) -> Tensor:
         ctx.step, ctx.n_inputs, ctx.kept = step, n_inputs, None
+        ctx.watch, ctx.result = watch, None
         ctx.save_for_backward(*tensors)
         needed = ctx.needs_input_grad[3:]
         if not (keeps and any(needed)):
-            return step.function(*tensors[:n_inputs])
+            result = step.function(*tensors[:n_inputs])
+            ctx.result = result.detach() if watch is not None else None
+            return result
         ctx.kept = step.graph(tensors[:n_inputs], needed[:n_inputs])
         return ctx.kept[1].detach()
 
@@ -101,7 +139,10 @@ class _Recomputed(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         tensors, needed, n_inputs = ctx.saved_tensors, ctx.needs_input_grad[3:], ctx.n_inputs
         inputs, output = ctx.kept or ctx.step.graph(tensors[:n_inputs], needed[:n_inputs])
-        ctx.kept = None
+        if ctx.result is not None:
+            ctx.watch.steps += 1
+            ctx.watch.others += not torch.equal(output, ctx.result)
+        ctx.kept = ctx.result = None
         leaves = [*inputs, *tensors[n_inputs:]]
         wanted = [x for x, need in zip(leaves, needed, strict=True) if need]
         grads = iter(torch.autograd.grad(output, wanted, grad_output, allow_unused=True))

@@ -8,6 +8,7 @@ success, where the attack judges that too.
 import io
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from math import prod
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Attack, Batch, Saved, State, cross_entropy
 from puriflow.compute import batch_size
 from puriflow.defence import Defence
+from puriflow.diffusion.recomputation import Watch, watched
 from puriflow.errors import UserError, on_disk
 from puriflow.randomness import AFTER, AttackNoise
 from puriflow.registry import Part, Parts
@@ -62,6 +64,8 @@ def write_attack(
     method: Attack = attack.build()
     defence = Defence.from_parts(victim, seed=seed).to(device)
     together = batch_size(device, batch, GPU_BATCH)
+    found: dict[str, str] = {}
+    watches = iter([watched()])  # of the first batch
 
     def adversarial(inputs: Inputs) -> Arrays:
         attacked = Batch(
@@ -71,7 +75,9 @@ def write_attack(
             AttackNoise(seed, inputs.indices.tolist(), fixed=method.fixed),
         )
         progress = _Progress(inputs.work / "attack.pt", attacked, device, save_every)
-        state = method(attacked, callback=progress.save, saved=progress.load())
+        with next(watches, nullcontext(Watch())) as watch:
+            state = method(attacked, callback=progress.save, saved=progress.load())
+        found.update(watch.said())
         return _results(attack.name, method, attacked, state)
 
     # A CPU attacks one by one (see `in_batches`), and keeps what is done after each.
@@ -87,6 +93,7 @@ def write_attack(
         seed=seed,
         device=device,
         batch=size,
+        found=found,
     )
 
 

@@ -8,6 +8,7 @@ does; `batch` is the number of images between two saves, by default what suits t
 
 import os
 import time
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 64  # images in memory at once, where all are checked before the first is computed
 Arrays = Mapping[str, np.ndarray]
+IMAGES = {name for name, axes in AXES.items() if axes == AXES["images"]}
 CLASSES = {"logits", "answers"}  # arrays whose last axis are the classes
 
 
@@ -53,6 +55,7 @@ def run(
     seed: int | None = None,
     device: "torch.device",
     batch: int,
+    found: Mapping[str, Any] | None = None,
 ) -> Stage:
     """Compute a stage from the images of another one.
 
@@ -69,6 +72,7 @@ def run(
         seed: of all draws; None if there are none.
         device: to compute on.
         batch: samples of a batch; also what a killed job may lose.
+        found: what `compute` finds out of the machine, for the record; it may fill this later.
 
     Raises:
         UserError: images of the source, or new ones, are not what they should be, or `out` is the
@@ -86,7 +90,7 @@ def run(
         labels=labels,
         indices=indices,
         provenance=provenance(stage, parts, numbers or {}, upstream=[source], seed=seed),
-        machine=machine(device),
+        machine=ChainMap(dict(machine(device)), {} if found is None else found),
     )
     first = next(iter(parts.values()))
     where = f"{first.role} {first.name}"
@@ -95,8 +99,8 @@ def run(
         images = source.read("images", start, stop)
         check_images(images, f"store {source.folder}", bounded=False)
         arrays = compute(Inputs(images, labels[start:stop], indices[start:stop], writer.work))
-        if "images" in arrays:
-            check_images(arrays["images"], where, bounded=bounded, shape=images.shape)
+        for name in arrays.keys() & IMAGES:
+            check_images(arrays[name], where, bounded=bounded, shape=images.shape)
         check_rows(arrays, where, stop - start)
         for name in CLASSES & arrays.keys():
             check_labels(labels[start:stop], arrays[name].shape[-1])

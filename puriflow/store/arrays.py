@@ -24,6 +24,9 @@ BEHIND_RESULTS = False
 CHUNK_BYTES = 4 * 2**20  # what a reader reads
 SHARD_BYTES = 256 * 2**20  # what a job writes at once, and holds in memory
 AXES = {"images": ("channel", "y", "x"), "logits": ("class",), "answers": ("draw", "class")}
+# Of an attack that is judged in its loop: the images of other rules, and what was judged when.
+AXES |= dict.fromkeys(("images_majority", "images_worst"), AXES["images"])
+AXES |= dict.fromkeys(("wrong", "control_wrong", "voted_wrong", "control_voted_wrong"), ("step",))
 OPEN = ConfigDict(strict=True)
 
 Shape = Annotated[list[int], Field(min_length=1, max_length=8)]

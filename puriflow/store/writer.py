@@ -44,7 +44,7 @@ class Writer:
         labels: int64 (n,), class of each sample.
         indices: int64 (n,), data-set index of each sample.
         provenance: goes into the manifest and the store's attributes, and decides what is resumed.
-        machine: goes into the manifest alone.
+        machine: goes into the manifest alone, as it is when the store is finished.
 
     Attributes:
         work: folder of the work under way, of this very provenance; removed in the end.
@@ -69,7 +69,7 @@ class Writer:
         self.labels, self.indices = labels, indices
         # With keys that are text alone, as whoever reads them has them.
         self.provenance: Provenance = json.loads(json.dumps(provenance))
-        self.machine = dict(machine or {})
+        self.machine = machine or {}
         made_by = [self.provenance, indices.tolist(), labels.tolist()]
         with on_disk(self.folder):
             check_place(self.folder)
@@ -127,7 +127,7 @@ class Writer:
             "n": count,
             "arrays": arrays,
             "files": {name: sha256(path) for name, path in files_of(store).items()},
-            "machine": self.machine,
+            "machine": dict(self.machine),
             **self.provenance,
         }
         spent = {"seconds": seconds, "images": count, **timing}

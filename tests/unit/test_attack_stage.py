@@ -100,6 +100,23 @@ def test_an_attack_on_a_defence(images, victim, tmp_path, kind):
     assert recorded["attack"]["eps"] == "8/255"
 
 
+@pytest.mark.parametrize(("kind", "evaluations"), [("pgd", 2), ("apgd", 3), ("autoattack", 3)])
+def test_what_was_judged_in_the_loop_is_in_the_store(images, victim, tmp_path, kind, evaluations):
+    options = {"n_eval": 3} if kind == "autoattack" else {"n_eval": 3, "eval_every": 2}
+    options |= {"version": "rand"} if kind == "autoattack" else {}
+    attack(images, tmp_path / "attack", victim, kind, **options)
+    made = open_stage(tmp_path / "attack")
+    for name in ("wrong", "control_wrong", "voted_wrong", "control_voted_wrong"):
+        values = made.read(name)
+        assert values.shape == (2, evaluations)
+        assert values.dtype == (bool if "voted" in name else np.float32)
+    shares = 3 * made.read("wrong")
+    np.testing.assert_allclose(shares, shares.round(), atol=1e-6)
+    clean = images.read("images")
+    for name in ("images", "images_majority", "images_worst"):
+        assert np.abs(made.read(name) - clean).max() <= EPS + 1e-6
+
+
 @pytest.mark.parametrize("version", ["rand", "standard"])
 def test_both_versions_of_autoattack(images, victim, tmp_path, version):
     made = attack(images, tmp_path / "a", victim, "autoattack", version=version, eot_iter=1)

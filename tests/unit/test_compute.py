@@ -51,6 +51,17 @@ def as_before():
         backend.fp32_precision = said
 
 
+@pytest.mark.parametrize(("deterministic", "benchmark"), [(False, True), (True, False)])
+def test_convolutions_of_a_gpu_have_one_kernel_which_is_deterministic(
+    deterministic, benchmark, monkeypatch
+):
+    monkeypatch.setattr(cudnn, "deterministic", deterministic)
+    monkeypatch.setattr(cudnn, "benchmark", benchmark)
+    with device(gpu=False):
+        assert (cudnn.deterministic, cudnn.benchmark) == (True, False)
+    assert (cudnn.deterministic, cudnn.benchmark) == (deterministic, benchmark)
+
+
 @pytest.mark.parametrize("say", [lambda: None, legacy, medium, of_backends])
 @pytest.mark.usefixtures("as_before")
 def test_full_float32_and_threads_are_only_lent(say):

@@ -286,6 +286,33 @@ class Saving(nn.Module):
         return x * x.flatten(1).softmax(1).reshape(x.shape).sigmoid().relu()
 
 
+@pytest.mark.parametrize("name", ["vpsde", "scoreopt-o"])
+def test_steps_that_are_computed_again_are_held_against_the_first_time(name):
+    defence = victim(ALL[name])
+    with recomputation.watched() as watch:
+        gradient_of(lambda x: purified(defence, x), images())
+    assert watch.steps > 2
+    assert watch.said() == {"recomputation": "equal to the last bit"}
+    with recomputation.watched() as nothing:
+        purified(defence, images())
+    assert nothing.said() == {}
+
+
+def test_a_step_that_comes_out_otherwise_is_counted():
+    defence, calls = victim(PURIFIERS["vpsde"]), []
+    steps = 10
+
+    def other(module, inputs, output):
+        """As another kernel would, in one of the steps of the second time."""
+        calls.append(None)
+        return output * (1 + 1e-12) if len(calls) == steps * 2 + 3 else output
+
+    defence.purifier.denoiser.network.register_forward_hook(other)
+    with recomputation.watched() as watch:
+        gradient_of(lambda x: purified(defence, x), images())
+    assert watch.said() == {"recomputation": f"1 of {watch.steps} steps gave another state"}
+
+
 def test_what_is_never_differentiated_is_not_kept_for_ever():
     purifier = ODE(VPDenoiser(Saving()), t=10)
     noise = ImageNoise(0, "test", [3, 8])

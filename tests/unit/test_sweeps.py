@@ -241,7 +241,10 @@ def test_a_line_of_the_picture_is_of_options_and_their_defaults(loaded, config):
         ({"along": "purifer.t"}, r"unknown role \(along .*did you mean 'purifier'"),
         ({"along": "purifier.tt"}, "vpsde-t100 has no number 'tt'"),
         ({"line": ["purifer.rounds"]}, r"unknown role \(line .*did you mean 'purifier'"),
-        ({"line": ["evaluation"]}, r"line takes options, such as purifier\.t, and not 'evaluation'"),
+        (
+            {"line": ["evaluation"]},
+            r"line takes options, such as purifier\.t, and not 'evaluation'",
+        ),
         ({"places": {"vpsde-t10": 1}}, r"unknown name \(places .*did you mean 'vpsde-t100'"),
         ({"panels": ["bias"]}, r"unknown metric \(panels in "),
         ({"reference": {"purifier": "vpsde-t1000"}}, "unknown purifier 'vpsde-t1000'"),
