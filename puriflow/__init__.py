@@ -1,8 +1,8 @@
 """PuriFlow: adversarial purification by super-resolution and diffusion.
 
 `Defence` is a restorer, a purifier and a classifier as one differentiable module; `purify` restores
-and purifies images of any size. Both are imported when first used, so that `import puriflow` stays
-free of torch.
+and purifies images of any size; `audit` checks whether an attack on a defence is to be believed.
+All are imported when first used, so that `import puriflow` stays free of torch.
 """
 
 from importlib import import_module
@@ -10,13 +10,18 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from puriflow.auditing.audit import audit
     from puriflow.defence import Defence
     from puriflow.image_files.purify import purify
 
 BEHIND_RESULTS = False
 __version__ = version("puriflow")
-__all__ = ["Defence", "__version__", "purify"]
-MODULES = {"Defence": "puriflow.defence", "purify": "puriflow.image_files.purify"}
+__all__ = ["Defence", "__version__", "audit", "purify"]
+MODULES = {
+    "Defence": "puriflow.defence",
+    "audit": "puriflow.auditing.audit",
+    "purify": "puriflow.image_files.purify",
+}
 
 
 def __getattr__(name: str) -> object:

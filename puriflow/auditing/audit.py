@@ -1,0 +1,141 @@
+"""Run all checks of an evaluation."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from puriflow.attacks.base import Attack, Batch
+from puriflow.auditing import budget, failure, gradients, noise, rivals
+from puriflow.auditing.binarization import binarization
+from puriflow.auditing.case import Case
+from puriflow.auditing.modules import as_defence
+from puriflow.auditing.pattern import pattern
+from puriflow.auditing.verdicts import Audit, Check, Undecidable, decided
+from puriflow.config import load_config
+from puriflow.config.loading import DEFAULT
+from puriflow.defence import checked_seed
+from puriflow.errors import UserError
+from puriflow.fitting import check_range
+from puriflow.metrics.accuracy import wilson
+from puriflow.progress import Progress
+from puriflow.randomness import AttackNoise
+
+# By name, in the order of the table.
+CHECKS: dict[str, Callable[[Case], Check]] = {
+    "graph": gradients.graph,
+    "zero-gradient": gradients.zero,
+    "finite-differences": gradients.finite_differences,
+    "fresh-noise": noise.fresh,
+    "batch-mates": noise.mates,
+    "unstable-predictions": failure.unstable_predictions,
+    "silent-success": failure.silent_success,
+    "incomplete-optimisation": failure.incomplete_optimisation,
+    "transfer-failure": failure.transfer_failure,
+    "unconstrained": failure.unconstrained,
+    "iterations-doubled": budget.iterations_doubled,
+    "eot-doubled": budget.eot_doubled,
+    "tenfold-budget": budget.tenfold,
+    "one-step": budget.one_step,
+    "blind": rivals.blind,
+    "transfer": rivals.transfer,
+    "random-search": rivals.random_search,
+    "square": rivals.square,
+    "robust-above-clean": rivals.robust_above_clean,
+    "binarization": binarization,
+    "pattern": pattern,
+}
+
+
+def audit(
+    defence: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    attack: Attack | str = "pgd-linf8",
+    seed: int = 0,
+) -> Audit:
+    """Check whether an evaluation by this attack is to be believed.
+
+    Args:
+        defence: any torch module from [0, 1] images to logits, or a `Defence`. A module is looked
+            at in evaluation mode. One that draws random numbers must take them from torch's own
+            generator, to be repeatable; what is in front of its classifier is not known.
+        images: (N, 3, H, W) in [0, 1], two or more, on the defence's device.
+        labels: (N,) classes.
+        attack: an attack, or the name of one of the track `config/config.yaml`.
+        seed: of all draws.
+
+    Raises:
+        UserError: one of these is something else, or none of the images is answered right.
+    """
+    name = attack if isinstance(attack, str) else type(attack).__name__
+    method = named(attack) if isinstance(attack, str) else attack
+    if not isinstance(method, Attack):
+        raise UserError(
+            f"attack is of {name}, but must be a name, or an attack of puriflow.attacks"
+        )
+    if not isinstance(images, Tensor) or len(images) < 2:
+        count = f"{len(images)}" if isinstance(images, Tensor) else type(images).__name__
+        raise UserError(f"an audit takes a tensor of two images or more, but was given {count}")
+    victim = as_defence(defence, images, checked_seed(seed))
+    victim.check_images(images)
+    check_range(images)
+    fixed = AttackNoise(victim.seed, range(len(images)), fixed=method.fixed)
+    on_device = torch.as_tensor(labels).to(images.device)
+    return audited(Batch(victim, images, on_device, fixed), method, name)
+
+
+def named(attack: str) -> Attack:
+    """The attack of a name: of the default track, in this folder or in the checkout.
+
+    Raises:
+        UserError: there is no track, or it has no such attack.
+    """
+    for file in (DEFAULT, Path(__file__).parents[2] / DEFAULT):
+        if file.is_file():
+            return load_config(file).part("attack", attack).build()
+    raise UserError(
+        f"attack {attack!r} is the name of an entry of {DEFAULT}, which is not here: run it in a "
+        "checkout, or give an attack, such as puriflow.attacks.pgd.build(...)"
+    )
+
+
+def audited(batch: Batch, attack: Attack, name: str) -> Audit:
+    """The audit of an attack on a batch; `name` is what the attack is called.
+
+    Raises:
+        UserError: the victim's answers are no logits, or all wrong, or the attack does not take it.
+    """
+    attack.ball.check_images(batch.images)
+    case = Case(batch, attack, name)
+    checks, curves = [], {"eot": []}
+    with Progress("audit", total=len(CHECKS) + 2, unit="checks") as progress:
+        for one, check in CHECKS.items():
+            checks.append(decided(one, lambda check=check: check(case)))
+            progress.advance(1)
+            if one == "unconstrained":
+                checks.append(decided("eps-curve", lambda: with_curve(case, curves)))
+                progress.advance(1)
+        if checks[0].verdict == "passed":
+            curves["eot"] = gradients.eot_curve(case)
+        progress.advance(1)
+    accuracy = {"clean": shares(case, clean=True), "robust": shares(case, clean=False)}
+    curves["loss"] = [] if accuracy["robust"] is None else case.path[2].round(4).tolist()
+    count = len(batch.images)
+    return Audit(name, count, case.draws, accuracy, tuple(checks), curves)
+
+
+def with_curve(case: Case, curves: dict[str, list]) -> Check:
+    """The check of the curve against eps, which is kept."""
+    check, curves["eps"] = budget.eps_curve(case)
+    return check
+
+
+def shares(case: Case, *, clean: bool) -> tuple[float, float, float] | None:
+    """The accuracy of a case with its interval; None if its attack cannot run."""
+    try:
+        right = case.right_clean if clean else case.right_own
+    except Undecidable:
+        return None
+    return float(right.mean()), *wilson(float(right.sum()), len(right))

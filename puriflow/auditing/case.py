@@ -1,0 +1,266 @@
+"""An evaluation under audit: a defence, images, an attack, and how an image is judged.
+
+A random defence is judged by the mean over fresh draws, which no attack has seen; a deterministic
+one by its answer. What several checks need is computed once.
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from puriflow.attacks.autoattack import INNER
+from puriflow.attacks.ball import Ball
+from puriflow.attacks.base import Attack, Batch, State, choose, cross_entropy
+from puriflow.auditing.verdicts import Undecidable
+from puriflow.compute import folded
+from puriflow.defence import Defence
+from puriflow.errors import UserError
+
+FEW = 6  # images of costly checks: so many can differ beyond chance
+DRAWS = 10  # fresh answers that judge an image of a random defence
+PATH_DRAWS = 4  # the same at a step of a path
+MOST_POINTS = 100  # of a path
+NO_PATH = "the attack cannot run, since no gradient reaches the image"
+
+
+class Case:
+    """An evaluation.
+
+    Args:
+        batch: the defence with images, labels and noise.
+        attack: that is judged.
+        name: what the attack is called.
+
+    Raises:
+        UserError: the defence's answers are no logits, or none of them is right.
+    """
+
+    def __init__(self, batch: Batch, attack: Attack, name: str):
+        self.batch, self.attack, self.name = batch, attack, name
+        with torch.no_grad():
+            first, again, other = (
+                batch.logits(batch.images, "audit", (draw,)) for draw in (0, 0, 1)
+            )
+        if first.ndim != 2 or first.shape[1] < 2:
+            raise UserError(
+                f"the defence's answers are {tuple(first.shape)}, but must be logits (N, classes) "
+                "of two classes or more"
+            )
+        self.random = not torch.equal(first, other)
+        self.repeatable = torch.equal(first, again)
+        self.draws = DRAWS if self.random else 1
+        if not self.right_clean.any():
+            raise UserError("none of the images is answered right without an attack: which labels?")
+
+    @property
+    def ball(self) -> Ball:
+        return self.attack.ball
+
+    @property
+    def eot_iter(self) -> int:
+        """Draws of a gradient of the attack."""
+        return int(option(self.attack, "eot_iter") or 1)
+
+    def few(self) -> "Case":
+        """The same for the first few images."""
+        part = copy.copy(self)
+        part.batch = self.batch.take(range(min(FEW, len(self.batch.images))))
+        for kept in ("own", "path", "right_own", "right_clean", "right_best"):
+            part.__dict__.pop(kept, None)
+        return part
+
+    # Attacks, and how they are judged
+
+    def right(self, x: Tensor, batch: Batch | None = None) -> np.ndarray:
+        """How right fresh answers to images x are, (n,) in [0, 1]."""
+        batch = batch or self.batch
+        answers = self.answers(x, range(self.draws), batch)
+        return (answers == batch.labels).double().mean(0).cpu().numpy()
+
+    @torch.no_grad()
+    def answers(self, x: Tensor, draws: Sequence[int], batch: Batch | None = None) -> Tensor:
+        """Classes (draws, n) of images x, by draws that no attack has."""
+        batch = batch or self.batch
+        found = []
+        for some in groups(x):
+            part = batch.take(some)
+            for numbers in folded(x[some], draws):
+                logits = part.logits(x[some], "audit", numbers)
+                found.append((some, logits.argmax(1).unflatten(0, (len(numbers), -1))))
+        rows = [torch.cat([a for s, a in found if s == some]) for some in groups(x)]
+        return torch.cat(rows, 1)
+
+    def attacked(self, attack: Attack, batch: Batch | None = None) -> Tensor:
+        """The images that an attack makes of a batch."""
+        return self.watched(attack, batch, watch=False)[0]
+
+    def watched(
+        self, attack: Attack, batch: Batch | None = None, *, watch: bool = True
+    ) -> tuple[Tensor, Tensor, np.ndarray]:
+        """The images that an attack makes, the best of its path, and its losses (n, points)."""
+        batch = batch or self.batch
+        made, best, losses = [], [], []
+        for some in groups(batch.images):
+            part = batch.take(some)
+            path = Path(part, attack, self.random)
+            state = attack(part, path if watch else None)
+            made.append(state["x_adv"].detach())
+            best.append(path.best)
+            losses.append(torch.stack(path.losses, 1).cpu().numpy())
+        longest = max(one.shape[1] for one in losses)
+        padded = [np.pad(o, ((0, 0), (0, longest - o.shape[1])), mode="edge") for o in losses]
+        return torch.cat(made), torch.cat(best), np.concatenate(padded)
+
+    @cached_property
+    def path(self) -> tuple[Tensor, Tensor, np.ndarray]:
+        """Of the attack itself; see `watched`.
+
+        Raises:
+            Undecidable: it has no gradient to go by.
+        """
+        try:
+            return self.watched(self.attack)
+        except RuntimeError as error:
+            if "does not require grad" in str(error):
+                raise Undecidable(NO_PATH, "mend the gradient (`graph`)") from None
+            raise
+
+    @property
+    def own(self) -> Tensor:
+        """The attack's images."""
+        return self.path[0]
+
+    @cached_property
+    def right_own(self) -> np.ndarray:
+        return self.right(self.own)
+
+    @cached_property
+    def right_clean(self) -> np.ndarray:
+        return self.right(self.batch.images)
+
+    def right_under(self, attack: Attack, batch: Batch | None = None) -> np.ndarray:
+        """How right the defence is under an attack, be it on another victim."""
+        _ = self.own  # which says it if there is no gradient
+        return self.right(self.attacked(attack, batch))
+
+    def right_under_planted(self, batch: Batch) -> float:
+        """How right the victim of another batch is under the attack itself: the mean of its images.
+
+        Raises:
+            Undecidable: see `path`.
+        """
+        _ = self.own
+        return float(self.right(self.attacked(self.attack, batch), batch).mean())
+
+    def cure(self, **options: Any) -> str:
+        """How the attack is run with other options."""
+        said = ", ".join(f"{key}: {value}" for key, value in options.items())
+        return f"--config 'attacks={{{self.name}: {{{said}}}}}'"
+
+
+class Path:
+    """What is remembered of an attack on a batch: losses, and the image that fooled most draws."""
+
+    def __init__(self, batch: Batch, attack: Attack, random: bool):
+        self.batch, self.draws = batch, range(PATH_DRAWS if random else 1)
+        self.every = math.ceil(attack.n_steps / MOST_POINTS)
+        self.losses: list[Tensor] = []
+        self.best, self.score = batch.images, None
+        self.look(batch.images)
+
+    def __call__(self, state: State, number: int) -> None:
+        if number % self.every == 0:
+            self.look(point(state).detach())
+
+    @torch.no_grad()
+    def look(self, x: Tensor) -> None:
+        """Ask about a point of the path, always with the same noise."""
+        labels = self.batch.labels.repeat(len(self.draws))
+        logits = self.batch.logits(x, "audit path", self.draws)
+        losses = cross_entropy(logits, labels).unflatten(0, (len(self.draws), -1)).mean(0)
+        wrong = (logits.argmax(1) != labels).double().unflatten(0, (len(self.draws), -1)).mean(0)
+        self.losses.append(losses)
+        score = wrong + 1e-3 * torch.tanh(losses.double() / 10)
+        if self.score is None:
+            self.score = score
+        better = score > self.score
+        self.best = choose(better, x, self.best)
+        self.score = torch.maximum(score, self.score)
+
+
+def point(state: State) -> Tensor:
+    """Where an attack is; in AutoAttack, the attack that is under way, on the images left."""
+    x = state.get("x", state["x_adv"])
+    inner = state.get(INNER + "x", state.get(INNER + "x_adv"))
+    if inner is not None:
+        x = x.clone()
+        x[~state["success"]] = inner
+    return x
+
+
+def groups(images: Tensor) -> list[Sequence[int]]:
+    """Positions of images that are computed at once; see `folded`."""
+    return list(folded(images[:1], range(len(images))))
+
+
+# Attacks with other options
+
+
+def parts_of(attack: Attack) -> Iterator[Attack]:
+    """An attack, or those that it is an ensemble of."""
+    inner = getattr(attack, "attacks", None)
+    if inner is None:
+        yield attack
+    else:
+        for one in inner:
+            yield from parts_of(one)
+
+
+def option(attack: Attack, name: str) -> Any:
+    """The largest value of an option; None if the attack has none."""
+    values = [getattr(one, name) for one in parts_of(attack) if hasattr(one, name)]
+    return max(values) if values else None
+
+
+def changed(attack: Attack, *, iterations: int = 1, draws: int = 1, eps: float = 0) -> Attack:
+    """An attack with so many times its iterations (or queries) and draws, maybe in another ball."""
+    new = copy.copy(attack)
+    if eps:
+        new.ball = replace(attack.ball, eps=eps)
+        if hasattr(new, "step_size"):
+            # as long in proportion, unless shorter steps still cross the ball
+            n_iter = getattr(new, "n_iter", new.n_steps)
+            crossing = max(2.5 * eps / n_iter, attack.step_size)
+            new.step_size = min(attack.step_size * eps / attack.ball.eps, crossing)
+    if hasattr(attack, "attacks"):
+        new.attacks = [
+            changed(one, iterations=iterations, draws=draws, eps=eps) for one in attack.attacks
+        ]
+    named = [name for name in ("n_iter", "n_queries") if hasattr(attack, name)]
+    for name in named:
+        setattr(new, name, getattr(attack, name) * iterations)
+    if not named:
+        new.n_steps = attack.n_steps * iterations
+    if hasattr(attack, "eot_iter"):
+        new.eot_iter = attack.eot_iter * draws
+    if hasattr(new, "__post_init__"):
+        own = {key: value for key, value in vars(attack).items() if key in ("name", "min_classes")}
+        new.__post_init__()  # what follows from options
+        vars(new).update(own)  # of a subclass that has its own
+    return new
+
+
+def differentiated(batch: Batch, attack: Attack) -> tuple[Batch, Any]:
+    """What an attack differentiates: a victim, and how (see `Defence.purified`)."""
+    gradient, victim = getattr(attack, "gradient", "full"), batch.victim
+    if gradient != "surrogate" or victim.purifier is None:
+        return batch, "full" if gradient == "surrogate" else gradient
+    instead = Defence(victim.restorer, victim.purifier.surrogate(), victim.classifier)
+    return replace(batch, victim=instead), "full"

@@ -1,0 +1,156 @@
+"""Is there a gradient, is it the defence's, and do its draws agree with each other?"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from puriflow.attacks.base import Batch, cross_entropy, eot_gradient
+from puriflow.auditing.case import Case, differentiated
+from puriflow.auditing.verdicts import Check, Undecidable, exact
+
+# Steps of a central difference, in L2. The smallest is for what optimises the image, whose loss is
+# rough at 1e-4 (float64); the others for what computes in less.
+STEPS = (1e-8, 1e-6, 1e-4, 1e-2)
+AGREES = 0.01  # relative error
+DRAWS = 16  # gradients of an image that are compared with each other
+WORD = "audit gradient"  # seeds the victim's noise
+
+
+def inside(case: Case) -> Tensor:
+    """A random point of the ball about each image: at the image itself, pixels may sit on kinks."""
+    x, eps = case.batch.images, min(case.ball.eps, 0.03)
+    noise = case.batch.noise.attacker("audit inside").uniform_like(x, -eps, eps)
+    return (x + noise).clamp(0.001, 0.999)
+
+
+def graph(case: Case) -> Check:
+    """The gradient of the logits reaches the image (Pintor et al.: unavailable gradients)."""
+    name, cure = "graph", "remove what detaches the image (detach, no_grad, numpy), or take BPDA"
+    batch, gradient = differentiated(case.batch.take([0]), case.attack)
+    x = batch.images.clone().requires_grad_()
+    try:
+        logits = batch.logits(x, WORD, gradient=gradient)
+        (grad,) = torch.autograd.grad(logits.sum(), x, allow_unused=True)
+        why = "the logits do not depend on the image by any gradient" if grad is None else ""
+    except RuntimeError as error:
+        why = " ".join(str(error).split())[:120]
+    said = f"no gradient reaches the image: {why}" if why else "a gradient reaches the image"
+    return exact(name, float(bool(why)), 0, said, cure)
+
+
+def zero(case: Case) -> Check:
+    """The gradient of the attack's loss is not exactly zero (unavailable gradients, too)."""
+    name = "zero-gradient"
+    grads = mean_gradient(case, inside(case), case.eot_iter)
+    none = int((grads.flatten(1).abs().amax(1) == 0).sum())
+    said = f"the cross-entropy's gradient is exactly zero for {none} of {len(grads)} images"
+    cure = "differentiate rounding and steps as the identity (BPDA), or take another loss"
+    return exact(name, none / len(grads), 0, said, cure)
+
+
+def finite_differences(case: Case) -> Check:
+    """The gradient is the slope of the margin at the same noise, by central differences."""
+    name = "finite-differences"
+    if not case.repeatable:
+        raise Undecidable(
+            "the defence's noise cannot be repeated", "draw it from torch's generator"
+        )
+    x, batch = inside(case)[:3], case.batch.take(range(min(3, len(case.batch.images))))
+    try:
+        defence = copy.deepcopy(batch.victim).double()
+        errors = slopes(replace(batch, victim=defence, images=x.double()), case)
+    except RuntimeError as error:
+        if "dtype" not in str(error) and "type" not in str(error):
+            raise
+        errors = slopes(replace(batch, images=x), case)
+    step, disagree = min(
+        ((h, float((e > AGREES).double().mean())) for h, e in errors.items()),
+        key=lambda pair: pair[1],
+    )
+    said = (
+        f"{100 * disagree:.0f} % of {errors[step].numel()} slopes differ from differences of "
+        f"{step:g} by more than 1 % (median {float(errors[step].median()):.1g})"
+    )
+    return exact(
+        name, disagree, 0.1, said, f"attack the exact gradient: {case.cure(gradient='full')}"
+    )
+
+
+def slopes(batch: Batch, case: Case) -> dict[float, Tensor]:
+    """Relative errors (directions, n) of slopes by the gradient against differences, by step.
+
+    The directions are the gradient, and it half way to random ones, so that no slope is small.
+    """
+    given, gradient = differentiated(batch, case.attack)
+    x = batch.images
+    y = x.clone().requires_grad_()
+    loss = margin(given.logits(y, WORD, gradient=gradient), batch.labels)
+    (grad,) = torch.autograd.grad(loss.sum(), y)
+    ahead = unit(grad)
+    sideways = [unit(batch.noise.attacker(f"audit direction {i}").normal_like(x)) for i in range(2)]
+    directions = [ahead, *(unit(ahead + other) for other in sideways)]
+    found: dict[float, Tensor] = {}
+    with torch.no_grad():
+        for h in STEPS:
+            rows = []
+            for v in directions:
+                up, down = (
+                    margin(batch.logits(x + side * h * v, WORD), batch.labels) for side in (1, -1)
+                )
+                by_difference = (up - down) / (2 * h)
+                slope = (grad * v).flatten(1).sum(1)
+                size = torch.maximum(slope.abs(), by_difference.abs()).clamp(min=1e-30)
+                rows.append((slope - by_difference).abs() / size)
+            found[h] = torch.stack(rows)
+    return found
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """By how much the label's logit is above the next (N,): it does not saturate."""
+    z_y = logits.gather(1, labels[:, None])[:, 0]
+    return z_y - logits.scatter(1, labels[:, None], -torch.inf).amax(1)
+
+
+def unit(x: Tensor) -> Tensor:
+    """Each image at L2 length 1."""
+    return x / x.flatten(1).norm(dim=1).clamp(min=1e-30)[:, None, None, None]
+
+
+def mean_gradient(case: Case, x: Tensor, count: int, first: int = 0) -> Tensor:
+    """The mean over draws of the gradient of each image's cross-entropy, as the attack has it."""
+    batch, gradient = differentiated(case.batch, case.attack)
+
+    def loss_and_logits(y: Tensor, draws: Sequence[int]) -> tuple[Tensor, Tensor]:
+        logits = batch.logits(y, WORD, [first + draw for draw in draws], gradient)
+        return cross_entropy(logits, batch.labels.repeat(len(draws))), logits
+
+    try:
+        return eot_gradient(loss_and_logits, x, count)[1]
+    except RuntimeError as error:
+        if "require grad" in str(error) or "unused" in str(error):
+            raise Undecidable("no gradient reaches the image", "see `graph`") from None
+        raise
+
+
+def eot_curve(case: Case) -> list[dict[str, float]]:
+    """Cosines between the mean of K gradients and that of K others, by K; empty if none is random.
+
+    Of each image one gradient at a random point of the ball; the mean over images and halves.
+    """
+    if not case.random:
+        return []
+    x = inside(case)[:3]
+    part = copy.copy(case)
+    part.batch = case.batch.take(range(len(x)))
+    grads = torch.stack([mean_gradient(part, x, 1, draw) for draw in range(DRAWS)]).flatten(2)
+    found, count = [], 1
+    while 2 * count <= DRAWS:
+        means = grads.unflatten(0, (-1, count)).mean(1)  # (halves, n, pixels)
+        cosines = F.cosine_similarity(means[::2], means[1::2], dim=2)
+        found.append({"draws": count, "cosine": float(cosines.mean())})
+        count *= 2
+    return found

@@ -1,0 +1,130 @@
+"""Any torch module as a defence, and a defence with another head in place of its last layer."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from puriflow.auditing.verdicts import Undecidable
+from puriflow.defence import Defence
+from puriflow.errors import UserError
+from puriflow.randomness import ImageNoise
+
+Wrap = Callable[[nn.Module], nn.Module]
+
+
+class Drawing(nn.Module):
+    """A module that draws random numbers by itself, in the place of a purifier, whose noise it has.
+
+    It draws from torch's own generator, which is seeded by the noise of each image, and is as
+    before afterwards. One that draws elsewhere is not repeatable. What comes out are logits.
+    """
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor, noise: ImageNoise) -> Tensor:
+        """Logits (N, classes), image by image."""
+        seeds = [generator.initial_seed() for generator in noise.generators]
+        rows = [self.together(images[i : i + 1], seed) for i, seed in enumerate(seeds)]
+        return torch.cat(rows)
+
+    def together(self, images: Tensor, seed: int) -> Tensor:
+        """Logits (N, classes) of images as one batch."""
+        devices = [images.device] if images.is_cuda else []
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            return self.module(images)
+
+
+def as_defence(module: object, images: Tensor, seed: int) -> Defence:
+    """A defence as it is; of any other module, one that is attacked through all that it does.
+
+    Raises:
+        UserError: it is no torch module.
+    """
+    if isinstance(module, Defence):
+        return module
+    if not isinstance(module, nn.Module):
+        raise UserError(
+            f"the defence is of {type(module).__name__}, but must be a torch module from [0, 1] "
+            "images to logits, or a puriflow.Defence"
+        )
+    alone = Defence(None, None, module, seed=seed)
+    drawing = Drawing(alone.classifier or module)
+    with torch.no_grad():
+        one, other = (drawing.together(images[:1], s) for s in (seed, seed + 1))
+    return alone if torch.equal(one, other) else Defence(None, drawing, nn.Identity(), seed=seed)  # pyrefly: ignore
+
+
+def with_classifier(defence: Defence, wrap: Wrap) -> Defence:
+    """The defence with something made of its classifier in the place of that."""
+    purifier, classifier = defence.purifier, defence.classifier
+    if isinstance(purifier, Drawing):
+        return Defence(None, Drawing(wrap(purifier.module)), nn.Identity(), seed=defence.seed)  # pyrefly: ignore
+    assert classifier is not None
+    return Defence(defence.restorer, purifier, wrap(classifier), seed=defence.seed)
+
+
+def stands_alone(defence: Defence) -> bool:
+    """Whether nothing that is known is in front of the classifier."""
+    return defence.restorer is None and (
+        defence.purifier is None or isinstance(defence.purifier, Drawing)
+    )
+
+
+class Tapped(nn.Module):
+    """A classifier that gives its features beside its logits: (N, features + classes).
+
+    Features are what goes into the last linear layer that it runs.
+
+    Raises:
+        Undecidable: it has none.
+    """
+
+    def __init__(self, classifier: nn.Module, images: Tensor):
+        super().__init__()
+        self.classifier = classifier
+        ran: list[nn.Linear] = []
+        layers = [module for module in classifier.modules() if isinstance(module, nn.Linear)]
+        hooks = [
+            layer.register_forward_pre_hook(lambda module, _: ran.append(module))  # pyrefly: ignore
+            for layer in layers
+        ]
+        with torch.no_grad():
+            self.classes = classifier(images[:1]).shape[1]
+        for hook in hooks:
+            hook.remove()
+        if not ran:
+            raise Undecidable("the classifier has no linear layer, whose input were the features")
+        self.last = [ran[-1]]  # in a list: it is a part of the classifier already
+
+    def forward(self, images: Tensor) -> Tensor:
+        kept: list[Tensor] = []
+        with self.last[0].register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0])):
+            logits = self.classifier(images)
+        return torch.cat([kept[-1].flatten(1), logits], 1)
+
+
+class Head(nn.Module):
+    """A two-class head (2, features) on the features of a classifier."""
+
+    def __init__(self, tapped: nn.Module, weight: Tensor, bias: Tensor):
+        super().__init__()
+        self.tapped = tapped
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.tapped(images)[:, : self.weight.shape[1]]
+        return two_classes(features @ self.weight.T + self.bias)
+
+
+def two_classes(logits: Tensor) -> Tensor:
+    """Logits (N, 2) with two more classes that are far below, and never the answer.
+
+    So attacks whose losses need three or four classes (DLR) take nearly the plain margin.
+    """
+    low = logits.detach().amin(1, keepdim=True) - 20
+    return torch.cat([logits, low, low - 1], 1)
