@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,12 +16,13 @@ from puriflow.auditing.pattern import pattern
 from puriflow.auditing.verdicts import Audit, Check, Undecidable, decided
 from puriflow.config import load_config
 from puriflow.config.loading import DEFAULT
-from puriflow.defence import checked_seed
+from puriflow.defence import Defence, checked_seed
 from puriflow.errors import UserError
 from puriflow.fitting import check_range
 from puriflow.metrics.accuracy import wilson
 from puriflow.progress import Progress
 from puriflow.randomness import AttackNoise
+from puriflow.registry import Part, Parts
 
 # By name, in the order of the table.
 CHECKS: dict[str, Callable[[Case], Check]] = {
@@ -75,15 +77,15 @@ def audit(
         raise UserError(
             f"attack is of {name}, but must be a name, or an attack of puriflow.attacks"
         )
-    if not isinstance(images, Tensor) or len(images) < 2:
-        count = f"{len(images)}" if isinstance(images, Tensor) else type(images).__name__
-        raise UserError(f"an audit takes a tensor of two images or more, but was given {count}")
+    Defence(None, None, None).check_images(images)
+    check_count(len(images))
+    check_range(images)
     victim = as_defence(defence, images, checked_seed(seed))
     victim.check_images(images)
-    check_range(images)
-    fixed = AttackNoise(victim.seed, range(len(images)), fixed=method.fixed)
-    on_device = torch.as_tensor(labels).to(images.device)
-    return audited(Batch(victim, images, on_device, fixed), method, name)
+    fixed = AttackNoise(seed, range(len(images)), fixed=method.fixed)
+    return audited(
+        Batch(victim, images, torch.as_tensor(labels).to(images.device), fixed), method, name
+    )
 
 
 def named(attack: str) -> Attack:
@@ -99,6 +101,43 @@ def named(attack: str) -> Attack:
         f"attack {attack!r} is the name of an entry of {DEFAULT}, which is not here: run it in a "
         "checkout, or give an attack, such as puriflow.attacks.pgd.build(...)"
     )
+
+
+def of_parts(
+    victim: Parts,
+    attack: Part,
+    images: np.ndarray,
+    labels: np.ndarray,
+    indices: np.ndarray,
+    *,
+    seed: int,
+    device: torch.device,
+) -> Audit:
+    """The audit of a track's attack on the defence of a track's parts.
+
+    Args:
+        victim: the parts by their roles.
+        attack: the attack.
+        images: float32 (n, 3, H, W) in [0, 1], two or more.
+        labels: int64 (n,).
+        indices: of the images in their data set (n,), which select the noise.
+        seed: of all draws.
+        device: to compute on.
+
+    Raises:
+        UserError: there are fewer images, or see `audited`.
+    """
+    check_count(len(images))
+    method, defence = attack.build(), Defence.from_parts(victim, seed=seed).to(device)
+    x, y = (torch.from_numpy(array).to(device) for array in (images, labels))
+    noise = AttackNoise(seed, indices.tolist(), fixed=method.fixed)
+    return audited(Batch(defence, x, y, noise), method, attack.name)
+
+
+def check_count(images: int) -> None:
+    """Refuse fewer than two images, of which no share says anything."""
+    if images < 2:
+        raise UserError(f"an audit takes two images or more, but was given {images}")
 
 
 def audited(batch: Batch, attack: Attack, name: str) -> Audit:

@@ -70,7 +70,7 @@ def unit_rows(draws: Tensor) -> Tensor:
 
 
 def rescaled(x: Tensor, delta: Tensor, distance: float, norm: str) -> Tensor:
-    """Points x + t delta, clipped to [0, 1], with t for each point such that its distance is as given.
+    """Points x + t delta, clipped to [0, 1], with t for each such that its distance is as given.
 
     In Linf, t makes the largest change among pixels that have room for it as large as `distance`.
     In L2 (Rauber and Bethge 2020) it is found by bisection.

@@ -71,9 +71,13 @@ class Case:
     def few(self) -> "Case":
         """The same for the first few images."""
         part = copy.copy(self)
-        part.batch = self.batch.take(range(min(FEW, len(self.batch.images))))
-        for kept in ("own", "path", "right_own", "right_clean", "right_best"):
-            part.__dict__.pop(kept, None)
+        count = min(FEW, len(self.batch.images))
+        part.batch = self.batch.take(range(count))
+        for name, known in vars(self).items():
+            if name in ("right_own", "right_clean"):
+                vars(part)[name] = known[:count]
+            elif name == "path":
+                vars(part)[name] = tuple(one[:count] for one in known)
         return part
 
     # Attacks, and how they are judged
@@ -162,6 +166,8 @@ class Case:
     def cure(self, **options: Any) -> str:
         """How the attack is run with other options."""
         said = ", ".join(f"{key}: {value}" for key, value in options.items())
+        if self.name == type(self.attack).__name__:  # an attack that is no entry of a track
+            return said
         return f"--config 'attacks={{{self.name}: {{{said}}}}}'"
 
 
@@ -172,7 +178,9 @@ class Path:
         self.batch, self.draws = batch, range(PATH_DRAWS if random else 1)
         self.every = math.ceil(attack.n_steps / MOST_POINTS)
         self.losses: list[Tensor] = []
-        self.best, self.score = batch.images, None
+        self.best = batch.images
+        self.score = torch.full(batch.labels.shape, -torch.inf, dtype=torch.float64)
+        self.score = self.score.to(batch.labels.device)
         self.look(batch.images)
 
     def __call__(self, state: State, number: int) -> None:
@@ -188,8 +196,6 @@ class Path:
         wrong = (logits.argmax(1) != labels).double().unflatten(0, (len(self.draws), -1)).mean(0)
         self.losses.append(losses)
         score = wrong + 1e-3 * torch.tanh(losses.double() / 10)
-        if self.score is None:
-            self.score = score
         better = score > self.score
         self.best = choose(better, x, self.best)
         self.score = torch.maximum(score, self.score)
@@ -231,27 +237,27 @@ def option(attack: Attack, name: str) -> Any:
 
 def changed(attack: Attack, *, iterations: int = 1, draws: int = 1, eps: float = 0) -> Attack:
     """An attack with so many times its iterations (or queries) and draws, maybe in another ball."""
-    new = copy.copy(attack)
+    old: Any = attack
+    new: Any = copy.copy(attack)
     if eps:
-        new.ball = replace(attack.ball, eps=eps)
-        if hasattr(new, "step_size"):
+        new.ball = replace(old.ball, eps=eps)
+        if hasattr(old, "step_size"):
             # as long in proportion, unless shorter steps still cross the ball
-            n_iter = getattr(new, "n_iter", new.n_steps)
-            crossing = max(2.5 * eps / n_iter, attack.step_size)
-            new.step_size = min(attack.step_size * eps / attack.ball.eps, crossing)
-    if hasattr(attack, "attacks"):
+            crossing = max(2.5 * eps / old.n_steps, old.step_size)
+            new.step_size = min(old.step_size * eps / old.ball.eps, crossing)
+    if hasattr(old, "attacks"):
         new.attacks = [
-            changed(one, iterations=iterations, draws=draws, eps=eps) for one in attack.attacks
+            changed(one, iterations=iterations, draws=draws, eps=eps) for one in old.attacks
         ]
-    named = [name for name in ("n_iter", "n_queries") if hasattr(attack, name)]
+    named = [name for name in ("n_iter", "n_queries") if hasattr(old, name)]
     for name in named:
-        setattr(new, name, getattr(attack, name) * iterations)
+        setattr(new, name, getattr(old, name) * iterations)
     if not named:
-        new.n_steps = attack.n_steps * iterations
-    if hasattr(attack, "eot_iter"):
-        new.eot_iter = attack.eot_iter * draws
-    if hasattr(new, "__post_init__"):
-        own = {key: value for key, value in vars(attack).items() if key in ("name", "min_classes")}
+        new.n_steps = old.n_steps * iterations
+    if hasattr(old, "eot_iter"):
+        new.eot_iter = old.eot_iter * draws
+    if hasattr(old, "__post_init__"):
+        own = {key: value for key, value in vars(old).items() if key in ("name", "min_classes")}
         new.__post_init__()  # what follows from options
         vars(new).update(own)  # of a subclass that has its own
     return new

@@ -58,7 +58,7 @@ def unstable_predictions(case: Case) -> Check:
         said += f", and by {100 * float(torch.stack(still).mean()):.0f} % by its draws alone"
     low, high = student_interval(values)
     cure = f"average over more draws: {case.cure(eot_iter=2 * draws)}"
-    value, interval = float(values.mean()), (float(low), float(high))
+    value, interval = float(values.mean()), (max(low, 0.0), min(high, 1.0))
     check = Check("unstable-predictions", "passed", value, interval, said, cure)
     return settled(check, bad=value > UNSTABLE, beyond_chance=low > UNSTABLE)
 

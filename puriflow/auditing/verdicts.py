@@ -10,7 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -110,11 +110,11 @@ class Audit:
         """
         try:
             said = json.loads(text)
-            checks = tuple(
-                Check(**{**c, "interval": c["interval"] and tuple(c["interval"])})
-                for c in said.pop("checks")
+            checks = tuple(Check(**check) for check in said.pop("checks"))
+            checks = tuple(replace(c, interval=c.interval and tuple(c.interval)) for c in checks)
+            return cls(
+                checks=checks, **{f.name: said[f.name] for f in fields(cls) if f.name in said}
             )
-            return cls(checks=checks, **said)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"this is no audit: {' '.join(str(error).split())}") from None
 

@@ -65,6 +65,7 @@ DECLARED = (
     *_all(str, "method type dataset attack victim restorer denoiser purifier classifier features"),
     *_all(str, "evaluation rule images source part served_by device line layer state definition"),
     *_all(str, "name target metric ceiling by_attack attack_failed note"),
+    *_all(str, "check evidence cure"),
     # counts
     *_all(int, "n n_both image index label predicted step n0 draws n_draws repeats wins losses"),
     *_all(int, "n_needed"),

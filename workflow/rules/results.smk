@@ -214,6 +214,48 @@ rule build_certified:
         " --gpus {resources.gpu:q} > {log:q} 2>&1"
 
 
+rule run_audit:
+    input:
+        file=file_of_result("audits"),
+        stores=stores_of_result,
+        missed=missed_by("run_audit", stores_of_result),
+        weights=weights_of_result,
+    output:
+        json="results/audits/{result}.json",
+        csv=report(
+            "results/audits/{result}.csv",
+            caption="../report/audit.rst",
+            category="audits",
+            labels={"result": "{result}", "form": "CSV"},
+        ),
+        png=report(
+            "results/audits/{result}.png",
+            caption="../report/audit.rst",
+            category="audits",
+            labels={"result": "{result}", "form": "picture"},
+        ),
+    log:
+        "logs/audits/{result}.log",
+    benchmark:
+        "results/benchmarks/audits/{result}.jsonl"
+    conda:
+        "../envs/puriflow.yaml"
+    threads: 1
+    resources:
+        track=TRACK_FILE,
+        gpu=1,
+        mem_mb=16000,
+        runtime=600,
+    params:
+        track=track_of_result,
+        version=version_of_result,
+    message:
+        "Audit {wildcards.result}"
+    shell:
+        "puriflow result {input.file:q} --config {resources.track:q}"
+        " --gpus {resources.gpu:q} > {log:q} 2>&1"
+
+
 # Verdicts on the paper's claims, and the pages that hold the paper beside our results.
 
 

@@ -1,0 +1,55 @@
+"""`puriflow audit`: is the accuracy that an attack leaves a defence to be believed?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile, Gpus, Seed, leased
+from puriflow.config import load_config
+from puriflow.errors import UserError
+from puriflow.registry import NONE
+
+BEHIND_RESULTS = False
+
+
+def audit(
+    classifier: Annotated[str, typer.Option(help="name of the classifier")],
+    restorer: Annotated[str, typer.Option(help="name of the restorer")] = NONE,
+    purifier: Annotated[str, typer.Option(help="name of the purifier")] = NONE,
+    attack: Annotated[str, typer.Option(help="name of the attack that is judged")] = "pgd-linf8",
+    dataset: Annotated[str, typer.Option(help="name of the data set")] = "cifar10",
+    count: Annotated[int, typer.Option(help="number of images, the first", min=2)] = 10,
+    out: Annotated[Path | None, typer.Option(help="file of the audit as JSON")] = None,
+    seed: Seed = None,
+    gpus: Gpus = 1,
+    config: ConfigFile = DEFAULT_CONFIG,
+) -> None:
+    """Check whether an attack on a defence is to be believed; exit status 1 if a check failed."""
+    if out is not None and out.is_dir():
+        raise UserError(f"{out} is a folder, but must be a file")
+    track = load_config(config)
+    victim = track.parts({"restorer": restorer, "purifier": purifier, "classifier": classifier})
+    if "classifier" not in victim:
+        raise UserError("a defence without a classifier has no logits: name a classifier")
+    attacking, entry = track.part("attack", attack), track.dataset(dataset)
+    part = track.part("dataset", dataset)
+    with leased(gpus) as device:
+        import numpy as np
+
+        from puriflow.atomic import write_text
+        from puriflow.auditing.audit import of_parts
+        from puriflow.datasets.samples import chosen_indices
+
+        samples = part.build()
+        drawn = {"subset": entry.subset, "seeds": entry.subset_seeds}
+        indices = chosen_indices(samples, **drawn, shard=0, shards=1)[:count]
+        labels = np.asarray(samples.labels, dtype=np.int64)[indices]
+        images = np.stack([samples.image(int(i)) for i in indices])
+        seed = track.seed if seed is None else seed
+        found = of_parts(victim, attacking, images, labels, indices, seed=seed, device=device)
+        if out is not None:
+            write_text(out, found.to_json())
+    typer.echo(found)
+    if found.failed:
+        raise typer.Exit(1)
