@@ -45,13 +45,16 @@ class Case:
     def __init__(self, batch: Batch, attack: Attack, name: str):
         self.batch, self.attack, self.name = batch, attack, name
         with torch.no_grad():
-            first, again, other = (
-                batch.logits(batch.images, "audit", (draw,)) for draw in (0, 0, 1)
-            )
+            purified = batch.purified(batch.images, "audit")
+            first = batch.victim.classify(purified)
         if first.ndim != 2 or first.shape[1] < 2:
             raise UserError(
                 f"the defence's answers are {tuple(first.shape)}, but must be logits (N, classes) "
                 "of two classes or more"
+            )
+        with torch.no_grad():
+            first, again, other = (
+                batch.logits(batch.images, "audit", (draw,)) for draw in (0, 0, 1)
             )
         self.random = not torch.equal(first, other)
         self.repeatable = torch.equal(first, again)
@@ -132,7 +135,7 @@ class Case:
         try:
             return self.watched(self.attack)
         except RuntimeError as error:
-            if "does not require grad" in str(error):
+            if "require grad" in str(error) or "not have been used" in str(error):
                 raise Undecidable(NO_PATH, "mend the gradient (`graph`)") from None
             raise
 

@@ -59,14 +59,18 @@ def finite_differences(case: Case) -> Check:
         raise Undecidable(
             "the defence's noise cannot be repeated", "draw it from torch's generator"
         )
-    x, batch = inside(case)[:3], case.batch.take(range(min(3, len(case.batch.images))))
+    x, singles = inside(case), range(min(3, len(case.batch.images)))
+    ones = [replace(case.batch.take([i]), images=x[i : i + 1]) for i in singles]
     try:
-        defence = copy.deepcopy(batch.victim).double()
-        errors = slopes(replace(batch, victim=defence, images=x.double()), case)
+        defence = copy.deepcopy(case.batch.victim).double()
+        doubles = [replace(one, victim=defence, images=one.images.double()) for one in ones]
+        found = [slopes(one, case) for one in doubles]
     except RuntimeError as error:
+        check_graph(error)
         if "dtype" not in str(error) and "type" not in str(error):
             raise
-        errors = slopes(replace(batch, images=x), case)
+        found = [slopes(one, case) for one in ones]
+    errors = {h: torch.cat([one[h] for one in found]) for h in STEPS}
     step, disagree = min(
         ((h, float((e > AGREES).double().mean())) for h, e in errors.items()),
         key=lambda pair: pair[1],
@@ -131,9 +135,14 @@ def mean_gradient(case: Case, x: Tensor, count: int, first: int = 0) -> Tensor:
     try:
         return eot_gradient(loss_and_logits, x, count)[1]
     except RuntimeError as error:
-        if "require grad" in str(error) or "unused" in str(error):
-            raise Undecidable("no gradient reaches the image", "see `graph`") from None
+        check_graph(error)
         raise
+
+
+def check_graph(error: RuntimeError) -> None:
+    """Say it where torch failed for want of a gradient."""
+    if "require grad" in str(error) or "not have been used" in str(error):
+        raise Undecidable("no gradient reaches the image", "mend the gradient (`graph`)") from None
 
 
 def eot_curve(case: Case) -> list[dict[str, float]]:

@@ -92,7 +92,7 @@ class Tapped(nn.Module):
             layer.register_forward_pre_hook(lambda module, _: ran.append(module))  # pyrefly: ignore
             for layer in layers
         ]
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng([images.device] if images.is_cuda else []):
             self.classes = classifier(images[:1]).shape[1]
         for hook in hooks:
             hook.remove()
