@@ -148,7 +148,7 @@ def audited(batch: Batch, attack: Attack, name: str) -> Audit:
     """
     attack.ball.check_images(batch.images)
     case = Case(batch, attack, name)
-    checks, curves = [], {"eot": []}
+    checks, curves = [], {"loss": [], "eps": [], "eot": []}
     with Progress("audit", total=len(CHECKS) + 2, unit="checks") as progress:
         for one, check in CHECKS.items():
             checks.append(decided(one, lambda check=check: check(case)))
@@ -160,7 +160,8 @@ def audited(batch: Batch, attack: Attack, name: str) -> Audit:
             curves["eot"] = gradients.eot_curve(case)
         progress.advance(1)
     accuracy = {"clean": shares(case, clean=True), "robust": shares(case, clean=False)}
-    curves["loss"] = [] if accuracy["robust"] is None else case.path[2].round(4).tolist()
+    if accuracy["robust"] is not None:
+        curves["loss"] = case.path[2].round(4).tolist()
     count = len(batch.images)
     return Audit(name, count, case.draws, accuracy, tuple(checks), curves)
 

@@ -19,7 +19,7 @@ def audit(
     purifier: Annotated[str, typer.Option(help="name of the purifier")] = NONE,
     attack: Annotated[str, typer.Option(help="name of the attack that is judged")] = "pgd-linf8",
     dataset: Annotated[str, typer.Option(help="name of the data set")] = "cifar10",
-    count: Annotated[int, typer.Option(help="number of images, the first", min=2)] = 10,
+    count: Annotated[int, typer.Option(help="number of images, the first; 2 or more")] = 10,
     out: Annotated[Path | None, typer.Option(help="file of the audit as JSON")] = None,
     seed: Seed = None,
     gpus: Gpus = 1,
@@ -38,9 +38,10 @@ def audit(
         import numpy as np
 
         from puriflow.atomic import write_text
-        from puriflow.auditing.audit import of_parts
+        from puriflow.auditing.audit import check_count, of_parts
         from puriflow.datasets.samples import chosen_indices
 
+        check_count(count)
         samples = part.build()
         drawn = {"subset": entry.subset, "seeds": entry.subset_seeds}
         indices = chosen_indices(samples, **drawn, shard=0, shards=1)[:count]

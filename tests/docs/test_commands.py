@@ -57,6 +57,11 @@ SUBSTITUTES = [
         "they need ImageNet, and the paper track a GPU and the official weights as well",
     ),
     Substitute(
+        r"^puriflow audit .*",
+        "puriflow audit --help",
+        "minutes; tests/unit/test_audit_result.py runs the command",
+    ),
+    Substitute(
         r"^(snakemake train_zoo .*)",
         r"\1 --dry-run",
         "hours; tests/workflow trains a tiny track",

@@ -44,6 +44,12 @@ def test_all_ten_tables_and_the_summary_on_the_mini_track(plan):
     assert (found["judge_claims"], found["write_summary"]) == (18, 1)
 
 
+def test_an_audit_needs_the_images_alone(plan):
+    status, text = plan("results/audits/vpsde-t100.png")
+    assert status == 0, text
+    assert jobs(text) == {"run_audit": 1, "store_images": 1}
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_the_new_tables_on_the_paper_track(plan, table):
     status, text = plan(f"results/{table}.csv", "--configfile", "config/paper.yaml")
