@@ -70,7 +70,10 @@ def tenfold(case: Case) -> Check:
     paired = compare(own, right)
     low, high = (1 - bound * count / successes for bound in paired.interval[::-1])
     value = float((1 - own).sum()) / successes
-    cure = f"a larger budget: {case.cure(n_iter=iterations * (option(case.attack, 'n_iter') or 1))}"
+    budget = {"n_iter": iterations * (option(case.attack, "n_iter") or case.attack.n_steps)}
+    if draws > 1:
+        budget["eot_iter"] = draws * case.eot_iter
+    cure = f"a larger budget: {case.cure(**budget)}"
     check = Check(name, "passed", value, (float(low), float(high)), said, cure)
     return settled(check, bad=value < REACHED, beyond_chance=paired.interval[0] > 0)
 

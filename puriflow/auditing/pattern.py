@@ -1,10 +1,10 @@
 """A planted answer that survives purification: a smooth pattern behind the purifier.
 
 In place of the classifier stands a detector of a pattern p of norm 1 in the lowest b x b DCT bands,
-by the score <p, P(x)> of what the purifier makes of an image. x* = clip(x + eps sign(p)) is known
-to have it: the threshold lies half way between the mean scores of draws of x and of x*. Purifiers
-keep such bands, so x* is found under fresh noise, chance does not find it, and an attack has to. It
-is a floor: through the identity it is found as well.
+by the score <p, P(x)> of what the purifier makes of an image. x* = clip(x + eps sign(p)), in L2
+clip(x + eps p), is known to have it: the threshold lies half way between the mean scores of draws
+of x and of x*. Purifiers keep such bands, so x* is found under fresh noise, chance does not find
+it, and an attack has to. It is a floor: through the identity it is found as well.
 """
 
 import math
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Batch
 from puriflow.auditing.case import Case
 from puriflow.auditing.modules import Drawing, two_classes
@@ -67,14 +68,15 @@ def smooth(coefficients: Tensor, height: int, width: int) -> Tensor:
 
 
 @torch.no_grad()
-def plant(batch: Batch, eps: float, bands: int, draws: int) -> Planted:
+def plant(batch: Batch, ball: Ball, bands: int, draws: int) -> Planted:
     """The planted answer of a batch of one image."""
     x, victim = batch.images, batch.victim
     b = min(bands, *x.shape[2:])
     start = x.new_zeros(1, 3, b, b)
     coefficients = batch.noise.attacker(f"audit pattern {bands}").normal_like(start)
     pattern = smooth(coefficients, *x.shape[2:])
-    known = (x + eps * pattern.sign()).clamp(0, 1)
+    linf = ball.norm == "Linf"
+    known = (x + ball.eps * (pattern.sign() if linf else pattern)).clamp(0, 1)
 
     def cloud(images: Tensor, word: str) -> Tensor:
         groups = folded(images, range(draws))
@@ -91,8 +93,9 @@ def plant(batch: Batch, eps: float, bands: int, draws: int) -> Planted:
     def rate(images: Tensor) -> float:
         return float((cloud(images, "audit pattern fresh") > (low + high) / 2).double().mean())
 
-    corner = eps * batch.noise.attacker("audit corner").uniform_like(x, -1, 1).sign()
-    return Planted(planted, rate(known), rate(x), rate((x + corner).clamp(0, 1)))
+    corner = batch.noise.attacker("audit corner").uniform_like(x, -1, 1).sign()
+    by_chance = x + ball.eps * (corner if linf else corner / corner.norm())
+    return Planted(planted, rate(known), rate(x), rate(by_chance.clamp(0, 1)))
 
 
 def pattern(case: Case) -> Check:
@@ -103,13 +106,11 @@ def pattern(case: Case) -> Check:
             "what the module makes of an image before it classifies is not known",
             "give a puriflow.Defence, with its purifier",
         )
-    if case.ball.norm != "Linf":
-        raise Undecidable("the pattern is planted by signs, in Linf")
     singles = [some.batch.take([i]) for i in range(len(some.batch.images))]
     draws = DRAWS if case.random else 1
     planted: list[Planted] = []
     for bands in BANDS:
-        planted = [plant(one, case.ball.eps, bands, draws) for one in singles]
+        planted = [plant(one, case.ball, bands, draws) for one in singles]
         if np.mean([p.known for p in planted]) >= KNOWN:
             break
     known, clean, chance = (

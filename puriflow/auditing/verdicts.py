@@ -15,7 +15,7 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
-from puriflow.errors import UserError
+from puriflow.errors import UserError, unknown
 from puriflow.metrics.accuracy import wilson
 from puriflow.metrics.paired import compare
 
@@ -82,8 +82,11 @@ class Audit:
         return [check for check in self.checks if check.verdict == "failed"]
 
     def __getitem__(self, name: str) -> Check:
-        """The check of a name."""
-        return next(check for check in self.checks if check.name == name)
+        """The check of a name; a UserError if there is none."""
+        known = {check.name: check for check in self.checks}
+        if name not in known:
+            raise unknown("check", name, known)
+        return known[name]
 
     def cells(self) -> dict[str, Any]:
         """What a row of a table says of its audit: `attack_asr` in percent, and counts of checks.
