@@ -18,6 +18,7 @@ from torch import Tensor
 from puriflow.attacks.autoattack import INNER
 from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Attack, Batch, State, choose, cross_entropy
+from puriflow.attacks.in_loop import InLoop
 from puriflow.auditing.verdicts import Undecidable
 from puriflow.compute import folded
 from puriflow.defence import Defence
@@ -178,7 +179,7 @@ class Path:
     """What is remembered of an attack on a batch: losses, and the image that fooled most draws."""
 
     def __init__(self, batch: Batch, attack: Attack, random: bool):
-        self.batch, self.draws = batch, range(PATH_DRAWS if random else 1)
+        self.batch, self.attack, self.draws = batch, attack, range(PATH_DRAWS if random else 1)
         self.every = math.ceil(attack.n_steps / MOST_POINTS)
         self.losses: list[Tensor] = []
         self.best = batch.images
@@ -188,7 +189,7 @@ class Path:
 
     def __call__(self, state: State, number: int) -> None:
         if number % self.every == 0:
-            self.look(point(state).detach())
+            self.look(point(self.attack, state).detach())
 
     @torch.no_grad()
     def look(self, x: Tensor) -> None:
@@ -204,13 +205,15 @@ class Path:
         self.score = torch.maximum(score, self.score)
 
 
-def point(state: State) -> Tensor:
+def point(attack: Attack, state: State) -> Tensor:
     """Where an attack is; in AutoAttack, the attack that is under way, on the images left."""
-    x = state.get("x", state["x_adv"])
-    inner = state.get(INNER + "x", state.get(INNER + "x_adv"))
-    if inner is not None:
+    inner = {key.removeprefix(INNER): v for key, v in state.items() if key.startswith(INNER)}
+    if isinstance(attack, InLoop):
+        return attack.attack.point(inner)
+    x = attack.point(state)
+    if inner:
         x = x.clone()
-        x[~state["success"]] = inner
+        x[~state["success"]] = inner.get("x", inner["x_adv"])
     return x
 
 
@@ -223,8 +226,8 @@ def groups(images: Tensor) -> list[Sequence[int]]:
 
 
 def parts_of(attack: Attack) -> Iterator[Attack]:
-    """An attack, or those that it is an ensemble of."""
-    inner = getattr(attack, "attacks", None)
+    """An attack, or those that it is an ensemble of, or the one that is evaluated in its loop."""
+    inner = [attack.attack] if isinstance(attack, InLoop) else getattr(attack, "attacks", None)
     if inner is None:
         yield attack
     else:
@@ -248,6 +251,8 @@ def changed(attack: Attack, *, iterations: int = 1, draws: int = 1, eps: float =
             # as long in proportion, unless shorter steps still cross the ball
             crossing = max(2.5 * eps / old.n_steps, old.step_size)
             new.step_size = min(old.step_size * eps / old.ball.eps, crossing)
+    if isinstance(old, InLoop):
+        new.attack = changed(old.attack, iterations=iterations, draws=draws, eps=eps)
     if hasattr(old, "attacks"):
         new.attacks = [
             changed(one, iterations=iterations, draws=draws, eps=eps) for one in old.attacks
@@ -268,7 +273,7 @@ def changed(attack: Attack, *, iterations: int = 1, draws: int = 1, eps: float =
 
 def differentiated(batch: Batch, attack: Attack) -> tuple[Batch, Any]:
     """What an attack differentiates: a victim, and how (see `Defence.purified`)."""
-    gradient, victim = getattr(attack, "gradient", "full"), batch.victim
+    gradient, victim = getattr(next(parts_of(attack)), "gradient", "full"), batch.victim
     if gradient != "surrogate" or victim.purifier is None:
         return batch, "full" if gradient == "surrogate" else gradient
     instead = Defence(victim.restorer, victim.purifier.surrogate(), victim.classifier)

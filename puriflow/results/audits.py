@@ -20,6 +20,8 @@ from puriflow.results.columns import write_csv
 from puriflow.results.measures import Stores
 
 if TYPE_CHECKING:
+    import torch
+
     from puriflow.auditing.verdicts import Audit
 
 VICTIM = ("restorer", "purifier", "classifier")
@@ -88,12 +90,13 @@ class AuditResult(Result):
         by = {role: served_by(track, role, getattr(self, role)) for role in ROLES}
         said = {"title": self.title, **by}
         said["note"] = joined(reason, self.note, *notes(track, self.roles(self)))
-        if reason is not None or device is None:
+        if reason is not None:
             write_text(files["json"], json.dumps(said, indent=1) + "\n")
             write_csv([said], COLUMNS, files["csv"])
             with styled():
                 save(message("not served by this track: see the CSV"), [files["png"]])
             return
+        assert device is not None
         audit = self.audit(track, results, device)
         print(audit)
         whole = json.dumps(said | json.loads(audit.to_json()) | {"attack": by["attack"]}, indent=1)
@@ -105,7 +108,7 @@ class AuditResult(Result):
         with styled():
             save(plot.draw(pd.DataFrame(lines), losses, eps, eot, head), [files["png"]])
 
-    def audit(self, track: Config, results: Path, device: "Any") -> "Audit":
+    def audit(self, track: Config, results: Path, device: "torch.device") -> "Audit":
         """The audit itself."""
         from puriflow.auditing.audit import of_parts
 

@@ -14,7 +14,7 @@ from puriflow.attacks.base import Batch
 from puriflow.attacks.pgd import PGD
 from puriflow.auditing.audit import CHECKS
 from puriflow.auditing.budget import eps_curve
-from puriflow.auditing.case import Case, changed
+from puriflow.auditing.case import Case, changed, parts_of
 from puriflow.auditing.gradients import eot_curve
 from puriflow.auditing.modules import as_defence
 from puriflow.auditing.pattern import smooth
@@ -232,6 +232,24 @@ def test_an_attack_that_helps_or_knows_nothing_is_flagged(case, classifier, data
         assert verdict(weak, name) == "failed"
 
 
+@pytest.mark.parametrize(
+    "attack",
+    [
+        pgd.build(eps=EPS, step_size=0.025, n_iter=4, n_eval=2, eval_every=2),
+        autoattack.build(eps=EPS, version="rand", n_iter=3, eot_iter=1),
+        apgd.build(eps=EPS, n_iter=4),
+    ],
+    ids=["in the loop", "ensemble", "APGD"],
+)
+def test_the_path_is_where_the_attack_is(case, classifier, attack):
+    own = case(Defence(None, None, classifier), attack)
+    assert verdict(own, "silent-success") == "passed"
+    losses = own.path[2]
+    assert losses.shape[1] > 3
+    assert (losses[:, 1:] != losses[:, :1]).any(1).all()
+    assert own.right(own.path[1]).mean() <= own.right_own.mean()
+
+
 def test_an_attack_that_returns_its_last_point_is_flagged(case, classifier):
     forgetful = case(Defence(None, None, classifier), strong(Forgetful))
     assert verdict(forgetful, "silent-success") == "failed"
@@ -250,7 +268,7 @@ def test_an_attack_that_is_blind_is_flagged(case, classifier):
     blind = case(Defence(None, Straight(), classifier), strong(gradient="blind"))
     assert verdict(blind, "finite-differences") == "failed"
     check = CHECKS["transfer-failure"](blind)
-    assert (check.verdict, check.value) == ("failed", 1)
+    assert (check.verdict, check.value > 0.5) == ("failed", True)
 
 
 def test_a_random_defence_is_judged_by_fresh_draws(case, classifier):
@@ -302,6 +320,7 @@ def test_accuracy_falls_with_eps_or_the_check_fails(case, classifier):
         autoattack.build(eps=EPS, version="rand", n_iter=4, eot_iter=2),
         diffattack.build(eps=EPS, n_iter=4, eot_iter=2),
         square.build(eps=EPS, n_queries=4),
+        pgd.build(eps=EPS, step_size=0.01, n_iter=4, eot_iter=2, n_eval=3),
     ],
     ids=lambda a: type(a).__name__,
 )
@@ -310,8 +329,7 @@ def test_an_attack_is_given_a_larger_budget(attack):
     assert larger.ball.eps == 0.2
     assert attack.ball.eps == EPS
     assert larger.n_steps > 2 * attack.n_steps
-    parts, before = (getattr(a, "attacks", [a]) for a in (larger, attack))
-    for new, old in zip(parts, before, strict=True):
+    for new, old in zip(parts_of(larger), parts_of(attack), strict=True):
         assert new.ball.eps == 0.2
         assert getattr(new, "eot_iter", 4) == 4
         assert getattr(new, "name", "") == getattr(old, "name", "")
