@@ -109,6 +109,7 @@ class Case:
         """The images that an attack makes of a batch."""
         return self.watched(attack, batch, watch=False)[0]
 
+    @torch.enable_grad()  # whoever asks
     def watched(
         self, attack: Attack, batch: Batch | None = None, *, watch: bool = True
     ) -> tuple[Tensor, Tensor, np.ndarray]:

@@ -48,7 +48,7 @@ def judged_in_loop(wrong: np.ndarray, voted_wrong: np.ndarray) -> dict[InLoop, n
     """
     return {
         "in-loop-average": 1.0 - wrong.max(axis=1),
-        "in-loop-majority": 1.0 - voted_wrong.any(axis=1),
+        "in-loop-majority": (~voted_wrong).all(axis=1).astype(float),
         "in-loop-worst": (wrong == 0).all(axis=1).astype(float),
     }
 

@@ -258,7 +258,7 @@ class ADM(nn.Module):
         """
         check_multiple("adm", x, self.multiple)
         emb = timestep_embedding(timesteps, self.model_channels)
-        emb = self.time_embed(emb.to(self.time_embed[0].weight.dtype))
+        emb = self.time_embed(emb.to(next(self.time_embed.parameters()).dtype))
         skips = []
         h = x
         for module in self.input_blocks:

@@ -9,7 +9,7 @@ does; `batch` is the number of images between two saves, by default what suits t
 import os
 import time
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -55,7 +55,7 @@ def run(
     seed: int | None = None,
     device: "torch.device",
     batch: int,
-    found: Mapping[str, Any] | None = None,
+    found: MutableMapping[str, Any] | None = None,
 ) -> Stage:
     """Compute a stage from the images of another one.
 
