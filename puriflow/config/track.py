@@ -93,12 +93,25 @@ class Dataset(Role):
         return [seeds] if isinstance(seeds, int) else seeds
 
 
+class Purifier(Role):
+    """A purifier."""
+
+    recommended_eot_iter: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="draws that an attack's exact gradient of it takes, as results/eot/ finds: "
+        "tables say where there are fewer",
+    )
+
+
 class Served(NamedTuple):
     """What results say of a role."""
 
     by: str  # the name of what serves it
     unavailable: str | None  # why this track cannot serve it; None if it can
     note: str  # what this track does otherwise
+    recommended_eot_iter: int | None  # of a purifier
 
 
 MOST_DRAWS = 10_000  # of an evaluation
@@ -169,7 +182,7 @@ class Config(Model, extra="forbid"):
     attacks: dict[Name, Role]
     restorers: dict[Name, Role]
     networks: dict[Name, Role]
-    purifiers: dict[Name, Role]
+    purifiers: dict[Name, Purifier]
     features: dict[Name, Role] = {}
     evaluations: dict[Name, Evaluation] = {}
     certification: Certification = Certification()
@@ -245,7 +258,8 @@ class Config(Model, extra="forbid"):
         """What results say of a role."""
         entry = self.entry(role, name)
         by = entry.served_by or entry.zoo or name
-        return Served(by, self.why_unavailable(role, name), entry.note)
+        recommended = entry.recommended_eot_iter if isinstance(entry, Purifier) else None
+        return Served(by, self.why_unavailable(role, name), entry.note, recommended)
 
     def _said(self, entry: Role) -> dict[str, Any]:
         """Kind and options of an entry, without what only describes the role."""

@@ -1,7 +1,8 @@
 """Results: what is built of the stores, one kind a file.
 
-Tables, sweeps, times, certified curves and figures are files of config/ (see `base.Result`);
-claims.py judges the paper's claims about them, and summary.py writes the paper beside them.
+Tables, sweeps, times, certified curves, draws of gradients and figures are files of config/ (see
+`base.Result`); claims.py judges the paper's claims about them, and summary.py writes the paper
+beside them.
 """
 
 from puriflow.results.base import Result

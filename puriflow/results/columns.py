@@ -89,6 +89,12 @@ DECLARED = (
     Column("normalised", label="content distance over the reference's"),
     Column("cam_similarity", label="Grad-CAM similarity", claim="skewed"),
     *_all(float, "confidence confidence_in_label t"),
+    # draws of a gradient
+    Column("split_half_cosine", label="split-half cosine"),
+    Column("expected_cosine", label="split-half cosine, expected"),
+    Column("success_average", unit="%", label="success, average"),
+    Column("success_majority", unit="%", label="success, majority"),
+    Column("recommended", str),
     # certificates
     *_all(float, "sigma alpha radius"),
     Column("certified_accuracy", unit="%"),

@@ -1,11 +1,13 @@
 """The rows of tables and sweeps: the roles of a chain, its attacks, and the paper's numbers."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from puriflow.chain import Chain, victim_name
-from puriflow.results.base import Model
+from puriflow.config import NONE, Config
+from puriflow.results.base import Model, served_by
 
 
 class Threat(Model):
@@ -30,6 +32,33 @@ class Threat(Model):
         if surrogate is not None:
             return f"{attack} on the defence with {surrogate}"
         return f"{attack} on the defence" if self.victim == "defence" else attack
+
+    def served_by(self, track: Config) -> str:
+        """It in words, by what serves it on a track."""
+        surrogate = self.surrogate and served_by(track, "purifier", self.surrogate)
+        return self.words(served_by(track, "attack", self.attack), surrogate)
+
+
+def recommended_draws(track: Config, purifier: str) -> int | None:
+    """How many draws of its gradient a track recommends for a purifier; None if it says nothing."""
+    return None if purifier == NONE else track.served("purifier", purifier).recommended_eot_iter
+
+
+def few_draws(track: Config, threats: Iterable[Threat], purifier: str) -> list[str]:
+    """Which attacks through a purifier average fewer draws of its exact gradient than recommended.
+
+    An attack that knows the seed has one draw, which is the right one.
+    """
+    found = []
+    for threat in threats:
+        recommended = recommended_draws(track, threat.surrogate or purifier)
+        if threat.victim == "classifier" or recommended is None:
+            continue
+        attack = track.part("attack", threat.attack)
+        own, exact = attack.value("eot_iter"), attack.value("gradient") == "full"
+        if own is not None and own < recommended and exact and not attack.value("fixed"):
+            found.append(f"{threat.attack} averages {own} draws, and {recommended} are recommended")
+    return found
 
 
 def _mapping(given: object) -> object:

@@ -21,7 +21,7 @@ from puriflow.errors import UserError, unknown
 from puriflow.results.base import Device, Files, Model, Result, joined, notes, say_failures
 from puriflow.results.columns import column, write_csv
 from puriflow.results.measures import Stores
-from puriflow.results.rows import OneThreat, Row, Threat, Threats, listed
+from puriflow.results.rows import OneThreat, Row, Threat, Threats, few_draws, listed
 from puriflow.results.swept import METRICS, compared, numbers_of, values_of
 from puriflow.results.table import Table
 
@@ -264,7 +264,8 @@ class Sweep(Result):
             if reason := self.unavailable(track, row):
                 yield said | {"note": reason}
                 continue
-            said["note"] = joined(*notes(track, self.roles(row)))
+            few = few_draws(track, row.attack or (), point["purifier"])
+            said["note"] = joined(*notes(track, self.roles(row)), *few)
             values = measure(row)
             others = {}
             if reference is not row and self.unavailable(track, reference) is None:

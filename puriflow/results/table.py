@@ -43,7 +43,7 @@ from puriflow.results.measures import (
     outcomes,
     why_failed,
 )
-from puriflow.results.rows import Row, Threat, Threats
+from puriflow.results.rows import Row, Threats, few_draws
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,11 +189,12 @@ class Table(Judged):
             return cells | {"note": joined(quoted, row.note)}
         cells |= {role: served_by(track, role, self.role(row, role)) for role in ROLES}
         threats = self.role(row, "attack")
-        cells["attack"] = " and ".join(_served_threat(track, threat) for threat in threats)
+        cells["attack"] = " and ".join(threat.served_by(track) for threat in threats)
         cells["evaluation"] = self.role(row, "evaluation")
         if (reason := self.unavailable(track, row)) is not None:
             return cells | {"note": joined(reason, row.note)}
-        cells["note"] = joined(row.note, *notes(track, self.roles(row)))
+        few = few_draws(track, threats, self.role(row, "purifier"))
+        cells["note"] = joined(row.note, *notes(track, self.roles(row)), *few)
         return cells | self.numbers(track, row, stores)
 
     def numbers(self, track: Config, row: Row, stores: Stores) -> dict[str, Any]:
@@ -216,7 +217,7 @@ class Table(Judged):
         threats, (_, attacked) = self.role(row, "attack"), self.chains(track, row)
         rule = track.evaluation(self.role(row, "evaluation")).rule
         by_attack = [
-            f"{_served_threat(track, threat)}: {100 * stores.measure(chain).by(rule).mean():.1f}"
+            f"{threat.served_by(track)}: {100 * stores.measure(chain).by(rule).mean():.1f}"
             for threat, chain in zip(threats, attacked, strict=True)
         ]
         cells: dict[str, Any] = {"by_attack": "; ".join(by_attack) if len(by_attack) > 1 else None}
@@ -342,9 +343,3 @@ class Table(Judged):
             lines.append((*line, note))
         grid = Grid(("method", "type", "n", *heads, "note"), tuple(lines))
         return [*failures(rows, "method"), grid]
-
-
-def _served_threat(track: Config, threat: Threat) -> str:
-    """A threat in words, by what serves it."""
-    surrogate = threat.surrogate and served_by(track, "purifier", threat.surrogate)
-    return threat.words(served_by(track, "attack", threat.attack), surrogate)

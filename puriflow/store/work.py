@@ -129,6 +129,10 @@ class Work:
     def put_in_place(self, made: Path) -> None:
         """Give a store its name, in place of one that may be there, and remove the work."""
         publish(made, self.store, aside=self.parent / f"replaced-{uuid.uuid4().hex}")
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the work, of which something else has been made."""
         for mine in self._own():
             shutil.rmtree(mine, ignore_errors=True)
         # From here on another process may lock the folder, or make it anew: then it stays.

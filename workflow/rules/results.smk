@@ -256,6 +256,48 @@ rule run_audit:
         " --gpus {resources.gpu:q} > {log:q} 2>&1"
 
 
+rule count_draws:
+    input:
+        file=file_of_result("eot"),
+        stores=stores_of_result,
+        missed=missed_by("count_draws", stores_of_result),
+        weights=weights_of_result,
+    output:
+        csv=report(
+            "results/eot/{result}.csv",
+            caption="../report/eot.rst",
+            category="draws of a gradient",
+            labels={"result": "{result}", "form": "CSV"},
+        ),
+        png=report(
+            "results/eot/{result}.png",
+            caption="../report/eot.rst",
+            category="draws of a gradient",
+            labels={"result": "{result}", "form": "picture"},
+        ),
+        svg="results/eot/{result}.svg",
+    log:
+        "logs/eot/{result}.log",
+    benchmark:
+        "results/benchmarks/eot/{result}.jsonl"
+    conda:
+        "../envs/puriflow.yaml"
+    threads: 1
+    resources:
+        track=TRACK_FILE,
+        gpu=1,
+        mem_mb=16000,
+        runtime=1440,
+    params:
+        track=track_of_result,
+        version=version_of_result,
+    message:
+        "Count the draws that a gradient needs: {wildcards.result}"
+    shell:
+        "puriflow result {input.file:q} --config {resources.track:q}"
+        " --gpus {resources.gpu:q} > {log:q} 2>&1"
+
+
 # Verdicts on the paper's claims, and the pages that hold the paper beside our results.
 
 
