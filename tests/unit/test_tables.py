@@ -210,23 +210,31 @@ def test_scoreopt_s_verdict_in_table_3_is_of_the_row_s_own_defence(repository):
     for track in ("config.yaml", "paper.yaml"):
         config, verdicts = load_config(repository / "config" / track), 0
         for row in table.items():
-            (chain,) = table.chains(config, row)[1]
+            chains = table.chains(config, row)[1]
             if table.role(row, "evaluation") == "scoreopt-pgd-eot":
+                (chain,) = chains
                 assert chain.victim == f"{chain.restorer}.scoreopt-o.wrn-28-10"
                 assert config.part("attack", chain.attack).options["gradient"] == "surrogate"
                 verdicts += 1
-            elif chain.purifier != "none":
-                surrogate = config.part("purifier", victim_roles(chain.victim)["purifier"])
-                sigma = config.part("purifier", chain.purifier).options.get("sigma", 0.5)
+            elif chains[0].purifier != "none":
+                instead, *own = chains
+                surrogate = config.part("purifier", victim_roles(instead.victim)["purifier"])
+                sigma = config.part("purifier", instead.purifier).options.get("sigma", 0.5)
                 alpha_bar = DISCRETE_ALPHA_BAR[surrogate.options["t"] - 1]
                 assert (1 / alpha_bar - 1) ** 0.5 == pytest.approx(sigma, abs=0.0025)
+                gradients = [config.part("attack", c.attack).value("gradient") for c in own]
+                assert gradients == ["full", "identity"]
+                assert all(chain.adaptive for chain in own)
         assert verdicts == 2
 
 
 @pytest.mark.parametrize("track", ["config.yaml", "paper.yaml"])
 @pytest.mark.parametrize(
     ("name", "kinds", "versions"),
-    [("table4", {"pgd", "diffattack"}, set()), ("table6", {"autoattack"}, {"square"})],
+    [
+        ("table4", {"pgd", "diffattack", "autoattack"}, {"standard"}),  # on AT alone, the ceiling
+        ("table6", {"autoattack"}, {"square"}),
+    ],
 )
 def test_autoattack_s_verdict_judges_what_runs_in_it(repository, track, name, kinds, versions):
     """DiffAttack, and Square as DiffPure runs it: AutoAttack of Square alone."""
