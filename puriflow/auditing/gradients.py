@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from puriflow.attacks.base import Batch, cross_entropy, eot_gradient
 from puriflow.auditing.case import Case, differentiated
 from puriflow.auditing.verdicts import Check, Undecidable, exact
+from puriflow.metrics.eot import powers, split_halves
 
 # Steps of a central difference, in L2. The smallest is for what optimises the image, whose loss is
 # rough at 1e-4 (float64); the others for what computes in less.
@@ -155,11 +155,8 @@ def eot_curve(case: Case) -> list[dict[str, float]]:
     x = inside(case)[:3]
     part = copy.copy(case)
     part.batch = case.batch.take(range(len(x)))
-    grads = torch.stack([mean_gradient(part, x, 1, draw) for draw in range(DRAWS)]).flatten(2)
-    found, count = [], 1
-    while 2 * count <= DRAWS:
-        means = grads.unflatten(0, (-1, count)).mean(1)  # (halves, n, pixels)
-        cosines = F.cosine_similarity(means[::2], means[1::2], dim=2)
-        found.append({"draws": count, "cosine": float(cosines.mean())})
-        count *= 2
-    return found
+    draws = (mean_gradient(part, x, 1, draw).cpu().numpy() for draw in range(DRAWS))
+    cosines = split_halves(draws).mean(0)
+    return [
+        {"draws": k, "cosine": float(c)} for k, c in zip(powers(DRAWS // 2), cosines, strict=True)
+    ]

@@ -7,7 +7,6 @@ of x and of x*. Purifiers keep such bands, so x* is found under fresh noise, cha
 it, and an attack has to. It is a floor: through the identity it is found as well.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from puriflow.attacks.ball import Ball
+from puriflow.attacks.bands import dct_basis
 from puriflow.attacks.base import Batch
 from puriflow.auditing.case import Case
 from puriflow.auditing.modules import Drawing, two_classes
@@ -57,13 +57,9 @@ def scores(purified: Tensor, pattern: Tensor) -> Tensor:
 
 def smooth(coefficients: Tensor, height: int, width: int) -> Tensor:
     """The pattern (1, 3, H, W) of norm 1 whose DCT has these coefficients (1, 3, b, b)."""
-
-    def basis(count: int, length: int) -> Tensor:
-        place, band = torch.arange(length) + 0.5, torch.arange(count)[:, None]
-        return torch.cos(math.pi * band * place / length).to(coefficients)
-
     b = coefficients.shape[-1]
-    pattern = basis(b, height).T @ coefficients @ basis(b, width)
+    rows, columns = (dct_basis(size, b).to(coefficients) for size in (height, width))
+    pattern = rows.T @ coefficients @ columns
     return pattern / pattern.norm()
 
 
