@@ -85,7 +85,8 @@ class Tiny:
             features={"vgg19": FEATURES},
         )
         # the shortest of the track's purifications
-        self.serve(purifiers={"vpsde-t90": self.config.purifiers["vpsde-t10"].model_dump()})
+        shortest = self.config.purifiers["vpsde-t10"].model_dump(exclude_unset=True)
+        self.serve(purifiers={"vpsde-t90": shortest})
         random = np.random.default_rng(0)
         self.images = {}
         for name, path in CHAINS.items():
