@@ -2,11 +2,12 @@
 
     python benchmarks/attack_costs.py [config/paper.yaml]
 
-Every attack of a table through a purifier is run, with the track's settings, on one image of 8x8
+Every attack of a table through a purifier is run, with the track's settings, on one image of 32x32
 pixels and a victim that it never fools: the most that an image can cost, since most attacks leave
 an image alone that is misclassified. Counted are the passes over the victim, then the evaluations
 in a pass, and both are multiplied. A gradient through an evaluation counts as three: it is computed
 twice (forwards, and again for the gradient), and its gradient by the image costs as much once more.
+An iteration of ScoreOpt has a gradient of its own and counts as two, and as six with its gradient.
 Hours are for 512 images at 25 TFLOP/s: what a GeForce RTX 4090 does of the ADM in the paper's Table
 9. Restorers, classifiers and the draws of an evaluation come on top.
 """
@@ -33,6 +34,7 @@ from puriflow.results import load_result
 
 recomputation.KEPT = -1  # every step is computed again, as those of large networks are
 IMAGES, RATE = 512, 25e12
+SIDE = 32  # of which a sixteenth of the DCT bands are some
 TABLES = ("table1", "table2", "table3", "table4", "table6")
 
 
@@ -67,7 +69,7 @@ def purifier_of(part: Part, network: nn.Module) -> nn.Module:
 
 def passes(attack: Part, one_step: Part) -> tuple[int, int]:
     """How often an attack asks a victim that it never fools: without a gradient, and with one."""
-    network, image = Counted(), torch.full((1, 3, 8, 8), 0.5)
+    network, image = Counted(), torch.full((1, 3, SIDE, SIDE), 0.5)
     purifier = purifier_of(one_step, network)
     purifier.surrogate = lambda: purifier
     victim = Defence(None, purifier, Right())
@@ -78,14 +80,17 @@ def passes(attack: Part, one_step: Part) -> tuple[int, int]:
 
 def evaluations(part: Part, *, gradient: bool, surrogate: bool = False) -> int:
     """Evaluations of the network in one pass of a purifier, as many as its time is worth."""
-    network, image = Counted(), torch.full((1, 3, 8, 8), 0.5, requires_grad=gradient)
+    network, image = Counted(), torch.full((1, 3, SIDE, SIDE), 0.5, requires_grad=gradient)
     purifier = purifier_of(part, network)
     with torch.set_grad_enabled(gradient):
         purify = purifier.surrogate() if surrogate else purifier
         purified = purify(image, ImageNoise(0, "", [0]))
         if gradient:
             purified.sum().backward()
-    return network.forwards + 2 * network.gradients
+    total = network.forwards + 2 * network.gradients
+    if gradient and not surrogate and part.kind == "scoreopt":
+        total += network.gradients  # an iteration's own gradient is differentiated as well
+    return total
 
 
 def macs(network: Part) -> int:

@@ -1,7 +1,8 @@
 """Networks in less than float32: bfloat16 for convolutions and products of matrices.
 
-A CPU or a GPU that knows bfloat16 computes them about twice as fast. Its eight bits of mantissa are
-for what lies within a network: what reads or writes images stays in float32.
+A CPU that knows bfloat16 takes a third less time for an evaluation of the mini track's ADM. Its
+eight bits of mantissa are for what lies within a network: what reads or writes images stays in
+float32.
 """
 
 from collections.abc import Callable

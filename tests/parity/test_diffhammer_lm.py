@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from torch import nn
+from official import TinyClassifier, edm_of
 from torch.nn import functional as F
 
 from puriflow.diffusion.denoisers import SigmaDenoiser
-from puriflow.networks.edm import EDMPrecond, SongUNet
 from puriflow.purifiers.scoreopt import ScoreOpt
 
 
@@ -25,37 +24,11 @@ class Recorded:
         return self.f["in.noise"][0 if self.frozen else self.k].double()
 
 
-class TinyClassifier(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 8, 3, stride=2, padding=1)
-        self.conv2 = nn.Conv2d(8, 16, 3, stride=2, padding=1)
-        self.fc = nn.Linear(16, 10)
-
-    def forward(self, x):
-        h = F.silu(self.conv2(F.silu(self.conv1(x))))
-        return self.fc(h.mean((2, 3)))
-
-
 def networks(f):
-    config = f.config["edm"]
-    weights = f.weights()
-    denoiser = EDMPrecond(
-        SongUNet(
-            image_size=config["img_resolution"],
-            channels=config["model_channels"],
-            channel_mult=config["channel_mult"],
-            num_blocks=config["num_blocks"],
-            attn_resolutions=config["attn_resolutions"],
-            augment_dim=config["augment_dim"],
-        )
-    )
     classifier = TinyClassifier()
-    for prefix, network in (("net.", denoiser), ("clf.", classifier)):
-        own = {k.removeprefix(prefix): w for k, w in weights.items() if k.startswith(prefix)}
-        network.load_state_dict(own, strict=True)
-        network.double().eval().requires_grad_(False)
-    return SigmaDenoiser(denoiser), classifier
+    own = {k.removeprefix("clf."): w for k, w in f.weights().items() if k.startswith("clf.")}
+    classifier.load_state_dict(own, strict=True)
+    return SigmaDenoiser(edm_of(f, "net.").double()), classifier.double().requires_grad_(False)
 
 
 @pytest.mark.parametrize("rule", ["adam", "diffhammer"])

@@ -1,8 +1,8 @@
 import pytest
 import torch
+from official import edm_of
 
 from puriflow.diffusion.denoisers import SigmaDenoiser
-from puriflow.networks.edm import EDMPrecond, SongUNet
 from puriflow.purifiers.scoreopt import ScoreOpt
 
 
@@ -21,19 +21,7 @@ class Recorded:
 
 
 def denoiser(f):
-    config = f.config["edm"]
-    network = EDMPrecond(
-        SongUNet(
-            image_size=config["img_resolution"],
-            channels=config["model_channels"],
-            channel_mult=config["channel_mult"],
-            num_blocks=config["num_blocks"],
-            attn_resolutions=config["attn_resolutions"],
-            augment_dim=config["augment_dim"],
-        )
-    )
-    network.load_state_dict(f.weights(), strict=True)
-    return SigmaDenoiser(network.eval().requires_grad_(False))
+    return SigmaDenoiser(edm_of(f))
 
 
 def close(f, name, got):
