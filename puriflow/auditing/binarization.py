@@ -20,6 +20,7 @@ from puriflow.attacks.base import Batch
 from puriflow.auditing.case import Case
 from puriflow.auditing.modules import Drawing, Head, Tapped, with_classifier
 from puriflow.auditing.verdicts import KNOWN, Check, Undecidable, found
+from puriflow.compute import folded
 
 INNER = 99  # random inner points, if there are more features
 GAP, CLOSENESS = 0.05, 0.999
@@ -156,8 +157,11 @@ def classes_of(batch: Batch) -> int:
 
 def of_points(batch: Batch, points: Tensor, word: str) -> Tensor:
     """What the victim of a batch of one says of points, each with a draw of its own."""
-    noise = batch.noise.victim(word, range(len(points)))
-    return batch.victim.classify(batch.victim.purified(points, noise))
+    said = []
+    for some in folded(points[:1], range(len(points))):
+        noise = batch.noise.victim(word, some)
+        said.append(batch.victim.classify(batch.victim.purified(points[some], noise)))
+    return torch.cat(said)
 
 
 class Test(NamedTuple):

@@ -38,13 +38,14 @@ class Case:
         batch: the defence with images, labels and noise.
         attack: that is judged.
         name: what the attack is called.
+        quick: fewer draws of planted answers will do.
 
     Raises:
         UserError: the defence's answers are no logits, or none of them is right.
     """
 
-    def __init__(self, batch: Batch, attack: Attack, name: str):
-        self.batch, self.attack, self.name = batch, attack, name
+    def __init__(self, batch: Batch, attack: Attack, name: str, *, quick: bool = False):
+        self.batch, self.attack, self.name, self.quick = batch, attack, name, quick
         with torch.no_grad():
             purified = batch.purified(batch.images, "audit")
             first = batch.victim.classify(purified)

@@ -20,6 +20,9 @@ def audit(
     attack: Annotated[str, typer.Option(help="name of the attack that is judged")] = "pgd-linf8",
     dataset: Annotated[str, typer.Option(help="name of the data set")] = "cifar10",
     count: Annotated[int, typer.Option(help="number of images, the first; 2 or more")] = 10,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="only what asks no more than a run or two of the attack")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="file of the audit as JSON")] = None,
     seed: Seed = None,
     gpus: Gpus = 1,
@@ -48,7 +51,8 @@ def audit(
         labels = np.asarray(samples.labels, dtype=np.int64)[indices]
         images = np.stack([samples.image(int(i)) for i in indices])
         seed = track.seed if seed is None else seed
-        found = of_parts(victim, attacking, images, labels, indices, seed=seed, device=device)
+        arrays = images, labels, indices
+        found = of_parts(victim, attacking, *arrays, seed=seed, device=device, quick=quick)
         if out is not None:
             write_text(out, found.to_json())
     typer.echo(found)

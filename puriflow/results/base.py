@@ -134,6 +134,10 @@ class Result(Model):
         parts = (track.part(role, name) for role, name in dict.fromkeys(named))
         return list(dict.fromkeys(file for part in parts for file in part.files()))
 
+    def files(self, track: Config) -> list[str]:
+        """Files, below the results, that it reads beside the stores."""
+        return []
+
     def trigger(self, track: Config) -> dict[str, Any]:
         """All of a track that it depends on, as plain data: it is built anew when that changes."""
         roles: dict[str, dict[str, Any]] = {}

@@ -68,7 +68,8 @@ DECLARED = (
     *_all(str, "check evidence cure"),
     # counts
     *_all(int, "n n_both image index label predicted step n0 draws n_draws repeats wins losses"),
-    *_all(int, "n_needed"),
+    *_all(int, "n_needed checks_failed"),
+    Column("attack_asr", unit="%", label="planted answers that the attack finds"),
     # accuracies and distances
     Column("standard", unit="%", label="standard accuracy", claim="share"),
     Column("robust", unit="%", label="robust accuracy", claim="share"),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, Field
 
 from puriflow.chain import Chain, victim_name
@@ -59,6 +60,15 @@ def few_draws(track: Config, threats: Iterable[Threat], purifier: str) -> list[s
         if own is not None and own < recommended and exact and not attack.value("fixed"):
             found.append(f"{threat.attack} averages {own} draws, and {recommended} are recommended")
     return found
+
+
+def by_attack(track: Config, threats: Iterable[Threat], right: Iterable[np.ndarray]) -> str | None:
+    """The accuracy under each of several attacks, in percent, of how right images are under it."""
+    accuracies = [
+        f"{threat.served_by(track)}: {100 * under.mean():.1f}"
+        for threat, under in zip(threats, right, strict=True)
+    ]
+    return "; ".join(accuracies) if len(accuracies) > 1 else None
 
 
 def _mapping(given: object) -> object:

@@ -18,7 +18,7 @@ from puriflow.config import NONE, Config
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.accuracy import accuracy
 from puriflow.registry import Part
-from puriflow.results import ceiling
+from puriflow.results import audited, ceiling, shown
 from puriflow.results.base import (
     EVIDENCE,
     Device,
@@ -43,7 +43,7 @@ from puriflow.results.measures import (
     outcomes,
     why_failed,
 )
-from puriflow.results.rows import Row, Threats, few_draws
+from puriflow.results.rows import Row, Threats, by_attack, few_draws
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +55,7 @@ COLUMNS = (
     *("n", "standard", "standard_low", "standard_high", "robust", "robust_low", "robust_high"),
     *("paper_standard", "paper_robust", "paper_n", "paper_source", "seconds_per_image"),
     *ceiling.COLUMNS,
+    *audited.COLUMNS,
     *("by_attack", "attack_failed", "note"),
 )
 # Of all that was measured: a chain and a rule a row.
@@ -62,7 +63,6 @@ MEASURES = (
     *("method", "images", *ROLES, "attack", "victim", "n_draws", "rule", "n", "correct"),
     *("accuracy", "accuracy_low", "accuracy_high", *METRICS, "seconds_per_image", "attack_failed"),
 )
-SHOWN = 8  # images of a row of the contact sheet
 
 
 class Table(Judged):
@@ -77,6 +77,7 @@ class Table(Judged):
     purifier: str = NONE
     evaluation: str = "single"
     costs: bool = Field(False, description="also count the restorers' MACs and parameters")
+    audit: int | None = Field(None, ge=2, le=10_000, description="images of each row's audit")
     rows: tuple[Row, ...] = Field(min_length=1)
 
     @classmethod
@@ -117,6 +118,17 @@ class Table(Judged):
         for chain in (clean, *attacked):
             for shard in shards_of(track, chain.dataset):
                 yield from (chain.folder(stage, shard) for stage in chain.stages())
+
+    def files(self, track: Config) -> list[str]:
+        """See `Result`: its rows' audits."""
+        if self.audit is None:
+            return []
+        return list(dict.fromkeys(self.audit_of(track, row) for row in self.served(track)))
+
+    def audit_of(self, track: Config, row: Row) -> str:
+        """The file of a row's audit, below the results."""
+        threats, (_, attacked) = self.role(row, "attack"), self.chains(track, row)
+        return audited.file_of(attacked[audited.knowing(track, threats)], self.audit)
 
     def trigger(self, track: Config) -> dict[str, Any]:
         """See `Result`; and how its rows are judged."""
@@ -174,7 +186,7 @@ class Table(Judged):
         write_csv(measures, MEASURES, files["measures"])
         with styled(text=10):
             save(bars.draw(table, f"{self.source}: {self.title}"), [files["png"]])
-        sheets.contact_sheet(self.images(track, stores), files["sheet"])
+        sheets.contact_sheet(shown.images(self, track, stores), files["sheet"])
 
     def columns(self) -> tuple[str, ...]:
         costs = (*COSTS, *(f"paper_{name}" for name in COSTS)) if self.costs else ()
@@ -195,7 +207,10 @@ class Table(Judged):
             return cells | {"note": joined(reason, row.note)}
         few = few_draws(track, threats, self.role(row, "purifier"))
         cells["note"] = joined(row.note, *notes(track, self.roles(row)), *few)
-        return cells | self.numbers(track, row, stores)
+        cells |= self.numbers(track, row, stores)
+        if self.audit is not None:
+            cells |= audited.cells(stores.results / self.audit_of(track, row), cells["note"])
+        return cells
 
     def numbers(self, track: Config, row: Row, stores: Stores) -> dict[str, Any]:
         """A row's accuracies with their 95 % Wilson intervals, its time, and its costs."""
@@ -216,11 +231,8 @@ class Table(Judged):
         """What stands beside a row's robust accuracy: that under each attack, and the ceiling."""
         threats, (_, attacked) = self.role(row, "attack"), self.chains(track, row)
         rule = track.evaluation(self.role(row, "evaluation")).rule
-        by_attack = [
-            f"{threat.served_by(track)}: {100 * stores.measure(chain).by(rule).mean():.1f}"
-            for threat, chain in zip(threats, attacked, strict=True)
-        ]
-        cells: dict[str, Any] = {"by_attack": "; ".join(by_attack) if len(by_attack) > 1 else None}
+        right = [stores.measure(chain).by(rule) for chain in attacked]
+        cells: dict[str, Any] = {"by_attack": by_attack(track, threats, right)}
         if self.role(row, "purifier") == NONE:
             return cells
         dataset = self.role(row, "dataset")
@@ -251,20 +263,6 @@ class Table(Judged):
                     "seconds_per_image": measures.seconds_per_image,
                     "attack_failed": failed.get(chain),
                 }
-
-    def images(self, track: Config, stores: Stores) -> Iterator[tuple[str, np.ndarray]]:
-        """For a contact sheet: clean and attacked images (n, 3, H, W), then each row's purified."""
-        shown: set[str] = set()
-        for row in self.served(track):
-            for chain in self.chains(track, row)[1]:
-                last = (row.method, chain.final)
-                for label, stage in (("clean", "images"), ("attacked", "attack"), last):
-                    store = stores.shards(chain, stage)[0]
-                    if str(store.folder) not in shown:
-                        shown.add(str(store.folder))
-                        yield label, store.read("images", 0, SHOWN)
-        if not shown:
-            yield "nothing is served", np.zeros((0, 3, 1, 1), np.float32)
 
     # What claims and pages ask
 

@@ -14,8 +14,9 @@ from puriflow.auditing.verdicts import Audit, Check
 from puriflow.cli import app, main
 from puriflow.config import load_config
 from puriflow.errors import UserError
-from puriflow.results import load_result
+from puriflow.results import audited, load_result
 from puriflow.results.audits import COLUMNS
+from puriflow.results.rows import Threat
 from puriflow.stages.images import write_images
 
 AUDIT = {
@@ -152,3 +153,28 @@ def test_mistakes_of_the_command_are_one_line(words, message, monkeypatch, capsy
     said = capsys.readouterr().err
     assert message in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [(None, "No such file.*build it first"), ("{}", "no audit.*build it again")]
+)
+def test_a_table_without_its_audits_says_so(tmp_path, text, why):
+    file = tmp_path / "a.json"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(UserError, match=f"audit {file}: .*{why}"):
+        audited.cells(file, "")
+
+
+def test_the_audit_is_of_the_attack_that_knows_most(repository):
+    track = load_config(repository / "config" / "config.yaml")
+    identity, full = ({"attack": f"pgd-eot-linf8{end}"} for end in ("-identity", ""))
+    given = (
+        full,
+        {**full, "victim": "defence", "surrogate": "osd-t145"},
+        {**identity, "victim": "defence"},
+        {**full, "victim": "defence"},
+        {**full, "victim": "defence"},
+    )
+    threats = [Threat.model_validate(one) for one in given]
+    assert [audited.knowing(track, threats[:count]) for count in range(1, 6)] == [0, 1, 2, 3, 3]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache, wraps
 from pathlib import Path
 
-from puriflow.chain import STAGES, Chain, victim_roles
+from puriflow.chain import STAGES, Chain, shard_names, victim_roles
 from puriflow.checksums import file_hash
 from puriflow.config import check_config, read_track, write_config
 from puriflow.config.loading import DEFAULT
@@ -192,6 +192,20 @@ def source_of(stage):
     return exit_on_error(manifest)
 
 
+@exit_on_error
+def source_of_audit(wildcards):
+    """The manifest of the images that an audit attacks: the first of a data set."""
+    dataset = wildcards.dataset
+    shard = shard_names(TRACK.dataset(dataset).shards)[0]
+    return f"results/{Chain(dataset).folder('images', shard)}/manifest.json"
+
+
+@of_parts("attack", "victim")
+def version_of_audit(parts):
+    """A hash of the code behind an audit."""
+    return version(["puriflow.auditing.audit"], parts.values())
+
+
 @of_parts("restorer")
 def gpus_of_restorer(parts):
     """One GPU for a restorer that has a network, none for a classical denoiser."""
@@ -248,11 +262,10 @@ def file_of_judged(wildcards):
 
 @exit_on_error
 def stores_of_result(wildcards):
-    """The manifests of all stores that a result reads."""
-    return [
-        f"results/{folder}/manifest.json"
-        for folder in result_of(wildcards).stores(TRACK)
-    ]
+    """The manifests of all stores that a result reads, and the audits."""
+    result = result_of(wildcards)
+    manifests = [f"{folder}/manifest.json" for folder in result.stores(TRACK)]
+    return [f"results/{file}" for file in (*manifests, *result.files(TRACK))]
 
 
 @exit_on_error
