@@ -186,7 +186,8 @@ class Table(Judged):
         write_csv(measures, MEASURES, files["measures"])
         with styled(text=10):
             save(bars.draw(table, f"{self.source}: {self.title}"), [files["png"]])
-        sheets.contact_sheet(shown.images(self, track, stores), files["sheet"])
+        attacked = [(row.method, self.chains(track, row)[1]) for row in served]
+        sheets.contact_sheet(shown.images(attacked, stores), files["sheet"])
 
     def columns(self) -> tuple[str, ...]:
         costs = (*COSTS, *(f"paper_{name}" for name in COSTS)) if self.costs else ()
