@@ -363,7 +363,10 @@ def test_every_purifier_of_the_table_is_what_its_row_says(repository, track):
 
 
 def test_the_mini_track_s_stand_ins_of_diffpure_s_images_are_those_of_its_other_tables(config):
-    for name, same in [("cifar10-bpda", "cifar10"), ("imagenet-diffpure", "imagenet-adaptive")]:
+    for name, same in [
+        ("cifar10-bpda", "cifar10-adaptive"),
+        ("imagenet-diffpure", "imagenet-adaptive"),
+    ]:
         assert config.entry("dataset", name) == config.entry("dataset", same)
     for name in ("imagenet-288", "imagenet-diffpure-288"):
         assert config.entry("dataset", name).unavailable
