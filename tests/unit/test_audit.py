@@ -12,7 +12,7 @@ from puriflow import Defence, audit
 from puriflow.attacks import apgd, autoattack, bpda_eot, diffattack, pgd, square
 from puriflow.attacks.base import Batch
 from puriflow.attacks.pgd import PGD
-from puriflow.auditing.audit import CHECKS
+from puriflow.auditing.audit import CHECKS, QUICK
 from puriflow.auditing.budget import eps_curve
 from puriflow.auditing.case import Case, changed, parts_of
 from puriflow.auditing.gradients import eot_curve
@@ -156,6 +156,15 @@ def test_the_undefended_classifier_passes_all(undefended):
     assert undefended.accuracy["robust"][0] < 0.5  # so that it is one that can be attacked
     assert undefended["binarization"].value == 1
     assert undefended.cells() == {"attack_asr": 100, "failed": 0, "undecided": 0}
+
+
+def test_a_quick_audit_says_the_same_of_what_it_asks(classifier, data, undefended):
+    found = audit(classifier, *data, attack=strong(), quick=True)
+    assert list(found.checks) == [undefended[name] for name in QUICK]
+    assert found.cells() == undefended.cells()
+    assert found.curves["eps"] == found.curves["eot"] == []
+    noisy = audit(Defence(None, Noisy(), classifier), *data, attack=strong(n_iter=1), quick=True)
+    assert [check.name for check in noisy.checks] == [n for n in QUICK if n != "binarization"]
 
 
 def test_an_audit_is_a_table_and_json(undefended):
