@@ -63,7 +63,8 @@ def wilson(hits: float, count: int, confidence: float = 0.95) -> tuple[float, fl
     share, weight = hits / count, z**2 / count
     centre = (share + weight / 2) / (1 + weight)
     half = z / (1 + weight) * (share * (1 - share) / count + weight / (4 * count)) ** 0.5
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    low, high = max(centre - half, 0.0), min(centre + half, 1.0)
+    return min(low, share), max(high, share)  # which rounding leaves out at 0 and 1
 
 
 def accuracy(right: np.ndarray) -> tuple[float, float, float]:

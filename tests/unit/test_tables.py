@@ -66,6 +66,12 @@ def test_wilson(hits, count):
     assert wilson(hits, count) == pytest.approx((expected.low, expected.high))
 
 
+def test_wilson_s_interval_holds_its_share_to_the_last_bit():
+    for count in range(1, 300):
+        assert wilson(0, count)[0] == 0
+        assert wilson(count, count)[1] == 1
+
+
 def test_wilson_of_a_mean_lies_between_its_neighbours():
     assert wilson(7, 20) < wilson(7.5, 20) < wilson(8, 20)
 
