@@ -255,13 +255,13 @@ def test_a_row_has_a_curve_at_both_points_what_it_asks_for_and_what_an_attack_ga
     assert by["draws_for_0.5", "clean", None]["recommended"] == "2 (1 to 2)"
     attacked = by["draws_for_0.5", "attacked", None]
     assert (attacked["value"], attacked["recommended"]) == (16, "16")
-    assert "attack pgd-eot-linf8 takes 2, which are fewer" in attacked["note"]
+    assert "attack pgd-eot-linf8 takes 4, which are fewer" in attacked["note"]
     assert "the track recommends 4, which are fewer" in attacked["note"]
     assert "fewer" not in by["draws_for_0.5", "clean", None]["note"]
     assert by["draws_for_0.9", "attacked", None]["recommended"] == "more than 16"
     assert by["success_average", "clean", None]["value"] == 0
-    assert by["success_average", "attacked", 2]["value"] == 25
-    assert by["success_majority", "attacked", 2]["value"] == 0
+    assert by["success_average", "attacked", 4]["value"] == 25
+    assert by["success_majority", "attacked", 4]["value"] == 0
     assert by["success_majority", "attacked", 8]["value"] == 100
 
 
@@ -278,7 +278,7 @@ def test_tables_say_which_attacks_average_fewer_draws_than_the_track_recommends(
             track, [Threat(attack=attack, **{"victim": "defence", **through})], purifier
         )
 
-    said = ["pgd-eot-linf8 averages 2 draws, and 8 are recommended"]
+    said = ["pgd-eot-linf8 averages 4 draws, and 8 are recommended"]
     assert few("pgd-eot-linf8") == few("pgd-eot-linf8", "none", surrogate="vpsde-t100") == said
     for attack in ("pgd-eot-linf8-strong", "pgd-eot-linf8-fixed", "pgd-eot-linf8-identity"):
         assert few(attack) == []
@@ -288,12 +288,12 @@ def test_tables_say_which_attacks_average_fewer_draws_than_the_track_recommends(
     assert few("pgd-eot-linf8", victim="classifier") == []
 
 
-def test_a_table_and_a_sweep_have_it_in_their_notes_and_are_built_anew(
-    repository, track, monkeypatch
-):
+def test_a_table_and_a_sweep_have_it_in_their_notes_and_are_built_anew(repository, monkeypatch):
     raw = read_yaml(repository / "config" / "config.yaml", "config")
+    del raw["purifiers"]["vpsde-t100"]["recommended_eot_iter"]
+    track = check_config(raw)
     raw["purifiers"]["vpsde-t100"]["recommended_eot_iter"] = 8
-    changed, said = check_config(raw), "pgd-eot-linf8 averages 2 draws, and 8 are recommended"
+    changed, said = check_config(raw), "pgd-eot-linf8 averages 4 draws, and 8 are recommended"
     table = load_result(repository / "config" / "tables" / "draws.yaml")
     monkeypatch.setattr(type(table), "numbers", lambda *_: {})
     row = table.rows[0]
