@@ -10,8 +10,6 @@ rule audit_attack:
         "logs/audits/{dataset}/{attack}/{victim}/{images}.log",
     benchmark:
         "results/benchmarks/audits/{dataset}/{attack}/{victim}/{images}.jsonl"
-    wildcard_constraints:
-        images=r"\d+",
     conda:
         "../envs/puriflow.yaml"
     threads: 1
@@ -22,14 +20,15 @@ rule audit_attack:
         runtime=720,
     params:
         entries=entries_of("attack", "victim"),
-        roles=lambda wildcards: " ".join(
-            f"--{role} {name}" for role, name in victim_roles(wildcards.victim).items()
-        ),
+        victim=lambda wildcards: victim_roles(wildcards.victim),
         seed=TRACK.seed,
         version=version_of_audit,
     message:
         "Audit {wildcards.attack} on {wildcards.victim} and {wildcards.dataset}"
-    shell:  # exit status 1 is an audit in which a check failed
-        "puriflow audit --quick {params.roles} --attack {wildcards.attack:q} --out {output:q}"
+    shell:
+        # exit status 1 is of an audit in which a check failed
+        "puriflow audit --quick --restorer {params.victim[restorer]:q}"
+        " --purifier {params.victim[purifier]:q} --classifier {params.victim[classifier]:q}"
+        " --attack {wildcards.attack:q} --out {output:q}"
         " --dataset {wildcards.dataset:q} --count {wildcards.images:q} --config {resources.track:q}"
         " --gpus {resources.gpu:q} > {log:q} 2>&1 || test $? -eq 1"
