@@ -249,4 +249,4 @@ def binarization(case: Case) -> Check:
     chance = float(np.mean([by_chance(test, case.ball) for test in tests]))
     asr = np.array([1 - some.right_under_planted(test.batch) for test in tests])
     said = f"known answers that the attack finds ({rates}, random search {chance:.2f})"
-    return found(name, asr, chance, said, case.cure(n_iter=2 * case.attack.n_steps))
+    return found(name, asr, chance, said, case.larger(iterations=2))

@@ -36,10 +36,7 @@ def eps_curve(case: Case) -> tuple[Check, list[dict[str, float]]]:
 def iterations_doubled(case: Case) -> Check:
     """Twice the iterations leave the accuracy as it is."""
     right = case.right_under(changed(case.attack, iterations=2))
-    queries = option(case.attack, "n_iter") is None
-    named = "n_queries" if queries and option(case.attack, "n_queries") else "n_iter"
-    count = option(case.attack, named) or case.attack.n_steps
-    cure = f"more iterations: {case.cure(**{named: 2 * count})}"
+    cure = f"more iterations: {case.larger(iterations=2)}"
     return no_stronger("iterations-doubled", case.right_own, right, "twice the iterations", cure)
 
 
@@ -48,8 +45,10 @@ def eot_doubled(case: Case) -> Check:
     name = "eot-doubled"
     if not case.random:
         return exact(name, 0, 0, "nothing is random: a gradient has no draws", "")
+    if not option(case.attack, "eot_iter"):
+        return exact(name, 0, 0, "the attack averages no draws", "")
     right = case.right_under(changed(case.attack, draws=2))
-    cure = f"more draws: {case.cure(eot_iter=2 * case.eot_iter)}"
+    cure = f"more draws: {case.larger(draws=2)}"
     return no_stronger(name, case.right_own, right, "twice the draws of a gradient", cure)
 
 
@@ -70,10 +69,7 @@ def tenfold(case: Case) -> Check:
     paired = compare(own, right)
     low, high = (1 - bound * count / successes for bound in paired.interval[::-1])
     value = float((1 - own).sum()) / successes
-    budget = {"n_iter": iterations * (option(case.attack, "n_iter") or case.attack.n_steps)}
-    if draws > 1:
-        budget["eot_iter"] = draws * case.eot_iter
-    cure = f"a larger budget: {case.cure(**budget)}"
+    cure = f"a larger budget: {case.larger(iterations=iterations, draws=draws)}"
     check = Check(name, "passed", value, (float(low), float(high)), said, cure)
     return settled(check, bad=value < REACHED, beyond_chance=paired.interval[0] > 0)
 

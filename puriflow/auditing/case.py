@@ -176,6 +176,23 @@ class Case:
             return said
         return f"--config 'attacks={{{self.name}: {{{said}}}}}'"
 
+    def larger(self, *, iterations: int = 1, draws: int = 1) -> str:
+        """How the attack is run with so many times its iterations (or queries) and draws."""
+        counts = {name: option(self.attack, name) for name in ("n_iter", "n_queries")}
+        named = "n_queries" if counts["n_iter"] is None and counts["n_queries"] else "n_iter"
+        budget = {}
+        if iterations > 1:
+            budget[named] = iterations * (counts[named] or self.attack.n_steps)
+        if draws > 1 and option(self.attack, "eot_iter"):
+            budget["eot_iter"] = draws * self.eot_iter
+        return self.cure(**budget) if budget else "it has no option for it"
+
+    def exact_gradient(self) -> str:
+        """How the attack is run with the gradient of all of the defence."""
+        if option_of(self.attack, "gradient") in (None, "full"):
+            return "mend the defence's gradient: the attack takes it as it is"
+        return f"attack the exact gradient: {self.cure(gradient='full')}"
+
 
 class Path:
     """What is remembered of an attack on a batch: losses, and the image that fooled most draws."""
@@ -235,6 +252,11 @@ def parts_of(attack: Attack) -> Iterator[Attack]:
     else:
         for one in inner:
             yield from parts_of(one)
+
+
+def option_of(attack: Attack, name: str) -> Any:
+    """An option of an attack, or of the first that has it; None if none has."""
+    return next((getattr(one, name) for one in parts_of(attack) if hasattr(one, name)), None)
 
 
 def option(attack: Attack, name: str) -> Any:

@@ -57,7 +57,7 @@ def unstable_predictions(case: Case) -> Check:
     if still:
         said += f", and by {100 * float(torch.stack(still).mean()):.0f} % by its draws alone"
     low, high = student_interval(values)
-    cure = f"average over more draws: {case.cure(eot_iter=2 * draws)}"
+    cure = f"average over more draws: {case.larger(draws=2)}"
     value, interval = float(values.mean()), (max(low, 0.0), min(high, 1.0))
     check = Check("unstable-predictions", "passed", value, interval, said, cure)
     return settled(check, bad=value > UNSTABLE, beyond_chance=low > UNSTABLE)
@@ -89,7 +89,7 @@ def incomplete_optimisation(case: Case) -> Check:
         f"of {len(left)} images, those still right whose loss rises in the last {last} steps of "
         f"{losses.shape[1] - 1}"
     )
-    cure = f"more iterations: {case.cure(n_iter=2 * case.attack.n_steps)}"
+    cure = f"more iterations: {case.larger(iterations=2)}"
     return few("incomplete-optimisation", float(left.sum()), len(left), 0.1, said, cure)
 
 

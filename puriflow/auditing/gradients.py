@@ -79,9 +79,7 @@ def finite_differences(case: Case) -> Check:
         f"{100 * disagree:.0f} % of {errors[step].numel()} slopes differ from differences of "
         f"{step:g} by more than 1 % (median {float(errors[step].median()):.1g})"
     )
-    return exact(
-        name, disagree, AT_KINKS, said, f"attack the exact gradient: {case.cure(gradient='full')}"
-    )
+    return exact(name, disagree, AT_KINKS, said, case.exact_gradient())
 
 
 def by_step(ones: list[Batch], case: Case) -> dict[float, Tensor]:

@@ -117,4 +117,4 @@ def pattern(case: Case) -> Check:
         raise Undecidable(f"no pattern within eps survives the purifier ({rates})")
     asr = np.array([1 - some.right_under_planted(p.batch) for p in planted])
     said = f"planted patterns that the attack finds ({rates})"
-    return found(name, asr, chance, said, case.cure(n_iter=2 * case.attack.n_steps))
+    return found(name, asr, chance, said, case.larger(iterations=2))

@@ -344,6 +344,19 @@ def test_an_attack_is_given_a_larger_budget(attack):
         assert getattr(new, "name", "") == getattr(old, "name", "")
 
 
+def test_a_cure_names_options_that_the_attack_has(case, classifier):
+    defence = Defence(None, Noisy(), classifier)
+    asked = case(defence, square.build(eps=EPS, n_queries=3))
+    assert asked.larger(iterations=2, draws=2) == "n_queries: 6"
+    assert asked.larger(draws=2) == "it has no option for it"
+    assert "no draws" in CHECKS["eot-doubled"](asked).evidence
+    ensemble = case(defence, autoattack.build(eps=EPS, version="rand", n_iter=3, eot_iter=2))
+    assert ensemble.larger(iterations=5, draws=2) == "n_iter: 15, eot_iter: 4"
+    assert asked.exact_gradient().startswith("mend the defence's gradient")
+    identity = case(defence, strong(gradient="identity"))
+    assert identity.exact_gradient() == "attack the exact gradient: gradient: full"
+
+
 def test_two_classes_and_attacks_that_need_more(data, classifier):
     images, _ = data
     torch.manual_seed(1)
