@@ -163,7 +163,9 @@ def audited(batch: Batch, attack: Attack, name: str, *, quick: bool) -> Audit:
     left_out = {"binarization"} if case.random else set()
     names = [n for n in CHECKS if not quick or (n in QUICK and n not in left_out)]
     asked = {name: CHECKS[name] for name in names}
-    with Progress("audit", total=len(asked) + 2, unit="checks") as progress:
+    with Progress(
+        "audit", total=len(asked) + 1 + ("unconstrained" in asked), unit="checks"
+    ) as progress:
         for one, check in asked.items():
             checks.append(decided(one, lambda check=check: check(case)))
             progress.advance(1)

@@ -29,7 +29,7 @@ def knowing(track: Config, threats: Sequence[Threat]) -> int:
     return max(range(len(threats)), key=lambda number: knows(threats[number]))
 
 
-def file_of(attacked: Chain, count: int | None) -> str:
+def file_of(attacked: Chain, count: int) -> str:
     """The file of the audit of a chain's attack on so many images, below the results."""
     return f"audits/{attacked.dataset}/{attacked.attack}/{attacked.victim}/{count}.json"
 

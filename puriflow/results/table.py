@@ -127,6 +127,7 @@ class Table(Judged):
 
     def audit_of(self, track: Config, row: Row) -> str:
         """The file of a row's audit, below the results."""
+        assert self.audit is not None
         threats, (_, attacked) = self.role(row, "attack"), self.chains(track, row)
         return audited.file_of(attacked[audited.knowing(track, threats)], self.audit)
 

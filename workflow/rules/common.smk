@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache, wraps
 from pathlib import Path
 
-from puriflow.chain import STAGES, Chain, shard_names, victim_roles
+from puriflow.chain import STAGES, Chain, victim_roles
 from puriflow.checksums import file_hash
 from puriflow.config import check_config, read_track, write_config
 from puriflow.config.loading import DEFAULT
@@ -26,6 +26,7 @@ from puriflow.results import (
     names,
     paper_results,
 )
+from puriflow.results.base import shards_of
 from puriflow.results.claims import claims_about
 from puriflow.zoo.fetching import check_plan
 
@@ -195,9 +196,8 @@ def source_of(stage):
 @exit_on_error
 def source_of_audit(wildcards):
     """The manifest of the images that an audit attacks: the first of a data set."""
-    dataset = wildcards.dataset
-    shard = shard_names(TRACK.dataset(dataset).shards)[0]
-    return f"results/{Chain(dataset).folder('images', shard)}/manifest.json"
+    shard = shards_of(TRACK, wildcards.dataset)[0]
+    return f"results/{Chain(wildcards.dataset).folder('images', shard)}/manifest.json"
 
 
 @of_parts("attack", "victim")
