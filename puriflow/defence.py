@@ -5,16 +5,17 @@ The stages run the same three parts with the same noise, so both give the same l
 
 from collections.abc import Sequence
 from operator import index
-from typing import TYPE_CHECKING, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import torch
 from torch import Tensor, nn
 
 from puriflow.config import Config
+from puriflow.drawing import Drawing, takes_noise
 from puriflow.errors import UserError, unknown
 from puriflow.fitting import check_range
 from puriflow.options import MOST_SEED, Gradient, shown
-from puriflow.randomness import PURIFY, ImageNoise
+from puriflow.randomness import PURIFY, RANDOM, ImageNoise
 from puriflow.registry import Parts
 from puriflow.straight_through import straight_through
 
@@ -45,7 +46,8 @@ class Defence(nn.Module):
 
     Args:
         restorer: module on [0, 1] images, or None.
-        purifier: module of [0, 1] images and their noise, or None.
+        purifier: module of [0, 1] images and their noise, or of images alone, which then draws
+            from torch's own generator (puriflow.drawing); or None.
         classifier: from [0, 1] images to logits; None for `purify` alone.
         seed: of the purifier's noise.
     """
@@ -53,13 +55,17 @@ class Defence(nn.Module):
     def __init__(
         self,
         restorer: nn.Module | None,
-        purifier: "Purifier | None",
+        purifier: "Purifier | nn.Module | None",
         classifier: nn.Module | None,
         *,
         seed: int = 0,
     ):
         super().__init__()
-        self.restorer, self.purifier, self.classifier = restorer, purifier, classifier
+        self.restorer, self.classifier = restorer, classifier
+        own: Any = purifier  # what takes noise is taken for a purifier of ours
+        self.purifier: Purifier | Drawing | None = (
+            own if purifier is None or takes_noise(purifier) else Drawing(purifier)
+        )
         self.seed = checked_seed(seed)
         self.eval()
 
@@ -148,7 +154,8 @@ class Defence(nn.Module):
         Args:
             images: on the device of the parts.
             indices: data-set index of each image, which selects its noise; default 0, 1, 2, ...
-            draw: number of the repetition; another one gives other noise.
+            draw: number of the repetition; another one gives other noise. The same one gives the
+                same, call by call: see `random`.
 
         Raises:
             UserError: these are no images that all parts can take, they do not lie in [0, 1], or
@@ -156,9 +163,55 @@ class Defence(nn.Module):
         """
         return self.classify(self.purify(images, indices, draw))
 
+    def surrogate(self) -> "Defence":
+        """The same with the purifier's own surrogate in its place; a UserError if it has none."""
+        purifier = None if self.purifier is None else self.purifier.surrogate()
+        return Defence(self.restorer, purifier, self.classifier, seed=self.seed)
+
+    def random(self, seed: int | None = None) -> "RandomDefence":
+        """The same as a module whose noise is new at each call, for the attacks of a library.
+
+        `forward` by itself gives image i of every batch the first draw of index i: an attack's EOT
+        over it averages one noise, and in a batch from which images were taken out, they change
+        theirs.
+
+        Args:
+            seed: of the sequence of draws; None for the defence's own.
+        """
+        return RandomDefence(self, self.seed if seed is None else seed)
+
     def classify(self, purified: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, 3, H, W) as they come from the purifier."""
         if self.classifier is None:
             raise UserError("a defence without a classifier has no logits: name a classifier")
         self.check_mode()
         return self.classifier(purified)
+
+
+class RandomDefence(nn.Module):
+    """A defence that draws afresh at each call, as libraries of attacks expect of a random module.
+
+    Call k gives the image in place i of its batch noise of its own, whatever the image: copies of
+    one are draws of it. The same seed gives the same sequence.
+
+    Args:
+        defence: that is asked.
+        seed: of the sequence.
+    """
+
+    def __init__(self, defence: Defence, seed: int):
+        super().__init__()
+        self.defence, self.seed, self.calls = defence, checked_seed(seed), 0
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """It stays in evaluation mode; see `Defence.train`."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, 3, H, W) in [0, 1]; see `Defence.forward`."""
+        self.defence.check_images(images)
+        check_range(images)
+        noise = ImageNoise(self.seed, RANDOM, range(len(images)), [self.calls])
+        self.calls += 1
+        return self.defence.classify(self.defence.purified(images, noise))

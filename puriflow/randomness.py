@@ -14,6 +14,7 @@ from torch import Tensor
 # so every result that depends on it another number. Whatever is renamed around them, they stay.
 PURIFY = "purify"  # the purifier's noise, wherever a defence is used or judged
 TILE = "purify, tile {}"  # that of a tile of a large image
+RANDOM = "random"  # that of a defence which draws afresh at each call
 CERTIFY = "certify"  # the noise of randomised smoothing
 MEASURE_CLASSIFIER, MEASURE_DENOISER = "measure-classifier", "measure-{}"  # after a training
 # In an attack, the victim's noise is seeded by "attack" and a word for the step, which begins with

@@ -19,7 +19,6 @@ from torch import Tensor
 from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Attack, Batch, State, choose, cross_entropy, no_queries
 from puriflow.compute import folded
-from puriflow.defence import Defence
 from puriflow.errors import unknown
 from puriflow.options import Count, Length, Step
 from puriflow.randomness import AGAIN, SURROGATE
@@ -60,7 +59,7 @@ class BPDAEOT(Attack):
     def begin(self, batch: Batch) -> State:
         """`x` is where the attack is; `x_adv` where an image was a success, or x."""
         if self.gradient == "surrogate":
-            _surrogate(batch.victim)  # before the first query, if there is none
+            batch.victim.surrogate()  # before the first query, if there is none
         queries = no_queries(batch.images)
         none = torch.zeros_like(queries, dtype=torch.bool)
         return {
@@ -120,7 +119,7 @@ class BPDAEOT(Attack):
 
     def surrogate_gradient(self, batch: Batch, x: Tensor, number: int) -> Tensor:
         """The gradient at copies of x, which the surrogate purifies with noise of its own."""
-        instead = replace(batch, victim=_surrogate(batch.victim))
+        instead = replace(batch, victim=batch.victim.surrogate())
 
         def logits(y: Tensor, draws: Sequence[int]) -> Tensor:
             return instead.logits(y, f"{number} {SURROGATE}", draws)
@@ -164,12 +163,6 @@ class BPDAEOT(Attack):
         step, groups = f"{number} {AGAIN}", folded(x, range(self.n_draws))
         mean = _mean([batch.logits(x, step, draws) for draws in groups], len(x))
         return bool(mean.argmax(1)[0] != batch.labels[0])
-
-
-def _surrogate(victim: Defence) -> Defence:
-    """The victim with its purifier's surrogate in place of the purifier."""
-    purifier = None if victim.purifier is None else victim.purifier.surrogate()
-    return Defence(victim.restorer, purifier, victim.classifier)
 
 
 def _mean(logits: Sequence[Tensor], n: int) -> Tensor:

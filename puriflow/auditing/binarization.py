@@ -18,9 +18,10 @@ from torch import Tensor
 from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Batch
 from puriflow.auditing.case import Case
-from puriflow.auditing.modules import Drawing, Head, Tapped, with_classifier
+from puriflow.auditing.modules import Head, Tapped, with_classifier
 from puriflow.auditing.verdicts import KNOWN, Check, Undecidable, found
 from puriflow.compute import folded
+from puriflow.drawing import Drawing
 
 INNER = 99  # random inner points, if there are more features
 GAP, CLOSENESS = 0.05, 0.999

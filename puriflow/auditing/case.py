@@ -21,7 +21,6 @@ from puriflow.attacks.base import Attack, Batch, State, choose, cross_entropy
 from puriflow.attacks.in_loop import InLoop
 from puriflow.auditing.verdicts import Undecidable
 from puriflow.compute import folded
-from puriflow.defence import Defence
 from puriflow.errors import UserError
 
 FEW = 6  # images of costly checks: so many can differ beyond chance
@@ -300,5 +299,4 @@ def differentiated(batch: Batch, attack: Attack) -> tuple[Batch, Any]:
     gradient, victim = getattr(next(parts_of(attack)), "gradient", "full"), batch.victim
     if gradient != "surrogate" or victim.purifier is None:
         return batch, "full" if gradient == "surrogate" else gradient
-    instead = Defence(victim.restorer, victim.purifier.surrogate(), victim.classifier)
-    return replace(batch, victim=instead), "full"
+    return replace(batch, victim=victim.surrogate()), "full"

@@ -7,35 +7,10 @@ from torch import Tensor, nn
 
 from puriflow.auditing.verdicts import Undecidable
 from puriflow.defence import Defence
+from puriflow.drawing import Drawing
 from puriflow.errors import UserError
-from puriflow.randomness import ImageNoise
 
 Wrap = Callable[[nn.Module], nn.Module]
-
-
-class Drawing(nn.Module):
-    """A module that draws random numbers by itself, in the place of a purifier, whose noise it has.
-
-    It draws from torch's own generator, which is seeded by the noise of each image, and is as
-    before afterwards. One that draws elsewhere is not repeatable. What comes out are logits.
-    """
-
-    def __init__(self, module: nn.Module):
-        super().__init__()
-        self.module = module
-
-    def forward(self, images: Tensor, noise: ImageNoise) -> Tensor:
-        """Logits (N, classes), image by image."""
-        seeds = [generator.initial_seed() for generator in noise.generators]
-        rows = [self.together(images[i : i + 1], seed) for i, seed in enumerate(seeds)]
-        return torch.cat(rows)
-
-    def together(self, images: Tensor, seed: int) -> Tensor:
-        """Logits (N, classes) of images as one batch."""
-        devices = [images.device] if images.is_cuda else []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(seed)
-            return self.module(images)
 
 
 def as_defence(module: object, images: Tensor, seed: int) -> Defence:

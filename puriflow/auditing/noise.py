@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from puriflow.auditing.case import Case
-from puriflow.auditing.modules import Drawing
 from puriflow.auditing.verdicts import Check, exact
+from puriflow.drawing import Drawing
 
 MOST_CHANGE = 0.01  # of the range of an image's logits: far above rounding
 

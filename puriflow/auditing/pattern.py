@@ -17,10 +17,11 @@ from puriflow.attacks.ball import Ball
 from puriflow.attacks.bands import dct_basis
 from puriflow.attacks.base import Batch
 from puriflow.auditing.case import Case
-from puriflow.auditing.modules import Drawing, two_classes
+from puriflow.auditing.modules import two_classes
 from puriflow.auditing.verdicts import KNOWN, Check, Undecidable, found
 from puriflow.compute import folded
 from puriflow.defence import Defence
+from puriflow.drawing import Drawing
 
 BANDS = (8, 4, 2)  # the most that keep the known answer are the hardest to find
 DRAWS, QUICK_DRAWS = 20, 8  # of each of two clouds
