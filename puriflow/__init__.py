@@ -1,8 +1,9 @@
 """PuriFlow: adversarial purification by super-resolution and diffusion.
 
+`benchmark` judges a defence of anybody's, and `audit` says whether to believe an attack on one.
 `Defence` is a restorer, a purifier and a classifier as one differentiable module; `purify` restores
-and purifies images of any size; `audit` checks whether an attack on a defence is to be believed.
-All are imported when first used, so that `import puriflow` stays free of torch.
+and purifies images of any size. All are imported when first used, so that `import puriflow` stays
+free of torch.
 """
 
 from importlib import import_module
@@ -11,15 +12,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from puriflow.auditing.audit import audit
+    from puriflow.benchmarking.benchmark import benchmark
     from puriflow.defence import Defence
     from puriflow.image_files.purify import purify
 
 BEHIND_RESULTS = False
 __version__ = version("puriflow")
-__all__ = ["Defence", "__version__", "audit", "purify"]
+__all__ = ["Defence", "__version__", "audit", "benchmark", "purify"]
 MODULES = {
     "Defence": "puriflow.defence",
     "audit": "puriflow.auditing.audit",
+    "benchmark": "puriflow.benchmarking.benchmark",
     "purify": "puriflow.image_files.purify",
 }
 

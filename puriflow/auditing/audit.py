@@ -14,7 +14,7 @@ from puriflow.auditing.case import Case
 from puriflow.auditing.modules import as_defence
 from puriflow.auditing.pattern import pattern
 from puriflow.auditing.verdicts import Audit, Check, Undecidable, decided
-from puriflow.config import load_config
+from puriflow.config import Config, load_config
 from puriflow.config.loading import DEFAULT
 from puriflow.defence import Defence, checked_seed
 from puriflow.errors import UserError
@@ -98,14 +98,23 @@ def audit(
 
 
 def named(attack: str) -> Attack:
-    """The attack of a name: of the default track, in this folder or in the checkout.
+    """The attack of a name: of the default track.
 
     Raises:
         UserError: there is no track, or it has no such attack.
     """
+    return track_here(attack).part("attack", attack).build()
+
+
+def track_here(attack: str) -> Config:
+    """The default track, in this folder or in the checkout, for the attack of a name.
+
+    Raises:
+        UserError: it is in neither.
+    """
     for file in (DEFAULT, Path(__file__).parents[2] / DEFAULT):
         if file.is_file():
-            return load_config(file).part("attack", attack).build()
+            return load_config(file)
     raise UserError(
         f"attack {attack!r} is the name of an entry of {DEFAULT}, which is not here: run it in a "
         "checkout, or give an attack, such as puriflow.attacks.pgd.build(...)"

@@ -18,10 +18,9 @@ from torch import Tensor
 from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Batch
 from puriflow.auditing.case import Case
-from puriflow.auditing.modules import Head, Tapped, with_classifier
+from puriflow.auditing.modules import Head, Tapped, Whole, with_classifier
 from puriflow.auditing.verdicts import KNOWN, Check, Undecidable, found
 from puriflow.compute import folded
-from puriflow.drawing import Drawing
 
 INNER = 99  # random inner points, if there are more features
 GAP, CLOSENESS = 0.05, 0.999
@@ -152,7 +151,7 @@ def tapped(batch: Batch) -> Batch:
 def classes_of(batch: Batch) -> int:
     """Of a batch that is tapped, the number of the classifier's classes."""
     victim = batch.victim
-    inner = victim.purifier.module if isinstance(victim.purifier, Drawing) else victim.classifier
+    inner = victim.purifier.module if isinstance(victim.purifier, Whole) else victim.classifier
     return int(inner.classes)  # pyrefly: ignore
 
 

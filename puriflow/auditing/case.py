@@ -19,6 +19,7 @@ from puriflow.attacks.autoattack import INNER
 from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Attack, Batch, State, choose, cross_entropy
 from puriflow.attacks.in_loop import InLoop
+from puriflow.auditing.modules import varies
 from puriflow.auditing.verdicts import Undecidable
 from puriflow.compute import folded
 from puriflow.errors import UserError
@@ -54,10 +55,9 @@ class Case:
                 "of two classes or more"
             )
         with torch.no_grad():
-            first, again, other = (
-                batch.logits(batch.images, "audit", (draw,)) for draw in (0, 0, 1)
-            )
-        self.random = not torch.equal(first, other)
+            first, again = (batch.logits(batch.images, "audit") for _ in range(2))
+            few = batch.take(range(min(FEW, len(batch.images))))
+            self.random = varies(lambda draw: few.logits(few.images, "audit", (draw,)))
         self.repeatable = torch.equal(first, again)
         self.draws = DRAWS if self.random else 1
         if not self.right_clean.any():

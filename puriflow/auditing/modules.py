@@ -1,16 +1,23 @@
 """Any torch module as a defence, and a defence with another head in place of its last layer."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from puriflow.auditing.verdicts import Undecidable
 from puriflow.defence import Defence
 from puriflow.drawing import Drawing
 from puriflow.errors import UserError
 
+ASKED = 10  # draws that show whether a defence is random
 Wrap = Callable[[nn.Module], nn.Module]
+
+
+class Whole(Drawing):
+    """A random module that is all of a defence: what comes out are logits."""
 
 
 def as_defence(module: object, images: Tensor, seed: int) -> Defence:
@@ -27,17 +34,36 @@ def as_defence(module: object, images: Tensor, seed: int) -> Defence:
             "images to logits, or a puriflow.Defence"
         )
     alone = Defence(None, None, module, seed=seed)
-    drawing = Drawing(alone.classifier or module)
-    with torch.no_grad():
-        one, other = (drawing.together(images[:1], s) for s in (seed, seed + 1))
-    return alone if torch.equal(one, other) else Defence(None, drawing, nn.Identity(), seed=seed)  # pyrefly: ignore
+    own = [images.device] if images.is_cuda else []
+    with torch.no_grad(), torch.random.fork_rng(own), Draws() as drawn:
+        alone.classify(images[:1])
+    if not drawn.count:
+        return alone
+    return Defence(None, Whole(module), nn.Identity(), seed=seed)
+
+
+class Draws(TorchDispatchMode):
+    """Counts the random numbers that torch is asked for within it."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def varies(ask: Callable[[int], Tensor]) -> bool:
+    """Whether answers differ from draw to draw; a few classes may come out alike by chance."""
+    first = ask(0)
+    return any(not torch.equal(first, ask(draw)) for draw in range(1, ASKED))
 
 
 def with_classifier(defence: Defence, wrap: Wrap) -> Defence:
     """The defence with something made of its classifier in the place of that."""
     purifier, classifier = defence.purifier, defence.classifier
-    if isinstance(purifier, Drawing):
-        return Defence(None, Drawing(wrap(purifier.module)), nn.Identity(), seed=defence.seed)  # pyrefly: ignore
+    if isinstance(purifier, Whole):
+        return Defence(None, Whole(wrap(purifier.module)), nn.Identity(), seed=defence.seed)  # pyrefly: ignore
     assert classifier is not None
     return Defence(defence.restorer, purifier, wrap(classifier), seed=defence.seed)
 
@@ -45,7 +71,7 @@ def with_classifier(defence: Defence, wrap: Wrap) -> Defence:
 def stands_alone(defence: Defence) -> bool:
     """Whether nothing that is known is in front of the classifier."""
     return defence.restorer is None and (
-        defence.purifier is None or isinstance(defence.purifier, Drawing)
+        defence.purifier is None or isinstance(defence.purifier, Whole)
     )
 
 

@@ -1,27 +1,13 @@
 """Does the defence draw fresh noise, and does an image's answer depend on that image alone?"""
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from puriflow.auditing.case import Case
+from puriflow.auditing.modules import Draws, Whole
 from puriflow.auditing.verdicts import Check, exact
-from puriflow.drawing import Drawing
 
 MOST_CHANGE = 0.01  # of the range of an image's logits: far above rounding
-
-
-class Draws(TorchDispatchMode):
-    """Counts the random numbers that torch is asked for within it."""
-
-    count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            self.count += 1
-        return func(*args, **(kwargs or {}))
 
 
 def fresh(case: Case) -> Check:
@@ -47,7 +33,7 @@ def mates(case: Case) -> Check:
     batch = case.batch.take(range(min(4, len(case.batch.images))))
     x, victim = batch.images, batch.victim
     changes = []
-    if isinstance(victim.purifier, Drawing):  # whose noise belongs to the batch
+    if isinstance(victim.purifier, Whole):  # whose noise belongs to the batch
         drawing = victim.purifier
 
         def answers(images: Tensor, chosen: list[int]) -> Tensor:
@@ -64,7 +50,7 @@ def mates(case: Case) -> Check:
         others = 1 - x
         others[i] = x[i]
         found = [answers(others, everyone)[i]]
-        if not isinstance(victim.purifier, Drawing):
+        if not isinstance(victim.purifier, Whole):
             found.append(answers(x[i : i + 1], [i])[0])
         changes += [float((one - whole[i]).abs().max() / reach[i]) for one in found]
     most = max(changes) if case.repeatable else 0.0

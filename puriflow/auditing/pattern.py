@@ -17,11 +17,10 @@ from puriflow.attacks.ball import Ball
 from puriflow.attacks.bands import dct_basis
 from puriflow.attacks.base import Batch
 from puriflow.auditing.case import Case
-from puriflow.auditing.modules import two_classes
+from puriflow.auditing.modules import Whole, two_classes
 from puriflow.auditing.verdicts import KNOWN, Check, Undecidable, found
 from puriflow.compute import folded
 from puriflow.defence import Defence
-from puriflow.drawing import Drawing
 
 BANDS = (8, 4, 2)  # the most that keep the known answer are the hardest to find
 DRAWS, QUICK_DRAWS = 20, 8  # of each of two clouds
@@ -98,7 +97,7 @@ def plant(batch: Batch, ball: Ball, bands: int, draws: int) -> Planted:
 def pattern(case: Case) -> Check:
     """The attack finds the pattern that is known to be there."""
     name, some = "pattern", case.few()
-    if isinstance(case.batch.victim.purifier, Drawing):
+    if isinstance(case.batch.victim.purifier, Whole):
         raise Undecidable(
             "what the module makes of an image before it classifies is not known",
             "give a puriflow.Defence, with its purifier",

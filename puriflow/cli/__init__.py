@@ -1,8 +1,8 @@
 """The `puriflow` command.
 
-People use `purify`, `inspect`, `audit`, `train`, `result`, `verify`, `repair` and `zoo`; the rules
-of the workflow and experts use `stage` as well. A part is given by its name in a track
-(`--config`). Nothing heavy is imported before a command needs it.
+People use `purify`, `inspect`, `benchmark`, `audit`, `train`, `result`, `verify`, `repair` and
+`zoo`; the rules of the workflow and experts use `stage` as well. A part is given by its name in a
+track (`--config`). Nothing heavy is imported before a command needs it.
 """
 
 import sys
@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from puriflow.cli.audit import audit
+from puriflow.cli.benchmark import benchmark
 from puriflow.cli.inspect import inspect
 from puriflow.cli.purify import purify
 from puriflow.cli.result import result
@@ -41,7 +42,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (purify, inspect, audit, train, result, verify, repair):
+for command in (purify, inspect, benchmark, audit, train, result, verify, repair):
     app.command()(command)
 app.add_typer(zoo, name="zoo")
 app.add_typer(stage, name="stage")

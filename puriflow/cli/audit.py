@@ -38,20 +38,14 @@ def audit(
     attacking, entry = track.part("attack", attack), track.dataset(dataset)
     part = track.part("dataset", dataset)
     with leased(gpus) as device:
-        import numpy as np
-
         from puriflow.atomic import write_text
         from puriflow.auditing.audit import check_count, of_parts
-        from puriflow.datasets.samples import chosen_indices
+        from puriflow.datasets.samples import first_of
 
         check_count(count)
-        samples = part.build()
         drawn = {"subset": entry.subset, "seeds": entry.subset_seeds}
-        indices = chosen_indices(samples, **drawn, shard=0, shards=1)[:count]
-        labels = np.asarray(samples.labels, dtype=np.int64)[indices]
-        images = np.stack([samples.image(int(i)) for i in indices])
+        arrays = first_of(part.build(), count, **drawn)
         seed = track.seed if seed is None else seed
-        arrays = images, labels, indices
         found = of_parts(victim, attacking, *arrays, seed=seed, device=device, quick=quick)
         if out is not None:
             write_text(out, found.to_json())

@@ -89,6 +89,15 @@ def fingerprint_of(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
+def first_of(
+    samples: Samples, count: int, *, subset: int | None, seeds: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first images of a data set's subset: float32 (n, 3, H, W), labels and indices (n,)."""
+    indices = chosen_indices(samples, subset=subset, seeds=seeds, shard=0, shards=1)[:count]
+    labels = np.asarray(samples.labels, dtype=np.int64)[indices]
+    return np.stack([samples.image(int(i)) for i in indices]), labels, indices
+
+
 def chosen_indices(
     samples: Samples, *, subset: int | None, seeds: Sequence[int], shard: int, shards: int
 ) -> np.ndarray:

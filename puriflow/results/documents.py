@@ -1,4 +1,4 @@
-"""Documents of headings, paragraphs and tables, as Markdown or as one self-contained HTML page."""
+"""Documents of headings, paragraphs and tables, as Markdown or one HTML page; a table as LaTeX."""
 
 import html
 import re
@@ -73,6 +73,26 @@ def as_html(blocks: list[Block]) -> str:
             body = "\n".join(cells(row, "td") for row in block.rows)
             lines.append(f"<table>\n{cells(block.columns, 'th')}\n{body}\n</table>")
     return "\n".join(lines) + "\n</html>\n"
+
+
+def as_latex(grid: Grid, *, note: str = "") -> str:
+    """A table as a paper prints it, with the rules of booktabs and a note below them."""
+
+    def cells(row: tuple[str, ...]) -> str:
+        return " & ".join(map(in_latex, row)) + r" \\"
+
+    body = [cells(row) for row in grid.rows]
+    head = rf"\begin{{tabular}}{{l{'r' * (len(grid.columns) - 1)}}}"
+    lines = [head, r"\toprule", cells(grid.columns), r"\midrule", *body, r"\bottomrule"]
+    span = rf"\multicolumn{{{len(grid.columns)}}}{{l}}"
+    below = [rf"{span}{{\footnotesize {in_latex(note)}}}"] if note else []
+    return "\n".join([*lines, *below, r"\end{tabular}"]) + "\n"
+
+
+def in_latex(text: str) -> str:
+    """A text in which LaTeX finds no command."""
+    words = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(words.get(c, rf"\{c}" if c in "&%$#_{}" else c) for c in one_line(text))
 
 
 def escaped(line: str) -> str:

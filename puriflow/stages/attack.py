@@ -68,17 +68,16 @@ def write_attack(
     watches = iter([watched()])  # of the first batch
 
     def adversarial(inputs: Inputs) -> Arrays:
-        attacked = Batch(
+        some = Batch(
             defence,
             torch.from_numpy(inputs.images).to(device),
             torch.from_numpy(inputs.labels).to(device),
             AttackNoise(seed, inputs.indices.tolist(), fixed=method.fixed),
         )
-        progress = _Progress(inputs.work / "attack.pt", attacked, device, save_every)
         with next(watches, nullcontext(Watch())) as watch:
-            state = method(attacked, callback=progress.save, saved=progress.load())
+            arrays = attacked(attack.name, method, some, inputs.work, save_every)
         found.update(watch.said())
-        return _results(attack.name, method, attacked, state)
+        return arrays
 
     # A CPU attacks one by one (see `in_batches`), and keeps what is done after each.
     size = 1 if device.type == "cpu" else together
@@ -95,6 +94,26 @@ def write_attack(
         batch=size,
         found=found,
     )
+
+
+def attacked(
+    name: str, attack: Attack, batch: Batch, work: Path, save_every: float = SAVE_EVERY
+) -> Arrays:
+    """The arrays of the store of a batch under attack, with which a killed job goes on.
+
+    Args:
+        name: what the attack is called.
+        attack: what attacks.
+        batch: under attack.
+        work: folder of this very attack and victim.
+        save_every: see `write_attack`.
+
+    Raises:
+        UserError: the attack left its ball.
+    """
+    progress = _Progress(work / "attack.pt", batch, batch.images.device, save_every)
+    state = attack(batch, callback=progress.save, saved=progress.load())
+    return _results(name, attack, batch, state)
 
 
 @torch.no_grad()

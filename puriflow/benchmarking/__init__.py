@@ -1,0 +1,1 @@
+"""Judging anybody's defence: published attacks, fresh answers, and a record of what came out."""

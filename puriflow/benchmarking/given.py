@@ -1,0 +1,252 @@
+"""What a benchmark is given: anybody's defence, images and labels, each checked in one line."""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from puriflow.auditing.modules import Whole, as_defence, varies
+from puriflow.checksums import file_hash
+from puriflow.defence import Defence
+from puriflow.diffusion.denoisers import Denoiser
+from puriflow.drawing import Drawing
+from puriflow.errors import UserError
+from puriflow.fitting import check_finite, check_labels, check_range
+from puriflow.randomness import PURIFY, ImageNoise
+
+FEW = 4  # images of the first look
+PLAIN = (bool, int, float, str, type(None))
+LIBRARY = Path(torch.__file__).parent  # its modules are told by its version
+
+
+class Given(NamedTuple):
+    """A defence that was asked once, and what to ask it about.
+
+    Attributes:
+        victim: the defence; a module by itself is one without restorer and purifier.
+        name: of its parts or its class.
+        random: whether it answers the same image in different ways.
+        classes: of its logits.
+        images: (N, 3, H, W) in [0, 1].
+        labels: (N,) int64.
+        device: of the defence.
+        network_evaluations: for one pass; see `record.Defended`.
+        sha256: of the defence; see `identity_of`.
+    """
+
+    victim: Defence
+    name: str
+    random: bool
+    classes: int
+    images: Tensor
+    labels: Tensor
+    device: torch.device
+    network_evaluations: int | None
+    sha256: str
+
+
+def given(defence: object, images: object, labels: object, seed: int, device: object) -> Given:
+    """Check what a benchmark is given, and ask the defence about a few images.
+
+    Raises:
+        UserError: it is something else; see the checks.
+    """
+    check_module(defence)
+    assert isinstance(defence, nn.Module)
+    where = device_of(defence, device)
+    x, y = checked_images(images), checked_labels(labels)
+    if len(y) != len(x):
+        raise UserError(f"{len(x)} images, but {len(y)} labels: give one for each")
+    few = x[:FEW].to(where)
+    try:
+        victim = as_defence(defence, few, seed)
+        victim.check_images(few)
+        with torch.no_grad(), _counted(victim) as count:
+            first = asked(victim, few, 0)
+        with torch.no_grad():
+            random = varies(lambda draw: asked(victim, few, draw))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(
+            f"the defence fails on images {tuple(few.shape)}: {type(error).__name__}: {why}"
+        ) from None
+    check_logits(first)
+    check_labels(y, first.shape[1])
+    denoised = count.calls if count.networks else None
+    who = victim, name_of(victim), random, first.shape[1]
+    return Given(*who, x, y, where, denoised, identity_of(defence))
+
+
+def asked(victim: Defence, images: Tensor, draw: int) -> Tensor:
+    """The defence's answers to images, with the noise of a draw."""
+    noise = ImageNoise(victim.seed, PURIFY, range(len(images)), [draw])
+    return victim.classify(victim.purified(images, noise))
+
+
+def check_module(defence: object) -> None:
+    """Refuse what is no module, and one in training mode."""
+    if not isinstance(defence, nn.Module):
+        raise UserError(
+            f"the defence is of {type(defence).__name__}, but must be a torch module from [0, 1] "
+            "images to logits, or a puriflow.Defence"
+        )
+    training = [name for name, module in defence.named_modules() if module.training]
+    if training:
+        part = f" (its {training[0]})" if training[0] else ""
+        raise UserError(
+            f"the defence is in training mode{part}, where BatchNorm takes the batch's statistics "
+            "and Dropout draws: call its eval() before"
+        )
+
+
+def device_of(defence: nn.Module, device: object) -> torch.device:
+    """The device of a defence; a UserError if it has several, or another than is named."""
+    tensors = [*defence.parameters(), *defence.buffers()]
+    found = sorted({str(tensor.device) for tensor in tensors})
+    if len(found) > 1:
+        raise UserError(f"the defence is on several devices ({', '.join(found)}): move it to one")
+    try:
+        named = None if device is None else torch.empty(0, device=device).device  # pyrefly: ignore
+    except (RuntimeError, TypeError, AssertionError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"device {device!r} cannot be had here: {why}") from None
+    own = torch.device(found[0]) if found else named or torch.device("cpu")
+    if named is not None and own != named:
+        raise UserError(
+            f"the defence is on {own}, but device is {named}: move it, by .to('{named}')"
+        )
+    return own
+
+
+def checked_images(images: object) -> Tensor:
+    """Images (N, 3, H, W) in [0, 1]; a UserError if they are something else."""
+    Defence(None, None, None).check_images(images)  # pyrefly: ignore[bad-argument-type]
+    assert isinstance(images, Tensor)
+    if len(images) == 0:
+        raise UserError("there are no images: give one or more")
+    check_finite(images, "images")
+    check_range(images)
+    return images.detach()
+
+
+def checked_labels(labels: object) -> Tensor:
+    """Classes (N,) as int64; a UserError if they are none."""
+    try:
+        found = torch.as_tensor(labels).detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"labels are no classes: {error}") from None
+    if (
+        found.ndim != 1
+        or found.is_floating_point()
+        or found.is_complex()
+        or found.dtype == torch.bool
+    ):
+        kind = str(found.dtype).removeprefix("torch.")
+        raise UserError(
+            f"labels must be whole numbers (N,), a class each, but are {kind} {tuple(found.shape)}"
+        )
+    return found.long()
+
+
+def check_logits(logits: object) -> None:
+    """Refuse answers of a few images that are no logits, or that are probabilities."""
+    if not isinstance(logits, Tensor):
+        raise UserError(
+            f"the defence answers with a {type(logits).__name__}, but must return logits alone"
+        )
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise UserError(
+            f"the defence's answers are {tuple(logits.shape)}, but must be logits (N, classes) of "
+            "two classes or more; of one logit z, [0, z] are two"
+        )
+    check_finite(logits, "the defence's logits")
+    if (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones(()).to(logits), atol=1e-3):
+        raise UserError(
+            "the defence returns probabilities, whose cross-entropy is another and whose gradient "
+            "vanishes: return the logits in front of the softmax"
+        )
+
+
+def name_of(victim: Defence) -> str:
+    """A defence by the classes of its parts."""
+    if isinstance(victim.purifier, Whole):
+        return type(victim.purifier.module).__name__
+    purifier = victim.purifier.module if isinstance(victim.purifier, Drawing) else victim.purifier
+    parts = (victim.restorer, purifier, victim.classifier)
+    return " + ".join(type(part).__name__ for part in parts if part is not None)
+
+
+class _Count:
+    """How often diffusion networks are asked."""
+
+    def __init__(self, networks: int):
+        self.networks, self.calls = networks, 0
+
+
+class _counted:  # noqa: N801
+    """Count the calls of a defence's diffusion networks."""
+
+    def __init__(self, victim: Defence):
+        self.found = [m.network for m in victim.modules() if isinstance(m, Denoiser)]
+
+    def __enter__(self) -> _Count:
+        count = _Count(len(self.found))
+
+        def called(*_: object) -> None:
+            count.calls += 1
+
+        self.hooks = [network.register_forward_hook(called) for network in self.found]
+        return count
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+
+def identity_of(defence: nn.Module) -> str:
+    """sha256 of a module: its tensors, the plain attributes of its parts, and the code of these.
+
+    What is neither, as a function that a part holds, is not seen.
+    """
+    hashed = hashlib.sha256()
+    for name, tensor in [*defence.named_parameters(), *defence.named_buffers()]:
+        hashed.update(f"{name} {digest_of(tensor)}\n".encode())
+    for name, module in defence.named_modules():
+        own = {key: value for key, value in vars(module).items() if is_plain(value)}
+        said = [name, type(module).__qualname__, own]
+        hashed.update(json.dumps(said, sort_keys=True, default=str).encode())
+    hashed.update(json.dumps(code_of(type(m) for m in defence.modules())).encode())
+    return hashed.hexdigest()
+
+
+def digest_of(tensor: Tensor) -> str:
+    """sha256 of a tensor: type, shape and values."""
+    array = np.ascontiguousarray(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    head = f"{tensor.dtype} {tuple(tensor.shape)} ".encode()
+    return hashlib.sha256(head + array.tobytes()).hexdigest()
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a value is a number, a text, or a list of these."""
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    return isinstance(value, PLAIN)
+
+
+def code_of(kinds: Iterable[type]) -> list[str]:
+    """Names and hashes of the files that define classes, but for torch's; none of a notebook's."""
+    files = set()
+    for kind in kinds:
+        try:
+            file = Path(inspect.getsourcefile(kind) or "")
+        except (TypeError, OSError):
+            continue
+        if file.is_file() and LIBRARY not in file.parents:
+            files.add(file)
+    return sorted(f"{file.name} {file_hash(file)}" for file in files)
