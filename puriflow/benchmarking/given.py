@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -227,9 +226,9 @@ def identity_of(defence: nn.Module) -> str:
 
 def digest_of(tensor: Tensor) -> str:
     """sha256 of a tensor: type, shape and values."""
-    array = np.ascontiguousarray(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    row = tensor.detach().cpu().flatten().contiguous()
     head = f"{tensor.dtype} {tuple(tensor.shape)} ".encode()
-    return hashlib.sha256(head + array.tobytes()).hexdigest()
+    return hashlib.sha256(head + row.view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
 def is_plain(value: Any) -> bool:

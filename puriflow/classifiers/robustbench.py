@@ -44,7 +44,7 @@ def build(
 ) -> Sized:
     """A RobustBench model with the checkpoint of `weights` (None: random, for tests)."""
     try:
-        _name_autoattack()
+        name_autoattack()
         from robustbench.model_zoo.models import model_dicts
         from robustbench.utils import BenchmarkDataset, ThreatModel
     except ImportError as error:
@@ -78,7 +78,7 @@ def _load(network: nn.Module, file: Path, model: str) -> None:
     load_state(network, {key: state[key] for key in wanted}, where)
 
 
-def _name_autoattack() -> None:
+def name_autoattack() -> None:
     """PyPI's RobustBench brings `pyautoattack`, but imports it by its GitHub name `autoattack`."""
     if importlib.util.find_spec("autoattack") is None:
         import pyautoattack

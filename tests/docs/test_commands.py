@@ -212,6 +212,8 @@ def check_of_file(track: str) -> str:
     """A program that checks a track, where the one that it extends is found, or a zoo."""
     if track.endswith("-zoo.yaml"):
         return f"from puriflow.zoo.catalogue import Zoo; Zoo(entries={track!r}).known()"
+    if track == "config/benchmark.yaml":
+        return f"from puriflow.benchmarking.asked import load_asked; load_asked({track!r})"
     return f"from puriflow.config import load_config; load_config({track!r})"
 
 

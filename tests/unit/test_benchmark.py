@@ -160,6 +160,8 @@ def test_a_defence_is_told_from_others_by_tensors_attributes_and_code():
     other.sigma = 0.1
     assert identity_of(one) != identity_of(other)
     assert identity_of(Noisy()) != identity_of(Brighter())
+    kernel = nn.Conv2d(3, 4, 1).to(torch.bfloat16)
+    assert identity_of(kernel) == identity_of(kernel.to(memory_format=torch.channels_last))
 
 
 def test_the_record_is_what_its_schema_says(repository):
