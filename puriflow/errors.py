@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from traceback import walk_tb
 
 BEHIND_RESULTS = False
 
@@ -53,3 +54,14 @@ def reading(path: Path) -> Generator[None]:
     except Exception as error:
         message = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} cannot be read: {message}") from None
+
+
+def theirs(error: Exception, where: str, package: str) -> UserError:
+    """What the code of a package from outside raised, in one line with the line of it that did."""
+    said = ": ".join(filter(None, (where, type(error).__name__, str(error))))
+    lines = [
+        f" ({frame.f_code.co_filename}, line {number})"
+        for frame, number in walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == package
+    ]
+    return UserError(said + "".join(lines[-1:]))

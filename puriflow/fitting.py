@@ -24,13 +24,13 @@ def check_multiple(network: str, images: "Tensor", multiple: int) -> None:
         )
 
 
-def check_side(network: str, images: "Tensor", side: int) -> None:
-    """Refuse images that are not (N, 3, side, side)."""
+def check_side(network: str, images: "Tensor", side: int, made_by: str | None = None) -> None:
+    """Refuse images that are not (N, 3, side, side), and say by which options of data they are."""
     if images.shape[1:] != (3, side, side):
         found = "x".join(map(str, images.shape[-2:] if images.shape[1] == 3 else images.shape[1:]))
         raise UserError(
             f"{network} takes {side}x{side} images, but these are {found}; choose a data set with "
-            f"crop {side}"
+            f"{made_by or f'crop {side}'}"
         )
 
 

@@ -136,6 +136,16 @@ Text = Annotated[
     str, Field(pattern=r"^[^\x00-\x1f]+$", max_length=4096, description="text that is not empty")
 ]
 Names = Annotated[Sequence[Text], listed(1, 1000, "names")]
+OBJECT = "Object"  # by which the code of an option counts in the hash of its part
+Object = Annotated[  # a class or function; so annotated, its code is behind what it makes
+    str,
+    Field(
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
+        max_length=200,
+        description="MODULE:NAME of a class or function",
+    ),
+]
+Arguments = Annotated[Mapping[str, Any], Field(description="a mapping of names to plain values")]
 
 Norm = Literal["Linf", "L2"]
 Gradient = Literal["full", "restorer", "identity", "blind"]  # see Defence.purified
@@ -182,8 +192,8 @@ class Values:
 def values_of(annotation: str) -> Values | None:
     """The values of an annotation, as it is written; None if it has names of other modules."""
     try:
-        return Values(eval(annotation, globals()))  # noqa: S307  # the text of our own modules
-    except (NameError, AttributeError):
+        return Values(eval(annotation, globals()))  # noqa: S307  # the part's own text
+    except Exception:  # it may be anybody's
         return None
 
 

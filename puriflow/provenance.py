@@ -1,10 +1,10 @@
 """What made a result: hashes of the code and the weights behind it, versions, and the machine.
 
 The code behind a result is that of its own module, of the parts that it runs, and of whatever those
-import from this package. It is read as text, and comments and docstrings do not count. Nor does a
-module that says `BEHIND_RESULTS = False`: how results are kept, shown and started, not what they
-are. The style file of the plots counts with the module that reads it. A change elsewhere reruns
-nothing.
+import from this package, or a part from outside from its own one. It is read as text, and comments
+and docstrings do not count. Nor does a module that says `BEHIND_RESULTS = False`: how results are
+kept, shown and started, not what they are. The style file of the plots counts with the module that
+reads it. A change elsewhere reruns nothing.
 """
 
 import ast
@@ -12,16 +12,19 @@ import hashlib
 import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from puriflow import MODULES
 from puriflow.atomic import digest
 from puriflow.checksums import file_hash, remembered
 from puriflow.errors import UserError
-from puriflow.registry import syntax_tree
+from puriflow.sources import OWN, file_of, syntax_tree, top_of, with_packages
 
 if TYPE_CHECKING:
     import torch
@@ -29,12 +32,16 @@ if TYPE_CHECKING:
     from puriflow.registry import Part
 
 BEHIND_RESULTS = False
-ROOT = Path(__file__).parent
 ALWAYS = ("puriflow", "numpy", "zarr")  # of whatever is stored
+LAZY = {f"{OWN}.{name}": module for name, module in MODULES.items()}
 
 
 def code_hash(*modules: str) -> str:
-    """sha256 over the code of modules and of all that they import from puriflow."""
+    """sha256 over the code of modules and all that they import from puriflow and their own package.
+
+    Raises:
+        UserError: a module is not there, or cannot be read as Python.
+    """
     hashed = hashlib.sha256()
     for module, source in sorted(_behind(modules).items()):
         hashed.update(f"{module}\n{source.code}\n".encode())
@@ -42,15 +49,22 @@ def code_hash(*modules: str) -> str:
 
 
 def versions(*modules: str) -> dict[str, str]:
-    """Versions of the distributions that modules, and all that they import from puriflow, use.
+    """Versions of the distributions that modules, and all the code that counts with them, use.
 
-    A module names as its `PACKAGE` what it needs in a way that no import shows.
+    A module names as its `PACKAGE` what it needs in a way that no import shows. A package that only
+    lies in a folder has no version.
     """
-    sources = _behind(modules).values()
+    behind = _behind(modules)
     installed = packages_distributions()
-    used = {p for source in sources for name in source.others for p in installed.get(name, ())}
-    named = {source.constants["PACKAGE"] for source in sources if "PACKAGE" in source.constants}
-    return {package: version(package) for package in sorted({*ALWAYS, *used, *named})}
+    tops = {*map(top_of, behind), *(name for source in behind.values() for name in source.others)}
+    used = {package for top in tops for package in installed.get(top, ())}
+    constants = (source.constants.get("PACKAGE") for source in behind.values())
+    named = {package for package in constants if isinstance(package, str)}
+    found = {}
+    for package in sorted({*ALWAYS, *used, *named}):
+        with suppress(PackageNotFoundError, ValueError):  # outside, the name may mean anything
+            found[package] = version(package)
+    return found
 
 
 def weights_hashes(parts: Iterable["Part"]) -> dict[str, str]:
@@ -134,10 +148,10 @@ def libraries(build: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Source:
-    """A module of this package, read as text."""
+    """A module of this package, or of another that is somebody's own, read as text."""
 
     code: str  # hashes of what it does, and of its style file
-    ours: frozenset[str]  # modules of this package that are run when it is, or called
+    ours: frozenset[str]  # modules of this and its own package that are run when it is, or called
     others: frozenset[str]  # what it imports from elsewhere, by the first part of its name
     constants: Mapping[str, Any]  # plain values that are given to names at its top
 
@@ -148,32 +162,32 @@ class Source:
 
 
 def _behind(modules: Iterable[str]) -> dict[str, Source]:
-    """Modules and all that they import from this package, but for what is not behind results."""
+    """Modules with all of this and their own package that they import and is behind results."""
     found: dict[str, Source] = {}
-    waiting = {name for module in modules for name in _with_packages(module)}
+    waiting = {name for module in modules for name in (module, *_there(with_packages(module)))}
     while new := sorted(waiting - found.keys()):
         found |= dict(zip(new, _read(new), strict=True))
         waiting = {name for one in new if found[one].counts for name in found[one].ours}
     return {module: source for module, source in found.items() if source.counts}
 
 
-def _with_packages(module: str) -> list[str]:
-    """A module and the packages that it is in, whose code is run before its own."""
-    names = module.split(".")
-    return [".".join(names[: i + 1]) for i in range(len(names))]
+def _there(modules: Iterable[str]) -> Iterator[str]:
+    """Those of names that are modules: others are of what is in one, or packages without code."""
+    return (module for module in modules if file_of(module) is not None)
 
 
 def _file(module: str) -> Path:
-    path = ROOT.joinpath(*module.split(".")[1:])
-    package = path / "__init__.py"
-    return package if package.is_file() else path.with_suffix(".py")
+    if (file := file_of(module)) is None:
+        raise UserError(f"the module {module} is not there any more")
+    return file
 
 
 def _read(modules: Sequence[str]) -> list[Source]:
     """Modules as they are now; what is known of a file is not read again (puriflow.checksums)."""
     files = [_file(module) for module in modules]
     said = remembered(files, f"source-{_reader()}", lambda paths: [_said(Path(p)) for p in paths])
-    return [_source(file, one) for file, one in zip(files, said, strict=True)]
+    found = zip(modules, files, said, strict=True)
+    return [_source(module, file, one) for module, file, one in found]
 
 
 @cache
@@ -189,15 +203,27 @@ def _said(file: Path) -> dict[str, Any]:
     return {"code": code, "imports": sorted(set(_imports(tree))), "constants": _constants(tree)}
 
 
-def _source(file: Path, said: Mapping[str, Any]) -> Source:
-    names, style = said["imports"], file.with_suffix(".mplstyle")
-    inner = {m for name in names if name.startswith("puriflow.") for m in _with_packages(name)}
+def _source(module: str, file: Path, said: Mapping[str, Any]) -> Source:
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    names, style = _absolute(said["imports"], package), file.with_suffix(".mplstyle")
+    followed = {OWN, top_of(module)}
+    inner = {m for name in names if top_of(name) in followed for m in with_packages(name)}
     return Source(
         code=said["code"] + (file_hash(style) if style.is_file() else ""),
-        ours=frozenset(module for module in inner if _file(module).is_file()),
-        others=frozenset(name.partition(".")[0] for name in names),
+        ours=frozenset(_there(inner)),
+        others=frozenset(map(top_of, names)),
         constants=said["constants"],
     )
+
+
+def _absolute(imports: Iterable[str], package: str) -> list[str]:
+    """The names of what a module in a package imports; of `puriflow.Defence`, the module of it."""
+    found = []
+    for name in imports:
+        with suppress(ImportError):  # of a name that is above the outermost package
+            full = resolve_name(name, package)
+            found.append(LAZY.get(full, full))
+    return found
 
 
 def meaning(node: object) -> str:
@@ -243,9 +269,11 @@ def _imports(tree: ast.AST) -> Iterator[str]:
                 continue
             case ast.Import():
                 yield from (alias.name for alias in node.names)
-            case ast.ImportFrom(module=str(module)):
-                yield module
-                yield from (f"{module}.{alias.name}" for alias in node.names)
+            case ast.ImportFrom(module=module, level=level):
+                package = "." * level + (module or "")
+                dot = "." if module else ""
+                yield package
+                yield from (f"{package}{dot}{alias.name}" for alias in node.names)
         waiting.extend(ast.iter_child_nodes(node))
 
 

@@ -2,27 +2,30 @@
 
 A *kind* is the name of a module that defines `build`, in the package of its family: `kind: esrgan`
 under `restorers` is `puriflow/restorers/esrgan.py`, and the options of the entry are the keyword
-arguments of its `build`. So a new part is one file and one entry. Kinds, options and the values
-that these take (puriflow.options) are read from the source as text: looking a part up imports no
-torch, only building it does.
+arguments of its `build`. So a new part is one file and one entry. A part from outside is a module
+by its dotted name, `kind: mypackage.mymodule`, or an entry point of an installed package in the
+group `puriflow.restorers`. Kinds, options and the values that these take (puriflow.options) are
+read from the source as text (puriflow.kinds): looking a part up imports no torch, only building it
+does.
 """
 
-import ast
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from puriflow.errors import UserError, unknown
-from puriflow.options import Values, check_together, shown, values_of
+from puriflow.errors import UserError, theirs, unknown
+from puriflow.kinds import Kind, installed_kinds, module_kind, own_kinds
+from puriflow.options import OBJECT, Values, check_together, shown, values_of
 from puriflow.renames import KINDS_GIVEN, KINDS_RENAMED, OPTIONS_GIVEN, OPTIONS_RENAMED
+from puriflow.sources import file_of, is_library, top_of
 from puriflow.weight_files import Weights
 
 BEHIND_RESULTS = False
-ROOT = Path(__file__).parent
 NONE = "none"  # in place of a part's name: the stage is left out
 NETWORK = "network"  # the option that is a part itself: a purifier's diffusion network
 
@@ -62,64 +65,34 @@ def _family(what: str, name: str, known: Mapping[str, Family]) -> Family:
     return known[name]
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind.
-
-    Attributes:
-        options: by name, whether the option must be given.
-        declared: by option, its annotation as it is written.
-        defaults: by option, what it is by default, where that is a plain value.
-        broken: why its file cannot be read; None if it can.
-    """
-
-    name: str
-    module: str
-    options: Mapping[str, bool] = field(default_factory=dict)
-    declared: Mapping[str, str] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    broken: str | None = None
-
-
 @cache
 def kinds(section: str) -> dict[str, Kind]:
     """The kinds of a family by name, as timm's `list_models` lists models.
 
-    A file that cannot be read is one too, so that nobody but who asks for it is told so. What has
-    no name of a module, as an editor's or a desktop's file, is none.
+    Its own ones, and those of installed packages. A name that several give is broken.
     """
-    found = {}
-    for file in sorted((ROOT / section).glob("*.py")):
-        if not (file.stem.isidentifier() and file.is_file()):
-            continue
-        name, module = file.stem.replace("_", "-"), f"puriflow.{section}.{file.stem}"
-        try:
-            body = syntax_tree(file).body
-        except UserError as error:
-            found[name] = Kind(name, module, broken=str(error))
-            continue
-        for node in body:
-            if isinstance(node, ast.FunctionDef) and node.name == "build":
-                given = node.args.kwonlyargs
-                pairs = list(zip(given, node.args.kw_defaults, strict=True))
-                options = {argument.arg: default is None for argument, default in pairs}
-                declared = {a.arg: ast.unparse(a.annotation) for a in given if a.annotation}
-                defaults = {
-                    argument.arg: default.value
-                    for argument, default in pairs
-                    if isinstance(default, ast.Constant)
-                }
-                found[name] = Kind(name, module, options, declared, defaults)
+    found = {kind.name: kind for kind in own_kinds(section)}
+    for kind in installed_kinds(section):
+        if (other := found.setdefault(kind.name, kind)) != kind:
+            both = f"{other.module} and the entry point of {kind.module}"
+            why = f"this is the name of {both}: name one by its module, or uninstall one"
+            found[kind.name] = replace(other, broken=why)
     return found
 
 
-def syntax_tree(file: Path) -> ast.Module:
-    """The syntax tree of a module; a UserError that names the file if it has none."""
-    try:
-        return ast.parse(file.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        why = " ".join(str(error).split()) or "it is nested too deep"
-        raise UserError(f"{file} cannot be read as Python: {why}") from None
+def kind_named(section: str, name: str) -> Kind:
+    """A kind of a family by its name, or one from outside by its module.
+
+    Raises:
+        KeyError: the name is neither.
+        UserError: there is no such module, or what is named is broken.
+    """
+    known = kinds(section)
+    if name not in known and "." in name:
+        return module_kind(name, name)
+    if (broken := known[name].broken) is not None:
+        raise UserError(broken)
+    return known[name]
 
 
 @dataclass(frozen=True)
@@ -140,8 +113,13 @@ class Part:
     weights: Weights | None = None
 
     @property
+    def known(self) -> Kind:
+        """What its kind is."""
+        return kind_named(family_of(self.role).section, self.kind)
+
+    @property
     def module(self) -> str:
-        return kinds(family_of(self.role).section)[self.kind].module
+        return self.known.module
 
     def parts(self) -> Iterator["Part"]:
         """It, and the network in it."""
@@ -150,8 +128,19 @@ class Part:
             yield from self.network.parts()
 
     def modules(self) -> list[str]:
-        """Names of the modules that build it."""
-        return [part.module for part in self.parts()]
+        """Names of the modules that build it, with those of objects that options name.
+
+        Not those of a library's objects, whose code changes with its version alone.
+        """
+        return [m for part in self.parts() for m in (part.module, *part._objects())]
+
+    def _objects(self) -> Iterator[str]:
+        for option, annotation in self.known.declared.items():
+            if annotation == OBJECT and option in self.options:
+                module = self.options[option].partition(":")[0]
+                file = file_of(module)
+                if file is not None and not is_library(file):
+                    yield module
 
     def files(self) -> list[Weights]:
         """The files of weights that it loads."""
@@ -168,12 +157,12 @@ class Part:
 
     def value(self, option: str) -> Any:
         """An option: as the configuration says it, or else its plain default, or None."""
-        known = kinds(family_of(self.role).section)[self.kind].defaults
-        return self.entry().get(option, known.get(option))
+        return self.entry().get(option, self.known.defaults.get(option))
 
     def complete(self) -> dict[str, Any]:
         """`entry` with the defaults of all options that it leaves out, for the record."""
-        signature = inspect.signature(importlib.import_module(self.module).build)
+        with self._explained():
+            signature = inspect.signature(importlib.import_module(self.module).build)
         defaults = {
             name: option.default
             for name, option in signature.parameters.items()
@@ -191,23 +180,39 @@ class Part:
         """
         from puriflow.compute import building, frozen  # numpy, which a look-up does not need
 
-        section = family_of(self.role).section
-        where = f"config {section}.{self.name}"
         given: dict[str, Any] = dict(self.options)
         if self.weights is not None:
             self.weights.check()
             given["weights"] = str(self.weights.file)
-        elif "weights" in kinds(section)[self.kind].options:
+        elif "weights" in self.known.options:
             given["weights"] = None
-        function = importlib.import_module(self.module).build
-        given = _validated(function, given, where)
+        with self._explained():
+            function = importlib.import_module(self.module).build
+            given = _validated(function, given, self.where)
         if self.network is not None:
             given[NETWORK] = self.network.build()
+        with self._explained(), building():
+            built = frozen(function(**given))
+        if built is None:
+            raise UserError(f"{self.where}: `build` of {self.module} returns nothing")
+        return built
+
+    @property
+    def where(self) -> str:
+        """Where the configuration says it."""
+        return f"config {family_of(self.role).section}.{self.name}"
+
+    @contextmanager
+    def _explained(self) -> Generator[None]:
+        """Turn what building raises into a UserError; of its own, only what says what is wrong."""
         try:
-            with building():
-                return frozen(function(**given))
+            yield
         except (ValueError, OSError) as error:
-            raise UserError(f"{where}: {error}") from error
+            raise UserError(f"{self.where}: {error}") from error
+        except Exception as error:
+            if isinstance(error, UserError) or self.known.is_own:
+                raise
+            raise theirs(error, self.where, top_of(self.module)) from error
 
 
 Parts = Mapping[str, Part]  # by role; a role that is `none` is not in it
@@ -247,11 +252,13 @@ def check(role: str, name: str, entry: Mapping[str, Any]) -> None:
     if kind in KINDS_RENAMED.get(section, {}):
         new = f"{KINDS_RENAMED[section][kind]!r}{KINDS_GIVEN.get(kind, '')}"
         raise UserError(f"{where}: kind {kind!r} is now {new}")
-    if kind not in known:
+    if kind not in known and "." not in kind:
         raise unknown(f"kind of {section} (in {where})", kind, known)
-    if (broken := known[kind].broken) is not None:
-        raise UserError(f"{where}: kind {kind!r}: {broken}")
-    options = known[kind].options
+    try:
+        found = kind_named(section, kind)
+    except UserError as error:
+        raise UserError(f"{where}: kind {kind!r}: {error}") from None
+    options = found.options
     for given in map(str, entry):
         if given != "kind" and given not in options:
             if new := OPTIONS_RENAMED.get(section, {}).get(kind, {}).get(given):
@@ -262,12 +269,12 @@ def check(role: str, name: str, entry: Mapping[str, Any]) -> None:
     missing = [option for option, needed in options.items() if needed and option not in said]
     if missing:
         raise UserError(f"{where}: {kind} needs {', '.join(missing)}")
-    for option, annotation in known[kind].declared.items():
+    for option, annotation in found.declared.items():
         values = values_of(annotation)
         if values is not None and option in entry and option != NETWORK:
             values.checked(entry[option], option, where)
     try:
-        check_together(known[kind].declared, {**known[kind].defaults, **entry})
+        check_together(found.declared, {**found.defaults, **entry})
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
 

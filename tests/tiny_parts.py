@@ -40,7 +40,13 @@ NEEDED: dict[str, dict[str, Any]] = {
 }
 # By section and kind: options that make it quick, or that this kind alone needs.
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
-    "datasets": {"foolbox": {"sample": "cifar10"}},
+    "datasets": {
+        "foolbox": {"sample": "cifar10"},
+        "torch-dataset": {
+            "object": "torchvision.datasets:FakeData",
+            "arguments": {"size": 2, "image_size": [3, 8, 8]},
+        },
+    },
     "attacks": {
         "apgd": {"n_iter": 3, "eot_iter": 2},
         "autoattack": {"n_iter": 2, "n_queries": 3, "n_target_classes": 2},
@@ -72,8 +78,10 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     "classifiers": {
         "bai2021": {"architecture": "res50-gelu"},
         "dm-wide-resnet": {"depth": 10, "width": 1},
+        "huggingface": {"name": "none/at-all"},
         "pretrained": {"library": "torchvision", "name": "resnet18"},
         "robustbench": {"model": "Wong2020Fast", "dataset": "cifar10", "size": 32},
+        "timm": {"name": "test_vit", "pretrained": False},
         "wide-resnet": {"depth": 10, "widen_factor": 1},
     },
     "features": {

@@ -4,18 +4,21 @@
 are the paper's; any other name of the two libraries works as well, with a tag of timm's
 (`vit_base_patch16_clip_224.openai`) too. Mean, standard deviation and size are those that the
 library gives for the name: many of timm's networks take others than ImageNet's. How it resizes and
-crops, is up to the data set.
+crops, is up to the data set; the line that refuses another size says it. The kind `timm` also takes
+timm's own weights.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import nn
 
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision and timm
 from puriflow.classifiers.normalised import Normalised
-from puriflow.errors import unknown
-from puriflow.options import Deviation, Mean, Side, Text
+from puriflow.errors import UserError, unknown
+from puriflow.options import Deviation, Interpolation, Mean, Side, Text
 from puriflow.zoo.weights import load_network
 
 
@@ -25,6 +28,7 @@ class Input(NamedTuple):
     mean: Sequence[float]
     std: Sequence[float]
     size: int
+    made_by: str  # options of a data set, by which the library would make an image of that side
 
 
 def build(
@@ -35,20 +39,49 @@ def build(
     mean: Mean | None = None,
     std: Deviation | None = None,
     size: Side | None = None,
+    interpolation: Interpolation | None = None,
 ) -> Normalised:
     """A classifier with the weights of a file or of the zoo (None: random, for tests).
 
     `mean` and `std`, on [0, 1], and `size`, the side of the images that it is for, are the
-    library's own where they are None.
+    library's own where they are None. Images of another size are refused, or resized to it by
+    `interpolation`, as a part of the classifier and so within reach of an attack.
     """
-    network = _torchvision(name) if library == "torchvision" else _timm(name)
-    own = OWN[library](name)
+    network = _torchvision(name) if library == "torchvision" else timm_network(name)
+    return normalised(
+        load_network(network, weights), OWN[library](name), mean, std, size, interpolation
+    )
+
+
+def normalised(
+    network: nn.Module,
+    own: Input,
+    mean: Mean | None,
+    std: Deviation | None,
+    size: Side | None,
+    interpolation: Interpolation | None,
+) -> Normalised:
+    """A network behind its own preprocessing, of which each number may be another one.
+
+    Raises:
+        UserError: it does not take images of that size.
+    """
+    if size is not None and size != own.size:
+        try:
+            with torch.no_grad():
+                network(torch.zeros(1, 3, size, size))
+        except (AssertionError, RuntimeError) as error:
+            raise UserError(
+                f"size is {size}, but the network is for {own.size}x{own.size} images: {error}"
+            ) from None
     return Normalised(
-        load_network(network, weights),
+        network,
         mean=own.mean if mean is None else mean,
         std=own.std if std is None else std,
         size=own.size if size is None else size,
         dataset="imagenet",
+        interpolation=interpolation,
+        made_by=own.made_by if size in (None, own.size) else None,
     )
 
 
@@ -67,13 +100,14 @@ def _torchvision(name: str) -> nn.Module:
     return network
 
 
-def _timm(name: str) -> nn.Module:
+def timm_network(name: str, *, pretrained: bool = False) -> nn.Module:
+    """A network of timm's; with `pretrained`, with the weights that timm has for the name."""
     import timm
 
     known = {*timm.list_models(), *timm.list_pretrained()}
     if name not in known:
         raise unknown("timm model", name, known)
-    return timm.create_model(name)  # without weights
+    return timm.create_model(name, pretrained=pretrained)
 
 
 def torchvision_input(name: str) -> Input:
@@ -82,7 +116,8 @@ def torchvision_input(name: str) -> Input:
 
     # pyrefly: ignore[missing-attribute]  # of every enumeration of weights
     found = get_model_weights(name).DEFAULT.transforms()
-    return Input(found.mean, found.std, found.crop_size[0])
+    side, short = found.crop_size[0], found.resize_size[0]
+    return Input(found.mean, found.std, side, made_by(short, side, found.interpolation.value))
 
 
 def timm_input(name: str) -> Input:
@@ -91,9 +126,16 @@ def timm_input(name: str) -> Input:
     from timm.data import resolve_data_config
 
     configuration = timm.get_pretrained_cfg(name)
-    own = configuration.to_dict() if configuration else {"architecture": name}  # not nothing
+    own: dict[str, Any] = configuration.to_dict() if configuration else {"architecture": name}
     found = resolve_data_config({}, own)
-    return Input(found["mean"], found["std"], found["input_size"][-1])
+    side = found["input_size"][-1]
+    short = math.floor(side / found["crop_pct"])
+    return Input(found["mean"], found["std"], side, made_by(short, side, found["interpolation"]))
+
+
+def made_by(resize: int, crop: int, interpolation: str) -> str:
+    """The options of a data set that resizes and crops like a library."""
+    return f"resize {resize}, crop {crop} and interpolation {interpolation}"
 
 
 OWN = {"torchvision": torchvision_input, "timm": timm_input}

@@ -1,13 +1,18 @@
 """RobustBench's adversarially trained classifiers, by their names there (paper, Tables 2, 3 and 5).
 
-The architecture and the normalisation are RobustBench's own. The file is read here, safely and
-completely: RobustBench's loader takes a file that fits nothing, where it expects an ImageNet model.
+Of each of its data sets and threat models. The architecture and the normalisation are RobustBench's
+own, whose constants are set where a file lacks them. The file is read here, safely and completely:
+RobustBench's loader takes a file that fits nothing, where it expects an ImageNet model. Its
+ensembles lie in several files, and are left to it.
 Needs the extra `puriflow[robustbench]`.
 """
 
 import importlib.util
+import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +20,17 @@ from torch import Tensor, nn
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
 from puriflow.errors import UserError, unknown
 from puriflow.fitting import check_side
-from puriflow.options import Named, Norm, Side, Text
+from puriflow.options import Named, Side, Text
 from puriflow.zoo.weights import load_state, read_state
+
+CONSTANTS = {"mu", "sigma", "mean", "std"}  # buffers of a normalisation, which not every file has
+CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}
 
 
 class Sized(nn.Module):
     """A classifier that normalises inside, and insists on the image side that it was made for."""
 
-    def __init__(self, network: nn.Module, size: int, dataset: Named):
+    def __init__(self, network: nn.Module, size: int, dataset: Named | None):
         super().__init__()
         self.network, self.size, self.dataset = network, size, dataset
         # pyrefly: ignore[no-matching-overload]  # torch's stub leaves this option out
@@ -38,11 +46,14 @@ def build(
     *,
     weights: Text | None,
     model: Text,
-    dataset: Named,
-    size: Side,
-    threat_model: Norm = "Linf",
+    dataset: Literal["cifar10", "cifar100", "imagenet"],
+    size: Side | None = None,
+    threat_model: Literal["Linf", "L2", "corruptions"] = "Linf",
 ) -> Sized:
-    """A RobustBench model with the checkpoint of `weights` (None: random, for tests)."""
+    """A RobustBench model with the checkpoint of `weights` (None: random, for tests).
+
+    `size` is the one that it is evaluated at there, if it is None.
+    """
     try:
         name_autoattack()
         from robustbench.model_zoo.models import model_dicts
@@ -51,14 +62,41 @@ def build(
         raise UserError(
             f"{model} needs RobustBench: pip install -e '.[robustbench]' ({error})"
         ) from None
-    known = model_dicts[BenchmarkDataset(dataset)][ThreatModel(threat_model)]
+    known = model_dicts[BenchmarkDataset(dataset)].get(ThreatModel(threat_model), {})
     if model not in known:
         raise unknown(f"RobustBench model of {dataset} {threat_model}", model, known)
-    network = known[model]["model"]()
+    entry = known[model]
+    network = _network(model, entry, dataset, threat_model)
     if weights is not None:
+        if isinstance(entry.get("gdrive_id"), list):
+            raise UserError(f"{model} is an ensemble of several files, but weights are one")
         # ImageNet models are the network behind a layer that normalises, whose constants are set.
         _load(getattr(network, "model", network), Path(weights), model)
-    return Sized(network, size, dataset)
+    own = _size(entry.get("preprocessing"), dataset)
+    named: Named | None = None if dataset == "cifar100" else dataset
+    return Sized(network, own if size is None else size, named)
+
+
+def _network(model: str, entry: Mapping[str, Any], dataset: str, threat_model: str) -> nn.Module:
+    """The architecture, which is timm's by a longer name for some; without weights."""
+    import timm
+
+    name = f"{model}_{dataset}_{threat_model}".lower().replace("-", "_")
+    try:
+        if timm.is_model(name):
+            return timm.create_model(name, num_classes=CLASSES[dataset])
+        return entry["model"]()
+    except Exception as error:  # some build a part of themselves on a GPU
+        said = f"{type(error).__name__}: {error}"
+        raise UserError(f"RobustBench cannot build {model} here: {said}") from error
+
+
+def _size(preprocessing: object, dataset: str) -> int:
+    """The side of the images that a model is evaluated on, of ImageNet by its preprocessing."""
+    if dataset != "imagenet":
+        return 32
+    found = re.search(r"(\d+)$", preprocessing) if isinstance(preprocessing, str) else None
+    return int(found[1]) if found else 224
 
 
 def _load(network: nn.Module, file: Path, model: str) -> None:
@@ -71,6 +109,8 @@ def _load(network: nn.Module, file: Path, model: str) -> None:
             raise UserError(f"{where}: {key} is in it twice, under several prefixes")
         state[key] = value
     wanted = network.state_dict()
+    buffers = {name for name, _ in network.named_buffers() if name in CONSTANTS}
+    state = {**{name: wanted[name] for name in buffers & wanted.keys()}, **state}
     for key, value in wanted.items():
         if key not in state or state[key].shape != value.shape:
             what = "is missing" if key not in state else f"is {tuple(state[key].shape)}"

@@ -126,17 +126,28 @@ def read_image(
         UserError: the file cannot be read, is smaller than the crop, or far longer than wide.
     """
     with open_picture(file) as opened:
-        image = opened.convert("RGB")
+        return fitted(opened, f"image {file}", resize, crop, interpolation)
+
+
+def fitted(
+    picture: Image.Image,
+    what: str,
+    resize: int | None,
+    crop: int | None,
+    interpolation: Interpolation,
+) -> np.ndarray:
+    """A picture as RGB bytes (3, H, W), resized and cropped; see `read_image`."""
+    image = picture.convert("RGB")
     width, height = image.size
     if resize is not None:
         short = min(width, height)
         width, height = int(resize * width / short), int(resize * height / short)
         if width * height > LARGEST:
-            raise UserError(f"image {file} would be resized to {width}x{height}: too large")
+            raise UserError(f"{what} would be resized to {width}x{height}: too large")
         image = image.resize((width, height), FILTERS[interpolation])
     if crop is not None:
         if min(width, height) < crop:
-            raise UserError(f"image {file} is {width}x{height}, smaller than the crop of {crop}")
+            raise UserError(f"{what} is {width}x{height}, smaller than the crop of {crop}")
         left, top = round((width - crop) / 2), round((height - crop) / 2)
         image = image.crop((left, top, left + crop, top + crop))
     return np.asarray(image).transpose(2, 0, 1)

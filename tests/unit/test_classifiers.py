@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_parts import build_tiny
+from torch.nn import functional as F
 
 from puriflow.classifiers import bai2021, efficientnet_lite0, pretrained
 from puriflow.datasets import foolbox
@@ -27,7 +28,7 @@ def build_of_zoo(name, **options):
     return part_of("classifier", name, entry).build()
 
 
-@pytest.mark.parametrize("kind", kinds("classifiers"))
+@pytest.mark.parametrize("kind", sorted(kinds("classifiers").keys() - {"huggingface"}))
 def test_every_classifier_gives_logits_and_their_gradient(kind):
     classifier = build(kind)
     size, generator = classifier.size, torch.Generator().manual_seed(0)
@@ -113,6 +114,106 @@ def test_given_mean_and_std_count_more_than_the_library_s_own():
     with torch.no_grad():
         torch.testing.assert_close(given(images), given.network(images))
         torch.testing.assert_close(own(images), own.network(images * 2 - 1))
+
+
+def test_an_image_of_another_size_is_refused_with_what_the_library_does_or_resized():
+    images = torch.rand(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    name = {"library": "timm", "name": "test_vit"}
+    with pytest.raises(UserError) as refused:
+        build("pretrained", **name)(images)
+    said = "resize 182, crop 160 and interpolation bicubic"
+    assert str(refused.value).endswith(f"but these are 40x40; choose a data set with {said}")
+    resizing = build("pretrained", **name, interpolation="bilinear").requires_grad_(False)
+    given = images.clone().requires_grad_()
+    logits = resizing(given)
+    whole = F.interpolate(images, (160, 160), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        torch.testing.assert_close(logits, resizing(whole))
+    assert torch.autograd.grad(logits.sum(), given)[0].abs().sum() > 0
+
+
+@pytest.mark.parametrize(("library", "name"), [("timm", "test_vit"), ("torchvision", "vit_b_32")])
+def test_a_size_that_a_network_does_not_take_is_one_line(library, name):
+    with pytest.raises(
+        UserError, match="size is 64, but the network is for (160x160|224x224) imag"
+    ):
+        build("pretrained", library=library, name=name, size=64)
+
+
+def test_another_size_that_a_network_does_take_is_its_own():
+    made = build("timm", name="test_efficientnet", size=64)
+    assert made(torch.rand(1, 3, 64, 64)).shape == (1, 1000)
+
+
+def test_timm_s_own_weights_are_asked_for_unless_a_file_is_named(tmp_path, monkeypatch):
+    import timm
+
+    asked, create = [], timm.create_model
+    made = build("timm", pretrained=False)
+    torch.save(made.network.state_dict(), tmp_path / "vit.pth")
+
+    def created(name, *, pretrained):
+        asked.append(pretrained)
+        return create(name)
+
+    monkeypatch.setattr(timm, "create_model", created)
+    loaded = build("timm", pretrained=True, weights=str(tmp_path / "vit.pth"))
+    build("timm", pretrained=True)
+    assert asked == [False, True]
+    assert (loaded.size, loaded.mean.unique().tolist()) == (160, [0.5])
+    images = torch.rand(1, 3, 160, 160)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), made(images))
+
+    def failing(name, *, pretrained):
+        raise RuntimeError(f"No pretrained weights exist for {name}.")
+
+    monkeypatch.setattr(timm, "create_model", failing)
+    with pytest.raises(UserError, match=r"No pretrained weights exist for test_vit\.; name a file"):
+        build("timm", pretrained=True)
+
+
+def test_without_transformers_the_command_that_installs_it_is_said():
+    if importlib.util.find_spec("transformers") is not None:
+        pytest.skip("the extra huggingface is installed")
+    with pytest.raises(UserError, match=r"pip install 'puriflow\[huggingface\]'"):
+        part_of("classifier", "x", {"kind": "huggingface", "name": "a/b"}).build()
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ({}, "give the name of a model on the hub, or a file of weights"),
+        ({"name": "a/b", "weights": "c/model.safetensors"}, "give the name of a model on the hub"),
+        ({"name": "."}, r"is a folder: give its file, as weights: \./model\.safetensors"),
+    ],
+)
+def test_a_model_of_hugging_face_is_a_name_or_a_file(entry, says):
+    with pytest.raises(UserError, match=says):
+        part_of("classifier", "x", {"kind": "huggingface", **entry}).build()
+
+
+def test_a_folder_of_hugging_face_is_a_classifier_with_its_own_preprocessing(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    tiny = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "num_labels": 10}
+    config = transformers.ViTConfig(**tiny, intermediate_size=8, image_size=32)
+    model = transformers.ViTForImageClassification(config).eval()
+    model.save_pretrained(tmp_path)
+    own = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.4]}
+    processor = transformers.ViTImageProcessor(size={"height": 32, "width": 32}, **own)
+    processor.save_pretrained(tmp_path)
+    entry = {"kind": "huggingface", "weights": str(tmp_path / "model.safetensors")}
+    classifier = part_of("classifier", "x", entry).build()
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = model(**processor(images=list(images), return_tensors="pt")).logits
+        torch.testing.assert_close(classifier(images / 255), expected)
+    transformers.ViTModel(config).save_pretrained(tmp_path)
+    with pytest.raises(
+        UserError, match=r"has no weights of classifier\.(bias|weight): it is no im"
+    ):
+        part_of("classifier", "x", entry).build()
 
 
 def test_inception_and_googlenet_get_the_normalisation_of_their_weights():
@@ -239,6 +340,35 @@ def test_robustbench_models_come_by_name(tmp_path):
     assert normalised.network.normalize.mean.flatten()[0] == pytest.approx(0.485)
     with pytest.raises(UserError, match="did you mean 'Gowal2020Uncovering_28_10_extra'"):
         build_of_zoo("gowal2020-wrn-28-10", model="Gowal2020Uncovering_28_10_extr")
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset", "threat_model", "size", "classes"),
+    [
+        ("Wong2020Fast", "cifar10", "Linf", 32, 10),  # its files lack mu and sigma
+        ("Addepalli2022Efficient_RN18", "cifar100", "Linf", 32, 100),
+        ("Debenedetti2022Light_XCiT-S12", "cifar10", "Linf", 32, 10),  # timm's, by a longer name
+        ("Salman2020Do_R18", "imagenet", "Linf", 224, 1000),
+        ("Augustin2020Adversarial", "cifar10", "L2", 32, 10),
+        ("Kireev2021Effectiveness_RLAT", "cifar10", "corruptions", 32, 10),
+    ],
+)
+def test_any_data_set_and_threat_model_of_robustbench(
+    model, dataset, threat_model, size, classes, tmp_path
+):
+    if importlib.util.find_spec("pyautoattack") is None:
+        pytest.skip("the extra robustbench is not installed")
+    entry = {"kind": "robustbench", "model": model, "dataset": dataset, "weights": None}
+    part = part_of("classifier", "x", {**entry, "threat_model": threat_model})
+    made = part.build()
+    images = torch.rand(1, 3, size, size)
+    with torch.no_grad():
+        assert (made.size, made(images).shape) == (size, (1, classes))
+    kept = {k: v for k, v in made.network.state_dict().items() if k not in ("mu", "sigma")}
+    torch.save(kept, tmp_path / "weights.pt")
+    loaded = part_of("classifier", "x", {**part.entry(), "weights": str(tmp_path / "weights.pt")})
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.build()(images), made(images))
 
 
 class Malicious:

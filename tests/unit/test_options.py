@@ -61,7 +61,15 @@ ODD = [
     *([1] * 100_000, {}, {"kind": "adm"}, {1: 2}, b"x", object(), CYCLE, 1j),
 ]
 # These take long to build, and their options are hardly any.
-SLOW = {"bai2021", "robustbench", "efficientnet-lite0", "vgg19", "pretrained"}
+SLOW = {
+    "bai2021",
+    "robustbench",
+    "efficientnet-lite0",
+    "vgg19",
+    "pretrained",
+    "timm",
+    "huggingface",
+}
 
 
 def holds(declared: Any, value: Any) -> bool:
@@ -79,6 +87,8 @@ def holds(declared: Any, value: Any) -> bool:
             and len(value) == len(arguments)
             and all(map(holds, arguments, value))
         )
+    if origin is Mapping:
+        return isinstance(value, dict)
     if origin is Sequence:
         return isinstance(value, (list, tuple)) and all(holds(arguments[0], v) for v in value)
     if declared is float:

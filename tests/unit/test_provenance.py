@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import pytest
 
-from puriflow import checksums, provenance
+from puriflow import checksums, provenance, sources
 from puriflow.registry import FAMILIES, NETWORK, Part, Weights, kinds, part_of
 
 # What the versions of Python write differently in a syntax tree, beside what they all write alike.
@@ -42,7 +42,7 @@ def copied(tmp_path, monkeypatch, repository):
     """A copy of the package, whose code is hashed instead of the real one."""
     root = tmp_path / "puriflow"
     shutil.copytree(repository / "puriflow", root, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(provenance, "ROOT", root)
+    monkeypatch.setattr(sources, "ROOT", root)
     return root
 
 
@@ -215,7 +215,8 @@ def test_the_libraries_of_all_parts_are_dependencies_of_this_package(repository)
     """No option of a part needs what is not asked for, and none is recorded by a wrong name."""
     every = [kind.module for family in FAMILIES for kind in kinds(family.section).values()]
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["robustbench"]]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["robustbench"], *extras["huggingface"]]
     named = {canonical(re.match(r"[\w.-]+", line)[0]) for line in wanted}
     # RobustBench brings its own AutoAttack.
     found = {canonical(name) for name in provenance.versions(*every)} - {"puriflow", "pyautoattack"}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from puriflow import provenance, registry
+from puriflow import provenance, registry, sources
 from puriflow.errors import UserError
 from puriflow.registry import Kind, kinds, part_of
 
@@ -19,7 +19,7 @@ def part(monkeypatch):
     """A part of a kind `mine`, whose `build` a test gives."""
 
     def made(build, **options):
-        module = ModuleType("part_of_mine")
+        module = ModuleType("puriflow.restorers.mine")
         module.build = build
         monkeypatch.setitem(sys.modules, module.__name__, module)
         mine = Kind("mine", module.__name__, dict.fromkeys(options, False))
@@ -72,9 +72,8 @@ def test_a_value_error_of_the_part_s_own_code_names_the_entry(part):
 def beside(tmp_path, monkeypatch):
     """The folder of the restorers, a copy of it."""
     package = tmp_path / "puriflow"
-    shutil.copytree(registry.ROOT, package, ignore=shutil.ignore_patterns("__pycache__"))
-    for module in (registry, provenance):
-        monkeypatch.setattr(module, "ROOT", package)
+    shutil.copytree(sources.ROOT, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(sources, "ROOT", package)
     registry.kinds.cache_clear()
     yield package / "restorers"
     registry.kinds.cache_clear()

@@ -1,0 +1,1 @@
+"""Parts of one's own for PuriFlow: a restorer and an attack."""
