@@ -21,7 +21,15 @@ from tiny_track import EDSR, with_weights, write
 from puriflow.registry import family_named, part_of
 
 COPIED = ("Makefile", "README.md", "CONTRIBUTING.md", "LICENSE", "Snakefile", "pyproject.toml")
-COPIED_FOLDERS = ("benchmarks", "config", "profiles", "puriflow", "tests", "workflow")
+COPIED_FOLDERS = (
+    "benchmarks",
+    "config",
+    "docs/example",
+    "profiles",
+    "puriflow",
+    "tests",
+    "workflow",
+)
 # What takes the place of the mini track's parts: networks with random weights, few steps.
 NETWORKS = {
     "restorers": {

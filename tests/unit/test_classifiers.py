@@ -134,9 +134,7 @@ def test_an_image_of_another_size_is_refused_with_what_the_library_does_or_resiz
 
 @pytest.mark.parametrize(("library", "name"), [("timm", "test_vit"), ("torchvision", "vit_b_32")])
 def test_a_size_that_a_network_does_not_take_is_one_line(library, name):
-    with pytest.raises(
-        UserError, match="size is 64, but the network is for (160x160|224x224) imag"
-    ):
+    with pytest.raises(UserError, match=r"size is 64, but the network is for (160|224)x"):
         build("pretrained", library=library, name=name, size=64)
 
 
@@ -184,7 +182,6 @@ def test_without_transformers_the_command_that_installs_it_is_said():
     ("entry", "says"),
     [
         ({}, "give the name of a model on the hub, or a file of weights"),
-        ({"name": "a/b", "weights": "c/model.safetensors"}, "give the name of a model on the hub"),
         ({"name": "."}, r"is a folder: give its file, as weights: \./model\.safetensors"),
     ],
 )
@@ -210,9 +207,7 @@ def test_a_folder_of_hugging_face_is_a_classifier_with_its_own_preprocessing(tmp
         expected = model(**processor(images=list(images), return_tensors="pt")).logits
         torch.testing.assert_close(classifier(images / 255), expected)
     transformers.ViTModel(config).save_pretrained(tmp_path)
-    with pytest.raises(
-        UserError, match=r"has no weights of classifier\.(bias|weight): it is no im"
-    ):
+    with pytest.raises(UserError, match=r"has no weights of classifier\.(bias|weight)"):
         part_of("classifier", "x", entry).build()
 
 

@@ -6,7 +6,7 @@ hang, or another value than the one that was given.
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from types import NoneType, UnionType
