@@ -51,6 +51,7 @@ def build(
     if name is not None and Path(name).is_dir():
         raise UserError(f"{name} is a folder: give its file, as weights: {name}/model.safetensors")
     try:
+        # pyrefly: ignore[missing-import]  # an extra
         from transformers import AutoImageProcessor, AutoModelForImageClassification
     except ImportError as error:
         raise UserError(

@@ -127,7 +127,7 @@ def timm_input(name: str) -> Input:
 
     configuration = timm.get_pretrained_cfg(name)
     own: dict[str, Any] = configuration.to_dict() if configuration else {"architecture": name}
-    found = resolve_data_config({}, own)
+    found: dict[str, Any] = resolve_data_config({}, own)
     side = found["input_size"][-1]
     short = math.floor(side / found["crop_pct"])
     return Input(found["mean"], found["std"], side, made_by(short, side, found["interpolation"]))

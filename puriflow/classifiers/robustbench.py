@@ -71,7 +71,8 @@ def build(
         if isinstance(entry.get("gdrive_id"), list):
             raise UserError(f"{model} is an ensemble of several files, but weights are one")
         # ImageNet models are the network behind a layer that normalises, whose constants are set.
-        _load(getattr(network, "model", network), Path(weights), model)
+        inner: nn.Module = getattr(network, "model", network)  # pyrefly: ignore[bad-assignment]
+        _load(inner, Path(weights), model)
     own = _size(entry.get("preprocessing"), dataset)
     named: Named | None = None if dataset == "cifar100" else dataset
     return Sized(network, own if size is None else size, named)

@@ -61,15 +61,8 @@ ODD = [
     *([1] * 100_000, {}, {"kind": "adm"}, {1: 2}, b"x", object(), CYCLE, 1j),
 ]
 # These take long to build, and their options are hardly any.
-SLOW = {
-    "bai2021",
-    "robustbench",
-    "efficientnet-lite0",
-    "vgg19",
-    "pretrained",
-    "timm",
-    "huggingface",
-}
+SLOW = {"bai2021", "robustbench", "efficientnet-lite0", "vgg19", "pretrained", "timm"}
+SLOW |= {"torch-dataset"}
 
 
 def holds(declared: Any, value: Any) -> bool:
@@ -401,7 +394,9 @@ SIZES = [(1, 1), (2, 3), (7, 9), (16, 16), (32, 32), (33, 33), (40, 24)]
 
 
 @pytest.mark.parametrize(
-    ("section", "kind"), [(s, k) for s, k in KINDS if s not in ("datasets", "attacks")]
+    ("section", "kind"),
+    # a name of Hugging Face's alone makes no network
+    [(s, k) for s, k in KINDS if s not in ("datasets", "attacks") and k != "huggingface"],
 )
 def test_a_network_takes_images_or_says_which(section, kind):
     torch.manual_seed(0)
