@@ -72,7 +72,8 @@ def no_module(module: str) -> UserError:
 def _modules(folder: Path) -> Iterator[str]:
     """The modules in a folder that may be a package."""
     if folder.name.isidentifier():
-        yield from (file.stem for file in folder.glob("*.py") if file.stem.isidentifier())
+        names = (file.stem for file in folder.glob("*.py") if file.stem != "__init__")
+        yield from filter(str.isidentifier, names)
 
 
 def is_library(file: Path) -> bool:

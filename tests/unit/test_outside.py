@@ -185,7 +185,11 @@ def test_a_broken_entry_point_is_told_who_asks_for_it(study, points, says):
     ("kind", "says"),
     [
         ("mypack.other", "other.py defines no function `build`, whose arguments are its options"),
-        ("mypack.blurr", "unknown module of mypack 'mypack.blurr': did you mean 'mypack.blur'?"),
+        (
+            "mypack.blurr",
+            "unknown module of mypack 'mypack.blurr': did you mean 'mypack.blur'? "
+            "known are mypack.blur, mypack.open, mypack.other, mypack.syntax, mypack.tools",
+        ),
         ("mypak.blur", "neither installed nor in the working folder) 'mypak.blur': did you mean "),
         ("mypack.syntax", "syntax.py cannot be read as Python: "),
         ("mypack.open", "must take its options by name, each one by itself"),
@@ -195,7 +199,7 @@ def test_a_broken_entry_point_is_told_who_asks_for_it(study, points, says):
     ],
 )
 def test_a_module_that_is_no_part_is_one_line(study, kind, says):
-    study({"syntax": "def build(:\n", "open": "def build(**options): ...\n"})
+    study({"__init__": "", "syntax": "def build(:\n", "open": "def build(**options): ...\n"})
     line = refused(kind=kind)
     assert line.startswith(f"config restorers.mine: kind {kind!r}: ")
     assert says in line
