@@ -5,7 +5,6 @@ before the file is checked.
 """
 
 import importlib
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +14,7 @@ from puriflow.config import Config, validated
 from puriflow.errors import UserError, unknown
 from puriflow.options import MOST_SEED, Length, Norm
 from puriflow.registry import NONE
+from puriflow.sources import file_of, no_module
 from puriflow.yaml_files import read_yaml
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def object_of(name: str, what: Literal["defence", "data"]) -> Any:
         UserError: there is none, or it fails.
     """
     module_name, _, attribute = name.partition(":")
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    if file_of(module_name) is None:
+        raise no_module(module_name)
     try:
         module = importlib.import_module(module_name)
         if not hasattr(module, attribute):

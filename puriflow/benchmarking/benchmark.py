@@ -24,16 +24,16 @@ from puriflow.benchmarking.record import (
     Defended,
     Outcome,
     Pair,
-    Rule,
 )
 from puriflow.defence import checked_seed
 from puriflow.errors import UserError
 from puriflow.metrics.accuracy import judged, judged_in_loop, wilson
+from puriflow.metrics.rules import OfAnswers, Rule
 from puriflow.options import Norm, fraction, shown
 from puriflow.store import Stage
 
 RECORD = "benchmark.json"
-OF_ANSWERS = ("average", "majority", "worst")
+OF_ANSWERS: tuple[OfAnswers, ...] = ("average", "majority", "worst")
 MOST_DRAWS = 10_000
 
 

@@ -17,9 +17,9 @@ from puriflow import compute
 from puriflow.atomic import write_text
 from puriflow.attacks.base import Batch
 from puriflow.auditing.audit import audited
-from puriflow.benchmarking.given import Given, code_of, digest_of
+from puriflow.benchmarking.given import Given, code_of
 from puriflow.benchmarking.presets import Chosen, Rung, options_of
-from puriflow.benchmarking.record import MadeBy
+from puriflow.benchmarking.record import MadeBy, digest_of
 from puriflow.compute import folded
 from puriflow.errors import UserError, on_disk
 from puriflow.provenance import code_hash, machine, versions
@@ -53,8 +53,8 @@ class Bench:
             puriflow=versions(MODULE)["puriflow"],
             code=code_hash(MODULE),
             versions=versions(MODULE),
-            images=digest_of(asked.images),
-            labels=digest_of(asked.labels),
+            images=digest_of(asked.images.cpu().numpy()),
+            labels=digest_of(asked.labels.numpy()),
             machine=machine(asked.device),
         )
         self.claim()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from puriflow.auditing.modules import Whole, as_defence, varies
+from puriflow.benchmarking.record import digest_of
 from puriflow.checksums import file_hash
 from puriflow.defence import Defence
 from puriflow.diffusion.denoisers import Denoiser
@@ -215,20 +216,15 @@ def identity_of(defence: nn.Module) -> str:
     """
     hashed = hashlib.sha256()
     for name, tensor in [*defence.named_parameters(), *defence.named_buffers()]:
-        hashed.update(f"{name} {digest_of(tensor)}\n".encode())
+        row = tensor.detach().cpu().flatten().contiguous()  # of bytes: numpy knows no bfloat16
+        values = digest_of(row.view(torch.uint8).numpy())
+        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {values}\n".encode())
     for name, module in defence.named_modules():
         own = {key: value for key, value in vars(module).items() if is_plain(value)}
         said = [name, type(module).__qualname__, own]
         hashed.update(json.dumps(said, sort_keys=True, default=str).encode())
     hashed.update(json.dumps(code_of(type(m) for m in defence.modules())).encode())
     return hashed.hexdigest()
-
-
-def digest_of(tensor: Tensor) -> str:
-    """sha256 of a tensor: type, shape and values."""
-    row = tensor.detach().cpu().flatten().contiguous()
-    head = f"{tensor.dtype} {tuple(tensor.shape)} ".encode()
-    return hashlib.sha256(head + row.view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
 def is_plain(value: Any) -> bool:

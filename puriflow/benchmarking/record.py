@@ -5,16 +5,18 @@ made it, it has the same fields, and says what made it and whether its attack wa
 imported here, so that who reads a record needs none.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from puriflow.config import validated
 from puriflow.errors import UserError
-from puriflow.metrics.rules import InLoop
+from puriflow.metrics.rules import Rule
 from puriflow.options import Norm
 from puriflow.results.documents import Grid, as_latex
 from puriflow.store.manifest import Sha256
@@ -26,9 +28,6 @@ if TYPE_CHECKING:
 BEHIND_RESULTS = False
 SCHEMA = 1
 NONE, ALL = "no attack", "worst of all"  # of the attacks, for each image
-# By fresh answers to the images that an attack hands in, and by those in its loop. Of a
-# deterministic defence there is `average` alone, since all say the same.
-Rule = Literal["average", "majority", "worst", InLoop]
 Share = Annotated[float, Field(ge=0, le=1)]
 Pair = tuple[Share, Share]
 
@@ -96,15 +95,16 @@ class Defended(Model):
     Attributes:
         name: of its parts or its class; who publishes a record may give it another.
         random: whether it answers the same image in different ways.
-        parameters: how many it has.
+        parameters: how many it has; None where it was not built for this record.
         network_evaluations: of the purifier's diffusion network, for one pass; None if there is
             none that is known.
-        sha256: of its tensors, its plain attributes and its code.
+        sha256: of its tensors, its plain attributes and its code; or of its entries, weights and
+            code.
     """
 
     name: str
     random: bool
-    parameters: int = Field(ge=0)
+    parameters: int | None = Field(ge=0)
     network_evaluations: int | None = Field(ge=0)
     sha256: Sha256
 
@@ -124,13 +124,17 @@ class Benchmark(Model):
     """What `puriflow.benchmark` returns; printed it is a table.
 
     Attributes:
+        title: where it stands, as a table and its row; whoever publishes it may name it.
+        defence: what was judged.
         attack: the preset, or the names of the attacks that were given.
-        cut: why its numbers are not to be published; empty if the attacks are the published ones.
+        cut: what makes its attacks weaker than the published ones on all of the defence, so that
+            nobody takes its numbers for those; empty if nothing does.
         norm, eps: the threat model; eps on [0, 1].
         n: how many images.
         n_draws: fresh answers to each image; 1 of a deterministic defence.
         seed: of all draws.
-        standard: accuracy without attack, of `in-loop-*` by as many answers as the attack's loop
+        standard: accuracy without attack, by rule: of a deterministic defence by `average` alone,
+            since all say the same; of `in-loop-*` by as many answers as the attack's loop
             had, so that chance is in both.
         robust: of the worst attack for each image.
         audit: the checks of `puriflow.audit` of the first attack, as JSON; or why there are none.
@@ -139,6 +143,7 @@ class Benchmark(Model):
     """
 
     schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    title: str = ""
     defence: Defended
     attack: str
     cut: str
@@ -152,7 +157,7 @@ class Benchmark(Model):
     attacks: list[Attacked] = Field(min_length=1)
     images: list[Outcome]
     audit: dict[str, Any] | str
-    made_by: MadeBy
+    made_by: MadeBy  # see there
     _x_adv: dict[str, dict[str, Any]] = PrivateAttr(default_factory=dict)
 
     @property
@@ -244,7 +249,7 @@ class Benchmark(Model):
         """What was done, in a line."""
         draws = f"{self.n_draws} answers each" if self.defence.random else "deterministic"
         done = f"{self.defence.name}: {self.attack}, {self.norm} {eps_text(self.eps)}, "
-        cut = f"; CUT, not to be published: {self.cut}" if self.cut else ""
+        cut = f"; CUT: {self.cut}" if self.cut else ""
         return f"{done}{self.n} images, {draws}, seed {self.seed}{cut}"
 
     def __str__(self) -> str:
@@ -263,6 +268,12 @@ class Benchmark(Model):
         failed = [c["name"] for c in self.audit["checks"] if c["verdict"] == "failed"]
         said = f"{len(failed)} of {len(self.audit['checks'])} checks failed"
         return f"{cost}; audit: {said}" + (f" ({', '.join(failed)})" if failed else "")
+
+
+def digest_of(array: np.ndarray) -> str:
+    """sha256 of an array: its type, shape and values."""
+    head = f"{array.dtype} {array.shape} ".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def eps_text(eps: float) -> str:

@@ -1,8 +1,8 @@
 """The `puriflow` command.
 
-People use `purify`, `inspect`, `benchmark`, `audit`, `train`, `result`, `verify`, `repair` and
-`zoo`; the rules of the workflow and experts use `stage` as well. A part is given by its name in a
-track (`--config`). Nothing heavy is imported before a command needs it.
+People use `purify`, `inspect`, `benchmark`, `audit`, `train`, `result`, `results`, `diff`,
+`verify`, `repair` and `zoo`; the rules of the workflow and experts use `stage` as well. A part is
+given by its name in a track (`--config`). Nothing heavy is imported before a command needs it.
 """
 
 import sys
@@ -17,6 +17,7 @@ from puriflow.cli.benchmark import benchmark
 from puriflow.cli.inspect import inspect
 from puriflow.cli.purify import purify
 from puriflow.cli.result import result
+from puriflow.cli.sharing import diff, results
 from puriflow.cli.stage import app as stage
 from puriflow.cli.train import train
 from puriflow.cli.upkeep import repair, verify
@@ -42,7 +43,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (purify, inspect, benchmark, audit, train, result, verify, repair):
+for command in (purify, inspect, benchmark, audit, train, result, results, diff, verify, repair):
     app.command()(command)
 app.add_typer(zoo, name="zoo")
 app.add_typer(stage, name="stage")

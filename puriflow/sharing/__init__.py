@@ -1,0 +1,1 @@
+"""Results for others: records of a leaderboard, tables for a paper, and what differs and why."""
