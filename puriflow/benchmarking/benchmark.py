@@ -133,18 +133,16 @@ def judgement(bench: Bench) -> Benchmark:
         audit=bench.audit(),
         made_by=bench.made_by,
     )
-    record.hold({name: images_of(store) for name, store in stores.items()})
+    record.hold({name: torch.from_numpy(store.read("images")) for name, store in stores.items()})
     return record
 
 
 def right(store: Stage, random: bool) -> dict[Rule, np.ndarray]:
     """How right a defence is about each image of a store (n,), by every rule."""
     labels, found = store.read("label"), dict[Rule, np.ndarray]()
-    arrays = store.manifest["arrays"]
     for rule in OF_ANSWERS if random else OF_ANSWERS[:1]:
-        own = f"answers_{rule}"  # to the image that the attack hands in for this rule
-        found[rule] = judged(store.read(own if own in arrays else "answers"), labels, rule)
-    if random and "wrong" in arrays:
+        found[rule] = judged(store.read("answers"), labels, rule)
+    if random and "wrong" in store.manifest["arrays"]:
         found |= judged_in_loop(store.read("wrong"), store.read("voted_wrong"))
     return found
 
@@ -216,14 +214,4 @@ def accuracies(right: Mapping[Rule, np.ndarray], spread: tuple[float, float] | N
             spread=spread if rule == "average" else None,
         )
         for rule, one in right.items()
-    }
-
-
-def images_of(store: Stage) -> dict[str, Tensor]:
-    """The adversarial images of a store, by the rule that they are for."""
-    named = {"images": "average", "images_majority": "majority", "images_worst": "worst"}
-    return {
-        rule: torch.from_numpy(store.read(name))
-        for name, rule in named.items()
-        if name in store.manifest["arrays"]
     }

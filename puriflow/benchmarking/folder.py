@@ -30,9 +30,6 @@ from puriflow.store import Provenance, Stage, Writer, open_stage
 
 MODULE = "puriflow.benchmarking.folder"
 ASKED = "asked.json"
-# Arrays of adversarial images, and those of the answers to them.
-ANSWERS = {"images": "answers", "images_majority": "answers_majority"}
-ANSWERS |= {"images_worst": "answers_worst"}
 AUDITED = 6  # images: so many can differ beyond chance
 CHEAP_BATCH = 32  # images in front of a classifier alone
 Compute = Callable[[int, int, Path], Arrays]
@@ -141,11 +138,8 @@ class Bench:
         """What an attack makes of images, and fresh answers of the defence to them."""
         arrays = dict(attacked(name, rung.attack, self.some(rung, start, stop), work))
         batch = self.some(None, start, stop)
-        for images, answers in ANSWERS.items():
-            if images in arrays:
-                x = torch.from_numpy(arrays[images]).to(batch.images)
-                arrays[answers] = self.answers(batch, x)
-        return arrays
+        x_adv = torch.from_numpy(arrays["images"]).to(batch.images)
+        return arrays | {"answers": self.answers(batch, x_adv)}
 
     @torch.no_grad()
     def answers(self, batch: Batch, x: Tensor) -> np.ndarray:

@@ -138,8 +138,8 @@ class Benchmark(Model):
             had, so that chance is in both.
         robust: of the worst attack for each image.
         audit: the checks of `puriflow.audit` of the first attack, as JSON; or why there are none.
-        x_adv: by attack and, where it has images of their own, by rule: adversarial images
-            (n, 3, H, W). They are not in the JSON; with `out` they are in its stores.
+        x_adv: by attack, the adversarial images (n, 3, H, W) that were judged. They are not in
+            the JSON; with `out` they are in its stores.
     """
 
     schema_: Literal[1] = Field(SCHEMA, alias="schema")
@@ -158,14 +158,14 @@ class Benchmark(Model):
     images: list[Outcome]
     audit: dict[str, Any] | str
     made_by: MadeBy  # see there
-    _x_adv: dict[str, dict[str, Any]] = PrivateAttr(default_factory=dict)
+    _x_adv: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @property
-    def x_adv(self) -> "Mapping[str, Mapping[str, Tensor]]":
+    def x_adv(self) -> "Mapping[str, Tensor]":
         """See the attributes."""
         return self._x_adv
 
-    def hold(self, x_adv: dict[str, dict[str, Any]]) -> None:
+    def hold(self, x_adv: "Mapping[str, Tensor]") -> None:
         """Keep adversarial images with the record; see `x_adv`."""
         self._x_adv.update(x_adv)
 

@@ -26,7 +26,6 @@ SHARD_BYTES = 256 * 2**20  # what a job writes at once, and holds in memory
 AXES = {"images": ("channel", "y", "x"), "logits": ("class",), "answers": ("draw", "class")}
 # Of an attack that is judged in its loop: the images of other rules, and what was judged when.
 AXES |= dict.fromkeys(("images_majority", "images_worst"), AXES["images"])
-AXES |= dict.fromkeys(("answers_majority", "answers_worst"), AXES["answers"])  # and of those
 AXES |= dict.fromkeys(("wrong", "control_wrong", "voted_wrong", "control_voted_wrong"), ("step",))
 OPEN = ConfigDict(strict=True)
 
