@@ -1,7 +1,6 @@
 """Run all checks of an evaluation."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,8 +13,7 @@ from puriflow.auditing.case import Case
 from puriflow.auditing.modules import as_defence
 from puriflow.auditing.pattern import pattern
 from puriflow.auditing.verdicts import Audit, Check, Undecidable, decided
-from puriflow.config import Config, load_config
-from puriflow.config.loading import DEFAULT
+from puriflow.config import load_config
 from puriflow.defence import Defence, checked_seed
 from puriflow.errors import UserError
 from puriflow.fitting import check_range
@@ -74,7 +72,7 @@ def audit(
             generator, to be repeatable; what is in front of its classifier is not known.
         images: (N, 3, H, W) in [0, 1], two or more, on the defence's device.
         labels: (N,) classes.
-        attack: an attack, or the name of one of the track `config/config.yaml`.
+        attack: an attack, or the name of one of the default track.
         seed: of all draws.
         quick: make only the checks that ask no more than a run or two of the attack.
 
@@ -98,27 +96,12 @@ def audit(
 
 
 def named(attack: str) -> Attack:
-    """The attack of a name: of the default track.
+    """The attack of a name, of the default track.
 
     Raises:
-        UserError: there is no track, or it has no such attack.
+        UserError: it has no such attack.
     """
-    return track_here(attack).part("attack", attack).build()
-
-
-def track_here(attack: str) -> Config:
-    """The default track, in this folder or in the checkout, for the attack of a name.
-
-    Raises:
-        UserError: it is in neither.
-    """
-    for file in (DEFAULT, Path(__file__).parents[2] / DEFAULT):
-        if file.is_file():
-            return load_config(file)
-    raise UserError(
-        f"attack {attack!r} is the name of an entry of {DEFAULT}, which is not here: run it in a "
-        "checkout, or give an attack, such as puriflow.attacks.pgd.build(...)"
-    )
+    return load_config().part("attack", attack).build()
 
 
 def of_parts(

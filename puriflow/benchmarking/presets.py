@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from puriflow.attacks import apgd, autoattack, pgd
 from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Attack
-from puriflow.auditing.audit import track_here
 from puriflow.auditing.modules import stands_alone
+from puriflow.config import load_config
 from puriflow.defence import Defence
 from puriflow.errors import UserError, unknown
 from puriflow.options import Norm
@@ -110,7 +110,7 @@ def _given(one: object) -> tuple[str, Attack, str]:
             f"attack is of {type(one).__name__}, but must be one of {', '.join(('auto', *PRESETS))}"
             ", a name of the default track, or an attack of puriflow.attacks"
         )
-    track = track_here(one)
+    track = load_config()
     if one not in track.attacks:
         raise unknown("attack", one, ["auto", *PRESETS, *track.attacks])
     return one, track.part("attack", one).build(), track.served("attack", one).note

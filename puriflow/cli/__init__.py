@@ -1,6 +1,6 @@
 """The `puriflow` command.
 
-People use `purify`, `inspect`, `benchmark`, `audit`, `train`, `result`, `results`, `diff`,
+People use `init`, `purify`, `inspect`, `benchmark`, `audit`, `train`, `result`, `results`, `diff`,
 `verify`, `repair` and `zoo`; the rules of the workflow and experts use `stage` as well. A part is
 given by its name in a track (`--config`). Nothing heavy is imported before a command needs it.
 """
@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from puriflow.cli.audit import audit
 from puriflow.cli.benchmark import benchmark
+from puriflow.cli.init import init
 from puriflow.cli.inspect import inspect
 from puriflow.cli.purify import purify
 from puriflow.cli.result import result
@@ -43,7 +44,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (purify, inspect, benchmark, audit, train, result, results, diff, verify, repair):
+for command in (
+    *(init, purify, inspect, benchmark, audit, train, result, results, diff, verify, repair),
+):
     app.command()(command)
 app.add_typer(zoo, name="zoo")
 app.add_typer(stage, name="stage")

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile, Gpus, Seed, leased
-from puriflow.config import load_config
+from puriflow.cli.options import ConfigFile, Gpus, Seed, leased, track_of
 from puriflow.errors import UserError
 from puriflow.registry import NONE
 
@@ -26,12 +25,12 @@ def audit(
     out: Annotated[Path | None, typer.Option(help="file of the audit as JSON")] = None,
     seed: Seed = None,
     gpus: Gpus = 1,
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: ConfigFile = None,
 ) -> None:
     """Check whether an attack on a defence is to be believed; exit status 1 if a check failed."""
     if out is not None and out.is_dir():
         raise UserError(f"{out} is a folder, but must be a file")
-    track = load_config(config)
+    track = track_of(config)
     victim = track.parts({"restorer": restorer, "purifier": purifier, "classifier": classifier})
     if "classifier" not in victim:
         raise UserError("a defence without a classifier has no logits: name a classifier")

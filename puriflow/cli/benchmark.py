@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile, Gpus, Threads, leased
-from puriflow.config import load_config
+from puriflow.cli.options import ConfigFile, Gpus, Threads, leased, track_of
 
 BEHIND_RESULTS = False
 
@@ -15,13 +14,13 @@ def benchmark(
     file: Annotated[Path, typer.Argument(help="file that says what is judged, and how")],
     threads: Threads = None,
     gpus: Gpus = 1,
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: ConfigFile = None,
 ) -> None:
     """Judge a defence of yours, or of the track; the same command goes on after a kill."""
     from puriflow.benchmarking.asked import data_of, defence_of, load_asked
 
     asked = load_asked(file)
-    track = load_config(config)
+    track = track_of(config)
     with leased(gpus, threads) as device:
         from puriflow.benchmarking.benchmark import benchmark as judge
 

@@ -1,5 +1,6 @@
 """What several commands share: arguments, options, and how they get a track and a device."""
 
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,14 +12,19 @@ if TYPE_CHECKING:
     import torch
 
 from puriflow.compute import THREADS
+from puriflow.config import Config, default_track, load_config
 from puriflow.options import MOST_SEED
 
 BEHIND_RESULTS = False
-DEFAULT_CONFIG = Path("config/config.yaml")
 
 Source = Annotated[Path, typer.Argument(help="finished stage: its folder or its manifest.json")]
 Out = Annotated[Path, typer.Option(help="folder of the new store")]
-ConfigFile = Annotated[Path, typer.Option("--config", help="file of the track")]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="file of the track; default: config/config.yaml, else PuriFlow's own"
+    ),
+]
 Results = Annotated[Path, typer.Option(help="folder of all stores and results")]
 Seed = Annotated[
     int | None,
@@ -31,6 +37,15 @@ Gpus = Annotated[int, typer.Option(help="number of GPUs to lease, where there ar
 Batch = Annotated[
     int | None, typer.Option(help="number of images between two saves; default: by device")
 ]
+
+
+def track_of(config: Path | None) -> Config:
+    """The track that a command is given; else the default one, and a line if that is not here."""
+    file = default_track() if config is None else config
+    if config is None and file.is_absolute():
+        said = f"puriflow: no config/config.yaml is here, so the track is PuriFlow's own: {file}"
+        print(said, file=sys.stderr)
+    return load_config(file)
 
 
 @contextmanager

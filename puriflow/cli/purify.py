@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile, Gpus, Seed, Threads, leased
-from puriflow.config import load_config
+from puriflow.cli.options import ConfigFile, Gpus, Seed, Threads, leased, track_of
 from puriflow.registry import NONE
 
 BEHIND_RESULTS = False
@@ -16,7 +15,7 @@ def purify(
     inputs: Annotated[
         list[Path], typer.Argument(help="pictures, npy, npz, Zarr stores, or folders of these")
     ],
-    out: Annotated[Path, typer.Option(help="folder of the purified images")],
+    out: Annotated[Path, typer.Option(help="folder of the purified images")] = Path("purified"),
     purifier: Annotated[str, typer.Option(help="name of the purifier")] = NONE,
     restorer: Annotated[
         str, typer.Option(help="name of the restorer; it goes before a purifier")
@@ -30,7 +29,7 @@ def purify(
     seed: Seed = None,
     threads: Threads = None,
     gpus: Gpus = 1,
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: ConfigFile = None,
 ) -> None:
     """Purify your own images, which keep their names, formats and sizes.
 
@@ -39,7 +38,7 @@ def purify(
     """
     from puriflow.image_files.command import purify_files
 
-    track = load_config(config)
+    track = track_of(config)
     purify_files(
         inputs,
         out,

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile, Gpus, Results, Threads, leased
-from puriflow.config import load_config
+from puriflow.cli.options import ConfigFile, Gpus, Results, Threads, leased, track_of
 from puriflow.errors import UserError
 
 BEHIND_RESULTS = False
@@ -27,7 +26,7 @@ def result(
     results: Results = Path("results"),
     threads: Threads = None,
     gpus: Gpus = 1,
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: ConfigFile = None,
 ) -> None:
     """Build a result from finished stores, and say which files were written.
 
@@ -41,7 +40,7 @@ def result(
     else:
         from puriflow.results import load_result
 
-        what, track = load_result(file), load_config(config)
+        what, track = load_result(file), track_of(config)
         with leased(gpus, threads) if what.computes else nullcontext() as device:
             written = what.build(track, file.stem, results, device)
     for path in written:
@@ -49,7 +48,7 @@ def result(
 
 
 def _of_claims(
-    file: Path, about: str | None, page: str | None, results: Path, config: Path
+    file: Path, about: str | None, page: str | None, results: Path, config: Path | None
 ) -> list[Path]:
     from puriflow.results.claims import judge_result
     from puriflow.results.summary import write_page, write_summary
@@ -57,5 +56,5 @@ def _of_claims(
     if about is not None and page is not None:
         raise UserError("--about and --page are two commands: give one of them")
     if about is not None:
-        return judge_result(file, about, load_config(config), results)
+        return judge_result(file, about, track_of(config), results)
     return write_summary(file, results) if page is None else write_page(file, page, results)

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile, Results
-from puriflow.config import load_config
+from puriflow.cli.options import ConfigFile, Results, track_of
 from puriflow.errors import UserError
 
 BEHIND_RESULTS = False
@@ -24,7 +23,7 @@ def results(
         Path | None, typer.Option(help="record of somebody else's (benchmark.json) to take in")
     ] = None,
     folder: Results = Path("results"),
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: ConfigFile = None,
 ) -> None:
     """Export results, as JSON with what made them or as LaTeX, and take in those of others."""
     if as_json is None and latex is None and add is None:
@@ -32,17 +31,17 @@ def results(
     if add is not None:
         from puriflow.sharing.leaderboard import add as take_in
 
-        typer.echo(take_in(add, load_config(config), folder))
+        typer.echo(take_in(add, track_of(config), folder))
     if latex is not None:
         from puriflow.sharing.latex import latex as printed
 
         typer.echo(printed(latex, folder), nl=False)
     if as_json is not None:
         from puriflow.atomic import write_text
-        from puriflow.results.finding import CONFIG
+        from puriflow.results import results_folder
         from puriflow.sharing.leaderboard import board, written
 
-        records, left_out = board(load_config(config), folder, CONFIG)
+        records, left_out = board(track_of(config), folder, results_folder())
         for name, why in left_out.items():
             typer.echo(f"{name} is left out: {why}", err=True)
         write_text(as_json, written(records))

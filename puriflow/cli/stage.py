@@ -7,7 +7,6 @@ import typer
 
 from puriflow.chain import victim_roles
 from puriflow.cli.options import (
-    DEFAULT_CONFIG,
     Batch,
     ConfigFile,
     Gpus,
@@ -15,8 +14,8 @@ from puriflow.cli.options import (
     Seed,
     Source,
     leased,
+    track_of,
 )
-from puriflow.config import load_config
 from puriflow.config.track import MOST_DRAWS
 from puriflow.errors import UserError
 from puriflow.lineage import open_in_chain
@@ -44,7 +43,7 @@ def images(
         ),
     ] = None,
     shard: Annotated[str, typer.Option(help="part of the images, INDEX-of-COUNT")] = "0-of-1",
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: ConfigFile = None,
 ) -> None:
     """Store the images of a data set."""
     from puriflow.stages.images import write_images
@@ -52,7 +51,7 @@ def images(
     if not (numbers := SHARD.fullmatch(shard)):
         raise UserError(f"shard {shown(shard)} is not of the form 0-of-1")
     index, count = map(int, numbers.groups())
-    track = load_config(config)
+    track = track_of(config)
     entry = track.dataset(dataset)
     write_images(
         out,
@@ -73,10 +72,10 @@ def attack(
     seed: Seed = None,
     gpus: Gpus = 1,
     batch: Batch = None,
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: ConfigFile = None,
 ) -> None:
     """Make adversarial images of a victim: a bare classifier, or a whole defence."""
-    stage, track = open_in_chain(source), load_config(config)
+    stage, track = open_in_chain(source), track_of(config)
     part, parts = track.part("attack", attack), track.parts(victim_roles(victim))
     if "classifier" not in parts:
         raise UserError(f"victim {victim} has no classifier, whose logits are attacked")
@@ -94,10 +93,10 @@ def restore(
     restorer: Annotated[str, typer.Option(help="name of the restorer")],
     gpus: Gpus = 1,
     batch: Batch = None,
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: ConfigFile = None,
 ) -> None:
     """Restore images: super-resolution and back, or a classical denoiser."""
-    stage, part = open_in_chain(source), load_config(config).part("restorer", restorer)
+    stage, part = open_in_chain(source), track_of(config).part("restorer", restorer)
     with leased(gpus) as device:
         from puriflow.stages.restore import write_restored
 
@@ -112,10 +111,10 @@ def purify(
     seed: Seed = None,
     gpus: Gpus = 1,
     batch: Batch = None,
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: ConfigFile = None,
 ) -> None:
     """Purify the images of a finished stage."""
-    stage, track = open_in_chain(source), load_config(config)
+    stage, track = open_in_chain(source), track_of(config)
     part = track.part("purifier", purifier)
     seed = track.seed if seed is None else seed
     with leased(gpus) as device:
@@ -131,10 +130,10 @@ def classify(
     classifier: Annotated[str, typer.Option(help="name of the classifier")],
     gpus: Gpus = 1,
     batch: Batch = None,
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: ConfigFile = None,
 ) -> None:
     """Store a classifier's logits of images."""
-    stage, part = open_in_chain(source), load_config(config).part("classifier", classifier)
+    stage, part = open_in_chain(source), track_of(config).part("classifier", classifier)
     with leased(gpus) as device:
         from puriflow.stages.classify import write_logits
 
@@ -153,10 +152,10 @@ def evaluate(
     seed: Seed = None,
     gpus: Gpus = 1,
     batch: Batch = None,
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: ConfigFile = None,
 ) -> None:
     """Purify and classify several times: the logits of every draw, and how far these lie apart."""
-    stage, track = open_in_chain(source), load_config(config)
+    stage, track = open_in_chain(source), track_of(config)
     parts = track.part("purifier", purifier), track.part("classifier", classifier)
     seed = track.seed if seed is None else seed
     with leased(gpus) as device:
@@ -177,10 +176,10 @@ def certify(
     seed: Seed = None,
     gpus: Gpus = 1,
     batch: Annotated[int | None, typer.Option(help="number of images between two saves")] = 1,
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: ConfigFile = None,
 ) -> None:
     """Certify images by randomised smoothing: classes and L2 radii."""
-    stage, track = open_in_chain(source), load_config(config)
+    stage, track = open_in_chain(source), track_of(config)
     roles = {"restorer": restorer, "denoiser": denoiser, "purifier": purifier}
     parts = track.parts({**roles, "classifier": classifier})
     seed = track.seed if seed is None else seed

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile, Gpus, Threads, leased
-from puriflow.config import load_config
+from puriflow.cli.options import ConfigFile, Gpus, Threads, leased, track_of
 from puriflow.config.track import TRAINABLE
 from puriflow.errors import unknown
 from puriflow.registry import family_named
@@ -25,12 +24,12 @@ def train(
     ] = None,
     threads: Threads = None,
     gpus: Gpus = 1,
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: ConfigFile = None,
 ) -> None:
     """Train a network by its recipe in the track; what was begun is resumed."""
     if family not in TRAINABLE:
         raise unknown("family to train", family, TRAINABLE)
-    track = load_config(config)
+    track = track_of(config)
     part = track.part(family_named(family).roles[0], name)
     recipe = track.training.recipe(family, name)
     held_out = track.training.held_out if held_out is None else held_out

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile
+from puriflow.cli.options import ConfigFile, track_of
 from puriflow.config import load_config
 from puriflow.errors import UserError
 
@@ -22,7 +22,7 @@ JUDGED = ("claims/{}.csv", "pages/{}.html", "pages/{}.rst", "summary.md", "summa
 
 def verify(
     folder: Annotated[Path, typer.Argument(help="folder of results, or a store")] = RESULTS,
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: ConfigFile = None,
 ) -> None:
     """Verify all results: stores, the chains between them, weights, work under way.
 
@@ -50,7 +50,7 @@ def repair(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="only say what would be removed")] = False,
-    config: ConfigFile = DEFAULT_CONFIG,
+    config: ConfigFile = None,
 ) -> None:
     """Remove what is broken, and what was made from it: the next run makes it again.
 
@@ -76,7 +76,7 @@ def repair(
         raise typer.Exit(1)
 
 
-def _planned(path: Path, config: Path) -> tuple["Survey", dict[Path, str]]:
+def _planned(path: Path, config: Path | None) -> tuple["Survey", dict[Path, str]]:
     """What is there, and what has to go."""
     from puriflow.lineage import Place
     from puriflow.store import MANIFEST
@@ -96,21 +96,20 @@ def _planned(path: Path, config: Path) -> tuple["Survey", dict[Path, str]]:
     return found, what_goes(found)
 
 
-def _made_of(root: Path, gone: Collection[Path], config: Path) -> dict[Path, str]:
+def _made_of(root: Path, gone: Collection[Path], config: Path | None) -> dict[Path, str]:
     """The files of results that read stores which go, and why these go too.
 
     Nobody shall read a table whose stores are gone.
     """
-    if not config.is_file():
-        return {}
-    from puriflow.results import find, load_result, names
+    from puriflow.results import find, load_result, names, results_folder
     from puriflow.results.base import Judged
 
     track, files = load_config(config), {}
+    listed = results_folder(config and config.parent)
     folders = {path.relative_to(root).as_posix() for path in gone}
-    for name in (name for listed in names(config.parent).values() for name in listed):
+    for name in (name for of_folder in names(listed).values() for name in of_folder):
         try:
-            result = load_result(find(name, config.parent))
+            result = load_result(find(name, listed))
             read = next((folder for folder in result.stores(track) if folder in folders), None)
         except UserError:
             continue  # this track cannot build it, whatever is there
@@ -122,10 +121,8 @@ def _made_of(root: Path, gone: Collection[Path], config: Path) -> dict[Path, str
     return {file: reason for file, reason in files.items() if file.is_file()}
 
 
-def _known(config: Path) -> tuple[list["Weights"], "Parts"]:
-    """The files that the parts of a track load, and its data sets; outside a checkout none."""
-    if not config.is_file():
-        return [], {}
-    track = load_config(config)
+def _known(config: Path | None) -> tuple[list["Weights"], "Parts"]:
+    """The files that the parts of a track load, and its data sets."""
+    track = track_of(config)
     served = (name for name in track.datasets if track.why_unavailable("dataset", name) is None)
     return track.weights(), {name: track.part("dataset", name) for name in served}

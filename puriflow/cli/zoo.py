@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from puriflow.checksums import file_hash, forget
-from puriflow.cli.options import DEFAULT_CONFIG, ConfigFile
+from puriflow.cli.options import ConfigFile
 from puriflow.config import load_config
 from puriflow.errors import UserError
 from puriflow.registry import family_named
@@ -20,10 +20,9 @@ Name = Annotated[str, typer.Argument(help="name of an entry")]
 
 
 @app.callback()
-def places(context: typer.Context, config: ConfigFile = DEFAULT_CONFIG) -> None:
+def places(context: typer.Context, config: ConfigFile = None) -> None:
     """The official checkpoints, in the places that the track's `zoo` section names."""
-    # outside a checkout there is no configuration, and none is needed
-    context.obj = load_config(config).zoo if config.is_file() else Zoo()
+    context.obj = load_config(config).zoo
 
 
 @app.command("list")

@@ -2,6 +2,7 @@
 
 from puriflow.config.loading import (
     check_config,
+    default_track,
     explained,
     load_config,
     read_track,
@@ -18,6 +19,7 @@ __all__ = [
     "Config",
     "Evaluation",
     "check_config",
+    "default_track",
     "explained",
     "load_config",
     "read_track",

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Generator, Iterable, Mapping, Sequence
+import os
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -16,24 +17,36 @@ from puriflow.errors import UserError, unknown
 from puriflow.options import shown
 from puriflow.registry import FAMILIES, NONE
 from puriflow.renames import KEYS_RENAMED
+from puriflow.shipped import shipped
 from puriflow.yaml_files import dump_yaml, parse_yaml, read_yaml
+from puriflow.zoo.catalogue import PREFIX
 
 BEHIND_RESULTS = False
-DEFAULT = Path("config/config.yaml")
+SECTIONS = {family.section for family in FAMILIES}
 WHOLE = {"kind", "zoo", "unavailable"}  # an entry with one of these needs none that it extends
 Model = TypeVar("Model", bound=BaseModel)
 Raw = TypeVar("Raw")
 
 
-def load_config(path: str | Path) -> Config:
-    """Read and check the file of a track.
+def default_track() -> Path:
+    """The file of the default track: `config/config.yaml` here, else the one that PuriFlow ships.
+
+    The first is a relative path, the other an absolute one.
+    """
+    own = Path("config/config.yaml")
+    return own if own.is_file() else shipped(own)
+
+
+def load_config(path: str | Path | None = None) -> Config:
+    """Read and check the file of a track; without one, that of the default track.
 
     Raises:
         UserError: the file is missing, is not YAML, or says something that is not known.
     """
+    path = default_track() if path is None else path
     if not isinstance(path, str | Path):
         raise UserError(f"config is {shown(path)}, but must be a track, or the name of its file")
-    return check_config(read_yaml(path, "config"), where=f"config {path}")
+    return check_config(_read(path), where=f"config {path}")
 
 
 def read_track(files: Sequence[str | Path], pairs: Iterable[str] = ()) -> dict[str, Any]:
@@ -53,16 +66,16 @@ def read_track(files: Sequence[str | Path], pairs: Iterable[str] = ()) -> dict[s
     for pair in pairs:
         key, _, value = pair.partition("=")
         changes = merged(changes, {key: parse_yaml(value, f"--config {key}")})
-    layers = [(f"config {file}", read_yaml(file, "config")) for file in files]
     if not files and "extends" not in changes:
-        layers = [(f"config {DEFAULT}", read_yaml(DEFAULT, "config"))]
+        files = [default_track()]
+    layers = [(f"config {file}", read_yaml(file, "config"), (Path(file),)) for file in files]
     whole: dict[str, Any] = {}
-    for where, layer in [*layers, ("--config", changes)]:
+    for where, layer, by in [*layers, ("--config", changes, ())]:
         if not isinstance(layer, Mapping):
             raise UserError(f"{where}: no mapping of sections")
         if whole and "extends" in layer:
             raise UserError(f"{where}: only the first file may extend a track; leave `extends` out")
-        whole = merged(whole, extended(layer))
+        whole = merged(whole, extended(layer, by))
     return whole
 
 
@@ -84,23 +97,72 @@ def check_config(raw: object, *, where: str = "config") -> Config:
     return config
 
 
-def extended(raw: Raw, by: tuple[str, ...] = ()) -> Raw | dict[str, Any]:
+def extended(raw: Raw, by: tuple[Path, ...] = ()) -> Raw | dict[str, Any]:
     """A track with what it leaves out taken from the track that it extends, entry by entry.
 
-    `extends: FILE` names that track; the path starts at the working folder, like all paths in one.
+    `extends: FILE` names that track. It and weights are looked for in the working folder, then
+    beside the file that names them and in the folder above, then among what PuriFlow ships; weights
+    that are not in the working folder get their absolute path.
+
+    Args:
+        raw: what the track says.
+        by: the files that led to it; the last one says it.
     """
-    if not isinstance(raw, Mapping) or "extends" not in raw:
+    if not isinstance(raw, Mapping):
         return raw
-    if not isinstance(raw["extends"], str):
-        raise UserError(f"extends is {raw['extends']!r}; give the name of one file")
-    file = raw["extends"]
-    if file in by:
-        others = ", ".join(by[by.index(file) + 1 :])
-        raise UserError(f"config {file} extends itself" + (others and f", by way of {others}"))
-    base = extended(read_yaml(file, "config"), (*by, file))
+    own = {
+        key: _with_weights(value, by) if key in SECTIONS else value for key, value in raw.items()
+    }
+    if "extends" not in own:
+        return own
+    given = own.pop("extends")
+    if not isinstance(given, str):
+        raise UserError(f"extends is {given!r}; give the name of one file")
+    base = _read(_extended_file(given, by), by)
     if not isinstance(base, Mapping):
-        raise UserError(f"config {file} is no track, so that none can extend it")
-    return merged(base, {key: value for key, value in raw.items() if key != "extends"})
+        raise UserError(f"config {given} is no track, so that none can extend it")
+    return merged(base, own)
+
+
+def _read(file: str | Path, by: tuple[Path, ...] = ()) -> Any:
+    """What the file of a track says, with all that it extends."""
+    return extended(read_yaml(file, "config"), (*by, Path(file)))
+
+
+def _found(given: str, by: tuple[Path, ...]) -> Iterator[Path]:
+    """The files that a path in a track may mean, the nearest first; see `extended`."""
+    beside = [by[-1].absolute().parent] if by else []
+    folders = [Path(), *beside, *(folder.parent for folder in beside), shipped("")]
+    return (folder / given for folder in folders if os.path.isfile(folder / given))
+
+
+def _with_weights(section: Any, by: tuple[Path, ...]) -> Any:
+    """A section of a track with the paths at which its weights are."""
+    if not isinstance(section, Mapping):
+        return section
+    found = dict(section)
+    for name, entry in section.items():
+        given = entry.get("weights") if isinstance(entry, Mapping) else None
+        if isinstance(given, str) and not given.startswith(PREFIX):
+            found[name] = {**entry, "weights": str(next(_found(given, by), given))}
+    return found
+
+
+def _extended_file(given: str, by: tuple[Path, ...]) -> Path:
+    """The file of the track that is extended, which is never the one that says so.
+
+    So `config/config.yaml` of one's own may extend the `config/config.yaml` that PuriFlow ships.
+    """
+    before = [file.resolve() for file in by]
+    there = list(_found(given, by))
+    others = [file for file in there if file.resolve() not in before[-1:]]
+    if not there:
+        return Path(given)  # which cannot be read
+    if not others or others[0].resolve() in before:
+        way = by[before.index(others[0].resolve()) + 1 :] if others else ()
+        among = ", ".join(map(str, way))
+        raise UserError(f"config {given} extends itself" + (among and f", by way of {among}"))
+    return others[0]
 
 
 def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

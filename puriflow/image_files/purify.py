@@ -35,7 +35,7 @@ def purify(
     *,
     restorer: str = NONE,
     purifier: str = NONE,
-    config: Config | str | Path = "config/config.yaml",
+    config: Config | str | Path | None = None,
     seed: int = 0,
 ) -> Images:
     """Restore and purify images, of any size.
@@ -45,7 +45,7 @@ def purify(
             floats in [0, 1].
         restorer: name in the configuration, or `none`.
         purifier: name in the configuration, or `none`.
-        config: a track, or its file. Paths of weights in it start at the working folder.
+        config: a track, or its file; by default config/config.yaml here, or PuriFlow's own.
         seed: of the purifier's noise.
 
     Returns:

@@ -16,6 +16,7 @@ from puriflow.results.finding import (
     misnamed,
     names,
     paper_results,
+    results_folder,
 )
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "misnamed",
     "names",
     "paper_results",
+    "results_folder",
 ]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from puriflow.errors import UserError, unknown
 from puriflow.results.base import Judged, Result
+from puriflow.shipped import shipped
 from puriflow.yaml_files import read_yaml
 
-CONFIG = Path("config")
 RESULT = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # the name of a result: a part of paths
 
 
@@ -80,7 +80,7 @@ def load_result(file: str | Path) -> Result:
     return kind.load(read_yaml(file, "result"), f"result {file}")
 
 
-def names(config: Path = CONFIG) -> dict[str, list[str]]:
+def names(config: Path) -> dict[str, list[str]]:
     """The names of all results, by the folder of their files."""
     return {
         folder: [file.stem for file in files if re.fullmatch(RESULT, file.stem)]
@@ -88,10 +88,22 @@ def names(config: Path = CONFIG) -> dict[str, list[str]]:
     }
 
 
-def misnamed(config: Path = CONFIG) -> list[Path]:
+def misnamed(config: Path) -> list[Path]:
     """Files beside those of results whose names cannot be a result's; hidden ones are left out."""
     files = (file for files in _files(config).values() for file in files)
     return [file for file in files if not re.fullmatch(rf"\..*|{RESULT}", file.stem, re.DOTALL)]
+
+
+def results_folder(beside: Path | None = None) -> Path:
+    """The folder of the files of results: the first that has any.
+
+    That is one beside a track, if it is given, or `config/` of the working folder; or else the
+    `config/` that PuriFlow ships.
+    """
+    own = [folder for folder in (beside, Path("config")) if folder is not None]
+    kinds = classes(__package__, "folder")
+    has_any = (f for f in own if any((f / kind).is_dir() for kind in kinds))
+    return next(has_any, shipped("config"))
 
 
 def _files(config: Path) -> dict[str, list[Path]]:
@@ -99,7 +111,7 @@ def _files(config: Path) -> dict[str, list[Path]]:
     return {folder: sorted((config / folder).glob("*.yaml")) for folder in folders}
 
 
-def find(name: str, config: Path = CONFIG) -> Path:
+def find(name: str, config: Path) -> Path:
     """The file of a result.
 
     Raises:
@@ -115,7 +127,7 @@ def find(name: str, config: Path = CONFIG) -> Path:
     return files[0]
 
 
-def find_judged(name: str, config: Path = CONFIG) -> Judged:
+def find_judged(name: str, config: Path) -> Judged:
     """The result of a name, if claims may be about it."""
     result = load_result(find(name, config))
     if not isinstance(result, Judged):
@@ -129,11 +141,11 @@ def _judged(config: Path) -> Iterator[tuple[str, type[Judged]]]:
             yield from ((name, kind) for name in listed)
 
 
-def judged_results(config: Path = CONFIG) -> list[str]:
+def judged_results(config: Path) -> list[str]:
     """Names of all results that claims may be about."""
     return [name for name, _ in _judged(config)]
 
 
-def paper_results(config: Path = CONFIG) -> list[str]:
+def paper_results(config: Path) -> list[str]:
     """Names of the results that are the paper's own."""
     return [name for name, kind in _judged(config) if kind.of_paper(name)]

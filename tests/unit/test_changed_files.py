@@ -13,14 +13,14 @@ from tiny_stores import written
 
 from puriflow.config import check_config, load_config, validated
 from puriflow.errors import UserError
-from puriflow.results import names
+from puriflow.results import names, results_folder
 from puriflow.results.claims import Claims
 from puriflow.results.finding import class_of
 from puriflow.store import MANIFEST, open_stage
 from puriflow.store.manifest import digest
 from puriflow.yaml_files import read_yaml
 
-KINDS = [*sorted(names()), "tracks", "claims"]
+KINDS = [*sorted(names(results_folder())), "tracks", "claims"]
 
 
 @pytest.fixture(scope="module")

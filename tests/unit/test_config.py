@@ -175,8 +175,8 @@ def test_a_track_extends_another_entry_by_entry(raw, tmp_path, monkeypatch):
         ("a.yaml", "a.yaml", "config a.yaml extends itself"),
         ("../{folder}/./a.yaml", "a.yaml", "config ../{folder}/./a.yaml extends itself"),
         ("link.yaml", "a.yaml", "config link.yaml extends itself"),
-        ("b.yaml", "a.yaml", "config b.yaml extends itself, by way of a.yaml"),
-        ("b.yaml", "link.yaml", "config b.yaml extends itself, by way of link.yaml"),
+        ("b.yaml", "a.yaml", "config a.yaml extends itself, by way of b.yaml"),
+        ("b.yaml", "link.yaml", "config link.yaml extends itself, by way of b.yaml"),
         ("b.yaml", "b.yaml", "config b.yaml extends itself"),
     ],
 )

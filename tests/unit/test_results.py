@@ -167,9 +167,10 @@ def test_every_claim_names_a_line_that_its_result_has(repository, tmp_path):
 
 def test_reading_results_imports_nothing_heavy(repository):
     code = (
-        "import sys; from puriflow.results import find, load_result, names\n"
-        "for listed in names().values():\n"
-        "    for name in listed: load_result(find(name))\n"
+        "import sys; from puriflow.results import find, load_result, names, results_folder\n"
+        "folder = results_folder()\n"
+        "for listed in names(folder).values():\n"
+        "    for name in listed: load_result(find(name, folder))\n"
         "from puriflow.results.claims import claims_about\n"
         "heavy = {'torch', 'pandas', 'matplotlib', 'scipy.stats', 'zarr', 'xarray'}\n"
         "sys.exit(heavy & {*sys.modules} or None)"

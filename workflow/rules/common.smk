@@ -10,8 +10,7 @@ from pathlib import Path
 
 from puriflow.chain import STAGES, Chain, victim_roles
 from puriflow.checksums import file_hash
-from puriflow.config import check_config, read_track, write_config
-from puriflow.config.loading import DEFAULT
+from puriflow.config import check_config, default_track, read_track, write_config
 from puriflow.config.track import NAME, TRAINABLE
 from puriflow.errors import UserError, unknown
 from puriflow.provenance import code_hash, identified
@@ -25,15 +24,17 @@ from puriflow.results import (
     misnamed,
     names,
     paper_results,
+    results_folder,
 )
 from puriflow.results.base import shards_of
 from puriflow.results.claims import claims_about
+from puriflow.shipped import shipped
 from puriflow.zoo.fetching import check_plan
 
-CONFIG = Path("config")
+CONFIG = results_folder()  # what says which results there are
 # What a plan makes stays: to look for circles after each 700 objects takes a tenth of its time.
 gc.set_threshold(100_000)
-os.environ.update(DOCUTILSCONFIG=f"{workflow.basedir}/report/docutils.conf")
+os.environ.update(DOCUTILSCONFIG=str(shipped("workflow/report/docutils.conf")))
 CLAIMS = str(CONFIG / "claims.yaml")
 
 
@@ -60,7 +61,10 @@ def track_and_file():
     """
     # Snakemake's own reading of files and of --config has other rules: nested values are all text.
     settings = workflow.config_settings
-    raw = read_track(settings.configfiles, settings.config_args or ())
+    if not workflow.modifier.is_main_snakefile():  # what `module:` gives is a track
+        raw = config or read_track([shipped("config/config.yaml")])
+    else:
+        raw = read_track(settings.configfiles, settings.config_args or ())
     return check_config(raw), str(write_config(raw, Path(".snakemake/puriflow")))
 
 
