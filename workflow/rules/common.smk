@@ -11,6 +11,7 @@ from pathlib import Path
 from puriflow.chain import STAGES, Chain, victim_roles
 from puriflow.checksums import file_hash
 from puriflow.config import check_config, default_track, read_track, write_config
+from puriflow.config.loading import extended
 from puriflow.config.track import NAME, TRAINABLE
 from puriflow.errors import UserError, unknown
 from puriflow.provenance import code_hash, identified
@@ -59,12 +60,14 @@ def track_and_file():
     param, since it does not count what else is in it: what a rule depends on are its own entries, in
     its params. Jobs on a cluster read the Snakefile again and find the file there.
     """
-    # Snakemake's own reading of files and of --config has other rules: nested values are all text.
     settings = workflow.config_settings
-    if not workflow.modifier.is_main_snakefile():  # what `module:` gives is a track
-        raw = config or read_track([shipped("config/config.yaml")])
-    else:
+    if workflow.modifier.is_main_snakefile():
+        # Snakemake's own reading of files and of --config has other rules: nested values are all text.
         raw = read_track(settings.configfiles, settings.config_args or ())
+    elif config:  # of `module:`, a track that is in the last of the configuration files
+        raw = extended(config, tuple(map(Path, workflow.configfiles[-1:])))
+    else:
+        raw = read_track([shipped("config/config.yaml")])
     return check_config(raw), str(write_config(raw, Path(".snakemake/puriflow")))
 
 
