@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from puriflow.cli.options import ConfigFile, track_of
-from puriflow.config import load_config
+from puriflow.cli.options import ConfigFile
+from puriflow.config import Config, default_track, load_config
 from puriflow.errors import UserError
 
 if TYPE_CHECKING:
@@ -101,11 +101,12 @@ def _made_of(root: Path, gone: Collection[Path], config: Path | None) -> dict[Pa
 
     Nobody shall read a table whose stores are gone.
     """
+    if (track := _track(config)) is None:
+        return {}
     from puriflow.results import find, load_result, names, results_folder
     from puriflow.results.base import Judged
 
-    track, files = load_config(config), {}
-    listed = results_folder(config and config.parent)
+    files, listed = {}, results_folder(config and config.parent)
     folders = {path.relative_to(root).as_posix() for path in gone}
     for name in (name for of_folder in names(listed).values() for name in of_folder):
         try:
@@ -121,8 +122,15 @@ def _made_of(root: Path, gone: Collection[Path], config: Path | None) -> dict[Pa
     return {file: reason for file, reason in files.items() if file.is_file()}
 
 
+def _track(config: Path | None) -> Config | None:
+    """The track that is given, or is here; PuriFlow's own may not be that of these results."""
+    file = default_track() if config is None else config
+    return None if config is None and file.is_absolute() else load_config(file)
+
+
 def _known(config: Path | None) -> tuple[list["Weights"], "Parts"]:
-    """The files that the parts of a track load, and its data sets."""
-    track = track_of(config)
+    """The files that the parts of a track load, and its data sets; without a track none."""
+    if (track := _track(config)) is None:
+        return [], {}
     served = (name for name in track.datasets if track.why_unavailable("dataset", name) is None)
     return track.weights(), {name: track.part("dataset", name) for name in served}

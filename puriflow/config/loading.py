@@ -131,7 +131,7 @@ def _read(file: str | Path, by: tuple[Path, ...] = ()) -> Any:
 
 def _found(given: str, by: tuple[Path, ...]) -> Iterator[Path]:
     """The files that a path in a track may mean, the nearest first; see `extended`."""
-    beside = [by[-1].absolute().parent] if by else []
+    beside = [Path(os.path.abspath(by[-1])).parent] if by else []
     folders = [Path(), *beside, *(folder.parent for folder in beside), shipped("")]
     return (folder / given for folder in folders if os.path.isfile(folder / given))
 

@@ -398,13 +398,6 @@ def test_bad_input_is_one_line(classifier, data, change, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_name_without_a_track_is_one_line(classifier, data, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # the checkout's own is found
-    monkeypatch.setattr("puriflow.auditing.audit.__file__", str(tmp_path / "a" / "b" / "c.py"))
-    with pytest.raises(UserError, match="which is not here"):
-        audit(classifier, *data)
-
-
 def test_a_head_that_cannot_separate_decides_nothing(data):
     torch.manual_seed(0)
     flat = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10))
