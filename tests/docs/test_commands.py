@@ -34,6 +34,7 @@ SUBSTITUTES = [
         r"python3 -m venv --without-pip \1",
         "an environment in which nothing is installed needs no pip",
     ),
+    Substitute(r"^pip install puriflow$", "pip --version", "tests/installed does it"),
     Substitute(
         r"^pip install (.*)",
         r"pip install --dry-run --no-deps --no-index --no-build-isolation \1",
@@ -74,6 +75,7 @@ BEFORE = {
     "puriflow stage restore my/clean --out my --restorer edsr-x2": PHOTOS,
     "snakemake results/table7.png": "rm -f results/table7.png; mkdir -p .snakemake/locks;"
     " echo results/table7.png | tee .snakemake/locks/0.input.lock > .snakemake/locks/0.output.lock",
+    "puriflow init my": "mkdir -p my/clean",
     "puriflow inspect my/unfinished": "mkdir -p my/unfinished",
     "puriflow inspect my/damaged": f"{PHOTOS} --out my/damaged;"
     " echo > my/damaged/images.zarr/images/c/0/0/0/0",

@@ -19,6 +19,9 @@ module puriflow:
     config: config["purification"]
 
 use rule * from puriflow as puriflow_*
+
+import os
+assert os.path.isfile(os.environ["DOCUTILSCONFIG"])  # of the report's captions
 """
 SECTION = {
     "extends": "config/config.yaml",
