@@ -43,4 +43,4 @@ def init(folder: Annotated[Path, typer.Argument(help="the study's folder, new or
         shutil.copytree(shipped(name), folder / name)
     (folder / "Snakefile").write_text(SNAKEFILE)
     (folder / "config" / "config.yaml").write_text(TRACK)
-    typer.echo(f"{folder}: Snakefile, config/, profiles/; try: snakemake results/table7.csv")
+    typer.echo(f"{folder}: Snakefile, config/, profiles/; there, call snakemake results/table7.csv")

@@ -826,7 +826,7 @@ GIVEN = [
     ),
     *(({"restorer": name}, "restorer is .* must be a name") for name in (None, 5, ["edsr"])),
     ({"purifier": None}, "purifier is None, but must be a name; 'none' leaves it out"),
-    *(({"config": c}, "config is .* must be a track, or the name of") for c in (5, None, b"x", {})),
+    *(({"config": c}, "config is .* must be a track, or the name of") for c in (5, b"x", {})),
     ({"config": "a\0b"}, "no name of a file"),
 ]
 
