@@ -14,13 +14,13 @@ puriflow purify photo.png --out blurred --restorer blur --config example.yaml
 
 echo "== my own model, and the same behind my own part"
 for defence in plain blurred; do
-    printf '%s\n' "defence: mymodel:$defence" "data: mymodel:data" "attack: quick" "out: $defence" > "$defence.yaml"
+    printf '%s\n' "defence: mymodel:$defence" "data: mymodel:data" "attack: quick" "eps: 6/255" "out: judged-$defence" > "$defence.yaml"
     puriflow benchmark "$defence.yaml"
 done
 
 echo "== how the two differ, and a table for the thesis"
-puriflow diff plain/benchmark.json blurred/benchmark.json || [ $? -eq 1 ]
+puriflow diff judged-plain judged-blurred || [ $? -eq 1 ]
 python -c "
 from pathlib import Path
 from puriflow.benchmarking.record import Benchmark
-print(Benchmark.from_json(Path('blurred/benchmark.json')).to_latex())"
+print(Benchmark.from_json(Path('judged-blurred/benchmark.json')).to_latex())"

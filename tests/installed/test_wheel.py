@@ -17,6 +17,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from puriflow.benchmarking.record import Benchmark
+
 SHIPPED = ("config", "profiles", "resources", "workflow")
 SOURCES = ("CHANGELOG.md", "CITATION.cff", "LICENSE", "MANIFEST.in", "README.md", "Snakefile")
 SOURCES += ("config", "profiles", "puriflow", "pyproject.toml", "resources", "setup.py", "workflow")
@@ -133,6 +135,23 @@ def test_what_python_imports_is_the_installed_package(installed, tmp_path):
     files = said.splitlines()[-15:]
     assert all(file.startswith(f"{installed.packages.resolve()}/puriflow/") for file in files)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_student_comes_from_an_empty_folder_to_a_result_file(installed, tmp_path, repository):
+    example = repository / "docs" / "example"
+    said = installed.run(["bash", str(example / "story.sh"), str(example)], tmp_path)
+    assert f"track is PuriFlow's own: {installed.packages}" in said
+    for name in ("purified", "blurred"):
+        assert (tmp_path / name / "photo.png").is_file()
+    plain, blurred = (
+        Benchmark.from_json(tmp_path / f"judged-{name}" / "benchmark.json")
+        for name in ("plain", "blurred")
+    )
+    assert plain.standard["average"].share == blurred.standard["average"].share == 1
+    assert plain.robust["average"].share < blurred.robust["average"].share
+    assert blurred.defence.name == "Blur + Linear"
+    assert "defence.name: Linear | Blur + Linear" in said.splitlines()
+    assert r"\toprule" in said
 
 
 def test_a_study_is_begun_and_runs(installed, tmp_path):
