@@ -64,8 +64,9 @@ def no_module(module: str) -> UserError:
         folders = (f.joinpath(*package.split(".")[1:]) for f in _folders(top_of(package)))
         if beside := [f"{package}.{name}" for folder in folders for name in _modules(folder)]:
             return unknown(f"module of {package}", module, beside)
-    here = filter(Path.is_dir, Path().iterdir())
-    beside = [f"{folder.name}.{name}" for folder in here for name in _modules(folder)]
+    here = [path for path in Path().iterdir() if path.stem.isidentifier()]
+    beside = [file.stem for file in here if file.suffix == ".py"]
+    beside += [f"{folder.name}.{name}" for folder in here for name in _modules(folder)]
     return unknown("module (it is neither installed nor in the working folder)", module, beside)
 
 

@@ -5,10 +5,11 @@ before the file is checked.
 """
 
 import importlib
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from puriflow.config import Config, validated
 from puriflow.errors import UserError, unknown
@@ -21,7 +22,15 @@ if TYPE_CHECKING:
     import torch
 
 BEHIND_RESULTS = False
-OBJECT = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"  # module:object
+
+
+def _of_a_module(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+        raise ValueError(f"is {name!r}, but must be module:object, as mymodule:defence")
+    return name
+
+
+Object = Annotated[str, AfterValidator(_of_a_module)]
 
 
 class Asked(BaseModel):
@@ -38,11 +47,11 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    defence: str | None = Field(None, pattern=OBJECT)
+    defence: Object | None = None
     restorer: str = NONE
     purifier: str = NONE
     classifier: str | None = None
-    data: str | None = Field(None, pattern=OBJECT)
+    data: Object | None = None
     dataset: str | None = None
     count: int = Field(100, ge=1)
     attack: str | list[str] = "auto"
@@ -79,7 +88,8 @@ def object_of(name: str, what: Literal["defence", "data"]) -> Any:
     try:
         module = importlib.import_module(module_name)
         if not hasattr(module, attribute):
-            raise unknown(f"object of {module_name}", attribute, vars(module))
+            names = (name for name in vars(module) if not name.startswith("_"))
+            raise unknown(f"object of {module_name}", attribute, names)
         found = getattr(module, attribute)
         is_module = hasattr(found, "forward") and not isinstance(found, type)
         return found() if callable(found) and not is_module else found
