@@ -48,9 +48,22 @@ class Draws(TorchDispatchMode):
     count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded in func.tags:
-            self.count += 1
-        return func(*args, **(kwargs or {}))
+            self.count += dropout(func, args, kwargs) != 0
+        return func(*args, **kwargs)
+
+
+def dropout(func: Any, args: Any, kwargs: Any) -> float | None:
+    """How much an operation of torch drops out: attention draws only if it is more than nothing.
+
+    None of one that has no such argument.
+    """
+    for place, argument in enumerate(func._schema.arguments):
+        if argument.name == "dropout_p":
+            given = args[place] if place < len(args) else argument.default_value
+            return kwargs.get("dropout_p", given)
+    return None
 
 
 def varies(ask: Callable[[int], Tensor]) -> bool:

@@ -16,7 +16,7 @@ from puriflow.auditing.audit import CHECKS, QUICK
 from puriflow.auditing.budget import eps_curve
 from puriflow.auditing.case import Case, changed, parts_of
 from puriflow.auditing.gradients import eot_curve
-from puriflow.auditing.modules import as_defence
+from puriflow.auditing.modules import Draws, as_defence
 from puriflow.auditing.pattern import smooth
 from puriflow.auditing.verdicts import Audit, decided, found, no_stronger
 from puriflow.errors import UserError
@@ -299,6 +299,18 @@ def test_a_known_answer_that_noise_destroys_decides_nothing(case, classifier):
     )
     assert check.verdict == "not decidable"
     assert "is not answered as planted" in check.evidence
+
+
+def test_attention_draws_nothing_unless_it_drops_out():
+    layer = nn.TransformerEncoderLayer(8, 2, batch_first=True).eval()
+    x = torch.rand(2, 4, 8)
+    with torch.no_grad(), Draws() as drawn:
+        layer(x)
+        nn.functional.scaled_dot_product_attention(x, x, x)
+    assert drawn.count == 0
+    with torch.no_grad(), Draws() as drawn:
+        nn.functional.scaled_dot_product_attention(x, x, x, dropout_p=0.5)
+    assert drawn.count > 0
 
 
 def test_a_module_that_draws_by_itself_is_repeated_by_its_seed(case, classifier, data):
