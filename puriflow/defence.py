@@ -165,7 +165,11 @@ class Defence(nn.Module):
 
     def surrogate(self) -> "Defence":
         """The same with the purifier's own surrogate in its place; a UserError if it has none."""
-        purifier = None if self.purifier is None else self.purifier.surrogate()
+        purifier = self.purifier
+        if purifier is not None:
+            if not hasattr(purifier, "surrogate"):
+                raise UserError(f"{type(purifier).__name__} has no surrogate of its own")
+            purifier = purifier.surrogate()
         return Defence(self.restorer, purifier, self.classifier, seed=self.seed)
 
     def random(self, seed: int | None = None) -> "RandomDefence":

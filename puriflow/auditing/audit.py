@@ -55,6 +55,9 @@ QUICK = (
 )
 
 
+TOGETHER = 32  # images of a batch that is asked whether anything is drawn
+
+
 def audit(
     defence: nn.Module,
     images: Tensor,
@@ -88,7 +91,7 @@ def audit(
     Defence(None, None, None).check_images(images)
     check_count(len(images))
     check_range(images)
-    victim = as_defence(defence, images, checked_seed(seed))
+    victim = as_defence(defence, images.split(TOGETHER), checked_seed(seed))
     victim.check_images(images)
     fixed = AttackNoise(seed, range(len(images)), fixed=method.fixed)
     batch = Batch(victim, images, torch.as_tensor(labels).to(images.device), fixed)

@@ -137,7 +137,7 @@ class Case:
         try:
             return self.watched(self.attack)
         except RuntimeError as error:
-            if "require grad" in str(error) or "not have been used" in str(error):
+            if lacks_gradient(error):
                 raise Undecidable(NO_PATH, "mend the gradient (`graph`)") from None
             raise
 
@@ -191,6 +191,11 @@ class Case:
         if option_of(self.attack, "gradient") in (None, "full"):
             return "mend the defence's gradient: the attack takes it as it is"
         return f"attack the exact gradient: {self.cure(gradient='full')}"
+
+
+def lacks_gradient(error: RuntimeError) -> bool:
+    """Whether an error of torch says that no gradient reaches the image."""
+    return any(said in str(error) for said in ("require grad", "not have been used"))
 
 
 class Path:

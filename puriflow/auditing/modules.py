@@ -1,6 +1,6 @@
 """Any torch module as a defence, and a defence with another head in place of its last layer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from puriflow.auditing.verdicts import Undecidable
-from puriflow.defence import Defence
+from puriflow.defence import Defence, RandomDefence
 from puriflow.drawing import Drawing
 from puriflow.errors import UserError
 
@@ -20,12 +20,19 @@ class Whole(Drawing):
     """A random module that is all of a defence: what comes out are logits."""
 
 
-def as_defence(module: object, images: Tensor, seed: int) -> Defence:
+def as_defence(module: object, batches: Iterable[Tensor], seed: int) -> Defence:
     """A defence as it is; of any other module, one that is attacked through all that it does.
+
+    Args:
+        module: to be attacked.
+        batches: images (N, 3, H, W), of which it is asked until it draws.
+        seed: of its draws.
 
     Raises:
         UserError: it is no torch module.
     """
+    if isinstance(module, RandomDefence):  # whose noise then is each image's own
+        return module.defence
     if isinstance(module, Defence):
         return module
     if not isinstance(module, nn.Module):
@@ -34,10 +41,7 @@ def as_defence(module: object, images: Tensor, seed: int) -> Defence:
             "images to logits, or a puriflow.Defence"
         )
     alone = Defence(None, None, module, seed=seed)
-    own = [images.device] if images.is_cuda else []
-    with torch.no_grad(), torch.random.fork_rng(own), Draws() as drawn:
-        alone.classify(images[:1])
-    if not drawn.count:
+    if not draws(alone.classify, batches):
         return alone
     return Defence(None, Whole(module), nn.Identity(), seed=seed)
 
@@ -64,6 +68,18 @@ def dropout(func: Any, args: Any, kwargs: Any) -> float | None:
             given = args[place] if place < len(args) else argument.default_value
             return kwargs.get("dropout_p", given)
     return None
+
+
+@torch.no_grad()
+def draws(ask: Callable[[Tensor], object], batches: Iterable[Tensor]) -> bool:
+    """Whether random numbers are drawn for an answer to any image."""
+    for images in batches:
+        own = [images.device] if images.is_cuda else []
+        with torch.random.fork_rng(own), Draws() as drawn:
+            ask(images)
+        if drawn.count:
+            return True
+    return False
 
 
 def varies(ask: Callable[[int], Tensor]) -> bool:

@@ -41,7 +41,7 @@ class Asked(BaseModel):
         restorer, purifier, classifier: roles of the track, in its place.
         data: a pair of images and labels, or what returns one when it is called.
         dataset: a role of the track, in its place.
-        count: images of the data set, the first ones.
+        count: images, the first ones; of a data set 100 by default, of one's own data all.
         attack, eps, norm, n_draws, seed, batch, out: see `puriflow.benchmark`.
     """
 
@@ -53,10 +53,10 @@ class Asked(BaseModel):
     classifier: str | None = None
     data: Object | None = None
     dataset: str | None = None
-    count: int = Field(100, ge=1)
+    count: int | None = Field(None, ge=1)
     attack: str | list[str] = "auto"
-    eps: Length = "8/255"
-    norm: Norm = "Linf"
+    eps: Length | None = None
+    norm: Norm | None = None
     n_draws: int = Field(10, ge=1)
     seed: int = Field(0, ge=0, le=MOST_SEED)
     batch: int | None = Field(None, ge=1)
@@ -95,7 +95,7 @@ def object_of(name: str, what: Literal["defence", "data"]) -> Any:
         return found() if callable(found) and not is_module else found
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         why = " ".join(str(error).split())
         raise UserError(f"{what} {name}: {type(error).__name__}: {why}") from None
 
@@ -121,7 +121,7 @@ def data_of(asked: Asked, track: Config) -> tuple[Any, Any]:
         entry = track.dataset(asked.dataset)
         samples = track.part("dataset", asked.dataset).build()
         drawn = {"subset": entry.subset, "seeds": entry.subset_seeds}
-        images, labels, _ = first_of(samples, asked.count, **drawn)
+        images, labels, _ = first_of(samples, asked.count or 100, **drawn)
         return torch.from_numpy(images), torch.from_numpy(labels)
     assert asked.data is not None
     pair = object_of(asked.data, "data")
@@ -130,4 +130,6 @@ def data_of(asked: Asked, track: Config) -> tuple[Any, Any]:
             f"data {asked.data} is {type(pair).__name__}, but must be images and labels"
         )
     images, labels = pair
+    if asked.count is None:
+        return images, labels
     return images[: asked.count], labels[: asked.count]

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from puriflow import compute
 from puriflow.atomic import write_text
+from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Attack
 from puriflow.benchmarking.folder import Bench
 from puriflow.benchmarking.given import given
-from puriflow.benchmarking.presets import EPS, Threat, chosen, options_of
+from puriflow.benchmarking.presets import Threat, chosen, options_of
 from puriflow.benchmarking.record import (
     SCHEMA,
     Accuracies,
@@ -25,6 +26,7 @@ from puriflow.benchmarking.record import (
     Outcome,
     Pair,
 )
+from puriflow.config import Config, load_config
 from puriflow.defence import checked_seed
 from puriflow.errors import UserError
 from puriflow.metrics.accuracy import judged, judged_in_loop, wilson
@@ -43,13 +45,14 @@ def benchmark(
     labels: Tensor,
     *,
     attack: str | Attack | Sequence[str | Attack] = "auto",
-    eps: float | str = EPS,
-    norm: Norm = "Linf",
+    eps: float | str | None = None,
+    norm: Norm | None = None,
     n_draws: int = 10,
     seed: int = 0,
     batch: int | None = None,
     device: str | torch.device | None = None,
     out: str | Path | None = None,
+    config: Config | str | Path | None = None,
 ) -> Benchmark:
     """Judge a defence: its accuracy on images, and on what published attacks make of them.
 
@@ -60,35 +63,70 @@ def benchmark(
         images: (N, 3, H, W) in [0, 1].
         labels: (N,) classes.
         attack: `auto` (`standard` for a deterministic defence, else `random`), a preset of
-            puriflow.benchmarking.presets, the name of an attack of the default track, an attack, or
+            puriflow.benchmarking.presets, the name of an attack of the track, an attack, or
             several: the worst counts for each image.
-        eps: radius of a preset, on [0, 1], or a fraction such as "4/255".
-        norm: of a preset's ball.
+        eps: radius of a preset, on [0, 1], or a fraction such as "4/255"; by default 8/255, of L2
+            always given.
+        norm: of a preset's ball; by default Linf.
         n_draws: fresh answers that judge an image, of a random defence.
         seed: of all draws.
-        batch: images that are attacked together; by default one on a CPU, where every size gives
-            the same bits, and four on a GPU.
+        batch: images that are attacked together: 32 in front of a classifier, and through a
+            purifier four on a GPU and one on a CPU.
         device: where the defence is; by default wherever that may be.
         out: folder in which the same call goes on after a kill, and which keeps the images and
             `benchmark.json`; by default one that is gone at the end.
+        config: a track, or its file, of attacks by their names; by default the default one.
 
     Raises:
         UserError: one of these is something else, or `out` has another benchmark.
     """
     draws, number = checked_draws(n_draws), checked_seed(seed)
-    asked = given(defence, images, labels, number, device)
-    draws = draws if asked.random else 1
-    threat = Threat(asked.victim, asked.random, asked.classes, fraction(eps), norm, draws)
-    attacks = chosen(attack, threat)
-    for rung in attacks.rungs.values():
-        rung.attack.ball.check_images(asked.images)
+    together = checked_batch(batch)
     with (
-        compute.device(gpu=asked.device.type == "cuda", threads=None),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        compute.device(gpu=False, threads=None),  # the defence is where it is
         tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder,
     ):
-        record = judgement(Bench(Path(folder), asked, attacks, draws, number, batch))
+        asked = given(defence, images, labels, number, device)
+        draws = draws if asked.random else 1
+        radius, chosen_norm = ball_of(eps, norm)
+        threat = Threat(
+            asked.victim,
+            asked.random,
+            asked.classes,
+            radius,
+            chosen_norm,
+            draws,
+            given=eps is not None or norm is not None,
+        )
+        attacks = chosen(attack, threat, lambda: track_of(config))
+        for rung in attacks.rungs.values():
+            rung.attack.ball.check_images(asked.images)
+        record = judgement(Bench(Path(folder), asked, attacks, draws, number, together))
         write_text(Path(folder) / RECORD, record.to_json())
         return record
+
+
+def ball_of(eps: float | str | None, norm: Norm | None) -> tuple[float, Norm]:
+    """The radius and the norm of a preset; a UserError if there is no such ball."""
+    norm = "Linf" if norm is None else norm
+    if eps is None and norm != "Linf":
+        raise UserError(f"eps is not given, and what {norm} takes is none of Linf's: give one")
+    ball = Ball(fraction("8/255" if eps is None else eps), norm)
+    return ball.eps, ball.norm
+
+
+def track_of(config: Config | str | Path | None) -> Config:
+    """The track that is given, or the default one."""
+    return config if isinstance(config, Config) else load_config(config)
+
+
+def checked_batch(batch: int | None) -> int | None:
+    """How many images are attacked together; a UserError if that is no number of them."""
+    if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int) or batch < 1):
+        raise UserError(f"batch is {shown(batch)}, but must be a whole number from 1")
+    return batch
 
 
 def checked_draws(n_draws: int) -> int:
@@ -188,7 +226,7 @@ def defended(bench: Bench) -> Defended:
         random=asked.random,
         parameters=sum(parameter.numel() for parameter in asked.victim.parameters()),
         network_evaluations=asked.network_evaluations,
-        sha256=asked.sha256,
+        sha256=bench.identity,
     )
 
 

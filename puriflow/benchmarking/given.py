@@ -1,19 +1,12 @@
 """What a benchmark is given: anybody's defence, images and labels, each checked in one line."""
 
-import hashlib
-import inspect
-import json
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from puriflow.auditing.modules import Whole, as_defence, varies
-from puriflow.benchmarking.record import digest_of
-from puriflow.checksums import file_hash
-from puriflow.defence import Defence
+from puriflow.auditing.modules import Whole, as_defence, draws, varies
+from puriflow.defence import Defence, RandomDefence
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.drawing import Drawing
 from puriflow.errors import UserError
@@ -21,38 +14,44 @@ from puriflow.fitting import check_finite, check_labels, check_range
 from puriflow.randomness import PURIFY, ImageNoise
 
 FEW = 4  # images of the first look
-PLAIN = (bool, int, float, str, type(None))
-LIBRARY = Path(torch.__file__).parent  # its modules are told by its version
+TOGETHER = 32  # images of a batch that is asked whether anything is drawn
 
 
 class Given(NamedTuple):
     """A defence that was asked once, and what to ask it about.
 
     Attributes:
+        defence: as it was given.
         victim: the defence; a module by itself is one without restorer and purifier.
         name: of its parts or its class.
-        random: whether it answers the same image in different ways.
-        classes: of its logits.
+        random: whether it draws random numbers for any of the images.
+        first: logits of the first few images.
+        repeatable: whether it gives them again for the same noise.
         images: (N, 3, H, W) in [0, 1].
         labels: (N,) int64.
         device: of the defence.
         network_evaluations: for one pass; see `record.Defended`.
-        sha256: of the defence; see `identity_of`.
     """
 
+    defence: nn.Module
     victim: Defence
     name: str
     random: bool
-    classes: int
+    first: Tensor
+    repeatable: bool
     images: Tensor
     labels: Tensor
     device: torch.device
     network_evaluations: int | None
-    sha256: str
+
+    @property
+    def classes(self) -> int:
+        """Of the logits."""
+        return self.first.shape[1]
 
 
 def given(defence: object, images: object, labels: object, seed: int, device: object) -> Given:
-    """Check what a benchmark is given, and ask the defence about a few images.
+    """Check what a benchmark is given, and ask the defence about its images.
 
     Raises:
         UserError: it is something else; see the checks.
@@ -63,27 +62,52 @@ def given(defence: object, images: object, labels: object, seed: int, device: ob
     x, y = checked_images(images), checked_labels(labels)
     if len(y) != len(x):
         raise UserError(f"{len(x)} images, but {len(y)} labels: give one for each")
-    few = x[:FEW].to(where)
     try:
-        victim = as_defence(defence, few, seed)
-        victim.check_images(few)
-        with torch.no_grad(), _counted(victim) as count:
-            first = asked(victim, few, 0)
-        with torch.no_grad():
-            random = varies(lambda draw: asked(victim, few, draw))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        victim, random, first, again, denoised = look(defence, x, where, seed)
+    except UserError:
+        raise
+    except Exception as error:
         why = " ".join(str(error).split())
+        shape = tuple(x[:FEW].shape)
         raise UserError(
-            f"the defence fails on images {tuple(few.shape)}: {type(error).__name__}: {why}"
-        ) from None
-    check_logits(first)
+            f"the defence fails on images {shape}: {type(error).__name__}: {why}"
+        ) from error
     check_labels(y, first.shape[1])
-    denoised = count.calls if count.networks else None
-    who = victim, name_of(victim), random, first.shape[1]
-    return Given(*who, x, y, where, denoised, identity_of(defence))
+    who = defence, victim, name_of(victim), random, first, again
+    return Given(*who, x, y, where, denoised)
 
 
-def asked(victim: Defence, images: Tensor, draw: int) -> Tensor:
+@torch.no_grad()
+def look(
+    defence: nn.Module, images: Tensor, device: torch.device, seed: int
+) -> tuple[Defence, bool, Tensor, bool, int | None]:
+    """What `Given` says of a defence.
+
+    It is the victim, whether that is random, its logits of few images, whether these come again,
+    and how often a diffusion network was asked about one image.
+    """
+    few = images[:FEW].to(device)
+    victim = as_defence(defence, (some.to(device) for some in images.split(TOGETHER)), seed)
+    victim.check_images(few)
+    first = asked(victim, few)
+    check_logits(first, len(few))
+    with _counted(victim) as count:
+        asked(victim, few[:1])
+    random = (
+        isinstance(victim.purifier, Whole)
+        or varies(lambda draw: asked(victim, few, draw))
+        or (
+            isinstance(defence, Defence | RandomDefence)
+            and draws(
+                lambda some: asked(victim, some), (b.to(device) for b in images.split(TOGETHER))
+            )
+        )
+    )
+    again = torch.equal(first, asked(victim, few))
+    return victim, random, first, again, count.calls if count.networks else None
+
+
+def asked(victim: Defence, images: Tensor, draw: int = 0) -> Tensor:
     """The defence's answers to images, with the noise of a draw."""
     noise = ImageNoise(victim.seed, PURIFY, range(len(images)), [draw])
     return victim.classify(victim.purified(images, noise))
@@ -154,16 +178,16 @@ def checked_labels(labels: object) -> Tensor:
     return found.long()
 
 
-def check_logits(logits: object) -> None:
-    """Refuse answers of a few images that are no logits, or that are probabilities."""
+def check_logits(logits: object, count: int) -> None:
+    """Refuse answers to so many images that are no logits, or that are probabilities."""
     if not isinstance(logits, Tensor):
         raise UserError(
             f"the defence answers with a {type(logits).__name__}, but must return logits alone"
         )
-    if logits.ndim != 2 or logits.shape[1] < 2:
+    if logits.ndim != 2 or logits.shape[0] != count or logits.shape[1] < 2:
         raise UserError(
-            f"the defence's answers are {tuple(logits.shape)}, but must be logits (N, classes) of "
-            "two classes or more; of one logit z, [0, z] are two"
+            f"the defence's answers to {count} images are {tuple(logits.shape)}, but must be "
+            "logits (N, classes) of two classes or more; of one logit z, [0, z] are two"
         )
     check_finite(logits, "the defence's logits")
     if (logits >= 0).all() and torch.allclose(logits.sum(1), torch.ones(()).to(logits), atol=1e-3):
@@ -207,41 +231,3 @@ class _counted:  # noqa: N801
     def __exit__(self, *_: object) -> None:
         for hook in self.hooks:
             hook.remove()
-
-
-def identity_of(defence: nn.Module) -> str:
-    """sha256 of a module: its tensors, the plain attributes of its parts, and the code of these.
-
-    What is neither, as a function that a part holds, is not seen.
-    """
-    hashed = hashlib.sha256()
-    for name, tensor in [*defence.named_parameters(), *defence.named_buffers()]:
-        row = tensor.detach().cpu().flatten().contiguous()  # of bytes: numpy knows no bfloat16
-        values = digest_of(row.view(torch.uint8).numpy())
-        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {values}\n".encode())
-    for name, module in defence.named_modules():
-        own = {key: value for key, value in vars(module).items() if is_plain(value)}
-        said = [name, type(module).__qualname__, own]
-        hashed.update(json.dumps(said, sort_keys=True, default=str).encode())
-    hashed.update(json.dumps(code_of(type(m) for m in defence.modules())).encode())
-    return hashed.hexdigest()
-
-
-def is_plain(value: Any) -> bool:
-    """Whether a value is a number, a text, or a list of these."""
-    if isinstance(value, list | tuple):
-        return all(map(is_plain, value))
-    return isinstance(value, PLAIN)
-
-
-def code_of(kinds: Iterable[type]) -> list[str]:
-    """Names and hashes of the files that define classes, but for torch's; none of a notebook's."""
-    files = set()
-    for kind in kinds:
-        try:
-            file = Path(inspect.getsourcefile(kind) or "")
-        except (TypeError, OSError):
-            continue
-        if file.is_file() and LIBRARY not in file.parents:
-            files.add(file)
-    return sorted(f"{file.name} {file_hash(file)}" for file in files)

@@ -8,21 +8,19 @@
 | `quick` | a few steps and draws of the same | none: it is cut, and says so |
 """  # noqa: E501
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isclose
 from typing import Any, NamedTuple
 
-from puriflow.attacks import apgd, autoattack, pgd
+from puriflow.attacks import apgd, autoattack, pgd, square
 from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Attack
 from puriflow.auditing.modules import stands_alone
-from puriflow.config import load_config
+from puriflow.config import Config
 from puriflow.defence import Defence
 from puriflow.errors import UserError, unknown
-from puriflow.options import Norm
+from puriflow.options import Norm, fraction
 
-EPS = 8 / 255
 STEP_SIZE, N_ITER, EOT_ITER = 0.007, 200, 20  # Lee and Kim's, for 4/255 as for 8/255
 QUICK_ITER, QUICK_EOT = 10, 4
 
@@ -45,6 +43,7 @@ class Threat(NamedTuple):
         eps: radius, on [0, 1].
         norm: of the ball.
         n_draws: answers of an evaluation.
+        given: whether somebody asked for the ball.
     """
 
     victim: Defence
@@ -53,6 +52,7 @@ class Threat(NamedTuple):
     eps: float
     norm: Norm
     n_draws: int
+    given: bool = False
 
     @property
     def step_size(self) -> float:
@@ -68,86 +68,136 @@ class Threat(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """The attacks of a benchmark by name, and why they are less than what is published, if so."""
+    """The attacks of a benchmark by name, and what makes them weaker than what is published."""
 
     name: str
     rungs: Mapping[str, Rung]
     cut: str = ""
 
 
-def chosen(asked: str | Attack | Sequence[str | Attack], threat: Threat) -> Chosen:
-    """The attacks of a preset, of names of the default track, or as they are given.
+Asked = str | Attack
+Preset = tuple[dict[str, Rung], str]  # and why it is cut, if it is
+
+
+def chosen(asked: Asked | Sequence[Asked], threat: Threat, track: Callable[[], Config]) -> Chosen:
+    """The attacks of presets, of names of a track, or as they are given.
 
     Raises:
-        UserError: there is no such attack, it is no attack, it is not for this defence, or it is in
-            another ball than was asked for.
+        UserError: there is no such attack, it is no attack, it is not for this defence, or they are
+            in other balls than was asked for, or than each other.
     """
-    if isinstance(asked, str) and asked == "auto":
-        asked = "random" if threat.random else "standard"
-    if isinstance(asked, str) and asked in PRESETS:
-        rungs = PRESETS[asked](threat)
-        return Chosen(asked, rungs, QUICK if asked == "quick" else "")
     listed = asked if isinstance(asked, list | tuple) else [asked]
-    rungs, cut = {}, []
+    names, rungs, cut = [], dict[str, Rung](), []
     for one in listed:
-        name, attack, note = _given(one)
-        check_ball(attack.ball, name, threat)
-        rungs[name if name not in rungs else f"{name} {len(rungs) + 1}"] = Rung(
-            attack, threat.victim
-        )
-        cut += [note] if note else []
+        if one == "auto":
+            one = "random" if threat.random else "standard"
+        name, found, why = _rungs(one, threat, track)
+        names.append(name)
+        cut += [why] if why else []
+        for own, rung in found.items():
+            rungs[own if own not in rungs else f"{own} {len(rungs) + 1}"] = rung
     if not rungs:
         raise UserError("attack is an empty list: give one or more")
-    return Chosen(", ".join(rungs), rungs, "; ".join(cut))
+    balls = {(rung.attack.ball.norm, rung.attack.ball.eps) for rung in rungs.values()}
+    if len(balls) > 1:
+        said = " and ".join(f"{norm} {eps:g}" for norm, eps in sorted(balls))
+        raise UserError(f"the attacks are in several balls, {said}: an accuracy is of one")
+    return Chosen(", ".join(names), rungs, "; ".join(dict.fromkeys(cut)))
 
 
-def _given(one: object) -> tuple[str, Attack, str]:
-    """The name of an attack, it, and what its entry says that it does otherwise."""
-    if isinstance(one, Attack):
-        return type(one).__name__, one, ""
-    if not isinstance(one, str):
+def _rungs(
+    one: object, threat: Threat, track: Callable[[], Config]
+) -> tuple[str, dict[str, Rung], str]:
+    """The name of what was asked for, its attacks, and what makes them weak."""
+    if isinstance(one, str) and one in PRESETS:
+        return one, *PRESETS[one](threat)
+    if isinstance(one, str):
+        known = track()
+        if one not in known.attacks:
+            raise unknown("attack", one, ["auto", *PRESETS, *known.attacks])
+        name, attack = one, known.part("attack", one).build()
+        why = [known.served("attack", one).note]
+    elif isinstance(one, Attack):
+        name, attack = type(one).__name__, one
+        why = [f"{name} has settings of its own, and not a preset's"]
+    else:
         raise UserError(
             f"attack is of {type(one).__name__}, but must be one of {', '.join(('auto', *PRESETS))}"
-            ", a name of the default track, or an attack of puriflow.attacks"
+            ", a name of the track, or an attack of puriflow.attacks"
         )
-    track = load_config()
-    if one not in track.attacks:
-        raise unknown("attack", one, ["auto", *PRESETS, *track.attacks])
-    return one, track.part("attack", one).build(), track.served("attack", one).note
+    check_ball(attack.ball, name, threat)
+    why += weaknesses(options_of(attack), threat.random)
+    return name, {name: Rung(attack, threat.victim)}, "; ".join(filter(None, why))
+
+
+def weaknesses(options: Mapping[str, Any], random: bool) -> Iterator[str]:
+    """What makes an attack weaker than it might be, by its options, as an entry or a record says.
+
+    Args:
+        options: of the attack, and in them those of the attacks that it is made of.
+        random: whether the defence is.
+    """
+    if random and options.get("votes") == 1 and options.get("n_eval") is None:
+        yield "it stops at one wrong answer of a random defence, which chance gives"
+    yield from dict.fromkeys(_narrow(options))
+
+
+def _narrow(options: Mapping[str, Any]) -> Iterator[str]:
+    if (gradient := options.get("gradient", "full")) not in ("full", None):
+        yield f"of the defence it differentiates no more than `{gradient}` says"
+    if options.get("fixed"):
+        yield "it knows one draw of the noise, and no other"
+    if fraction(bands := options.get("ball", options).get("bands", 1)) < 1:
+        yield f"its perturbations are of {bands} of the bands"
+    for inner in options.get("attacks") or filter(None, [options.get("attack")]):
+        yield from _narrow(inner)
 
 
 def check_ball(ball: Ball, name: str, threat: Threat) -> None:
     """Refuse an attack in another ball than the one that was asked for, if one was."""
-    same = ball.norm == threat.norm and isclose(ball.eps, threat.eps)
-    if same or (threat.norm == "Linf" and threat.eps == EPS):  # the default asks for none
-        return
-    raise UserError(
-        f"attack {name} is in {ball.norm} {ball.eps:g}, but {threat.norm} {threat.eps:g} was asked "
-        "for: leave eps and norm to the attack, or take a preset"
-    )
+    if threat.given and not (ball.norm == threat.norm and isclose(ball.eps, threat.eps)):
+        raise UserError(
+            f"attack {name} is in {ball.norm} {ball.eps:g}, but {threat.norm} {threat.eps:g} was "
+            "asked for: leave eps and norm to the attack, or take a preset"
+        )
 
 
-def standard(threat: Threat) -> dict[str, Rung]:
-    """AutoAttack, whose verdicts a random defence would make meaningless."""
+def standard(threat: Threat) -> Preset:
+    """AutoAttack, or what of it there is for the norm and the classes.
+
+    The verdicts of a random defence would make it meaningless.
+    """
     if threat.random:
         raise UserError(
             "the preset standard is for deterministic defences, but this one answers the same "
             "image in different ways: take random, or auto"
         )
-    return {"autoattack": Rung(autoattack.build(eps=threat.eps, norm=threat.norm), threat.victim)}
+    ball: Any = {"eps": threat.eps, "norm": threat.norm}
+    if threat.norm == "Linf" and threat.classes > 3:
+        return {"autoattack": Rung(autoattack.build(**ball), threat.victim)}, ""
+    found: dict[str, Attack] = {"apgd-ce": apgd.build(**ball)}
+    if threat.classes > 3:
+        found["apgd-t"] = apgd.build(**ball, loss="dlr-targeted")
+    elif threat.classes == 3:
+        found["apgd-dlr"] = apgd.build(**ball, loss="dlr")
+    if threat.norm == "Linf":
+        found["square"] = square.build(**ball)
+    left_out = "FAB-T and Square" if threat.norm == "L2" else "APGD-T and FAB-T"
+    why = f"AutoAttack's {left_out} are not here for {threat.norm} and {threat.classes} classes"
+    return {name: Rung(attack, threat.victim) for name, attack in found.items()}, why
 
 
-def random(threat: Threat) -> dict[str, Rung]:
+def random(threat: Threat) -> Preset:
     """PGD+EOT and APGD with the exact gradient; of two classes there is no DLR."""
     draws = EOT_ITER if threat.random else 1
     of_apgd = {"eps": threat.eps, "norm": threat.norm, "eot_iter": draws, "n_eval": threat.n_draws}
     found = {"pgd-eot": threat.pgd_eot(), "apgd-ce": apgd.build(**of_apgd)}
     if threat.classes > 2:
         found["apgd-dlr"] = apgd.build(**of_apgd, loss="dlr")
-    return {name: Rung(attack, threat.victim) for name, attack in found.items()}
+    return {name: Rung(attack, threat.victim) for name, attack in found.items()}, ""
 
 
-def ladder(threat: Threat) -> dict[str, Rung]:
+def ladder(threat: Threat) -> Preset:
     """Every gradient; what a rung leaves out is judged all the same."""
     victim = threat.victim
     if stands_alone(victim):
@@ -165,7 +215,7 @@ def ladder(threat: Threat) -> dict[str, Rung]:
             rungs["surrogate"] = Rung(threat.pgd_eot(n_eval=None), other, "its surrogate")
         except UserError:
             pass  # its authors published none
-    return {**rungs, "full": Rung(threat.pgd_eot(), victim)}
+    return {**rungs, "full": Rung(threat.pgd_eot(), victim)}, ""
 
 
 QUICK = (
@@ -174,17 +224,18 @@ QUICK = (
 )
 
 
-def quick(threat: Threat) -> dict[str, Rung]:
-    """A few steps of PGD+EOT."""
+def quick(threat: Threat) -> Preset:
+    """A few steps: of PGD+EOT, and in L2, where a step of signs is long, of APGD."""
     draws = QUICK_EOT if threat.random else 1
+    given: Any = {"n_iter": QUICK_ITER, "eot_iter": draws, "eval_every": QUICK_ITER}
+    if threat.norm == "L2":
+        ball: Any = {"eps": threat.eps, "norm": "L2", "n_eval": threat.n_draws}
+        return {"apgd-ce": Rung(apgd.build(**ball, **given), threat.victim)}, QUICK
     step = max(threat.step_size, 2.5 * threat.eps / QUICK_ITER)
-    attack = threat.pgd_eot(
-        n_iter=QUICK_ITER, eot_iter=draws, step_size=step, eval_every=QUICK_ITER
-    )
-    return {"pgd-eot": Rung(attack, threat.victim)}
+    return {"pgd-eot": Rung(threat.pgd_eot(step_size=step, **given), threat.victim)}, QUICK
 
 
-PRESETS: dict[str, Callable[[Threat], dict[str, Rung]]] = {
+PRESETS: dict[str, Callable[[Threat], Preset]] = {
     "standard": standard,
     "random": random,
     "ladder": ladder,
@@ -194,16 +245,18 @@ PRESETS: dict[str, Callable[[Threat], dict[str, Rung]]] = {
 
 def options_of(attack: Attack) -> dict[str, Any]:
     """All options of an attack, and of those in it, as plain data."""
-    return {"kind": type(attack).__name__, **_plain(attack)}
+    return _plain(attack)
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Attack | Ball) and is_dataclass(value):
-        inner = {f.name: getattr(value, f.name) for f in fields(value)}
-        kind = {"kind": type(value).__name__} if isinstance(value, Attack) else {}
-        return {**kind, **{name: _plain(one) for name, one in inner.items()}}
+    if isinstance(value, Attack | Ball):
+        own = ((k, v) for k, v in vars(value).items() if isinstance(v, Attack) or not callable(v))
+        inner = {name: _plain(one) for name, one in own}
+        return {"kind": type(value).__name__, **inner} if isinstance(value, Attack) else inner
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
     if isinstance(value, bool | int | float | str | None):
         return value
     return type(value).__name__

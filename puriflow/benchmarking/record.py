@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from puriflow.auditing.verdicts import Audit
 from puriflow.config import validated
 from puriflow.errors import UserError
+from puriflow.metrics.accuracy import wilson
 from puriflow.metrics.rules import Rule
 from puriflow.options import Norm
 from puriflow.results.documents import Grid, as_latex
@@ -194,15 +196,34 @@ class Benchmark(Model):
         return record
 
     def check(self, where: str) -> None:
-        """Refuse a record whose accuracies are not those of its images."""
+        """Refuse a record whose numbers do not fit each other.
+
+        Raises:
+            UserError: the first that does not.
+        """
         if len(self.images) != self.n:
             raise UserError(f"{where}: n is {self.n}, but there are {len(self.images)} images")
+        if self.attack == "quick" and not self.cut:
+            raise UserError(f"{where}: the preset quick is cut, and `cut` must say so")
+        names = {attack.name for attack in self.attacks}
+        if others := {image.attack for image in self.images} - names:
+            raise UserError(f"{where}: images name an attack {others.pop()!r} that there is not")
+        if not self.robust or set(self.standard) != set(self.robust):
+            raise UserError(f"{where}: standard and robust must have the same rules, one or more")
         for what in ("standard", "robust"):
             said: Accuracies = getattr(self, what)
             for rule, accuracy in said.items():
                 rows = [getattr(image, what).get(rule, -1.0) for image in self.images]
-                if min(rows) < 0 or abs(sum(rows) / self.n - accuracy.share) > 1e-6:
+                hits = sum(rows)
+                near = np.allclose(accuracy.interval, wilson(hits, self.n), atol=1e-6)
+                if min(rows) < 0 or abs(hits / self.n - accuracy.share) > 1e-6 or not near:
                     raise UserError(f"{where}: {what}.{rule} is not that of its images")
+        for attack in self.attacks:
+            for rule, accuracy in attack.robust.items():
+                if accuracy.share < self.robust.get(rule, accuracy).share - 1e-6:
+                    raise UserError(f"{where}: {attack.name} leaves less than the worst of all")
+        if not isinstance(self.audit, str):
+            Audit.from_json(json.dumps(self.audit))
 
     def by_attack(self) -> list[tuple[str, Accuracies]]:
         """What the worst of all attacks left, and each of several."""

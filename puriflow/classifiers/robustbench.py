@@ -60,7 +60,7 @@ def build(
         from robustbench.utils import BenchmarkDataset, ThreatModel
     except ImportError as error:
         raise UserError(
-            f"{model} needs RobustBench: pip install -e '.[robustbench]' ({error})"
+            f"{model} needs RobustBench: pip install 'puriflow[robustbench]' ({error})"
         ) from None
     known = model_dicts[BenchmarkDataset(dataset)].get(ThreatModel(threat_model), {})
     if model not in known:

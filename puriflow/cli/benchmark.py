@@ -36,6 +36,7 @@ def benchmark(
             seed=asked.seed,
             batch=asked.batch,
             out=asked.out,
+            config=track,
         )
     typer.echo(record)
     typer.echo(Path(asked.out) / "benchmark.json")

@@ -130,7 +130,10 @@ def of_records(a: Path, b: Path) -> Iterator[str]:
 
 def of_tables(a: Path, b: Path) -> Iterator[str]:
     """Cells that differ, by row; then how the stores differ that lie below both their folders."""
-    frames = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in (a, b)]
+    try:
+        frames = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in (a, b)]
+    except ValueError as error:  # as all that pandas raises about a file's content
+        raise UserError(f"{a} or {b} is no table: {error}") from None
     rows = [[dict(row) for row in frame.to_dict("records")] for frame in frames]
     if len(rows[0]) != len(rows[1]):
         yield f"rows: {len(rows[0])} | {len(rows[1])}"

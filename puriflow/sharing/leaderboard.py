@@ -16,6 +16,7 @@ import numpy as np
 
 from puriflow.atomic import write_text
 from puriflow.attacks.ball import fraction
+from puriflow.benchmarking.presets import weaknesses
 from puriflow.benchmarking.record import (
     SCHEMA,
     Accuracies,
@@ -45,7 +46,7 @@ FOLDER = "leaderboard"  # of what others made, below the results
 
 
 def board(track: Config, results: Path, config: Path) -> tuple[list[Benchmark], dict[str, str]]:
-    """All records, and why tables have none: not built, or of another track.
+    """All records, and why rows have none: not built, or of another track.
 
     Args:
         track: of the results.
@@ -57,10 +58,11 @@ def board(track: Config, results: Path, config: Path) -> tuple[list[Benchmark], 
     for name in names(config).get("tables", []):
         table = load_result(find(name, config))
         assert isinstance(table, Table)
-        try:
-            records += [record_of(name, table, row, stores) for row in table.served(track)]
-        except UserError as error:
-            left_out[name] = str(error)
+        for row in table.served(track):
+            try:
+                records.append(record_of(name, table, row, stores))
+            except UserError as error:
+                left_out[f"{name}: {row.method}"] = str(error)
     return [*records, *added(results)], left_out
 
 
@@ -171,6 +173,8 @@ def record_of(name: str, table: Table, row: Row, stores: Stores) -> Benchmark:
 def weaker(track: Config, chain: Chain) -> Iterator[str]:
     """What makes the attack of a chain weaker than it might be."""
     yield track.served("attack", chain.attack).note
+    options = track.part("attack", chain.attack).complete()
+    yield from weaknesses(options, random=chain.purifier != NONE)
     if not chain.adaptive:
         yield f"{chain.attack} goes through {chain.victim}, and does not know the whole defence"
 

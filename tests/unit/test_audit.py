@@ -315,7 +315,7 @@ def test_attention_draws_nothing_unless_it_drops_out():
 
 def test_a_module_that_draws_by_itself_is_repeated_by_its_seed(case, classifier, data):
     before = torch.random.get_rng_state()
-    own = case(as_defence(Random(classifier), data[0], 0), strong(n_iter=1))
+    own = case(as_defence(Random(classifier), [data[0]], 0), strong(n_iter=1))
     assert (own.random, own.repeatable, own.draws) == (True, True, 10)
     for name in ("graph", "finite-differences", "fresh-noise", "batch-mates", "blind"):
         assert verdict(own, name) == "passed", name

@@ -2,17 +2,19 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from puriflow import Defence, benchmark
 from puriflow.attacks import apgd, autoattack, pgd
+from puriflow.attacks.ball import Ball
+from puriflow.attacks.base import Attack, no_queries
 from puriflow.benchmarking import folder
-from puriflow.benchmarking.given import identity_of
+from puriflow.benchmarking.identity import identity_of
 from puriflow.benchmarking.presets import EOT_ITER, PRESETS, Threat, chosen, options_of
 from puriflow.benchmarking.record import Benchmark, schema
+from puriflow.config import load_config
 from puriflow.errors import UserError
 
 N = 20
@@ -39,6 +41,11 @@ class Noisy(nn.Module):
         return x + 0.02 * torch.randn_like(x)
 
 
+class FirstRow(Mean):
+    def forward(self, x):
+        return super().forward(x)[:1]
+
+
 class Brighter(nn.Module):
     def forward(self, x):
         return x + 0.001
@@ -50,8 +57,28 @@ def data(n=N, reach=0.06):
     return means[:, None, None, None].expand(n, 3, 4, 4).contiguous(), (means > 0.5).long()
 
 
+class RandomSigns(Attack):
+    """An attack of somebody's own, which is no dataclass."""
+
+    n_steps = 1
+
+    def __init__(self, ball):
+        self.ball = ball
+
+    def begin(self, batch):
+        return {"x_adv": batch.images, "queries": no_queries(batch.images)}
+
+    def step(self, batch, state, number):
+        signs = batch.noise.attacker("signs").normal_like(batch.images).sign()
+        x = self.ball.project(batch.images + self.ball.eps * signs, batch.images)
+        return {**state, "x_adv": x}
+
+
+PGD = {"step_size": "4/255", "n_iter": 3, "random_start": False}
+
+
 def few_steps(**options):
-    return pgd.build(eps="8/255", step_size="4/255", n_iter=3, random_start=False, **options)
+    return pgd.build(eps="8/255", **PGD, **options)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +174,10 @@ def test_a_killed_benchmark_goes_on(tmp_path, monkeypatch):
         benchmark(Mean().eval(), *data(6), **again, seed=1)
     with pytest.raises(UserError, match="differs in defence"):
         benchmark(nn.Sequential(Mean()).eval(), *data(6), **again)
+    other = Mean().eval()
+    other.forward = lambda x: 2 * Mean()(x)  # which no tensor, attribute or file of it says
+    with pytest.raises(UserError, match="differs in answers"):
+        benchmark(other, *data(6), **again)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
     with pytest.raises(UserError, match="is not empty, and no benchmark"):
@@ -157,8 +188,10 @@ def test_a_defence_is_told_from_others_by_tensors_attributes_and_code():
     one, other = nn.Linear(2, 2), nn.Linear(2, 2)
     other.load_state_dict(one.state_dict())
     assert identity_of(one) == identity_of(other)
-    other.sigma = 0.1
-    assert identity_of(one) != identity_of(other)
+    for value in (0.1, torch.ones(2), {"a": [1]}, [nn.Linear(1, 1)], lambda x: x + 1):
+        before = identity_of(other)
+        other.sigma = value
+        assert identity_of(other) not in (before, identity_of(one))
     assert identity_of(Noisy()) != identity_of(Brighter())
     kernel = nn.Conv2d(3, 4, 1).to(torch.bfloat16)
     assert identity_of(kernel) == identity_of(kernel.to(memory_format=torch.channels_last))
@@ -171,9 +204,15 @@ def test_the_record_is_what_its_schema_says(repository):
     text = found.to_json()
     assert Benchmark.from_json(text).to_json() == text
     raw = json.loads(text)
+    average = raw["robust"]["average"]
     for change, says in [
+        ({"attack": "quick", "cut": ""}, "`cut` must say so"),
+        ({"standard": {}}, "must have the same rules"),
+        ({"audit": {}}, "this is no audit"),
+        ({"images": [{**raw["images"][0], "attack": "x"}] * 4}, "name an attack 'x'"),
+        ({"robust": {"average": {**average, "interval": [0.9, 1]}}}, "average is not that"),
         (
-            {"robust": {"average": raw["robust"]["average"] | {"share": 0.9}}},
+            {"robust": {"average": average | {"share": 0.9}}},
             "robust.average is not",
         ),
         ({"n": 5}, "n is 5, but there are 4 images"),
@@ -196,7 +235,82 @@ def test_what_is_cut_says_so_in_every_form():
     assert r"\toprule" in found.to_latex()
     named = benchmark(Mean().eval(), *data(4), attack="pgd-eot-linf8")
     assert named.cut == "PGD+EOT of 20 steps with 4 draws (published 200 and 20)"
-    assert benchmark(Mean().eval(), *data(4), attack=few_steps()).cut == ""
+    own = benchmark(Mean().eval(), *data(4), attack=few_steps())
+    assert own.cut == "PGD has settings of its own, and not a preset's"
+
+
+@pytest.mark.parametrize(
+    ("attack", "says"),
+    [
+        (few_steps(gradient="blind"), "differentiates no more than `blind` says"),
+        (few_steps(n_eval=3, gradient="identity"), "no more than `identity` says"),
+        (few_steps(fixed=True), "it knows one draw of the noise"),
+        (few_steps(bands="1/2"), "its perturbations are of 0.5 of the bands"),
+        (apgd.build(eps="8/255", n_iter=1), "stops at one wrong answer of a random defence"),
+        (autoattack.build(eps="8/255", version="rand", n_iter=1), "stops at one wrong answer"),
+        (autoattack.build(eps="8/255", version="rand", n_iter=1, n_eval=2), "own, and not"),
+        (apgd.build(eps="8/255", n_iter=1, n_eval=2), "own, and not"),
+    ],
+)
+def test_what_makes_an_attack_weak_is_said(attack, says):
+    cut = chosen(attack, threat(), load_config).cut
+    assert says in cut
+    assert ("one wrong answer" in cut) == ("one wrong answer" in says)
+
+
+def test_attacks_of_one_s_own_and_lists_with_presets():
+    signs = RandomSigns(Ball(8 / 255))
+    found = benchmark(Mean().eval(), *data(6), attack=[signs, "quick"])
+    assert [attack.name for attack in found.attacks] == ["RandomSigns", "pgd-eot"]
+    assert found.attacks[0].options["ball"]["eps"] == 8 / 255
+    assert found.attacks[0].robust["average"].share == 1
+    assert found.robust["average"].share < 1
+    with pytest.raises(UserError, match=r"in several balls, Linf 0\.0156863 and Linf 0\.0313725"):
+        benchmark(Mean().eval(), *data(6), attack=[signs, pgd.build(**PGD, eps="4/255")])
+
+
+def test_in_l2_a_radius_is_given_and_presets_are_what_there_is():
+    with pytest.raises(UserError, match="eps is not given, and what L2 takes"):
+        benchmark(Mean().eval(), *data(6), norm="L2")
+    # A step of 0.0625 in each of 48 values is one of 0.433: it turns means within 0.0625.
+    found = benchmark(Mean().eval(), *data(20, 0.12), norm="L2", eps=0.0625 * 48**0.5)
+    assert [attack.name for attack in found.attacks] == ["apgd-ce", "apgd-t"]
+    assert found.cut == "AutoAttack's FAB-T and Square are not here for L2 and 4 classes"
+    assert found.robust["average"].share == 0.5
+    few = chosen("standard", threat(random=False, classes=2), load_config)
+    assert list(few.rungs) == ["apgd-ce", "square"]
+    assert "APGD-T and FAB-T are not here" in few.cut
+    assert list(chosen("quick", threat(norm="L2", eps=0.5), load_config).rungs) == ["apgd-ce"]
+
+
+def test_a_defence_that_draws_for_some_images_alone_is_random():
+    class Sometimes(nn.Module):
+        def forward(self, x):
+            bright = x.mean((1, 2, 3), keepdim=True) > 0.53
+            return torch.where(bright, x + 0.02 * torch.randn_like(x), x)
+
+    class Guided(nn.Module):
+        def forward(self, x, guide=None):
+            return x + 0.02 * torch.randn_like(x) if guide is None else x
+
+    for purifier in (Sometimes(), Guided()):
+        given = Defence(None, purifier, Mean()), *data()
+        assert benchmark(*given, attack=few_steps(), n_draws=2).defence.random
+    whole = nn.Sequential(Guided(), Mean()).eval()
+    assert benchmark(whole, *data(6), attack=few_steps(), n_draws=2).defence.random
+
+
+def test_a_defence_without_gradient_is_said_to_have_none():
+    class Detached(Mean):
+        def forward(self, x):
+            with torch.no_grad():
+                return super().forward(x)
+
+    with pytest.raises(UserError, match="no gradient reaches the image through the defence"):
+        benchmark(Detached().eval(), *data(6), attack="quick")
+    with torch.inference_mode():
+        x, y = data(6)
+        assert benchmark(Mean().eval(), x, y, attack="quick").robust["average"].share < 1
 
 
 def threat(random=True, victim=None, **options):
@@ -205,12 +319,14 @@ def threat(random=True, victim=None, **options):
 
 
 def test_presets_are_the_published_settings():
-    standard = options_of(chosen("auto", threat(random=False)).rungs["autoattack"].attack)
+    standard = options_of(
+        chosen("auto", threat(random=False), load_config).rungs["autoattack"].attack
+    )
     names = [one["loss"] if "loss" in one else one["kind"] for one in standard["attacks"]]
     assert names == ["ce", "dlr-targeted", "FABT", "Square"]
     assert [one.get("n_iter", 0) for one in standard["attacks"]] == [100, 100, 100, 0]
     assert standard["attacks"][3]["n_queries"] == 5000
-    rungs = chosen("auto", threat()).rungs
+    rungs = chosen("auto", threat(), load_config).rungs
     assert list(rungs) == ["pgd-eot", "apgd-ce", "apgd-dlr"]
     lee_kim = options_of(rungs["pgd-eot"].attack)
     assert lee_kim["n_eval"] == 10
@@ -221,23 +337,23 @@ def test_presets_are_the_published_settings():
     for name in ("apgd-ce", "apgd-dlr"):
         inner = options_of(rungs[name].attack)["attack"]
         assert (inner["n_iter"], inner["eot_iter"], inner["gradient"]) == (100, EOT_ITER, "full")
-    assert list(chosen("random", threat(classes=2)).rungs) == ["pgd-eot", "apgd-ce"]
+    assert list(chosen("random", threat(classes=2), load_config).rungs) == ["pgd-eot", "apgd-ce"]
     assert set(PRESETS) == {"standard", "random", "ladder", "quick"}
 
 
 def test_the_ladder_has_every_gradient():
     victim = Defence(Brighter(), Noisy(), Mean())
-    rungs = chosen("ladder", threat(victim=victim)).rungs
+    rungs = chosen("ladder", threat(victim=victim), load_config).rungs
     gradients = {name: rung.attack.attack.gradient for name, rung in rungs.items()}
     assert gradients == {one: one for one in ("blind", "identity", "restorer", "full")}
-    assert list(chosen("ladder", threat()).rungs) == ["blind", "identity", "full"]
+    assert list(chosen("ladder", threat(), load_config).rungs) == ["blind", "identity", "full"]
     with pytest.raises(UserError, match="nothing is known in front of this classifier"):
-        chosen("ladder", threat(victim=Defence(None, None, Mean())))
+        chosen("ladder", threat(victim=Defence(None, None, Mean())), load_config)
 
 
 BAD = {
     "probabilities": (nn.Sequential(Mean(), nn.Softmax(1)), {}, "returns probabilities"),
-    "one logit": (nn.Sequential(nn.Flatten(), nn.Linear(48, 1)), {}, r"\(4, 1\), but must be logi"),
+    "one logit": (nn.Sequential(nn.Flatten(), nn.Linear(48, 1)), {}, r"are \(4, 1\), but must"),
     "NaN": (nn.Sequential(Mean(), nn.Threshold(1e9, float("nan"))), {}, "NaN or infinity"),
     "images": (nn.Conv2d(3, 3, 3), {}, r"\(4, 3, 2, 2\), but must be logits"),
     "another size": (
@@ -260,6 +376,9 @@ BAD = {
         "is in Linf 0.0313725, but Linf 0",
     ),
     "seed": (Mean(), {"seed": -1}, "seed"),
+    "another": (Mean(), {"attack": "pgd-linf4", "eps": "8/255"}, "is in Linf 0.0156863, but"),
+    "batch": (Mean(), {"batch": "4"}, "batch is '4', but must be a whole number from 1"),
+    "one row": (FirstRow(), {}, r"to 4 images"),
     "standard": (nn.Sequential(Noisy(), Mean()), {"attack": "standard"}, "is for deterministic"),
 }
 
@@ -302,9 +421,9 @@ def test_a_module_in_training_mode_is_refused_and_one_in_evaluation_mode_is_left
     module[1].train()
     with pytest.raises(UserError, match=r"in training mode \(its 1\)"):
         benchmark(module, *data(6))
-    net = nn.Sequential(nn.Flatten(), nn.Linear(48, 4)).eval()
-    x, _ = data(6)
-    before = np.random.get_state()[1].copy(), torch.get_rng_state()
-    benchmark(net, x, net(x).argmax(1), attack="quick")
-    assert net[1].weight.requires_grad
-    assert torch.equal(before[1], torch.get_rng_state())
+    net = nn.Sequential(Noisy(), nn.Flatten(), nn.Linear(48, 4)).eval()
+    x, y = data(6)
+    before = torch.get_rng_state()
+    benchmark(net, x, y, attack="quick", n_draws=2)
+    assert net[2].weight.requires_grad
+    assert torch.equal(before, torch.get_rng_state())
