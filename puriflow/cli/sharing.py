@@ -14,7 +14,7 @@ BEHIND_RESULTS = False
 def results(
     as_json: Annotated[
         Path | None,
-        typer.Option("--json", help="file of the leaderboard: rows of all tables, and others'"),
+        typer.Option("--json", help="file of the leaderboard: of tables, sweeps and others'"),
     ] = None,
     latex: Annotated[
         str | None, typer.Option(help="name of a table that is printed as LaTeX (booktabs)")

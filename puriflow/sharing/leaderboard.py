@@ -1,4 +1,4 @@
-"""The leaderboard: every row of the tables that are built, and records of others, as one JSON file.
+"""The leaderboard: all rows of tables and sweeps that are built, and records of others, as JSON.
 
 A row becomes a record of the schema of `puriflow.benchmark`, with what made it. A record of
 somebody else's is taken in as a file of `leaderboard/` below the results, if it fits the schema and
@@ -38,6 +38,7 @@ from puriflow.results import find, load_result, names
 from puriflow.results.base import served_by
 from puriflow.results.measures import Stores
 from puriflow.results.rows import Row
+from puriflow.results.sweep import Sweep
 from puriflow.results.table import Table
 from puriflow.store import Stage
 
@@ -55,15 +56,27 @@ def board(track: Config, results: Path, config: Path) -> tuple[list[Benchmark], 
     """
     records, left_out = [], {}
     stores = Stores(track, results)
-    for name in names(config).get("tables", []):
-        table = load_result(find(name, config))
-        assert isinstance(table, Table)
-        for row in table.served(track):
-            try:
-                records.append(record_of(name, table, row, stores))
-            except UserError as error:
-                left_out[f"{name}: {row.method}"] = str(error)
+    for title, table, row in rows_of(track, config):
+        try:
+            records.append(record_of(title, table, row, stores))
+        except UserError as error:
+            left_out[title] = str(error)
     return [*records, *added(results)], left_out
+
+
+def rows_of(track: Config, config: Path) -> Iterator[tuple[str, Table, Row]]:
+    """The rows of all tables and sweeps that a track serves, and what each is called."""
+    known = names(config)
+    for name in [*known.get("tables", []), *known.get("sweeps", [])]:
+        result = load_result(find(name, config))
+        if isinstance(result, Table):
+            yield from ((f"{name}: {row.method}", result, row) for row in result.served(track))
+        elif isinstance(result, Sweep) and result.track in (None, track.track):
+            for row in result.served(track):
+                _, (attacked,) = result.table.chains(track, row)
+                roles = (attacked.restorer, attacked.purifier, attacked.classifier)
+                said = ", ".join((attacked.dataset, attacked.attack, *roles))
+                yield f"{name}: {said}", result.table, row
 
 
 def written(records: list[Benchmark]) -> str:
@@ -123,8 +136,8 @@ def hashes(chain: Chain, stores: Stores) -> tuple[str, str]:
     return digest_of(images), digest_of(labels)
 
 
-def record_of(name: str, table: Table, row: Row, stores: Stores) -> Benchmark:
-    """The record of a row of a table.
+def record_of(title: str, table: Table, row: Row, stores: Stores) -> Benchmark:
+    """The record of a row of a table, or of what a sweep has of one.
 
     Raises:
         UserError: its stores are not there, or are not what the track says.
@@ -141,7 +154,7 @@ def record_of(name: str, table: Table, row: Row, stores: Stores) -> Benchmark:
     notes = [note for chain in attacked for note in weaker(track, chain)]
     return Benchmark(
         schema=SCHEMA,
-        title=f"{name}: {row.method}",
+        title=title,
         defence=defence_of(track, clean),
         attack=", ".join(attack.name for attack in made),
         cut="; ".join(dict.fromkeys(filter(None, notes))),

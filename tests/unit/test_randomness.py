@@ -28,6 +28,7 @@ def test_the_words_that_seed_noise_are_data():
     assert words == {
         "PURIFY": "purify",
         "TILE": "purify, tile {}",
+        "RANDOM": "random",
         "CERTIFY": "certify",
         "MEASURE_CLASSIFIER": "measure-classifier",
         "MEASURE_DENOISER": "measure-{}",
@@ -43,6 +44,7 @@ def test_the_words_that_seed_noise_are_data():
         "VOTES": "votes",
         "EVALUATED": "evaluated",
         "CONTROL": "control",
+        "JUDGED": "judged",
         "AFTER": "after",
         "SURROGATE": "surrogate",
     }
