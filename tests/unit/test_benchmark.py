@@ -103,14 +103,13 @@ def test_it_says_what_auto_attack_s_own_package_says():
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 6)).eval()
     x = torch.rand(12, 3, 8, 8)
     y = net(x).argmax(1)
-    theirs = package.AutoAttack(net, eps=0.02, version="custom", attacks=["apgd-ce", "apgd-t"])
-    theirs.apgd.n_restarts = 1
-    theirs.apgd.n_iter = theirs.apgd_targeted.n_iter = 20
-    theirs.apgd_targeted.n_target_classes = 3
+    theirs = package.AutoAttack(net, eps=0.02)
+    theirs.apgd.n_iter = theirs.apgd_targeted.n_iter = theirs.fab.n_iter = 20
+    theirs.apgd_targeted.n_target_classes = theirs.fab.n_target_classes = 3
+    theirs.square.n_queries = 50
     with torch.no_grad():
         left = net(theirs.run_standard_evaluation(x, y, batch_size=12)[0]).argmax(1) == y
-    ours = [apgd.build(eps=0.02, n_iter=20)]
-    ours += [apgd.build(eps=0.02, n_iter=20, loss="dlr-targeted", n_target_classes=3)]
+    ours = autoattack.build(eps=0.02, n_iter=20, n_target_classes=3, n_queries=50)
     found = benchmark(net, x, y, attack=ours, eps=0.02)
     assert 0 < left.sum() < 12
     assert [image.robust["average"] == 1 for image in found.images] == left.tolist()
