@@ -132,4 +132,7 @@ def data_of(asked: Asked, track: Config) -> tuple[Any, Any]:
     images, labels = pair
     if asked.count is None:
         return images, labels
-    return images[: asked.count], labels[: asked.count]
+    try:
+        return images[: asked.count], labels[: asked.count]
+    except TypeError:
+        raise UserError(f"data {asked.data} are no images and labels") from None

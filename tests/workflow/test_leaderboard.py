@@ -70,6 +70,17 @@ def test_a_record_of_others_is_taken_in_if_it_is_of_the_same_images(built, board
     (built.folder / "results" / "leaderboard" / "theirs.json").unlink()
 
 
+def test_a_record_that_a_benchmark_made_stands_beside_the_track_s(built, tmp_path):
+    asked = tmp_path / "asked.yaml"
+    lines = ("classifier: resnet50", "dataset: imagenet", "attack: pgd-linf4", "out: judged")
+    asked.write_text("\n".join(lines))
+    status, said, error = puriflow(built, "benchmark", asked)
+    assert status == 0, error
+    status, said, error = puriflow(built, "results", "--add", "judged/benchmark.json")
+    assert (status, said) == (0, "results/leaderboard/benchmark.json\n"), error
+    (built.folder / "results" / "leaderboard" / "benchmark.json").unlink()
+
+
 def test_a_table_is_printed_as_a_paper_prints_it(built):
     status, said, _ = puriflow(built, "results", "--latex", "tabletiny")
     lines = said.splitlines()
