@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from puriflow.errors import UserError
+from puriflow.memory import out_of_memory
 
 if TYPE_CHECKING:
     import torch
 
-CPU_BATCH, GPU_BATCH = 4, 32
+CPU_BATCH, GPU_BATCH = 4, 32  # images, where nothing else says how many
 FOLDED = 16 * 32 * 32  # pixels of a batch up to which draws of the same images are computed at once
 # Of the CPU for every stage and result, as a long sum is cut into as many pieces as there are
 # threads, and rounds otherwise. Jobs side by side, and shards, use more cores.
@@ -147,12 +148,14 @@ def _read(setting: Callable[[], Setting]) -> Setting | None:
 def frozen(part: Built) -> Built:
     """A part in evaluation mode, without gradients of parameters, whoever wrote it.
 
-    In training mode BatchNorm and Dropout would give other numbers for other batches, and each
-    time.
+    Its convolutions then keep no inputs. In training mode BatchNorm and Dropout would give other
+    numbers for other batches, and each time.
     """
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(part, torch.nn.Module):
-        part.eval().requires_grad_(False)
+        from puriflow.convolution import keep_no_inputs
+
+        keep_no_inputs(part.eval().requires_grad_(False))
     return part
 
 
@@ -181,18 +184,11 @@ def building() -> Generator[None]:
         with _float32_by_default():
             yield
     except RuntimeError as error:
-        if "allocate memory" in str(error) or "out of memory" in str(error):
+        if out_of_memory(error):
             raise ValueError("the network does not fit into the memory") from None
         raise
     finally:
         hook.remove()
-
-
-def batch_size(device: "torch.device", wanted: int | None, gpu: int = GPU_BATCH) -> int:
-    """Images computed between two saves: `wanted`, 1 or more, or what suits the device."""
-    if wanted is not None and wanted < 1:
-        raise UserError(f"batch is {wanted}, but must be 1 or more")
-    return wanted or (CPU_BATCH if device.type == "cpu" else gpu)
 
 
 def folded(images: "torch.Tensor | np.ndarray", draws: Sequence[int]) -> Generator[Sequence[int]]:

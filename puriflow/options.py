@@ -70,7 +70,9 @@ Resolutions = Annotated[
     Sequence[Annotated[int, whole(1, 4096)]], listed(0, 10, "whole numbers from 1 to 4096")
 ]
 Classes = Annotated[int, whole(1, 100_000)]
-Precision = Literal["float32", "bfloat16"]  # of convolutions and products of matrices
+# Of convolutions and products of matrices.
+Precision = Literal["float32", "tf32", "float16", "bfloat16"]
+Trained = Literal["float32", "bfloat16"]  # while a network is trained
 Side = Annotated[int, whole(1, 4096)]  # pixels
 Patch = Annotated[int, whole(1, 99)]  # pixels
 Scale = Annotated[int, whole(1, 16)]  # of super-resolution

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from puriflow import compute
 from puriflow.atomic import write_text
 from puriflow.attacks.base import Batch
 from puriflow.auditing.audit import audited
@@ -26,8 +25,8 @@ from puriflow.compute import folded
 from puriflow.errors import UserError, on_disk
 from puriflow.provenance import code_hash, machine, versions
 from puriflow.randomness import JUDGED, AttackNoise
-from puriflow.stages.attack import GPU_BATCH, attacked
-from puriflow.stages.base import Arrays, fill
+from puriflow.stages.attack import attacked
+from puriflow.stages.base import Arrays, check_batch, fill
 from puriflow.store import Provenance, Stage, Writer, open_stage
 
 MODULE = "puriflow.benchmarking.folder"
@@ -39,6 +38,7 @@ NO_GRADIENT = (
     "puriflow.attacks.square.build(...)"
 )
 CHEAP_BATCH = 32  # images in front of a classifier alone
+GPU_BATCH = 4  # through a diffusion; halved where they find no room
 Compute = Callable[[int, int, Path], Arrays]
 
 
@@ -52,7 +52,8 @@ class Bench:
         self.draws, self.seed = draws, seed
         through = 1 if asked.device.type == "cpu" else GPU_BATCH
         default = CHEAP_BATCH if asked.victim.purifier is None else through
-        self.batch = compute.batch_size(asked.device, default if batch is None else batch)
+        self.batch = default if batch is None else batch
+        check_batch(self.batch)
         self.made_by = MadeBy(
             puriflow=versions(MODULE)["puriflow"],
             code=code_hash(MODULE),

@@ -1,8 +1,9 @@
 """The `puriflow` command.
 
-People use `init`, `purify`, `inspect`, `benchmark`, `audit`, `train`, `result`, `results`, `diff`,
-`verify`, `repair` and `zoo`; the rules of the workflow and experts use `stage` as well. A part is
-given by its name in a track (`--config`). Nothing heavy is imported before a command needs it.
+People use `init`, `purify`, `inspect`, `benchmark`, `audit`, `plan`, `train`, `result`, `results`,
+`diff`, `verify`, `repair` and `zoo`; the rules of the workflow and experts use `stage` as well. A
+part is given by its name in a track (`--config`). Nothing heavy is imported before a command needs
+it.
 """
 
 import sys
@@ -16,6 +17,7 @@ from puriflow.cli.audit import audit
 from puriflow.cli.benchmark import benchmark
 from puriflow.cli.init import init
 from puriflow.cli.inspect import inspect
+from puriflow.cli.plan import plan
 from puriflow.cli.purify import purify
 from puriflow.cli.result import result
 from puriflow.cli.sharing import diff, results
@@ -45,7 +47,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    *(init, purify, inspect, benchmark, audit, train, result, results, diff, verify, repair),
+    *(init, purify, inspect, benchmark, audit, plan, train),
+    *(result, results, diff, verify, repair),
 ):
     app.command()(command)
 app.add_typer(zoo, name="zoo")

@@ -35,7 +35,8 @@ Threads = Annotated[
 ]
 Gpus = Annotated[int, typer.Option(help="number of GPUs to lease, where there are any", min=0)]
 Batch = Annotated[
-    int | None, typer.Option(help="number of images between two saves; default: by device")
+    int | None,
+    typer.Option(help="number of images between two saves; default: the track's, else by device"),
 ]
 
 
@@ -46,6 +47,11 @@ def track_of(config: Path | None) -> Config:
         said = f"puriflow: no config/config.yaml is here, so the track is PuriFlow's own: {file}"
         print(said, file=sys.stderr)
     return load_config(file)
+
+
+def batch_of(track: Config, batch: int | None) -> int | None:
+    """How many images are computed at once: as a command says, else as the track does."""
+    return track.compute.batch if batch is None else batch
 
 
 @contextmanager

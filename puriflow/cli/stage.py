@@ -13,6 +13,7 @@ from puriflow.cli.options import (
     Out,
     Seed,
     Source,
+    batch_of,
     leased,
     track_of,
 )
@@ -83,7 +84,9 @@ def attack(
     with leased(gpus) as device:
         from puriflow.stages.attack import write_attack
 
-        write_attack(stage, out, part, parts, seed=seed, device=device, batch=batch)
+        write_attack(
+            stage, out, part, parts, seed=seed, device=device, batch=batch_of(track, batch)
+        )
 
 
 @app.command()
@@ -96,11 +99,12 @@ def restore(
     config: ConfigFile = None,
 ) -> None:
     """Restore images: super-resolution and back, or a classical denoiser."""
-    stage, part = open_in_chain(source), track_of(config).part("restorer", restorer)
+    stage, track = open_in_chain(source), track_of(config)
+    part = track.part("restorer", restorer)
     with leased(gpus) as device:
         from puriflow.stages.restore import write_restored
 
-        write_restored(stage, out, part, device=device, batch=batch)
+        write_restored(stage, out, part, device=device, batch=batch_of(track, batch))
 
 
 @app.command()
@@ -120,7 +124,7 @@ def purify(
     with leased(gpus) as device:
         from puriflow.stages.purify import write_purified
 
-        write_purified(stage, out, part, seed=seed, device=device, batch=batch)
+        write_purified(stage, out, part, seed=seed, device=device, batch=batch_of(track, batch))
 
 
 @app.command()
@@ -133,11 +137,12 @@ def classify(
     config: ConfigFile = None,
 ) -> None:
     """Store a classifier's logits of images."""
-    stage, part = open_in_chain(source), track_of(config).part("classifier", classifier)
+    stage, track = open_in_chain(source), track_of(config)
+    part = track.part("classifier", classifier)
     with leased(gpus) as device:
         from puriflow.stages.classify import write_logits
 
-        write_logits(stage, out, part, device=device, batch=batch)
+        write_logits(stage, out, part, device=device, batch=batch_of(track, batch))
 
 
 @app.command()
@@ -161,7 +166,15 @@ def evaluate(
     with leased(gpus) as device:
         from puriflow.stages.evaluate import write_evaluated
 
-        write_evaluated(stage, out, *parts, n_draws=n_draws, seed=seed, device=device, batch=batch)
+        write_evaluated(
+            stage,
+            out,
+            *parts,
+            n_draws=n_draws,
+            seed=seed,
+            device=device,
+            batch=batch_of(track, batch),
+        )
 
 
 @app.command()

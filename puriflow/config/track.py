@@ -12,8 +12,18 @@ from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from puriflow.errors import UserError, unknown
 from puriflow.metrics.rules import OfAnswers, Rule
-from puriflow.options import MOST_SEED, shown
-from puriflow.registry import FAMILIES, NETWORK, NONE, Part, Parts, Weights, check, family_of
+from puriflow.options import MOST_SEED, Precision, shown
+from puriflow.registry import (
+    FAMILIES,
+    NETWORK,
+    NONE,
+    Part,
+    Parts,
+    Weights,
+    check,
+    family_of,
+    kind_named,
+)
 from puriflow.zoo.catalogue import PREFIX, Zoo
 
 BEHIND_RESULTS = False
@@ -144,6 +154,23 @@ class Certification(Model, extra="forbid"):
     alpha: float = Field(0.001, gt=0, lt=1, description="chance that a certificate is wrong")
 
 
+class Compute(Model, extra="forbid"):
+    """How a track computes."""
+
+    precision: Precision = Field(
+        "float32",
+        description="of convolutions and products within diffusion networks, of whose entries none "
+        "says its own",
+    )
+    batch: int | None = Field(
+        None,
+        ge=1,
+        le=100_000,
+        description="images computed at once and kept together; default: as many as fit the GPU, "
+        "up to 32; a CPU computes image by image. It is halved where memory runs out",
+    )
+
+
 class Training(Model, extra="forbid"):
     """How the track's own networks are trained."""
 
@@ -186,6 +213,7 @@ class Config(Model, extra="forbid"):
     features: dict[Name, Role] = {}
     evaluations: dict[Name, Evaluation] = {}
     certification: Certification = Certification()
+    compute: Compute = Compute()
     zoo: Zoo = Zoo()
     training: Training = Training()
 
@@ -228,6 +256,9 @@ class Config(Model, extra="forbid"):
         check(role, name, said)
         network = said.get(NETWORK)
         options = {k: v for k, v in said.items() if k not in ("kind", "weights", NETWORK)}
+        known = kind_named(section, said["kind"]).options
+        if role == NETWORK and self.compute.precision != "float32" and "precision" in known:
+            options = {"precision": self.compute.precision, **options}
         return Part(
             role,
             name,

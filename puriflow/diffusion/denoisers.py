@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, alpha_bar, time_of_sigma
 from puriflow.errors import unknown
 from puriflow.options import Precision
-from puriflow.precision import keep_ends_in_float32, lowered
+from puriflow.precision import asked, keep_all_but_products_in_float32
 
 
 class Denoiser(nn.Module, ABC):
@@ -33,12 +33,11 @@ class Denoiser(nn.Module, ABC):
         self.network = network
         self.precision: Precision = precision
         if precision != "float32":
-            keep_ends_in_float32(network)
+            keep_all_but_products_in_float32(network)
 
     def predicted(self, x: Tensor, level: Tensor) -> Tensor:
         """What the network itself returns of its own input and noise level, in the type of x."""
-        with lowered(x.device, self.precision):
-            return self.network(x, level).to(x.dtype)
+        return asked(self.network, x, level, self.precision)
 
     @property
     def known_sigmas(self) -> Tensor | None:

@@ -9,6 +9,7 @@ from typing import get_args
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from puriflow.diffusion.recomputation import recomputed
 from puriflow.errors import UserError, unknown
 from puriflow.options import Downsampler
 
@@ -57,13 +58,21 @@ class UpDown(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) in [0, 1] to the same shape and range."""
-        height, width = images.shape[-2:]
         for _ in range(self.rounds):
-            high = self.upscale(images)
-            if high.shape[-2:] != (height * self.scale, width * self.scale):
-                raise UserError(
-                    f"the network enlarged {height}x{width} to {high.shape[-2]}x{high.shape[-1]}, "
-                    f"not by {self.scale}"
-                )
-            images = downsample_to(high.clamp(0, 1), (height, width), self.downsample).clamp(0, 1)
+            images = self.round(images)
         return images
+
+    @recomputed
+    def round(self, images: Tensor) -> Tensor:
+        """Up and down once; an attack's gradient computes it again rather than hold it meanwhile.
+
+        So that what a gradient holds is the more of restorer and purifier, and not both.
+        """
+        height, width = images.shape[-2:]
+        high = self.upscale(images)
+        if high.shape[-2:] != (height * self.scale, width * self.scale):
+            raise UserError(
+                f"the network enlarged {height}x{width} to {high.shape[-2]}x{high.shape[-1]}, "
+                f"not by {self.scale}"
+            )
+        return downsample_to(high.clamp(0, 1), (height, width), self.downsample).clamp(0, 1)

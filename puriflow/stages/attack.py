@@ -17,7 +17,6 @@ import torch
 from puriflow.atomic import read_sealed, write_sealed
 from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Attack, Batch, Saved, State, cross_entropy
-from puriflow.compute import batch_size
 from puriflow.defence import Defence
 from puriflow.diffusion.recomputation import Watch, watched
 from puriflow.errors import UserError, on_disk
@@ -32,7 +31,6 @@ SAVE_EVERY = 60.0  # seconds that a killed attack loses at most, beside its curr
 # attack's own judgements are beside `success`.
 IMAGES = {"x_adv": "images", "x_majority": "images_majority", "x_worst": "images_worst"}
 JUDGED = ("clean_success", "wrong", "voted_wrong", "control_wrong", "control_voted_wrong")
-GPU_BATCH = 4  # through a diffusion, images need much memory
 
 
 def write_attack(
@@ -55,7 +53,7 @@ def write_attack(
         victim: what is attacked: a classifier alone, or a defence with restorer or purifier.
         seed: of all draws, the attacker's and the victim's.
         device: to compute on.
-        batch: images that are attacked together; default: 4; always 1 on a CPU.
+        batch: images that are attacked together; default: as many as fit; always 1 on a CPU.
         save_every: seconds between two saves inside an attack.
 
     Raises:
@@ -63,7 +61,6 @@ def write_attack(
     """
     method: Attack = attack.build()
     defence = Defence.from_parts(victim, seed=seed).to(device)
-    together = batch_size(device, batch, GPU_BATCH)
     found: dict[str, str] = {}
     watches = iter([watched()])  # of the first batch
 
@@ -79,8 +76,6 @@ def write_attack(
         found.update(watch.said())
         return arrays
 
-    # A CPU attacks one by one (see `in_batches`), and keeps what is done after each.
-    size = 1 if device.type == "cpu" else together
     parts = {"attack": attack, **victim}
     return run(
         "attack",
@@ -91,7 +86,9 @@ def write_attack(
         clean=True,
         seed=seed,
         device=device,
-        batch=size,
+        # A CPU attacks one by one (see `in_batches`), and keeps what is done after each.
+        batch=1 if device.type == "cpu" else batch,
+        gradient=True,
         found=found,
     )
 

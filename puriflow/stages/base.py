@@ -7,8 +7,9 @@ does; `batch` is the number of images between two saves, by default what suits t
 """
 
 import os
+import sys
 import time
-from collections import ChainMap
+from collections import ChainMap, deque
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 
 from puriflow.errors import UserError, on_disk
 from puriflow.fitting import check_labels
+from puriflow.memory import free_memory, out_of_memory
 from puriflow.progress import Progress, startup
 from puriflow.provenance import code_hash, machine, versions, weights_hashes
 from puriflow.registry import Parts
@@ -54,7 +56,8 @@ def run(
     numbers: Mapping[str, Any] | None = None,
     seed: int | None = None,
     device: "torch.device",
-    batch: int,
+    batch: int | None = None,
+    gradient: bool = False,
     found: MutableMapping[str, Any] | None = None,
 ) -> Stage:
     """Compute a stage from the images of another one.
@@ -71,13 +74,16 @@ def run(
         numbers: of the stage itself, for the record.
         seed: of all draws; None if there are none.
         device: to compute on.
-        batch: samples of a batch; also what a killed job may lose.
+        batch: samples of a batch; also what a killed job may lose. None for what the device's
+            memory holds.
+        gradient: whether the parts are differentiated by the image, which takes more memory.
         found: what `compute` finds out of the machine, for the record; it may fill this later.
 
     Raises:
         UserError: images of the source, or new ones, are not what they should be, or `out` is the
             source, in it, or above it.
     """
+    check_batch(batch)
     with on_disk(out):
         keep_apart(out, source.folder)
     labels, indices = source.read("label"), source.read("index")
@@ -106,7 +112,18 @@ def run(
             check_labels(labels[start:stop], arrays[name].shape[-1])
         return arrays
 
+    if batch is None:
+        from puriflow.planning import together  # with torch, which the images' stage is without
+
+        height, width = source.manifest["arrays"]["images"]["shape"][-2:]
+        batch = together(device, parts, (height, width), gradient=gradient)
     return fill(writer, computed, batch=batch, device=str(device))
+
+
+def check_batch(batch: int | None) -> None:
+    """Refuse a batch without images."""
+    if batch is not None and batch < 1:
+        raise UserError(f"batch is {batch}, but must be 1 or more")
 
 
 def keep_apart(out: Path, source: Path) -> None:
@@ -124,17 +141,43 @@ def fill(
     """Compute the samples that are not done yet, a batch at a time, and finish the store.
 
     `compute` gives the arrays of the samples from a position to another; `device` is a name for the
-    timings.
+    timings. Where the memory runs out, batches are halved, with a line.
+
+    Raises:
+        UserError: there is no room for a single sample.
     """
     before, done = startup(), writer.done()
     name, total = writer.provenance["stage"], len(writer.labels)
     with closing(writer), Progress(name, total=total, done=len(done)) as progress:
-        for start, stop in writer.todo(batch):
+        left = deque(writer.todo(batch))
+        while left:
+            start, stop = left.popleft()
             begun = time.perf_counter()
-            arrays = compute(start, stop)
+            arrays = _computed(compute, start, stop, device)
+            if arrays is None:
+                left = deque(writer.todo((stop - start) // 2))
+                continue
             writer.write(start, arrays, time.perf_counter() - begun)
             progress.advance(stop - start)
         return writer.finish({"startup": round(before, 3), "device": device})
+
+
+def _computed(
+    compute: Callable[[int, int], Arrays], start: int, stop: int, device: str
+) -> Arrays | None:
+    """The arrays of a batch; None, with a line, if the memory has no room for so many samples."""
+    count = stop - start
+    try:
+        return compute(start, stop)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        if count == 1:
+            said = f"there is no room for one image in the memory of {device}"
+            raise UserError(f"{said}: {str(error).splitlines()[0]}") from None
+    free_memory()  # what the error held is gone by now
+    print(f"puriflow: no room for {count} images at once; on with {count // 2}", file=sys.stderr)
+    return None
 
 
 def provenance(

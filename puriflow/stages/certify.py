@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from puriflow.compute import batch_size
 from puriflow.fitting import check_labels
 from puriflow.metrics.certified import certify, predict
 from puriflow.smoothing import Smoothed, Smoothing
@@ -54,5 +53,5 @@ def write_certified(
         numbers=smoothing.model_dump(exclude={"parts"}),
         seed=seed,
         device=device,
-        batch=batch_size(device, batch),
+        batch=batch,
     )

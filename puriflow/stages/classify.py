@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from puriflow.compute import batch_size, in_batches
+from puriflow.compute import in_batches
 from puriflow.registry import Part
 from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
@@ -20,5 +20,5 @@ def write_logits(
     def logits(inputs: Inputs) -> Arrays:
         return {"logits": in_batches(network, device, inputs.images).cpu().numpy()}
 
-    parts, size = {"classifier": classifier}, batch_size(device, batch)
-    return run("classify", source, out, parts, logits, array="logits", device=device, batch=size)
+    parts = {"classifier": classifier}
+    return run("classify", source, out, parts, logits, array="logits", device=device, batch=batch)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from puriflow.compute import batch_size, folded, in_batches
+from puriflow.compute import folded, in_batches
 from puriflow.fitting import check_finite
 from puriflow.randomness import PURIFY, ImageNoise
 from puriflow.registry import Part
@@ -76,5 +76,5 @@ def write_evaluated(
         numbers={"n_draws": n_draws},
         seed=seed,
         device=device,
-        batch=batch_size(device, batch),
+        batch=batch,
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from puriflow.compute import batch_size, in_batches
+from puriflow.compute import in_batches
 from puriflow.randomness import PURIFY, ImageNoise
 from puriflow.registry import Part
 from puriflow.stages.base import Arrays, Inputs, run
@@ -30,7 +30,7 @@ def write_purified(
     def compute(inputs: Inputs) -> Arrays:
         return {"images": in_batches(purified, device, inputs.images, inputs.indices).cpu().numpy()}
 
-    parts, size = {"purifier": purifier}, batch_size(device, batch)
+    parts = {"purifier": purifier}
     return run(
-        "purify", source, out, parts, compute, bounded=False, seed=seed, device=device, batch=size
+        "purify", source, out, parts, compute, bounded=False, seed=seed, device=device, batch=batch
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from puriflow.compute import batch_size, in_batches
+from puriflow.compute import in_batches
 from puriflow.registry import Part
 from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
@@ -20,5 +20,5 @@ def write_restored(
     def restored(inputs: Inputs) -> Arrays:
         return {"images": in_batches(network, device, inputs.images).cpu().numpy()}
 
-    parts, size = {"restorer": restorer}, batch_size(device, batch)
-    return run("restore", source, out, parts, restored, device=device, batch=size)
+    parts = {"restorer": restorer}
+    return run("restore", source, out, parts, restored, device=device, batch=batch)

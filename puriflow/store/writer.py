@@ -142,7 +142,7 @@ class Writer:
         group = write_arrays(path, self.provenance, self.labels, self.indices)
         count, seconds = len(self.labels), 0.0
         arrays: dict[str, zarr.Array] = {}
-        pending: dict[str, np.ndarray] = {}
+        pending: dict[str, list[np.ndarray]] = {}  # joined once a shard is full
         written = filled = 0
         for batch in self._work.batches():
             seconds += batch.seconds
@@ -151,15 +151,17 @@ class Writer:
             for name, part in batch.arrays.items():
                 if name not in arrays:
                     arrays[name] = create_array(group, name, part.dtype, (count, *part.shape[1:]))
-                    pending[name] = part[:0]
-                pending[name] = np.concatenate([pending[name], part[new]])
+                    pending[name] = []
+                pending[name].append(part[new])
             first = next(iter(arrays.values()))
             step = (first.shards or first.shape)[0]
             while filled - written >= step or (filled == count and written < count):
                 length = min(step, count - written)
                 for name, array in arrays.items():
-                    array[written : written + length] = pending[name][:length]
-                    pending[name] = pending[name][length:]
+                    parts = pending[name]
+                    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+                    array[written : written + length] = whole[:length]
+                    pending[name] = [whole[length:]]
                 written += length
         layouts = {
             name: Layout(shape=list(a.shape), dtype=str(a.dtype)) for name, a in arrays.items()

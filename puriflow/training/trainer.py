@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from puriflow.atomic import read_sealed, write_sealed, write_text
-from puriflow.options import MOST_SEED, Count, Fraction, Precision, Side, real, whole
+from puriflow.options import MOST_SEED, Count, Fraction, Side, Trained, real, whole
 from puriflow.precision import keep_ends_in_float32, lowered
 from puriflow.progress import Progress
 from puriflow.randomness import derive
@@ -46,7 +46,7 @@ class Recipe(BaseModel, extra="forbid", frozen=True):
     warmup: Annotated[int, whole(0, 10**8)] = 100  # steps until the largest value is reached
     ema: Decay = 0.999  # of the moving average of the weights; 0 for none
     seed: Seed = 0  # of the network's initialisation and of all draws
-    precision: Precision = "bfloat16"
+    precision: Trained = "bfloat16"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.backends import cuda, cudnn, mkldnn
 
-from puriflow.compute import batch_size, device, folded, in_batches
+from puriflow.compute import device, folded, in_batches
 from puriflow.errors import UserError
 
 CPU = torch.device("cpu")
@@ -95,15 +95,6 @@ def test_a_cpu_computes_image_by_image_and_another_device_at_once():
     assert seen == [1, 1, 1]
     assert in_batches(compute, torch.device("meta"), x, i).shape == (3, 2)
     assert seen[3:] == [3]
-
-
-def test_a_batch_has_an_image_at_least():
-    assert batch_size(CPU, 7) == 7
-    assert batch_size(CPU, None) == 4
-    assert batch_size(torch.device("cuda"), None) == 32
-    assert batch_size(torch.device("cuda"), None, gpu=4) == 4
-    with pytest.raises(UserError, match="batch is 0, but must be 1 or more"):
-        batch_size(CPU, 0)
 
 
 @pytest.mark.parametrize("count", [-1, 0, 10**9])

@@ -1,4 +1,4 @@
-"""A diffusion network in bfloat16: what of it, how near it stays, and its gradient."""
+"""A diffusion network in less than float32: what of it, how near it stays, and its gradient."""
 
 import pytest
 import torch
@@ -7,6 +7,7 @@ from torch import nn
 
 from puriflow.diffusion import recomputation
 from puriflow.errors import UserError
+from puriflow.purifiers.scoreopt import ScoreOpt
 from puriflow.purifiers.vpsde import VPSDE
 from puriflow.randomness import ImageNoise
 from puriflow.registry import kinds
@@ -38,41 +39,50 @@ def test_every_network_has_the_option():
     assert set(kinds("networks")) == set(WIDE) == set(OPTIONS["networks"])
 
 
+# How near to float32 at least, and at most: another number would be another precision.
+NEAR = {"bfloat16": (1e-4, 0.03), "float16": (1e-5, 0.004)}
+COSINE = {"bfloat16": 0.98, "float16": 0.999}
+HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@pytest.mark.parametrize("precision", NEAR)
 @pytest.mark.parametrize("kind", WIDE)
-def test_bfloat16_is_near_float32_and_not_the_same(kind, x):
+def test_a_half_is_near_float32_and_not_the_same(kind, precision, x):
     t = torch.tensor(0.09)
     exact = network(kind, "float32").eps(x, t)
-    low = network(kind, "bfloat16").eps(x, t)
+    low = network(kind, precision).eps(x, t)
     assert low.dtype == torch.float32
-    difference = (low - exact).norm() / exact.norm()
-    assert 1e-5 < difference < 0.03
+    least, most = NEAR[precision]
+    assert least < (low - exact).norm() / exact.norm() < most
 
 
+@pytest.mark.parametrize("precision", NEAR)
 @pytest.mark.parametrize("kind", WIDE)
-def test_what_reads_or_writes_images_is_in_float32(kind, x):
-    denoiser = network(kind, "bfloat16")
+def test_only_convolutions_inside_are_in_it(kind, precision, x):
+    denoiser = network(kind, precision)
     types = {}
     for module in denoiser.modules():
-        if isinstance(module, nn.Conv2d):
-            ends = min(module.weight.shape[:2]) <= 3
-            types.setdefault(ends, set())
-            module.register_forward_hook(lambda _, i, o, of=types[ends]: of.add(o.dtype))
+        if isinstance(module, nn.Conv2d | nn.GroupNorm | nn.Linear):
+            inside = isinstance(module, nn.Conv2d) and min(module.weight.shape[:2]) > 3
+            types.setdefault(inside, set())
+            module.register_forward_hook(lambda _, i, o, of=types[inside]: of.add(o.dtype))
     denoiser.eps(x, torch.tensor(0.09))
-    assert types == {True: {torch.float32}, False: {torch.bfloat16}}
+    assert types == {False: {torch.float32}, True: {HALVES[precision]}}
 
 
-def gradient(denoiser, x):
+def gradient(denoiser, x, scale=1.0):
     noise = ImageNoise(0, "test", [3, 8])
     x = ((x + 1) / 2).requires_grad_()
     purified = VPSDE(denoiser, t=60, solver="sde-dpmpp", evaluations=3)(x, noise)
-    weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+    weights = torch.randn(x.shape, generator=torch.Generator().manual_seed(2)) * scale
     return torch.autograd.grad((purified * weights).sum(), x)[0]
 
 
+@pytest.mark.parametrize("precision", NEAR)
 @pytest.mark.parametrize("kind", WIDE)
-def test_the_gradient_is_that_of_what_was_computed(kind, x, monkeypatch):
+def test_the_gradient_is_that_of_what_was_computed(kind, precision, x, monkeypatch):
     """Steps that are computed again have the precision of the first time, whoever computes them."""
-    low = network(kind, "bfloat16")
+    low = network(kind, precision)
     gradient(low, x)  # counts what a step keeps
     kept = gradient(low, x)
     monkeypatch.setattr(recomputation, "KEPT", 0)
@@ -83,10 +93,56 @@ def test_the_gradient_is_that_of_what_was_computed(kind, x, monkeypatch):
     assert torch.equal(kept, inside)
     exact = gradient(network(kind, "float32"), x)
     assert not torch.equal(kept, exact)
-    assert torch.cosine_similarity(kept.flatten(), exact.flatten(), dim=0) > 0.98
+    assert torch.cosine_similarity(kept.flatten(), exact.flatten(), dim=0) > COSINE[precision]
+
+
+@pytest.mark.parametrize("kind", WIDE)
+def test_gradients_below_float16s_least_number_are_kept(kind, x):
+    """An attack's, through a classifier that is sure of itself, may be as small."""
+    low = network(kind, "float16")
+    large, small = gradient(low, x), gradient(low, x, scale=2.0**-40)
+    assert torch.equal(small * 2.0**40, large)
+
+
+def test_a_gradient_that_float16_cannot_hold_is_nan_and_not_another_one(x):
+    low = network("adm", "float16")
+    y = x.clone().requires_grad_()
+    out = low.eps(y, torch.tensor(0.09))
+    weights = torch.ones_like(out)
+    weights[1, 0, 0, 0] = torch.inf
+    (found,) = torch.autograd.grad(out, y, weights)
+    assert found[0].isfinite().all()
+    assert found[1].isnan().all()
+
+
+def test_float16_refuses_a_purifier_that_is_a_gradient(x):
+    options = {"sigma": 0.5, "n_iter": 1, "learning_rate": 0.1, "shared": False, "resize": None}
+    purifier = ScoreOpt(network("edm", "float16"), method="O", **options)
+    with pytest.raises(UserError, match="float16 has no second derivative"):
+        purifier((x + 1) / 2, ImageNoise(0, "test", [3, 8]))
+
+
+@pytest.mark.parametrize("kind", WIDE)
+def test_tf32_is_on_within_the_network_and_its_gradient_alone(kind, x):
+    """A CPU computes in float32 all the same; what a GPU goes by is looked at."""
+
+    def flags():
+        return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+
+    seen = {"forwards": set(), "gradient": set()}
+    denoiser = network(kind, "tf32")
+    for module in denoiser.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda *_: seen["forwards"].add(flags()))
+            module.register_full_backward_hook(lambda *_: seen["gradient"].add(flags()))
+    before = flags()
+    found = gradient(denoiser, x)
+    assert seen == {"forwards": {("tf32", "tf32")}, "gradient": {("tf32", "tf32")}}
+    assert flags() == before != ("tf32", "tf32")
+    assert torch.equal(found, gradient(network(kind, "float32"), x))
 
 
 @pytest.mark.parametrize("kind", WIDE)
 def test_another_precision_is_refused(kind):
     with pytest.raises(UserError, match="precision"):
-        network(kind, "float16")
+        network(kind, "float8")

@@ -53,6 +53,46 @@ def test_a_part_that_returns_no_images_is_named(source, tmp_path, monkeypatch, r
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory. Tried"), MemoryError()]
+)
+def test_a_batch_without_room_is_halved_and_gives_the_same(
+    source, tmp_path, monkeypatch, capsys, error
+):
+    seen = []
+
+    def with_room_for_two(x):
+        seen.append(len(x))
+        if len(x) > 2:
+            raise error
+        return torch.from_numpy(x) ** 2
+
+    returning(monkeypatch, with_room_for_two)
+    made = write_restored(source, tmp_path / "r", BICUBIC, device=CPU)
+    assert np.array_equal(made.read("images"), source.read("images") ** 2)
+    assert seen == [4, 2, 2]
+    assert capsys.readouterr().err.count("no room for 4 images at once; on with 2") == 1
+
+
+def test_no_room_for_one_image_is_a_line(source, tmp_path, monkeypatch):
+    def without_room(x):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 3.50 GiB.\nSee documentation")
+
+    returning(monkeypatch, without_room)
+    message = "no room for one image in the memory of cpu: CUDA out of memory. .* 3.50 GiB.$"
+    with pytest.raises(UserError, match=message):
+        write_restored(source, tmp_path / "r", BICUBIC, device=CPU)
+
+
+def test_another_error_of_a_part_stays_what_it_is(source, tmp_path, monkeypatch):
+    def broken(x):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    returning(monkeypatch, broken)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        write_restored(source, tmp_path / "r", BICUBIC, device=CPU)
+
+
 def test_a_store_of_no_images_is_named(source, tmp_path):
     labels = np.arange(2)
     writer = Writer(

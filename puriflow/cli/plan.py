@@ -1,0 +1,47 @@
+"""`puriflow plan`: does a result fit a GPU, and how many images at once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from puriflow.cli.options import ConfigFile, track_of
+from puriflow.errors import UserError
+
+BEHIND_RESULTS = False
+
+
+def plan(
+    file: Annotated[Path, typer.Argument(help="config/tables/NAME.yaml and the like")],
+    memory: Annotated[
+        float, typer.Option(help="of the GPU, in GiB; 24, 40 and 80 are common", min=0.1)
+    ] = 24,
+    config: ConfigFile = None,
+) -> None:
+    """Say how much memory the jobs of a result take; exit status 1 if one does not fit.
+
+    It is counted without a GPU and without weights: an image of each job, forwards or with its
+    gradient, and the parameters. What cuDNN takes for its own work comes on top.
+    """
+    from puriflow.results import load_result
+
+    what, track = load_result(file), track_of(config)
+    stores = what.stores(track)
+    if not stores:
+        raise UserError(f"{file} is made of no stores: what it computes is in its own job")
+    from puriflow.compute import GPU_BATCH
+    from puriflow.planning import GIB, jobs
+
+    typer.echo(f"{'parameters':>10} {'an image':>9}  at once  job (GiB; of {memory:g})")
+    misfits = 0
+    for job in jobs(track, stores):
+        numbers, fits = f"{'-':>10} {'-':>9}", "not counted"
+        if job.needs is not None:
+            parameters, image = (number / GIB for number in job.needs)
+            numbers = f"{parameters:10.3f} {image:9.3f}"
+            count = min(GPU_BATCH, job.needs.fits(int(memory * GIB)))
+            fits = str(count) if count else "none"
+            misfits += not count
+        typer.echo(f"{numbers}  {fits:>7}  {job.stage} {job.parts}")
+    if misfits:
+        raise typer.Exit(1)

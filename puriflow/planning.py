@@ -1,0 +1,137 @@
+"""How much memory a job needs, counted before it starts, so that a batch fits a GPU.
+
+An image's gradient holds what the largest step holds: the steps of a purifier and the rounds of a
+restorer are computed again one by one. So a defence is built with the fewest steps, on the meta
+device, and asked once.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from puriflow.compute import CPU_BATCH, GPU_BATCH
+from puriflow.config import Config
+from puriflow.defence import Defence
+from puriflow.lineage import Place
+from puriflow.metrics.memory import peak
+from puriflow.randomness import PURIFY, ImageNoise
+from puriflow.registry import Part, Parts
+
+BEHIND_RESULTS = False
+# Options of which memory does not depend on the value, for as many kinds as have them.
+FEWEST = {"t": 1, "t_delta": 0, "evaluations": 1, "n_iter": 1, "rounds": 1}
+ROLES = ("restorer", "purifier", "classifier")
+CIFAR = 32  # pixels
+SPARE = 2**30  # bytes of a GPU that are left for its libraries
+GIB = 2**30
+
+
+class Needs(NamedTuple):
+    """Bytes of a job: of its parameters, once, and for each image of a batch."""
+
+    parameters: int
+    image: int
+
+    def fits(self, memory: int) -> int:
+        """How many images at once fit into so many bytes; 0 if none does."""
+        return max(0, (memory - SPARE - self.parameters) // self.image)
+
+
+def needs(parts: Parts, size: tuple[int, int], *, gradient: bool) -> Needs | None:
+    """What some parts of a defence need for images of a size.
+
+    Args:
+        parts: by role: restorer, purifier, classifier, or some of them.
+        size: height and width of the images.
+        gradient: whether an attack differentiates them, by the full gradient.
+
+    Returns:
+        None if a part, as somebody else's may, cannot be built without its weights.
+    """
+    try:
+        defence = _without_weights(parts)
+    except Exception:  # of whoever wrote a part: it is not for the meta device
+        return None
+
+    def computed(images: torch.Tensor) -> torch.Tensor:
+        purified = defence.purified(images, ImageNoise(0, PURIFY, [0]))
+        return purified if defence.classifier is None else defence.classify(purified)
+
+    parameters = sum(p.nbytes for p in defence.parameters())
+    return Needs(parameters, max(1, peak(computed, size, gradient=gradient)))
+
+
+class Job(NamedTuple):
+    """Jobs of a stage that compute with the same parts."""
+
+    stage: str
+    parts: str  # their names
+    needs: Needs | None  # None: not counted
+
+
+def jobs(track: Config, stores: Iterable[str]) -> Iterator[Job]:
+    """The jobs of stores, by their paths below the results, each with what it needs.
+
+    Jobs that compute with the same parts are said once; those of no part that takes images, as of
+    a data set or of none, are left out.
+    """
+    said = set()
+    for store in stores:
+        place = Place.of(Path("results", store))
+        names = {} if place is None else {r: n for r, n in place.parts.items() if r in ROLES}
+        if place is None or not names:
+            continue
+        key = place.stage, place.names["dataset"], *names.values()
+        if key in said:
+            continue
+        said.add(key)
+        size = size_of(track.part("dataset", place.names["dataset"]))
+        found = needs(track.parts(names), size, gradient=place.stage == "attack")
+        yield Job(place.stage, ".".join(names.values()), found)
+
+
+def size_of(dataset: Part) -> tuple[int, int]:
+    """Height and width of the images of a data set: of its crop, else CIFAR-10's."""
+    side = dataset.value("crop") or CIFAR
+    return side, side
+
+
+def together(device: torch.device, parts: Parts, size: tuple[int, int], *, gradient: bool) -> int:
+    """How many images a device computes at once, if nobody says it; on a GPU, with a line.
+
+    Args:
+        device: to compute on, where the parts are already.
+        parts: of the job, of which those count that take images.
+        size: height and width of the images.
+        gradient: see `needs`.
+    """
+    if device.type == "cpu":
+        return CPU_BATCH
+    found = needs({r: p for r, p in parts.items() if r in ROLES}, size, gradient=gradient)
+    if found is None:
+        return GPU_BATCH
+    free = torch.cuda.mem_get_info(device)[0]
+    count = min(GPU_BATCH, max(1, found.fits(free + found.parameters)))
+    said = f"{found.image / GIB:.2f} GiB an image, {free / GIB:.1f} GiB free: {count} at once"
+    print(f"puriflow: {said}", file=sys.stderr)
+    return count
+
+
+def _without_weights(parts: Parts) -> Defence:
+    """The defence of some parts on the meta device, with the fewest steps."""
+    import puriflow.purifiers.base  # noqa: F401 - its constants are numbers, not on that device
+
+    with torch.device("meta"):
+        return Defence.from_parts({role: _fewest(p) for role, p in parts.items()}, seed=0).to(
+            "meta"
+        )
+
+
+def _fewest(part: Part) -> Part:
+    fewest = {o: FEWEST[o] for o in part.known.options.keys() & FEWEST.keys()}
+    network = None if part.network is None else _fewest(part.network)
+    return replace(part, weights=None, network=network, options={**part.options, **fewest})

@@ -1,0 +1,83 @@
+"""What a job needs of memory, counted on the meta device."""
+
+import pytest
+import torch
+from tiny_parts import ADM, tiny
+
+from puriflow.config import load_config
+from puriflow.metrics.memory import peak
+from puriflow.planning import GIB, SPARE, Needs, needs, together
+from puriflow.registry import part_of
+
+SIZE = (64, 64)
+IMAGE = 3 * 64 * 64 * 4
+
+
+def test_what_is_alive_at_once_is_counted_and_what_is_gone_is_not():
+    def computed(x):
+        y = x + 1
+        for _ in range(5):
+            y = y * 2  # the one before is given back
+        return y
+
+    assert peak(computed, SIZE, gradient=False) == 2 * IMAGE
+
+
+def test_as_many_images_fit_as_there_is_room_for():
+    found = Needs(parameters=2 * GIB, image=3 * GIB)
+    assert found.fits(2 * GIB + SPARE + 6 * GIB) == 2
+    assert found.fits(2 * GIB + SPARE + 6 * GIB - 1) == 1
+    assert found.fits(GIB) == 0
+
+
+def vpsde(**options):
+    entry = {"kind": "vpsde", "network": ADM, "t": 90, **options}
+    return {"purifier": part_of("purifier", "vpsde", entry)}
+
+
+def test_a_gradient_takes_more_and_steps_take_nothing_more():
+    forwards = needs(vpsde(evaluations=3), SIZE, gradient=False)
+    gradient = needs(vpsde(evaluations=3), SIZE, gradient=True)
+    assert forwards
+    assert gradient
+    assert gradient.image > 2 * forwards.image > 9 * IMAGE
+    assert forwards.parameters == gradient.parameters > 10_000
+    assert needs(vpsde(), SIZE, gradient=True) == gradient
+
+
+def test_of_a_restorer_and_a_purifier_the_dearer_counts():
+    restorer = {"restorer": tiny("restorers", "esrgan", num_feat=16)}
+    alone = needs(restorer, SIZE, gradient=True)
+    purifier = needs(vpsde(), SIZE, gradient=True)
+    both = needs({**restorer, **vpsde()}, SIZE, gradient=True)
+    assert alone
+    assert purifier
+    assert both
+    assert both.image < max(alone.image, purifier.image) + 4 * IMAGE
+
+
+def test_a_part_that_needs_its_weights_is_not_counted(monkeypatch):
+    def refused(*_):
+        raise ValueError("no weights")
+
+    monkeypatch.setattr("puriflow.networks.adm.ADM.__init__", refused)
+    assert needs(vpsde(), SIZE, gradient=False) is None
+
+
+def test_a_gpu_gets_as_many_as_fit_and_says_so(monkeypatch, capsys):
+    found = needs(vpsde(), SIZE, gradient=True)
+    assert found
+    free = SPARE + int(3.5 * found.image)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80 * GIB))
+    cuda = torch.device("cuda")
+    assert together(cuda, vpsde(), SIZE, gradient=True) == 3
+    assert "GiB an image, 1.0 GiB free: 3 at once" in capsys.readouterr().err
+    assert together(torch.device("cpu"), vpsde(), SIZE, gradient=True) == 4
+
+
+def test_the_official_chain_differentiates_an_image_in_three_and_a_half_gib(repository):
+    track = load_config(repository / "config" / "paper.yaml")
+    roles = {"restorer": "esrgan-x2", "purifier": "vpsde-t150", "classifier": "resnet50"}
+    found = needs(track.parts(roles), (224, 224), gradient=True)
+    assert found
+    assert found.image / GIB == pytest.approx(3.5, abs=0.05)
