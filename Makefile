@@ -21,8 +21,8 @@ report: $(READY)
 	@echo "== results/report.html, and the paper beside our results in results/summary.md"
 
 test: $(READY)
-	@echo "== tests"
-	python -m pytest
+	@echo "== tests, as many side by side as there are cores"
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist loadgroup
 
 storm: $(READY)
 	@echo "== hours: ten times the random cases, kills and flipped bits of the tests, drawn anew"

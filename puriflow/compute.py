@@ -4,7 +4,7 @@ import ctypes
 import gc
 import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -159,9 +159,31 @@ def frozen(part: Built) -> Built:
     return part
 
 
+def _undrawn() -> AbstractContextManager[object]:
+    """Initialisations leave tensors as they are."""
+    from torch import Tensor, nn
+    from torch.overrides import TorchFunctionMode
+
+    names = ("uniform_", "normal_", "trunc_normal_", "kaiming_uniform_", "kaiming_normal_")
+    names += ("xavier_uniform_", "xavier_normal_")
+    drawing = {getattr(own, n) for own in (Tensor, nn.init) for n in names if hasattr(own, n)}
+
+    class Undrawn(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            if func in drawing:
+                return args[0] if args else (kwargs or {})["tensor"]
+            return func(*args, **(kwargs or {}))
+
+    return Undrawn()
+
+
 @contextmanager
-def building() -> Generator[None]:
+def building(*, loads: bool = False) -> Generator[None]:
     """While a part is built: in float32, whatever torch's default is, and not beyond the memory.
+
+    Of a part that `loads` its weights none are drawn, which takes ten seconds of an official ADM.
 
     Raises:
         ValueError: it has more than MOST_PARAMETERS parameters, or they find no room.
@@ -181,7 +203,7 @@ def building() -> Generator[None]:
 
     hook = register_module_parameter_registration_hook(count)
     try:
-        with _float32_by_default():
+        with _float32_by_default(), _undrawn() if loads else nullcontext():
             yield
     except RuntimeError as error:
         if out_of_memory(error):

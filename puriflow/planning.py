@@ -69,7 +69,8 @@ class Job(NamedTuple):
     """Jobs of a stage that compute with the same parts."""
 
     stage: str
-    parts: str  # their names
+    dataset: str  # its name, and the parts'
+    parts: str
     needs: Needs | None  # None: not counted
 
 
@@ -85,13 +86,14 @@ def jobs(track: Config, stores: Iterable[str]) -> Iterator[Job]:
         names = {} if place is None else {r: n for r, n in place.parts.items() if r in ROLES}
         if place is None or not names:
             continue
-        key = place.stage, place.names["dataset"], *names.values()
+        dataset = place.names["dataset"]
+        key = place.stage, dataset, *names.values()
         if key in said:
             continue
         said.add(key)
-        size = size_of(track.part("dataset", place.names["dataset"]))
+        size = size_of(track.part("dataset", dataset))
         found = needs(track.parts(names), size, gradient=place.stage == "attack")
-        yield Job(place.stage, ".".join(names.values()), found)
+        yield Job(place.stage, dataset, ".".join(names.values()), found)
 
 
 def size_of(dataset: Part) -> tuple[int, int]:

@@ -191,7 +191,8 @@ class Part:
             given = _validated(function, given, self.where)
         if self.network is not None:
             given[NETWORK] = self.network.build()
-        with self._explained(), building():
+        loads = self.weights is not None and self.known.is_own
+        with self._explained(), building(loads=loads):
             built = frozen(function(**given))
         if built is None:
             raise UserError(f"{self.where}: `build` of {self.module} returns nothing")

@@ -37,6 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:  # side by side (pytest-xdist): what shares fixtures stays together
+        folder, file = item.path.parent.name, item.path.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder == "workflow" else file))
     if config.getoption("storm"):
         config.hook.pytest_deselected(items=[item for item in items if not draws(item)])
         items[:] = [item for item in items if draws(item)]

@@ -1,9 +1,9 @@
 """The `puriflow` command.
 
-People use `init`, `purify`, `inspect`, `benchmark`, `audit`, `plan`, `train`, `result`, `results`,
-`diff`, `verify`, `repair` and `zoo`; the rules of the workflow and experts use `stage` as well. A
-part is given by its name in a track (`--config`). Nothing heavy is imported before a command needs
-it.
+People use `init`, `purify`, `inspect`, `benchmark`, `audit`, `plan`, `doctor`, `train`, `result`,
+`results`, `diff`, `verify`, `repair` and `zoo`; the rules of the workflow and experts use `stage`
+as well. A part is given by its name in a track (`--config`). Nothing heavy is imported before a
+command needs it.
 """
 
 import sys
@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from puriflow.cli.audit import audit
 from puriflow.cli.benchmark import benchmark
+from puriflow.cli.doctor import doctor
 from puriflow.cli.init import init
 from puriflow.cli.inspect import inspect
 from puriflow.cli.plan import plan
@@ -47,7 +48,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    *(init, purify, inspect, benchmark, audit, plan, train),
+    *(init, purify, inspect, benchmark, audit, plan, doctor, train),
     *(result, results, diff, verify, repair),
 ):
     app.command()(command)

@@ -1,5 +1,6 @@
 """`puriflow plan`: does a result fit a GPU, and how many images at once."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -26,15 +27,15 @@ def plan(
     from puriflow.results import load_result
 
     what, track = load_result(file), track_of(config)
-    stores = what.stores(track)
-    if not stores:
-        raise UserError(f"{file} is made of no stores: what it computes is in its own job")
     from puriflow.compute import GPU_BATCH
     from puriflow.planning import GIB, jobs
 
+    planned = jobs(track, what.stores(track))
+    if (first := next(planned, None)) is None:
+        raise UserError(f"{file} reads images alone: what it computes is in its own job")
     typer.echo(f"{'parameters':>10} {'an image':>9}  at once  job (GiB; of {memory:g})")
     misfits = 0
-    for job in jobs(track, stores):
+    for job in chain([first], planned):
         numbers, fits = f"{'-':>10} {'-':>9}", "not counted"
         if job.needs is not None:
             parameters, image = (number / GIB for number in job.needs)
@@ -42,6 +43,6 @@ def plan(
             count = min(GPU_BATCH, job.needs.fits(int(memory * GIB)))
             fits = str(count) if count else "none"
             misfits += not count
-        typer.echo(f"{numbers}  {fits:>7}  {job.stage} {job.parts}")
+        typer.echo(f"{numbers}  {fits:>7}  {job.stage} {job.dataset} {job.parts}")
     if misfits:
         raise typer.Exit(1)

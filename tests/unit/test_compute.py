@@ -7,10 +7,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.backends import cuda, cudnn, mkldnn
 
 from puriflow.compute import device, folded, in_batches
 from puriflow.errors import UserError
+from puriflow.registry import part_of
+from puriflow.zoo.weights import save_weights
 
 CPU = torch.device("cpu")
 BACKENDS = (cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
@@ -143,3 +146,13 @@ def test_draws_of_small_images_are_computed_at_once(shape, groups):
     found = list(folded(torch.empty(shape), range(20)))
     assert [len(draws) for draws in found] == groups
     assert [draw for draws in found for draw in draws] == list(range(20))
+
+
+def test_a_network_that_loads_its_weights_draws_none(tmp_path, tiny_adm):
+    file = tmp_path / "adm.safetensors"
+    save_weights(part_of("network", "adm", tiny_adm).build().network, file)
+    before = torch.get_rng_state()
+    made = part_of("network", "adm", {**tiny_adm, "weights": str(file)}).build()
+    assert torch.equal(torch.get_rng_state(), before)
+    for name, value in load_file(file).items():
+        assert torch.equal(made.network.state_dict()[name], value)

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from tiny_parts import ADM, tiny
+from typer.testing import CliRunner
 
+from puriflow.cli import app
 from puriflow.config import load_config
 from puriflow.metrics.memory import peak
 from puriflow.planning import GIB, SPARE, Needs, needs, together
@@ -73,6 +75,31 @@ def test_a_gpu_gets_as_many_as_fit_and_says_so(monkeypatch, capsys):
     assert together(cuda, vpsde(), SIZE, gradient=True) == 3
     assert "GiB an image, 1.0 GiB free: 3 at once" in capsys.readouterr().err
     assert together(torch.device("cpu"), vpsde(), SIZE, gradient=True) == 4
+
+
+def planned(repository, monkeypatch, file, *options):
+    monkeypatch.chdir(repository)
+    return CliRunner().invoke(app, ["plan", file, *options])
+
+
+def test_the_jobs_of_a_table_are_planned_once_each(repository, monkeypatch):
+    ended = planned(repository, monkeypatch, "config/tables/table4.yaml", "--memory", "24")
+    assert ended.exit_code == 0
+    _, *lines = ended.stdout.splitlines()
+    said = [line.split()[2:] for line in lines]
+    assert ["32", "attack", "cifar10", "mdsr-x2.vpsde-t100.wrn-70-16"] in said
+    assert len(said) == len({tuple(one) for one in said})
+
+
+def test_a_job_that_does_not_fit_fails_the_plan(repository, monkeypatch):
+    ended = planned(repository, monkeypatch, "config/tables/table4.yaml", "--memory", "1.01")
+    assert ended.exit_code == 1
+    assert " none  attack" in ended.stdout
+
+
+def test_a_result_without_stores_has_no_plan(repository, monkeypatch):
+    ended = planned(repository, monkeypatch, "config/timings/table9-top.yaml")
+    assert "what it computes is in its own job" in str(ended.exception)
 
 
 def test_the_official_chain_differentiates_an_image_in_three_and_a_half_gib(repository):
