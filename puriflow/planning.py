@@ -50,19 +50,20 @@ def needs(parts: Parts, size: tuple[int, int], *, gradient: bool) -> Needs | Non
         gradient: whether an attack differentiates them, by the full gradient.
 
     Returns:
-        None if a part, as somebody else's may, cannot be built without its weights.
+        None if a part, as somebody else's may, cannot be built without its weights, or computes
+        what only numbers can say.
     """
-    try:
-        defence = _without_weights(parts)
-    except Exception:  # of whoever wrote a part: it is not for the meta device
-        return None
 
     def computed(images: torch.Tensor) -> torch.Tensor:
         purified = defence.purified(images, ImageNoise(0, PURIFY, [0]))
         return purified if defence.classifier is None else defence.classify(purified)
 
-    parameters = sum(p.nbytes for p in defence.parameters())
-    return Needs(parameters, max(1, peak(computed, size, gradient=gradient)))
+    try:
+        defence = _without_weights(parts)
+        image = peak(computed, size, gradient=gradient)
+    except Exception:  # of whoever wrote a part: it is not for the meta device
+        return None
+    return Needs(sum(p.nbytes for p in defence.parameters()), max(1, image))
 
 
 class Job(NamedTuple):

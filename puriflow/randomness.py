@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from puriflow.ahead import Ahead
+
 # The words that seed noise. They are data, not names: another word gives an image other noise, and
 # so every result that depends on it another number. Whatever is renamed around them, they stay.
 PURIFY = "purify"  # the purifier's noise, wherever a defence is used or judged
@@ -87,11 +89,26 @@ class ImageNoise:
 
     def __init__(self, seed: int, word: str, indices: Sequence[int], draws: Sequence[int] = (0,)):
         seeds = (derive(seed, word, int(i), draw) for draw in draws for i in indices)
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._ahead: Ahead | None = None  # for a GPU, which would wait for each draw
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """One for each image, after all that was drawn so far."""
+        if self._ahead is not None:
+            self._ahead.stop()
+        return self._generators
 
     def normal_like(self, images: Tensor) -> Tensor:
         """Standard normal noise of the shape, type and device of images (N, ...)."""
-        return self._stack(images, lambda x, g: x.normal_(generator=g))
+        if images.device.type == "cpu":
+            return self._stack(images, lambda x, g: x.normal_(generator=g))
+        if len(images) != len(self._generators):
+            raise ValueError(f"{len(images)} images, but noise for {len(self._generators)}")
+        if self._ahead is None:
+            self._ahead = Ahead(self._generators, pinned=images.device.type == "cuda")
+        drawn = self._ahead.normal(tuple(images.shape[1:]))
+        return drawn.to(device=images.device, dtype=images.dtype, non_blocking=True)
 
     def uniform_like(self, images: Tensor, low: float, high: float) -> Tensor:
         """Uniform noise in [low, high) of the shape, type and device of images (N, ...)."""

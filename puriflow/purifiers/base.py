@@ -225,6 +225,6 @@ class SolverPurifier(DiffusionPurifier):
         return self.denoiser.denoise(x, torch.tensor(sigma, dtype=torch.float64))
 
 
-def vp_state(x: Tensor, sigma: float) -> Tensor:
-    """The VP state of a VE state."""
+def vp_state(x: Tensor, sigma: float | Tensor) -> Tensor:
+    """The VP state of a VE state at a sigma, a number."""
     return x / (1 + sigma**2) ** 0.5

@@ -42,7 +42,7 @@ class VESDE(SolverPurifier):
             variance = (sigma**2 - sigma_next**2).to(x.dtype)
             mean = self.mean(x, sigma=sigma, variance=variance)
             x = mean + variance.sqrt() * noise.normal_like(x)
-            x_vp = vp_state(x, float(sigma_next))
+            x_vp = vp_state(x, sigma_next)
             trace(t_next, x_vp)
         return x_vp
 

@@ -9,7 +9,7 @@ from puriflow.cli import app
 from puriflow.config import load_config
 from puriflow.metrics.memory import peak
 from puriflow.planning import GIB, SPARE, Needs, needs, together
-from puriflow.registry import part_of
+from puriflow.registry import kinds, part_of
 
 SIZE = (64, 64)
 IMAGE = 3 * 64 * 64 * 4
@@ -56,6 +56,14 @@ def test_of_a_restorer_and_a_purifier_the_dearer_counts():
     assert purifier
     assert both
     assert both.image < max(alone.image, purifier.image) + 4 * IMAGE
+
+
+@pytest.mark.parametrize("kind", kinds("purifiers"))
+def test_no_step_of_a_purifier_waits_for_its_device(kind):
+    """The meta device has no numbers that a host could wait for: `.item()` is an error there."""
+    found = needs({"purifier": tiny("purifiers", kind)}, (32, 32), gradient=True)
+    assert found is not None
+    assert found.image > 3 * 32 * 32 * 4
 
 
 def test_a_part_that_needs_its_weights_is_not_counted(monkeypatch):

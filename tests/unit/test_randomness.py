@@ -1,7 +1,10 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from puriflow import randomness
+from puriflow.ahead import Ahead
 from puriflow.randomness import AttackNoise, ImageNoise, derive, pgd_step
 
 
@@ -67,3 +70,43 @@ def test_the_seeds_of_an_attack():
 def test_a_batch_of_another_size_is_refused():
     with pytest.raises(ValueError, match="2 images, but noise for 1"):
         ImageNoise(0, "purify", [0]).normal_like(torch.empty(2, 3, 4, 4))
+
+
+# What a purifier may draw, in any order: kinds of draws with their shapes.
+DRAWS = ["normal", "normal", "normal small", "uniform", "integers", "number"]
+
+
+@given(st.lists(st.sampled_from(DRAWS), max_size=12))
+def test_what_is_drawn_ahead_of_a_gpu_is_what_is_drawn_one_after_the_other(kinds):
+    def drawn(noise, kind, normal):
+        if kind.startswith("normal"):
+            return normal(noise, (2, 1) if kind == "normal small" else (3, 4, 4))
+        if kind == "uniform":
+            return noise.uniform_like(torch.empty(2, 3), -1, 1)
+        return noise.integers(0, 99) if kind == "integers" else noise.uniform(0, 1)
+
+    def by_turns(noise, shape):
+        return noise.normal_like(torch.empty(2, *shape))
+
+    one, other = (ImageNoise(0, "purify", [3, 8]) for _ in range(2))
+    queue = Ahead(other._generators, pinned=False)
+    other._ahead = queue
+    for kind in kinds:
+        expected = drawn(one, kind, by_turns)
+        found = drawn(other, kind, lambda _, shape: queue.normal(shape))
+        assert torch.equal(found, expected)
+    # and both are in the same state
+    assert torch.equal(one.integers(0, 2**31), other.integers(0, 2**31))
+
+
+def test_a_device_that_is_no_cpu_gets_its_noise_ahead():
+    noise, meta = ImageNoise(0, "purify", [3, 8]), torch.empty(2, 3, device="meta")
+    for _ in range(3):
+        assert noise.normal_like(meta).device.type == "meta"
+    assert noise._ahead.next is not None
+    cpu = ImageNoise(0, "purify", [3, 8])
+    for _ in range(3):
+        cpu.normal_like(torch.empty(2, 3))
+    assert torch.equal(noise.normal_like(torch.empty(2, 3)), cpu.normal_like(torch.empty(2, 3)))
+    with pytest.raises(ValueError, match="1 images, but noise for 2"):
+        noise.normal_like(meta[:1])
