@@ -22,7 +22,7 @@ class FrozenConv1d(nn.Conv1d):
     """As `nn.Conv1d`."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if keeps_something(self, input):
+        if keeps_something(self, input, weight, bias):
             return super()._conv_forward(input, weight, bias)
         return _Convolution.apply(input, weight, bias, *options_of(self))
 
@@ -31,7 +31,7 @@ class FrozenConv2d(nn.Conv2d):
     """As `nn.Conv2d`."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if keeps_something(self, input):
+        if keeps_something(self, input, weight, bias):
             return super()._conv_forward(input, weight, bias)
         return _Convolution.apply(input, weight, bias, *options_of(self))
 
@@ -42,11 +42,13 @@ FROZEN: dict[type[nn.Module], type[nn.Module]] = {
 }
 
 
-def keeps_something(conv: nn.Conv1d | nn.Conv2d, x: Tensor) -> bool:
-    """Whether torch's own way is taken: a weight has a gradient, nothing has, other paddings."""
-    trained = any(p.requires_grad for p in conv.parameters())
+def keeps_something(
+    conv: nn.Conv1d | nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None
+) -> bool:
+    """Whether torch's own way is taken: a weight has a gradient, nothing has, or it is unusual."""
+    trained = weight.requires_grad or (bias is not None and bias.requires_grad)
     zeros = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    return trained or not x.requires_grad or not zeros
+    return trained or not x.requires_grad or not zeros or x.ndim != weight.ndim
 
 
 def options_of(conv: nn.Conv1d | nn.Conv2d) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from puriflow.diffusion import recomputation
 from puriflow.diffusion.denoisers import Denoiser
-from puriflow.lease import installed_gpus
+from puriflow.lease import visible_gpus
 from puriflow.memory import free_memory
 from puriflow.metrics.cost import cost_of
 from puriflow.options import Precision
@@ -42,7 +42,9 @@ class Finding:
     wrong: bool = False
 
 
-def examine(purifier: Part, parts: Parts, side: int, device: torch.device) -> Iterator[Finding]:
+def examine(
+    purifier: Part, parts: Parts, side: int, device: torch.device, *, wanted: bool = True
+) -> Iterator[Finding]:
     """Look at a device, one thing after the other.
 
     Args:
@@ -50,8 +52,9 @@ def examine(purifier: Part, parts: Parts, side: int, device: torch.device) -> It
         parts: of the defence that an attack would differentiate.
         side: of its images.
         device: to compute on.
+        wanted: whether that should be a GPU, if one may be used.
     """
-    yield _device(device)
+    yield _device(device, wanted)
     yield _memory(parts, side, device)
     assert purifier.network is not None
     network = _Network(purifier.network, side, device)
@@ -64,7 +67,7 @@ def examine(purifier: Part, parts: Parts, side: int, device: torch.device) -> It
     yield network.timed()
 
 
-def _device(device: torch.device) -> Finding:
+def _device(device: torch.device, wanted: bool) -> Finding:
     built = f"torch {torch.__version__}"
     if device.type == "cuda":
         found = torch.cuda.get_device_properties(device)
@@ -72,10 +75,10 @@ def _device(device: torch.device) -> Finding:
         return Finding(
             "device", f"{found.name}, {found.total_memory / GIB:.1f} GiB, {built}, {cuda}"
         )
-    if installed_gpus():
+    if wanted and visible_gpus():
         why = "is a build without CUDA" if torch.version.cuda is None else "does not see it"
-        return Finding("device", f"there is an NVIDIA device, but {built} {why}", wrong=True)
-    return Finding("device", f"the CPU, {built}: there is no NVIDIA device")
+        return Finding("device", f"an NVIDIA device may be used, but {built} {why}", wrong=True)
+    return Finding("device", f"the CPU, {built}: no NVIDIA device is used")
 
 
 def _memory(parts: Parts, side: int, device: torch.device) -> Finding:

@@ -4,12 +4,13 @@ import gc
 import sys
 
 BEHIND_RESULTS = False
+# Of torch, and of cuBLAS and cuDNN where a GPU is nearly full.
+SAID = ("out of memory", "allocate memory", "ALLOC_FAILED", "unable to find an engine")
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether it says that memory ran out, of a GPU or of the machine."""
-    text = str(error)
-    said = "allocate memory" in text or "out of memory" in text
+    said = any(words in str(error) for words in SAID)
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and said)
 
 

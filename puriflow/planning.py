@@ -6,6 +6,7 @@ device, and asked once.
 """
 
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,29 +17,32 @@ import torch
 from puriflow.compute import CPU_BATCH, GPU_BATCH
 from puriflow.config import Config
 from puriflow.defence import Defence
+from puriflow.diffusion import recomputation
 from puriflow.lineage import Place
 from puriflow.metrics.memory import peak
 from puriflow.randomness import PURIFY, ImageNoise
 from puriflow.registry import Part, Parts
+from puriflow.smoothing import BLOCK, OneShot
 
 BEHIND_RESULTS = False
 # Options of which memory does not depend on the value, for as many kinds as have them.
 FEWEST = {"t": 1, "t_delta": 0, "evaluations": 1, "n_iter": 1, "rounds": 1}
-ROLES = ("restorer", "purifier", "classifier")
+ROLES = ("restorer", "denoiser", "purifier", "classifier")
 CIFAR = 32  # pixels
 SPARE = 2**30  # bytes of a GPU that are left for its libraries
 GIB = 2**30
 
 
 class Needs(NamedTuple):
-    """Bytes of a job: of its parameters, once, and for each image of a batch."""
+    """Bytes of a job: of its parameters, once, for each image, and what gradients may keep."""
 
     parameters: int
     image: int
+    kept: int = 0
 
     def fits(self, memory: int) -> int:
         """How many images at once fit into so many bytes; 0 if none does."""
-        return max(0, (memory - SPARE - self.parameters) // self.image)
+        return max(0, (memory - SPARE - self.parameters - self.kept) // self.image)
 
 
 def needs(parts: Parts, size: tuple[int, int], *, gradient: bool) -> Needs | None:
@@ -63,7 +67,8 @@ def needs(parts: Parts, size: tuple[int, int], *, gradient: bool) -> Needs | Non
         image = peak(computed, size, gradient=gradient)
     except Exception:  # of whoever wrote a part: it is not for the meta device
         return None
-    return Needs(sum(p.nbytes for p in defence.parameters()), max(1, image))
+    parameters = sum(p.nbytes for p in defence.parameters())
+    return Needs(parameters, max(1, image), recomputation.KEPT if gradient else 0)
 
 
 class Job(NamedTuple):
@@ -73,6 +78,7 @@ class Job(NamedTuple):
     dataset: str  # its name, and the parts'
     parts: str
     needs: Needs | None  # None: not counted
+    most: int  # images at once, if there is room
 
 
 def jobs(track: Config, stores: Iterable[str]) -> Iterator[Job]:
@@ -92,15 +98,19 @@ def jobs(track: Config, stores: Iterable[str]) -> Iterator[Job]:
         if key in said:
             continue
         said.add(key)
-        size = size_of(track.part("dataset", dataset))
-        found = needs(track.parts(names), size, gradient=place.stage == "attack")
-        yield Job(place.stage, dataset, ".".join(names.values()), found)
+        size, found = size_of(track.part("dataset", dataset)), None
+        if size is not None:
+            found = needs(track.parts(names), size, gradient=place.stage == "attack")
+        # an image's draws are computed by blocks, of which a batch is one
+        most = BLOCK if place.stage == "certify" else track.compute.batch or GPU_BATCH
+        yield Job(place.stage, dataset, ".".join(names.values()), found, most)
 
 
-def size_of(dataset: Part) -> tuple[int, int]:
-    """Height and width of the images of a data set: of its crop, else CIFAR-10's."""
-    side = dataset.value("crop") or CIFAR
-    return side, side
+def size_of(dataset: Part) -> tuple[int, int] | None:
+    """Height and width of the images of a data set, if it says them: its crop, or CIFAR-10's."""
+    cifar = dataset.kind.startswith("cifar10") or dataset.value("sample") == "cifar10"
+    side = dataset.value("crop") or (CIFAR if cifar else None)
+    return None if side is None else (side, side)
 
 
 def together(device: torch.device, parts: Parts, size: tuple[int, int], *, gradient: bool) -> int:
@@ -128,10 +138,14 @@ def _without_weights(parts: Parts) -> Defence:
     """The defence of some parts on the meta device, with the fewest steps."""
     import puriflow.purifiers.base  # noqa: F401 - its constants are numbers, not on that device
 
-    with torch.device("meta"):
-        return Defence.from_parts({role: _fewest(p) for role, p in parts.items()}, seed=0).to(
-            "meta"
-        )
+    fewest = {role: _fewest(part) for role, part in parts.items()}
+    denoiser = fewest.pop("denoiser", None)
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a classifier that brings its weights along
+        defence = Defence.from_parts(fewest, seed=0)
+        if denoiser is not None:  # of a certificate, by one call
+            defence.purifier = OneShot(denoiser.build(), sigma=0.5)
+    return defence.to("meta")
 
 
 def _fewest(part: Part) -> Part:

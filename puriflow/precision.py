@@ -19,8 +19,8 @@ from puriflow.options import Precision
 MOST_OF_IMAGES = 12  # channels: of an image, or of two by two of its pixels
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 NO_SECOND = (
-    "float16 has no second derivative, as a purifier takes that is itself a gradient (ScoreOpt): "
-    "its network's precision can be bfloat16, tf32 or float32"
+    "{} has no second derivative, as a purifier takes that is itself a gradient (ScoreOpt): its "
+    "network's precision can be bfloat16 or float32"
 )
 LARGEST = 2.0**4  # of a gradient that goes into float16, whose largest number is 2^16
 
@@ -38,30 +38,29 @@ def lowered(device: torch.device, precision: Precision) -> AbstractContextManage
     return torch.autocast(device.type, HALVES[precision], cache_enabled=False)
 
 
-def asked(
-    network: Callable[[Tensor, Tensor], Tensor], x: Tensor, level: Tensor, precision: Precision
-) -> Tensor:
+def asked(network: nn.Module, x: Tensor, level: Tensor, precision: Precision) -> Tensor:
     """What a network returns of x and its noise level in a precision, in the type of x.
 
-    Its gradient has the precision too. Gradients of an attack may be smaller than float16's least
-    number: those of an image are multiplied by a power of two on their way into the network, and
-    divided by it behind. Where they are infinite all the same, an image's gradient is NaN, which no
-    attack takes.
+    Its gradient by x has the precision too. Gradients of an attack may be smaller than float16's
+    least number: those of an image are multiplied by a power of two on their way into the network,
+    and divided by it behind. Where they are infinite all the same, an image's gradient is NaN,
+    which no attack takes.
+
+    Raises:
+        UserError: float16 or TF32, of a gradient that is differentiated again, or of one by the
+            network's parameters.
     """
-    if precision == "float16":
-        scale: list[Tensor] = []
-        x = _Rescaled.apply(x, scale)
-        with lowered(x.device, precision):
-            out = network(x, level)
-        return _Scaled.apply(out.to(x.dtype), scale)
+    lower = precision in ("float16", "tf32")
+    if lower and torch.is_grad_enabled() and any(p.requires_grad for p in network.parameters()):
+        raise UserError(f"{precision} is for networks that are not trained: train in bfloat16")
+    if precision == "tf32":
+        return _InTF32.apply(x, level, network)
+    scale: list[Tensor] = []
     with lowered(x.device, precision):
-        out = network(x, level).to(x.dtype)
-    if precision == "tf32" and out.requires_grad and x.requires_grad:
-        # A gradient's products are computed when this is long over.
-        entered: list[AbstractContextManager[object]] = []
-        out.register_hook(lambda _: _enter(entered))
-        x.register_hook(lambda _: _leave(entered))
-    return out
+        if precision != "float16":
+            return network(x, level).to(x.dtype)
+        out = network(_Rescaled.apply(x, scale), level)
+    return _Scaled.apply(out.to(x.dtype), scale)
 
 
 def keep_ends_in_float32(network: nn.Module) -> None:
@@ -114,14 +113,28 @@ def _tf32() -> Generator[None]:
             backend.fp32_precision = precision
 
 
-def _enter(entered: list[AbstractContextManager[object]]) -> None:
-    entered.append(_tf32())
-    entered[-1].__enter__()
+class _InTF32(torch.autograd.Function):
+    """A network's answer, and its gradient by x, whose products are computed when that is over."""
 
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, level: Tensor, network: Callable[..., Tensor]) -> Tensor:
+        if not ctx.needs_input_grad[0]:
+            with _tf32():
+                return network(x, level).to(x.dtype)
+        with torch.enable_grad(), _tf32():
+            ctx.x = x.detach().requires_grad_()
+            ctx.out = network(ctx.x, level).to(x.dtype)
+        return ctx.out.detach()
 
-def _leave(entered: list[AbstractContextManager[object]]) -> None:
-    if entered:
-        entered.pop().__exit__(None, None, None)
+    @staticmethod
+    # pyrefly: ignore[bad-override]  # there is one gradient, that of the output
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise UserError(NO_SECOND.format("TF32"))
+        with _tf32():
+            (found,) = torch.autograd.grad(ctx.out, ctx.x, grad)
+        ctx.x = ctx.out = None
+        return found, None, None
 
 
 class _Scaled(torch.autograd.Function):
@@ -136,7 +149,7 @@ class _Scaled(torch.autograd.Function):
     # pyrefly: ignore[bad-override]  # there is one gradient, that of the output
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
-            raise UserError(NO_SECOND)
+            raise UserError(NO_SECOND.format("float16"))
         largest = grad.detach().abs().amax(dim=(1, 2, 3), keepdim=True)
         exponent = torch.frexp(LARGEST / largest.clamp_min(1e-30))[1]
         ctx.scale[:] = [torch.ldexp(torch.ones_like(largest), exponent)]

@@ -155,6 +155,11 @@ class Part:
         weights = {} if self.weights is None else {"weights": self.weights.label}
         return {"kind": self.kind, **self.options, **weights, **inner}
 
+    def untrained(self) -> "Part":
+        """The same before its training: without weights, and in whatever precision it is asked."""
+        options = {o: value for o, value in self.options.items() if o != "precision"}
+        return replace(self, weights=None, options=options)
+
     def value(self, option: str) -> Any:
         """An option: as the configuration says it, or else its plain default, or None."""
         return self.entry().get(option, self.known.defaults.get(option))

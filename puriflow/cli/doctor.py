@@ -32,7 +32,11 @@ def doctor(
         from puriflow.doctor import examine
         from puriflow.planning import size_of
 
-        for found in examine(parts["purifier"], parts, size_of(images)[0], device):
+        size = size_of(images)
+        if size is None:
+            raise UserError(f"dataset {dataset} does not say how large its images are: give a crop")
+        asked = examine(parts["purifier"], parts, size[0], device, wanted=gpus > 0)
+        for found in asked:
             typer.echo(f"{'WRONG' if found.wrong else 'ok':5}  {found.what:13} {found.said}")
             wrong += found.wrong
     if wrong:

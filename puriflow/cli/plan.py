@@ -27,7 +27,6 @@ def plan(
     from puriflow.results import load_result
 
     what, track = load_result(file), track_of(config)
-    from puriflow.compute import GPU_BATCH
     from puriflow.planning import GIB, jobs
 
     planned = jobs(track, what.stores(track))
@@ -38,9 +37,9 @@ def plan(
     for job in chain([first], planned):
         numbers, fits = f"{'-':>10} {'-':>9}", "not counted"
         if job.needs is not None:
-            parameters, image = (number / GIB for number in job.needs)
+            parameters, image = job.needs.parameters / GIB, job.needs.image / GIB
             numbers = f"{parameters:10.3f} {image:9.3f}"
-            count = min(GPU_BATCH, job.needs.fits(int(memory * GIB)))
+            count = min(job.most, job.needs.fits(int(memory * GIB)))
             fits = str(count) if count else "none"
             misfits += not count
         typer.echo(f"{numbers}  {fits:>7}  {job.stage} {job.dataset} {job.parts}")

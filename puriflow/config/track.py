@@ -257,7 +257,7 @@ class Config(Model, extra="forbid"):
         network = said.get(NETWORK)
         options = {k: v for k, v in said.items() if k not in ("kind", "weights", NETWORK)}
         known = kind_named(section, said["kind"]).options
-        if role == NETWORK and self.compute.precision != "float32" and "precision" in known:
+        if section == "networks" and self.compute.precision != "float32" and "precision" in known:
             options = {"precision": self.compute.precision, **options}
         return Part(
             role,

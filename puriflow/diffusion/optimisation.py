@@ -10,7 +10,6 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from puriflow.errors import unknown
 
@@ -31,7 +30,7 @@ def gradient(objective: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """
     differentiated = torch.is_grad_enabled() and x.requires_grad
     y = x if differentiated else x.detach().requires_grad_()
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # fused, it has no second derivative
+    with torch.enable_grad():
         (g,) = torch.autograd.grad(objective(y).sum(), y, create_graph=True)
     return g if differentiated else g.detach()
 

@@ -1,8 +1,7 @@
 """What is alive of memory while something is computed, counted on the meta device.
 
 No memory is taken and nothing is computed there, so that the official networks are counted on any
-machine, in seconds. What a library takes for its own work comes on top, and what a fused kernel
-spares goes off: on the meta device attention keeps its weights.
+machine, in seconds. What a library takes for its own work comes on top.
 """
 
 import weakref

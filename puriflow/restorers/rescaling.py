@@ -64,9 +64,9 @@ class UpDown(nn.Module):
 
     @recomputed
     def round(self, images: Tensor) -> Tensor:
-        """Up and down once; an attack's gradient computes it again rather than hold it meanwhile.
+        """Up and down once. Where its activations find no room, a gradient computes it again.
 
-        So that what a gradient holds is the more of restorer and purifier, and not both.
+        What that holds is then the more of restorer and purifier, and not both.
         """
         height, width = images.shape[-2:]
         high = self.upscale(images)

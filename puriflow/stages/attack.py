@@ -6,6 +6,7 @@ success, where the attack judges that too.
 """
 
 import io
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -62,7 +63,7 @@ def write_attack(
     method: Attack = attack.build()
     defence = Defence.from_parts(victim, seed=seed).to(device)
     found: dict[str, str] = {}
-    watches = iter([watched()])  # of the first batch
+    batches_done = 0
 
     def adversarial(inputs: Inputs) -> Arrays:
         some = Batch(
@@ -71,9 +72,11 @@ def write_attack(
             torch.from_numpy(inputs.labels).to(device),
             AttackNoise(seed, inputs.indices.tolist(), fixed=method.fixed),
         )
-        with next(watches, nullcontext(Watch())) as watch:
+        nonlocal batches_done
+        with watched() if batches_done == 0 else nullcontext(Watch()) as watch:
             arrays = attacked(attack.name, method, some, inputs.work, save_every)
         found.update(watch.said())
+        batches_done += 1
         return arrays
 
     parts = {"attack": attack, **victim}
@@ -152,13 +155,20 @@ class _Progress:
         self.every, self.last = every, time.monotonic()
 
     def load(self) -> Saved | None:
-        """State and steps done, if the file is of these images."""
+        """State and steps done, if the file is of these images, or of more."""
         with on_disk(self.path):
             content = read_sealed(self.path)
         if content is None:
             return None
         found = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
-        return (found["state"], found["done"]) if found["indices"] == self.indices else None
+        rows = [found["indices"].index(i) for i in self.indices if i in found["indices"]]
+        if len(rows) == len(self.indices):
+            return {key: values[rows] for key, values in found["state"].items()}, found["done"]
+        if rows:
+            lost = f"{found['done']} steps of an attack on {len(found['indices'])} images"
+            said = f"{lost} are lost, since {len(self.indices)} are attacked together now"
+            print(f"puriflow: {said}; --batch keeps their number", file=sys.stderr)
+        return None
 
     def save(self, state: State, done: int) -> None:
         """Write the state if the last time was long ago."""

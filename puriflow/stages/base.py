@@ -90,6 +90,11 @@ def run(
     for start in range(0, source.count if clean else 0, LOOKED_AT):
         images = source.read("images", start, start + LOOKED_AT)
         check_images(images, f"store {source.folder}")
+    if batch is None:
+        from puriflow.planning import together  # with torch, which the images' stage is without
+
+        height, width = source.manifest["arrays"]["images"]["shape"][-2:]
+        batch = together(device, parts, (height, width), gradient=gradient)
     writer = Writer(
         out,
         array,
@@ -112,11 +117,6 @@ def run(
             check_labels(labels[start:stop], arrays[name].shape[-1])
         return arrays
 
-    if batch is None:
-        from puriflow.planning import together  # with torch, which the images' stage is without
-
-        height, width = source.manifest["arrays"]["images"]["shape"][-2:]
-        batch = together(device, parts, (height, width), gradient=gradient)
     return fill(writer, computed, batch=batch, device=str(device))
 
 
@@ -174,7 +174,8 @@ def _computed(
             raise
         if count == 1:
             said = f"there is no room for one image in the memory of {device}"
-            raise UserError(f"{said}: {str(error).splitlines()[0]}") from None
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            raise UserError(f"{said}: {why}") from None
     free_memory()  # what the error held is gone by now
     print(f"puriflow: no room for {count} images at once; on with {count // 2}", file=sys.stderr)
     return None

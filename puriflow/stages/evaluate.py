@@ -54,7 +54,9 @@ def write_evaluated(
         mean = np.zeros_like(inputs.images, dtype=np.float64)
         squares = np.zeros_like(mean)
         # The first draw alone, as the purify stage computes it.
-        for draws in ([0], *folded(inputs.images[:1], range(1, n_draws))):
+        # A CPU computes image by image (see `in_batches`).
+        at_once = inputs.images[:1] if device.type == "cpu" else inputs.images
+        for draws in ([0], *folded(at_once, range(1, n_draws))):
             made = in_batches(partial(purified, draws), device, inputs.images, inputs.indices)
             for draw, images in zip(draws, made.transpose(0, 1).cpu().numpy(), strict=True):
                 answers.append(in_batches(classified, device, images).cpu().numpy())

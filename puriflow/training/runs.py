@@ -75,12 +75,13 @@ def train_part(
     data = trainer.data(images, held_out)
     start = getattr(recipe, "start", None)
     first = None if start is None else out / f"{start}.safetensors"
-    untrained = replace(part, weights=None if first is None else Weights(str(first), first))
+    weights_of_start = None if first is None else Weights(str(first), first)
+    untrained = replace(part.untrained(), weights=weights_of_start)
     torch.manual_seed(recipe.seed)  # the network's initialisation
     built = untrained.build().to(device)
     if not hasattr(built, "network"):
         raise UserError(f"{part.role} {name} has no network to train")
-    architecture = replace(part, weights=None).entry()
+    architecture = part.untrained().entry()
     start_hash = None if first is None else sha256(first)
     code = code_hash(__name__, *part.modules())
     depends_on = [architecture, recipe.model_dump(), data.fingerprint, start_hash, code]

@@ -53,6 +53,21 @@ def test_sequences_as_well():
         assert torch.equal(mine, torchs)
 
 
+def test_an_image_without_a_batch_is_torchs_own_way():
+    own = frozen(nn.Conv2d(3, 4, 3, padding=1))
+    x = torch.randn(3, 8, 8, requires_grad=True)
+    assert own(x).shape == (4, 8, 8)
+
+
+def test_a_weight_that_is_no_parameter_keeps_its_gradient():
+    own = frozen(nn.Conv2d(3, 4, 1, bias=False))
+    del own.weight
+    own.weight = torch.randn(4, 3, 1, 1, requires_grad=True)
+    x = torch.randn(1, 3, 8, 8, requires_grad=True)
+    (grad,) = torch.autograd.grad(own(x).sum(), own.weight)
+    assert grad.abs().sum() > 0
+
+
 def kept(module, x):
     """The shapes that the graph of a module keeps."""
     shapes = []

@@ -32,11 +32,13 @@ def test_a_machine_that_is_fit():
     ("cuda", "said"), [(None, "is a build without CUDA"), ("12.8", "does not see it")]
 )
 def test_a_gpu_that_torch_does_not_see_is_wrong(monkeypatch, cuda, said):
-    monkeypatch.setattr(doctor, "installed_gpus", lambda: 1)
+    monkeypatch.setattr(doctor, "visible_gpus", lambda: ["0"])
     monkeypatch.setattr(torch.version, "cuda", cuda)
     found = findings()["device"]
     assert found.wrong
     assert said in found.said
+    asked = examine(PURIFIER, {"purifier": PURIFIER}, 32, CPU, wanted=False)
+    assert not next(asked).wrong
 
 
 def test_a_precision_that_computes_something_else_is_wrong(monkeypatch):
@@ -67,7 +69,7 @@ def test_a_step_that_is_another_one_the_second_time_is_wrong(monkeypatch):
 
 def test_the_command_says_it_and_fails_if_something_is_wrong(repository, monkeypatch):
     monkeypatch.chdir(repository)
-    monkeypatch.setattr(doctor, "installed_gpus", lambda: 1)
+    monkeypatch.setattr(doctor, "visible_gpus", lambda: ["0"])
     options = ["--purifier", "vpsde-t100", "--restorer", "none", "--classifier", "wrn-28-10"]
     ended = CliRunner().invoke(app, ["doctor", *options, "--dataset", "cifar10"])
     assert ended.exit_code == 1

@@ -7,8 +7,10 @@ from typer.testing import CliRunner
 
 from puriflow.cli import app
 from puriflow.config import load_config
+from puriflow.diffusion import recomputation
+from puriflow.diffusion.denoisers import VPDenoiser
 from puriflow.metrics.memory import peak
-from puriflow.planning import GIB, SPARE, Needs, needs, together
+from puriflow.planning import GIB, SPARE, Needs, needs, size_of, together
 from puriflow.registry import kinds, part_of
 
 SIZE = (64, 64)
@@ -74,20 +76,49 @@ def test_a_part_that_needs_its_weights_is_not_counted(monkeypatch):
     assert needs(vpsde(), SIZE, gradient=False) is None
 
 
-def test_a_gpu_gets_as_many_as_fit_and_says_so(monkeypatch, capsys):
-    found = needs(vpsde(), SIZE, gradient=True)
-    assert found
-    free = SPARE + int(3.5 * found.image)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80 * GIB))
-    cuda = torch.device("cuda")
-    assert together(cuda, vpsde(), SIZE, gradient=True) == 3
-    assert "GiB an image, 1.0 GiB free: 3 at once" in capsys.readouterr().err
-    assert together(torch.device("cpu"), vpsde(), SIZE, gradient=True) == 4
-
-
 def planned(repository, monkeypatch, file, *options):
     monkeypatch.chdir(repository)
     return CliRunner().invoke(app, ["plan", file, *options])
+
+
+def test_nothing_is_built_but_on_the_meta_device(monkeypatch):
+    """A second network in the memory of the machine would be found by nobody."""
+    from puriflow import planning
+
+    made = []
+    built = planning._without_weights
+    monkeypatch.setattr(
+        "puriflow.networks.adm.VPDenoiser",
+        lambda network, **_: made.append(network) or VPDenoiser(network),
+    )
+    state = torch.get_rng_state()
+    built(vpsde())
+    assert {p.device.type for p in made[0].parameters()} == {"meta"}
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_data_set_without_a_size_is_not_counted():
+    folder = part_of("dataset", "mine", {"kind": "folder", "root": "x", "crop": None})
+    assert size_of(folder) is None
+    cropped = part_of("dataset", "mine", {"kind": "folder", "root": "x", "crop": 96})
+    assert size_of(cropped) == (96, 96)
+    assert size_of(part_of("dataset", "own", {"kind": "cifar10-folder", "root": "x"})) == (32, 32)
+
+
+def test_certificates_are_counted_with_their_denoiser(repository, monkeypatch):
+    ended = planned(repository, monkeypatch, "config/certified/cifar10.yaml")
+    assert any("edm" in line and "certify" in line for line in ended.stdout.splitlines())
+
+
+def test_a_gpu_gets_as_many_as_fit_and_says_so(monkeypatch, capsys):
+    found = needs(vpsde(), SIZE, gradient=True)
+    assert found
+    free = SPARE + recomputation.KEPT + int(3.5 * found.image)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 80 * GIB))
+    cuda = torch.device("cuda")
+    assert together(cuda, vpsde(), SIZE, gradient=True) == 3
+    assert "GiB an image, 2.0 GiB free: 3 at once" in capsys.readouterr().err
+    assert together(torch.device("cpu"), vpsde(), SIZE, gradient=True) == 4
 
 
 def test_the_jobs_of_a_table_are_planned_once_each(repository, monkeypatch):

@@ -5,6 +5,8 @@ import torch
 from tiny_parts import OPTIONS, build_tiny
 from torch import nn
 
+from puriflow.config import load_config
+from puriflow.config.track import Compute
 from puriflow.diffusion import recomputation
 from puriflow.errors import UserError
 from puriflow.purifiers.scoreopt import ScoreOpt
@@ -115,10 +117,11 @@ def test_a_gradient_that_float16_cannot_hold_is_nan_and_not_another_one(x):
     assert found[1].isnan().all()
 
 
-def test_float16_refuses_a_purifier_that_is_a_gradient(x):
+@pytest.mark.parametrize(("precision", "name"), [("float16", "float16"), ("tf32", "TF32")])
+def test_it_refuses_a_purifier_that_is_a_gradient(precision, name, x):
     options = {"sigma": 0.5, "n_iter": 1, "learning_rate": 0.1, "shared": False, "resize": None}
-    purifier = ScoreOpt(network("edm", "float16"), method="O", **options)
-    with pytest.raises(UserError, match="float16 has no second derivative"):
+    purifier = ScoreOpt(network("edm", precision), method="O", **options)
+    with pytest.raises(UserError, match=f"{name} has no second derivative"):
         purifier((x + 1) / 2, ImageNoise(0, "test", [3, 8]))
 
 
@@ -140,6 +143,40 @@ def test_tf32_is_on_within_the_network_and_its_gradient_alone(kind, x):
     assert seen == {"forwards": {("tf32", "tf32")}, "gradient": {("tf32", "tf32")}}
     assert flags() == before != ("tf32", "tf32")
     assert torch.equal(found, gradient(network(kind, "float32"), x))
+
+
+def test_tf32_is_off_again_after_an_error_on_the_way_back(x):
+    """Else all that a job computes after it ran out of memory would be TF32."""
+    before = torch.backends.cuda.matmul.fp32_precision
+    denoiser = network("adm", "tf32")
+
+    def refused(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    denoiser.network.out[0].register_full_backward_hook(refused)
+    with pytest.raises(torch.OutOfMemoryError):
+        gradient(denoiser, x)
+    assert torch.backends.cuda.matmul.fp32_precision == before != "tf32"
+
+
+@pytest.mark.parametrize("precision", ["float16", "tf32"])
+def test_no_network_is_trained_in_it(precision, x):
+    denoiser = network("adm", precision).requires_grad_(True)
+    with pytest.raises(UserError, match="train in bfloat16"):
+        denoiser.eps(x, torch.tensor(0.09))
+
+
+@pytest.mark.parametrize("role", ["network", "denoiser"])
+def test_the_tracks_precision_is_that_of_its_networks(repository, role):
+    track = load_config(repository / "config" / "config.yaml")
+    lower = track.model_copy(update={"compute": Compute(precision="float16")})
+    assert "precision" not in track.part(role, "adm").options
+    part = lower.part(role, "adm")
+    assert part.options["precision"] == "float16"
+    assert part.untrained() == track.part(role, "adm").untrained()
+    own = lower.networks["adm"].model_copy(update={"precision": "bfloat16"})
+    lower = lower.model_copy(update={"networks": {**lower.networks, "adm": own}})
+    assert lower.part(role, "adm").options["precision"] == "bfloat16"
 
 
 @pytest.mark.parametrize("kind", WIDE)

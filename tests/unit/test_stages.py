@@ -84,6 +84,19 @@ def test_no_room_for_one_image_is_a_line(source, tmp_path, monkeypatch):
         write_restored(source, tmp_path / "r", BICUBIC, device=CPU)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublas")],
+)
+def test_whoever_says_it(source, tmp_path, monkeypatch, error):
+    def without_room(x):
+        raise error
+
+    returning(monkeypatch, without_room)
+    with pytest.raises(UserError, match=r"no room for one image .*: (MemoryError|CUDA error)"):
+        write_restored(source, tmp_path / "r", BICUBIC, device=CPU)
+
+
 def test_another_error_of_a_part_stays_what_it_is(source, tmp_path, monkeypatch):
     def broken(x):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

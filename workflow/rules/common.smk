@@ -363,7 +363,7 @@ def trained_part(wildcards):
 @exit_on_error
 def trained_entry(wildcards):
     """Its entry, without the weights that it will have."""
-    return replace(trained_part(wildcards), weights=None).entry()
+    return trained_part(wildcards).untrained().entry()
 
 
 @exit_on_error
