@@ -10,14 +10,15 @@ import yaml
 from tiny_parts import tiny
 from tiny_stores import made_by
 
+from puriflow.attacks.base import Batch
 from puriflow.attacks.pgd import PGD
 from puriflow.chain import Chain
 from puriflow.defence import Defence
 from puriflow.errors import UserError
-from puriflow.randomness import ImageNoise
+from puriflow.randomness import AttackNoise, ImageNoise
 from puriflow.registry import Part, kinds
 from puriflow.results.measures import _of_shard
-from puriflow.stages.attack import write_attack
+from puriflow.stages.attack import _Progress, write_attack
 from puriflow.stages.evaluate import write_evaluated
 from puriflow.stages.images import write_images
 from puriflow.stages.purify import write_purified
@@ -337,3 +338,25 @@ def test_the_manifest_is_json_of_the_whole_chain(images, victim, tmp_path):
     assert written["stage"] == "attack"
     assert written["parameters"].keys() == {"attack", *victim}
     assert written["upstream"] == {str(images.folder): images.identity}
+
+
+def test_a_smaller_batch_goes_on_with_its_rows_and_another_one_says_what_is_lost(tmp_path, capsys):
+    """Where memory ran out, the half goes on inside its images."""
+
+    def progress(*indices):
+        some = Batch(
+            Defence(None, None, torch.nn.Identity()),
+            torch.zeros(len(indices), 3, 2, 2),
+            torch.zeros(len(indices), dtype=torch.int64),
+            AttackNoise(0, indices),
+        )
+        return _Progress(tmp_path / "attack.pt", some, CPU, every=-1)
+
+    progress(5, 7, 9, 11).save({"x_adv": torch.arange(4.0), "queries": torch.arange(4)}, 3)
+    state, done = progress(9, 11).load()
+    assert done == 3
+    assert state["x_adv"].tolist() == state["queries"].tolist() == [2, 3]
+    assert progress(12, 13).load() is None
+    assert capsys.readouterr().err == ""
+    assert progress(11, 12).load() is None
+    assert "3 steps of an attack on 4 images are lost" in capsys.readouterr().err
