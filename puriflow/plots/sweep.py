@@ -10,6 +10,8 @@ from pandas.api.types import is_numeric_dtype
 
 from puriflow.plots.style import AIDE, WRONG
 
+BESIDE = 22  # characters of a legend of two columns: longer ones stand below each other
+LINE = 0.14  # inches of a line of a legend
 APART = 0.008  # of lines at one place, so that each interval is seen; of the axis
 
 
@@ -23,16 +25,20 @@ def draw(frame: pd.DataFrame, panels: Mapping[str, str], along: str, reference: 
         along: what the axis below says.
         reference: the line that has a place of its own along the axis, and is drawn at any.
     """
-    figure, places = plt.subplots(
-        len(panels), 1, figsize=(3.25, 1.6 * len(panels)), sharex=True, squeeze=False
-    )
     aside, rest = frame[frame["line"] == reference], frame[frame["line"] != reference]
     lines, numeric = list(rest["line"].unique()), is_numeric_dtype(rest["along"])
+    columns = 2 if max(map(len, frame["line"].unique()), default=0) <= BESIDE else 1
+    height = 1.6 * len(panels) + LINE * max(0, len(lines) / columns - 2)
+    figure, places = plt.subplots(
+        len(panels), 1, figsize=(3.25, height), sharex=True, squeeze=False
+    )
+    colours = len(plt.rcParams["axes.prop_cycle"])
     span = rest["along"].max() - rest["along"].min() if numeric else 0
     for axes, (metric, label) in zip(places[:, 0], panels.items(), strict=True):
         for i, line in enumerate(lines):
             rows = rest[(rest["metric"] == metric) & (rest["line"] == line)]
-            _line(axes, rows, line, APART * span * (i - (len(lines) - 1) / 2))
+            apart = APART * span * (i - (len(lines) - 1) / 2)
+            _line(axes, rows, line, apart, dashed=i >= colours)
         for row in aside[aside["metric"] == metric].itertuples():
             axes.axhspan(row.low, row.high, color=AIDE, alpha=0.15, linewidth=0)
             said = f"{reference} (n = {row.n})"
@@ -47,14 +53,17 @@ def draw(frame: pd.DataFrame, panels: Mapping[str, str], along: str, reference: 
         plt.setp(last.get_xticklabels(), rotation=35, ha="right", rotation_mode="anchor")
     if len(lines) > 1 or not aside.empty:
         handles = places[0, 0].get_legend_handles_labels()
-        figure.legend(*handles, loc="outside lower center", ncols=2)
+        figure.legend(*handles, loc="outside lower center", ncols=columns)
     return figure
 
 
-def _line(axes: Axes, rows: pd.DataFrame, label: str, apart: float) -> None:
-    """One line along the picture with its intervals, moved a little from those of the others."""
+def _line(axes: Axes, rows: pd.DataFrame, label: str, apart: float, *, dashed: bool) -> None:
+    """One line along the picture with its intervals, moved a little from those of the others.
+
+    It is dashed if another one has its colour.
+    """
     bounds = [rows["value"] - rows["low"], rows["high"] - rows["value"]]
-    style: dict[str, Any] = {"elinewidth": 0.6, "capsize": 2}
+    style: dict[str, Any] = {"elinewidth": 0.6, "capsize": 2, "linestyle": "--" if dashed else "-"}
     if not is_numeric_dtype(rows["along"]):
         style["linestyle"] = ""  # there is nothing between two names
     along = rows["along"] + apart if apart else rows["along"]
