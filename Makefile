@@ -35,7 +35,7 @@ rehearsal: $(READY)
 	python -m pytest --rehearsal tests/rehearsal
 
 bench: $(PEERS)
-	@echo "== ten CPU minutes: ratios beside other libraries; benchmarks/measured/*.json"
+	@echo "== seven CPU minutes: ratios beside other libraries; benchmarks/measured/*.json"
 	@set -e; for name in $(BENCHMARKS); do \
 	echo "== $$name"; OMP_NUM_THREADS=1 python benchmarks/$$name.py; done
 
