@@ -2,10 +2,12 @@
 PYTHON ?= python3
 ENV := .venv
 READY := $(ENV)/.ready
+PEERS := $(ENV)/.peers
+BENCHMARKS := against_torchsde against_attacks against_zarr job_overhead growth fewest_evaluations
 # Snakemake's jobs and the tests call `puriflow`, `snakemake` and `ruff` by name.
 export PATH := $(CURDIR)/$(ENV)/bin:$(PATH)
 
-.PHONY: table7 report test storm rehearsal setup clean
+.PHONY: table7 report test storm rehearsal bench setup clean
 
 table7: $(READY)
 	@echo "== Table 7 of the paper, on the mini track: results/table7.csv"
@@ -32,6 +34,11 @@ rehearsal: $(READY)
 	@echo "== ten minutes: all of the paper's tables and figures from tiny stand-ins of the official files"
 	python -m pytest --rehearsal tests/rehearsal
 
+bench: $(PEERS)
+	@echo "== seven CPU minutes: ratios beside other libraries; benchmarks/measured/*.json"
+	@set -e; for name in $(BENCHMARKS); do \
+	echo "== $$name"; OMP_NUM_THREADS=1 python benchmarks/$$name.py; done
+
 setup: $(READY)
 
 $(READY): pyproject.toml
@@ -40,6 +47,13 @@ $(READY): pyproject.toml
 	@echo "== setting up $(ENV): a virtual environment with PuriFlow and its libraries (minutes, once)"
 	$(PYTHON) -m venv $(ENV)
 	python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# adv-lib without its dependencies: visdom, which draws, has no wheel and does not build any more.
+$(PEERS): $(READY) pyproject.toml
+	@echo "== adding to $(ENV) what the benchmarks compare with"
+	python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	python -m pip install --quiet --disable-pip-version-check --no-deps 'adv-lib>=0.2.8,<1'
 	@touch $@
 
 clean:
