@@ -16,6 +16,7 @@ from puriflow.registry import part_of
 from puriflow.stages.images import write_images
 
 REPOSITORY = Path(__file__).parents[1]
+LONG = {"workflow": 0, "docs": 1}  # folders of tests, each built upon a tiny track of its own
 
 # No test is timed, so there is no deadline; a case may build a network, which is slow.
 shared = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
@@ -37,9 +38,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:  # side by side (pytest-xdist): what shares fixtures stays together
+    # Side by side (pytest-xdist), what shares fixtures stays together, and what takes longest begins.
+    items.sort(key=lambda item: LONG.get(item.path.parent.name, len(LONG)))
+    for item in items:
         folder, file = item.path.parent.name, item.path.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "workflow" else file))
+        item.add_marker(pytest.mark.xdist_group(folder if folder in LONG else file))
     if config.getoption("storm"):
         config.hook.pytest_deselected(items=[item for item in items if not draws(item)])
         items[:] = [item for item in items if draws(item)]
