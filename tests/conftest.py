@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # Side by side (pytest-xdist), what shares fixtures stays together, and what takes longest begins.
+    # Side by side (pytest-xdist): what shares fixtures stays together, what takes longest begins.
     items.sort(key=lambda item: LONG.get(item.path.parent.name, len(LONG)))
     for item in items:
         folder, file = item.path.parent.name, item.path.name
