@@ -24,6 +24,7 @@ MOST_THREADS = 1024
 MOST_PARAMETERS = 2_000_000_000  # of a part: 8 GB; the largest published network has 0.6
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT = 2**30  # bytes
+counting = False  # see `counted`
 Setting = TypeVar("Setting")
 Built = TypeVar("Built")
 
@@ -85,6 +86,20 @@ def on_threads(count: int) -> Generator[None]:
 
 
 @contextmanager
+def counted() -> Generator[None]:
+    """Parts are built on the meta device, without memory or numbers, to be counted there."""
+    global counting
+    import torch
+
+    before, counting = counting, True
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        counting = before
+
+
+@contextmanager
 def _float32_by_default() -> Generator[None]:
     """New tensors are of float32 and on the CPU, and nothing is cast behind the code's back."""
     import torch
@@ -93,7 +108,7 @@ def _float32_by_default() -> Generator[None]:
     torch.set_default_dtype(torch.float32)
     try:
         with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-            if torch.get_default_device().type in ("cpu", "meta"):  # what is counted is on none
+            if counting or torch.get_default_device().type == "cpu":
                 yield
             else:
                 with torch.device("cpu"):

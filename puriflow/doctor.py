@@ -13,6 +13,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from puriflow.compute import counted
 from puriflow.diffusion import recomputation
 from puriflow.diffusion.denoisers import Denoiser
 from puriflow.lease import visible_gpus
@@ -166,12 +167,12 @@ class _Network:
         """An evaluation of one state against the arithmetic of its multiplications."""
         seconds = self.seconds(self.own)
         network = replace(self.part, weights=None)
-        with torch.device("meta"):
+        with counted():
             denoiser = network.build()
         macs = cost_of(denoiser.network, self.side, TIME).macs
         rate = 2 * macs / seconds / 1e12
-        counted = f"{2 * macs / 1e12:.3g} TFLOP: {rate:.3g} TFLOP/s"
-        return Finding("time", f"{1000 * seconds:.1f} ms an evaluation, {counted}")
+        work = f"{2 * macs / 1e12:.3g} TFLOP: {rate:.3g} TFLOP/s"
+        return Finding("time", f"{1000 * seconds:.1f} ms an evaluation, {work}")
 
     @torch.no_grad()
     def seconds(self, network: Denoiser) -> float:

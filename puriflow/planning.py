@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from puriflow.compute import CPU_BATCH, GPU_BATCH
+from puriflow.compute import CPU_BATCH, GPU_BATCH, counted
 from puriflow.config import Config
 from puriflow.defence import Defence
 from puriflow.diffusion import recomputation
@@ -140,7 +140,7 @@ def _without_weights(parts: Parts) -> Defence:
 
     fewest = {role: _fewest(part) for role, part in parts.items()}
     denoiser = fewest.pop("denoiser", None)
-    with torch.device("meta"), warnings.catch_warnings():
+    with counted(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a classifier that brings its weights along
         defence = Defence.from_parts(fewest, seed=0)
         if denoiser is not None:  # of a certificate, by one call
