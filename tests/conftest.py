@@ -37,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("storm" if config.getoption("storm") else "ci")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     # Side by side (pytest-xdist): what shares fixtures stays together, what takes longest begins.
     items.sort(key=lambda item: LONG.get(item.path.parent.name, len(LONG)))
