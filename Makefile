@@ -24,7 +24,7 @@ report: $(READY)
 
 test: $(READY)
 	@echo "== tests, as many side by side as there are cores"
-	OMP_NUM_THREADS=1 python -m pytest --numprocesses auto --dist loadgroup
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses auto
 
 storm: $(READY)
 	@echo "== hours: ten times the random cases, kills and flipped bits of the tests, drawn anew"

@@ -6,6 +6,7 @@ cases, kills and flipped bits, drawn anew, and may take long.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,13 +38,23 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("storm" if config.getoption("storm") else "ci")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Side by side, tests that share fixtures stay together, in the order of their collection."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFixtures(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(nodeid.partition("::")[0])
+            return file.parent.name if file.parent.name in LONG else str(file)
+
+    config.option.loadscopereorder = False
+    return ByFixtures(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # Side by side (pytest-xdist): what shares fixtures stays together, what takes longest begins.
+    # What takes longest begins; the others fill the time of who waits for it.
     items.sort(key=lambda item: LONG.get(item.path.parent.name, len(LONG)))
-    for item in items:
-        folder, file = item.path.parent.name, item.path.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder in LONG else file))
     if config.getoption("storm"):
         config.hook.pytest_deselected(items=[item for item in items if not draws(item)])
         items[:] = [item for item in items if draws(item)]
