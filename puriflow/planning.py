@@ -49,7 +49,7 @@ def needs(parts: Parts, size: tuple[int, int], *, gradient: bool) -> Needs | Non
     """What some parts of a defence need for images of a size.
 
     Args:
-        parts: by role: restorer, purifier, classifier, or some of them.
+        parts: by role: restorer, denoiser or purifier, classifier, or some of them.
         size: height and width of the images.
         gradient: whether an attack differentiates them, by the full gradient.
 
@@ -136,8 +136,6 @@ def together(device: torch.device, parts: Parts, size: tuple[int, int], *, gradi
 
 def _without_weights(parts: Parts) -> Defence:
     """The defence of some parts on the meta device, with the fewest steps."""
-    import puriflow.purifiers.base  # noqa: F401 - its constants are numbers, not on that device
-
     fewest = {role: _fewest(part) for role, part in parts.items()}
     denoiser = fewest.pop("denoiser", None)
     with counted(), warnings.catch_warnings():

@@ -125,7 +125,8 @@ class AttentionBlock(nn.Module):
         else:
             q, k, v = qkv.reshape(n, 3, self.heads, c // self.heads, h * w).unbind(1)
         scale = (c // self.heads) ** -0.25  # on both sides, as officially: for half precision
-        weights = torch.softmax((q * scale).transpose(-1, -2) @ (k * scale), dim=-1)
+        scores = (q * scale).transpose(-1, -2) @ (k * scale)  # half precision ends with them
+        weights = torch.softmax(scores, -1, dtype=torch.promote_types(scores.dtype, torch.float32))
         out = v @ weights.transpose(-1, -2)
         return x + self.proj_out(out.reshape(n, c, h * w)).reshape(n, c, h, w)
 

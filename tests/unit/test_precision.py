@@ -72,6 +72,21 @@ def test_only_convolutions_inside_are_in_it(kind, precision, x):
     assert types == {False: {torch.float32}, True: {HALVES[precision]}}
 
 
+@pytest.mark.parametrize("precision", NEAR)
+def test_the_softmax_of_attention_is_in_float32(precision, x, monkeypatch):
+    softmax, seen = torch.softmax, set()
+
+    def watched(*given, **options):
+        made = softmax(*given, **options)
+        seen.add((given[0].dtype, made.dtype))
+        return made
+
+    denoiser = network("adm", precision)
+    monkeypatch.setattr(torch, "softmax", watched)
+    denoiser.eps(x, torch.tensor(0.09))
+    assert seen == {(HALVES[precision], torch.float32)}
+
+
 def gradient(denoiser, x, scale=1.0):
     noise = ImageNoise(0, "test", [3, 8])
     x = ((x + 1) / 2).requires_grad_()
