@@ -7,7 +7,7 @@ BENCHMARKS := against_torchsde against_attacks against_zarr job_overhead growth 
 # Snakemake's jobs and the tests call `puriflow`, `snakemake` and `ruff` by name.
 export PATH := $(CURDIR)/$(ENV)/bin:$(PATH)
 
-.PHONY: table7 report test storm rehearsal bench setup clean
+.PHONY: table7 report test test-gpu storm rehearsal bench setup clean
 
 table7: $(READY)
 	@echo "== Table 7 of the paper, on the mini track: results/table7.csv"
@@ -25,6 +25,10 @@ report: $(READY)
 test: $(READY)
 	@echo "== tests, as many side by side as there are cores"
 	OMP_NUM_THREADS=1 python -m pytest --numprocesses auto
+
+test-gpu: $(READY)
+	@echo "== tests of what only a GPU can tell, minutes"
+	python -m pytest -m gpu tests/gpu
 
 storm: $(READY)
 	@echo "== hours: ten times the random cases, kills and flipped bits of the tests, drawn anew"

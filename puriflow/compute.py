@@ -1,4 +1,4 @@
-"""Where and how torch computes: the device, full float32, threads, and how many images at once."""
+"""Where and how torch computes: the device, threads, types, and how many images at once."""
 
 import ctypes
 import gc
@@ -25,25 +25,34 @@ MOST_PARAMETERS = 2_000_000_000  # of a part: 8 GB; the largest published networ
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 KEPT = 2**30  # bytes
 counting = False  # see `counted`
-Setting = TypeVar("Setting")
 Built = TypeVar("Built")
 
 
 @contextmanager
-def device(gpu: bool, threads: int | None = THREADS) -> Generator["torch.device"]:
+def device(
+    gpu: bool,
+    threads: int | None = THREADS,
+    *,
+    deterministic: bool = True,
+    compiled: bool = False,
+) -> Generator["torch.device"]:
     """The first visible GPU, if there is one and `gpu` is set, or the CPU, in full float32.
 
-    `threads` of the CPU: None leaves their number to torch. What a caller told torch (a default
-    type or device, autocast) does not count meanwhile; the process is as before when this ends.
+    `threads` of the CPU: None leaves their number to torch. `deterministic` and `compiled`: see
+    `puriflow.kernels`. What a caller told torch (a default type or device, autocast) does not count
+    meanwhile; the process is as before when this ends.
 
     Raises:
         UserError: no such number of threads.
     """
     import torch
 
+    from puriflow.kernels import chosen  # with torch
+
+    place = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
     lent = nullcontext() if threads is None else on_threads(threads)
-    with _full_float32(), _float32_by_default(), lent:
-        yield torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+    with chosen(place, deterministic, compiled), _float32_by_default(), lent:
+        yield place
 
 
 def own_process() -> None:
@@ -115,49 +124,6 @@ def _float32_by_default() -> Generator[None]:
                     yield
     finally:
         torch.set_default_dtype(default)
-
-
-@contextmanager
-def _full_float32() -> Generator[None]:
-    """No TF32 and no bfloat16 in place of float32: a GPU's numbers are comparable with a CPU's.
-
-    And cuDNN computes the same twice: a convolution has one kernel, which is deterministic.
-
-    torch says it twice, of all matrix products and convolutions and then of each backend's own, and
-    where the two disagree the first cannot be read, and is not restored.
-    """
-    import torch
-
-    made: Any = torch.backends  # when torch runs, for the most part: a type checker does not see it
-    cuda, cudnn, mkldnn = made.cuda, made.cudnn, made.mkldnn
-    chosen = cudnn.deterministic, cudnn.benchmark
-    backends = (cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
-    before = [backend.fp32_precision for backend in backends]
-    products = _read(torch.get_float32_matmul_precision)
-    convolutions = _read(lambda: cudnn.allow_tf32)
-    torch.set_float32_matmul_precision("highest")
-    cudnn.allow_tf32 = False
-    # a step that is computed again for its gradient is the same one
-    cudnn.deterministic, cudnn.benchmark = True, False
-    for backend in backends:
-        backend.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        cudnn.deterministic, cudnn.benchmark = chosen
-        if products is not None:
-            torch.set_float32_matmul_precision(products)
-        if convolutions is not None:
-            cudnn.allow_tf32 = convolutions
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
-
-
-def _read(setting: Callable[[], Setting]) -> Setting | None:
-    try:
-        return setting()
-    except RuntimeError:
-        return None
 
 
 def frozen(part: Built) -> Built:

@@ -16,8 +16,8 @@ from torch import Tensor
 from puriflow.compute import counted
 from puriflow.diffusion import recomputation
 from puriflow.diffusion.denoisers import Denoiser
+from puriflow.kernels import to_compile
 from puriflow.lease import visible_gpus
-from puriflow.memory import free_memory
 from puriflow.metrics.cost import cost_of
 from puriflow.options import Precision
 from puriflow.planning import GIB, needs
@@ -64,6 +64,8 @@ def examine(
     for precision in COSINE:
         if precision != "tf32" or device.type == "cuda":  # a CPU has none
             yield network.in_precision(precision)
+    if device.type == "cuda":
+        yield network.compiled()
     yield network.recomputed()
     yield network.timed()
 
@@ -137,17 +139,23 @@ class _Network:
 
     def in_precision(self, precision: Precision) -> Finding:
         """Another precision against float32."""
-        network = self.built(precision)
+        return self.against_own(precision, self.built(precision), COSINE[precision])
+
+    def compiled(self) -> Finding:
+        """The compiled network against itself."""
+        with to_compile(True):
+            return self.against_own("compiled", self.built("float32"), COSINE["tf32"])
+
+    def against_own(self, name: str, network: Denoiser, wanted: float) -> Finding:
+        """Another form of the network against the one in float32."""
         eps, gradient = self.answers(network)
         error = relative(eps, self.exact[0])
         cosines = torch.cosine_similarity(gradient.flatten(1), self.exact[1].flatten(1))
         signs = float((gradient.sign() == self.exact[1].sign()).float().mean())
-        least, wanted = float(cosines.min()), COSINE[precision]
+        least = float(cosines.min())
         faster = self.seconds(self.own) / self.seconds(network)
-        del network
-        free_memory()
         return Finding(
-            precision,
+            name,
             f"eps differs from float32's by {error:.1e} of its size, the gradient's cosine is "
             f"{least:.4f} at least (of {wanted}), {signs:.1%} of signs agree; {faster:.1f} times "
             "as fast",

@@ -1,4 +1,4 @@
-"""GPUs that local jobs share: a job leases its own before torch is imported.
+"""GPUs that local jobs share: a job leases its own before torch first looks for one.
 
 Snakemake never sets CUDA_VISIBLE_DEVICES, so two local GPU jobs would share device 0. A job takes a
 lock file for each device that it was granted; the kernel frees the lock when the job dies. Devices

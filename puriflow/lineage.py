@@ -17,7 +17,7 @@ import numpy as np
 from puriflow.chain import STAGES, Chain, victim_roles
 from puriflow.checksums import file_hash
 from puriflow.errors import UserError
-from puriflow.registry import NONE, Part, Parts
+from puriflow.registry import DETERMINISTIC, NETWORK, NONE, Part, Parts
 from puriflow.store import MANIFEST, Stage, open_stage
 from puriflow.store.manifest import cure
 
@@ -200,8 +200,7 @@ def check_parts(stage: Stage, parts: Parts, seed: int) -> None:
         other = f"was made with seed {found}, and not {seed}"
         raise UserError(f"store {stage.folder} {other}; {cure(stage.folder)}")
     for role, part in parts.items():
-        said = json.loads(json.dumps(_without_weights(part.entry())))  # as a manifest has it
-        if not _says(stage.manifest["parameters"].get(role), said) or not _loaded(stage, part):
+        if not _is_of(stage.manifest["parameters"].get(role), part) or not _loaded(stage, part):
             other = f"was not made by the {role} {part.name} of this track"
             raise UserError(f"store {stage.folder} {other}; {cure(stage.folder)}")
 
@@ -220,12 +219,24 @@ def _without_weights(value: Any) -> Any:
     return {key: _without_weights(v) for key, v in value.items() if key != "weights"}
 
 
-def _says(recorded: object, entry: object) -> bool:
-    """Whether the record of a part, which is complete, has all that an entry says."""
-    if not isinstance(entry, Mapping):
-        return recorded == entry
-    known = recorded if isinstance(recorded, Mapping) else {}
-    return all(key in known and _says(known[key], value) for key, value in entry.items())
+def _is_of(recorded: object, part: Part) -> bool:
+    """Whether the record of a part, which has all its options, is of this one.
+
+    An option that was not there yet had what is its default now.
+    """
+    defaults = _as_recorded({DETERMINISTIC: True, **part.known.defaults})
+    known = {**defaults, **(recorded if isinstance(recorded, Mapping) else {})}
+    said = {**defaults, **_as_recorded(part.entry())}
+    if part.network is not None:
+        del said[NETWORK]
+        if not _is_of(known.get(NETWORK), part.network):
+            return False
+    return all(key in known and known[key] == value for key, value in said.items())
+
+
+def _as_recorded(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options without weights, as a manifest has them."""
+    return json.loads(json.dumps(_without_weights(options)))
 
 
 def _loaded(stage: Stage, part: Part) -> bool:

@@ -20,7 +20,7 @@ MOST_OF_IMAGES = 12  # channels: of an image, or of two by two of its pixels
 HALVES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 NO_SECOND = (
     "{} has no second derivative, as a purifier takes that is itself a gradient (ScoreOpt): its "
-    "network's precision can be bfloat16 or float32"
+    "network's precision can be bfloat16 or float32, and compute.compile must be false"
 )
 LARGEST = 2.0**4  # of a gradient that goes into float16, whose largest number is 2^16
 
@@ -61,6 +61,11 @@ def asked(network: nn.Module, x: Tensor, level: Tensor, precision: Precision) ->
             return network(x, level).to(x.dtype)
         out = network(_Rescaled.apply(x, scale), level)
     return _Scaled.apply(out.to(x.dtype), scale)
+
+
+def once(x: Tensor, what: str) -> Tensor:
+    """The same, whose gradient is refused a gradient: `what` it was made by has none."""
+    return _Once.apply(x, what)
 
 
 def keep_ends_in_float32(network: nn.Module) -> None:
@@ -135,6 +140,20 @@ class _InTF32(torch.autograd.Function):
             (found,) = torch.autograd.grad(ctx.out, ctx.x, grad)
         ctx.x = ctx.out = None
         return found, None, None
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, what: str) -> Tensor:
+        ctx.what = what
+        return x.view_as(x)
+
+    @staticmethod
+    # pyrefly: ignore[bad-override]  # there is one gradient, that of the output
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise UserError(NO_SECOND.format(ctx.what))
+        return grad, None
 
 
 class _Scaled(torch.autograd.Function):

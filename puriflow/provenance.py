@@ -115,6 +115,10 @@ def machine(device: "torch.device | None" = None) -> dict[str, Any]:
         return found
     import torch
 
+    from puriflow import kernels  # with torch
+
+    if kernels.compiling:
+        found["compiled"] = "diffusion networks"
     if device.type == "cuda":
         found["device"] = torch.cuda.get_device_name(device)
         found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}

@@ -27,6 +27,7 @@ from puriflow.weight_files import Weights
 
 BEHIND_RESULTS = False
 NONE = "none"  # in place of a part's name: the stage is left out
+DETERMINISTIC = "deterministic"  # what a record says of a part that computes otherwise
 NETWORK = "network"  # the option that is a part itself: a purifier's diffusion network
 
 
@@ -103,6 +104,7 @@ class Part:
         options: of its `build`, as the configuration says them, without `network` and `weights`.
         network: the diffusion network that it asks, where it has one.
         weights: the file that it loads, where it names one.
+        deterministic: whether it computes with the same kernels each time; see `puriflow.kernels`.
     """
 
     role: str
@@ -111,6 +113,7 @@ class Part:
     options: Mapping[str, Any] = field(default_factory=dict)
     network: "Part | None" = None
     weights: Weights | None = None
+    deterministic: bool = True
 
     @property
     def known(self) -> Kind:
@@ -153,12 +156,13 @@ class Part:
         """
         inner: dict[str, Any] = {} if self.network is None else {NETWORK: self.network.entry()}
         weights = {} if self.weights is None else {"weights": self.weights.label}
-        return {"kind": self.kind, **self.options, **weights, **inner}
+        again = {} if self.deterministic else {DETERMINISTIC: False}
+        return {"kind": self.kind, **again, **self.options, **weights, **inner}
 
     def untrained(self) -> "Part":
-        """The same before its training: without weights, and in whatever precision it is asked."""
+        """The same before its training: without weights, however it computes later."""
         options = {o: value for o, value in self.options.items() if o != "precision"}
-        return replace(self, weights=None, options=options)
+        return replace(self, weights=None, options=options, deterministic=True)
 
     def value(self, option: str) -> Any:
         """An option: as the configuration says it, or else its plain default, or None."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puriflow.fitting import check_side
+from puriflow.kernels import layout
 from puriflow.options import Interpolation, Named
 
 
@@ -39,7 +40,7 @@ class Normalised(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1), persistent=False)
         # pyrefly: ignore[no-matching-overload]  # torch's stub leaves this option out
-        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.eval().requires_grad_(False).to(memory_format=layout())
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, size, size), or of any size with an interpolation, to logits (N, classes).

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchvision
 from puriflow.errors import UserError, unknown
 from puriflow.fitting import check_side
+from puriflow.kernels import layout
 from puriflow.options import Named, Side, Text
 from puriflow.zoo.weights import load_state, read_state
 
@@ -34,7 +34,7 @@ class Sized(nn.Module):
         super().__init__()
         self.network, self.size, self.dataset = network, size, dataset
         # pyrefly: ignore[no-matching-overload]  # torch's stub leaves this option out
-        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.eval().requires_grad_(False).to(memory_format=layout())
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, size, size) in [0, 1] to logits (N, classes)."""

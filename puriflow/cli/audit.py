@@ -36,7 +36,7 @@ def audit(
         raise UserError("a defence without a classifier has no logits: name a classifier")
     attacking, entry = track.part("attack", attack), track.dataset(dataset)
     part = track.part("dataset", dataset)
-    with leased(gpus) as device:
+    with leased(gpus, track.compute) as device:
         from puriflow.atomic import write_text
         from puriflow.auditing.audit import check_count, of_parts
         from puriflow.datasets.samples import first_of

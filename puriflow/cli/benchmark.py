@@ -21,7 +21,7 @@ def benchmark(
 
     asked = load_asked(file)
     track = track_of(config)
-    with leased(gpus, threads) as device:
+    with leased(gpus, track.compute, threads) as device:
         from puriflow.benchmarking.benchmark import benchmark as judge
 
         images, labels = data_of(asked, track)

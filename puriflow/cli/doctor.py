@@ -28,7 +28,7 @@ def doctor(
     if "purifier" not in parts or parts["purifier"].network is None:
         raise UserError(f"purifier {purifier} asks no network, and there is nothing to look at")
     wrong = 0
-    with leased(gpus) as device:
+    with leased(gpus, track.compute) as device:
         from puriflow.doctor import examine
         from puriflow.planning import size_of
 

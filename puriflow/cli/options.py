@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 from puriflow.compute import THREADS
 from puriflow.config import Config, default_track, load_config
+from puriflow.config.track import Compute
 from puriflow.options import MOST_SEED
 
 BEHIND_RESULTS = False
@@ -55,13 +56,17 @@ def batch_of(track: Config, batch: int | None) -> int | None:
 
 
 @contextmanager
-def leased(gpus: int, threads: int | None = THREADS) -> Generator["torch.device"]:
-    """The device to compute on, leased before torch is imported."""
+def leased(gpus: int, how: Compute, threads: int | None = THREADS) -> Generator["torch.device"]:
+    """The device to compute on, as a track says.
+
+    A GPU is leased when torch has been imported, and not yet seen any.
+    """
+    from puriflow.compute import device, own_process
     from puriflow.lease import lease
 
-    with lease(gpus):
-        from puriflow.compute import device, own_process
-
-        own_process()
-        with device(gpu=gpus > 0, threads=threads) as found:
-            yield found
+    own_process()
+    with (
+        lease(gpus),
+        device(gpus > 0, threads, deterministic=how.deterministic, compiled=how.compile) as found,
+    ):
+        yield found

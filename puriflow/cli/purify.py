@@ -46,5 +46,5 @@ def purify(
         {"restorer": restorer, "purifier": purifier, "classifier": classifier},
         compare=compare,
         seed=track.seed if seed is None else seed,
-        device=leased(gpus, threads),
+        device=leased(gpus, track.compute, threads),
     )

@@ -41,7 +41,8 @@ def result(
         from puriflow.results import load_result
 
         what, track = load_result(file), track_of(config)
-        with leased(gpus, threads) if what.computes else nullcontext() as device:
+        lent = leased(gpus, track.compute, threads) if what.computes else nullcontext()
+        with lent as device:
             written = what.build(track, file.stem, results, device)
     for path in written:
         typer.echo(path)

@@ -81,7 +81,7 @@ def attack(
     if "classifier" not in parts:
         raise UserError(f"victim {victim} has no classifier, whose logits are attacked")
     seed = track.seed if seed is None else seed
-    with leased(gpus) as device:
+    with leased(gpus, track.compute) as device:
         from puriflow.stages.attack import write_attack
 
         write_attack(
@@ -101,7 +101,7 @@ def restore(
     """Restore images: super-resolution and back, or a classical denoiser."""
     stage, track = open_in_chain(source), track_of(config)
     part = track.part("restorer", restorer)
-    with leased(gpus) as device:
+    with leased(gpus, track.compute) as device:
         from puriflow.stages.restore import write_restored
 
         write_restored(stage, out, part, device=device, batch=batch_of(track, batch))
@@ -121,7 +121,7 @@ def purify(
     stage, track = open_in_chain(source), track_of(config)
     part = track.part("purifier", purifier)
     seed = track.seed if seed is None else seed
-    with leased(gpus) as device:
+    with leased(gpus, track.compute) as device:
         from puriflow.stages.purify import write_purified
 
         write_purified(stage, out, part, seed=seed, device=device, batch=batch_of(track, batch))
@@ -139,7 +139,7 @@ def classify(
     """Store a classifier's logits of images."""
     stage, track = open_in_chain(source), track_of(config)
     part = track.part("classifier", classifier)
-    with leased(gpus) as device:
+    with leased(gpus, track.compute) as device:
         from puriflow.stages.classify import write_logits
 
         write_logits(stage, out, part, device=device, batch=batch_of(track, batch))
@@ -163,7 +163,7 @@ def evaluate(
     stage, track = open_in_chain(source), track_of(config)
     parts = track.part("purifier", purifier), track.part("classifier", classifier)
     seed = track.seed if seed is None else seed
-    with leased(gpus) as device:
+    with leased(gpus, track.compute) as device:
         from puriflow.stages.evaluate import write_evaluated
 
         write_evaluated(
@@ -196,7 +196,7 @@ def certify(
     roles = {"restorer": restorer, "denoiser": denoiser, "purifier": purifier}
     parts = track.parts({**roles, "classifier": classifier})
     seed = track.seed if seed is None else seed
-    with leased(gpus) as device:
+    with leased(gpus, track.compute) as device:
         from puriflow.smoothing import Smoothing
         from puriflow.stages.certify import write_certified
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from puriflow.cli.options import ConfigFile, Gpus, Threads, leased, track_of
-from puriflow.config.track import TRAINABLE
+from puriflow.config.track import TRAINABLE, Compute
 from puriflow.errors import unknown
 from puriflow.registry import family_named
 
@@ -33,7 +33,7 @@ def train(
     part = track.part(family_named(family).roles[0], name)
     recipe = track.training.recipe(family, name)
     held_out = track.training.held_out if held_out is None else held_out
-    with leased(gpus, threads) as device:
+    with leased(gpus, Compute(), threads) as device:
         from puriflow.training.runs import train_part
 
         train_part(part, recipe, images=images, held_out=held_out, out=out, device=device)

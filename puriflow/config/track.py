@@ -162,6 +162,16 @@ class Compute(Model, extra="forbid"):
         description="of convolutions and products within diffusion networks, of whose entries none "
         "says its own",
     )
+    deterministic: bool = Field(
+        True,
+        description="whether a GPU computes with the same kernels each time, so that a result "
+        "comes out alike; else with the fastest",
+    )
+    compile: bool = Field(
+        False,
+        description="whether a GPU runs diffusion networks through torch.compile, minutes once a "
+        "job; not for purifiers that are gradients themselves",
+    )
     batch: int | None = Field(
         None,
         ge=1,
@@ -266,6 +276,7 @@ class Config(Model, extra="forbid"):
             options,
             network=None if network is None else self.part(NETWORK, network),
             weights=self._weights(said, f"{section}.{name}"),
+            deterministic=self.compute.deterministic or section == "datasets",
         )
 
     def parts(self, roles: Mapping[str, str]) -> Parts:

@@ -13,10 +13,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from puriflow import kernels
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, alpha_bar, time_of_sigma
 from puriflow.errors import unknown
 from puriflow.options import Precision
-from puriflow.precision import asked, keep_all_but_products_in_float32
+from puriflow.precision import asked, keep_all_but_products_in_float32, once
 
 
 class Denoiser(nn.Module, ABC):
@@ -34,10 +35,17 @@ class Denoiser(nn.Module, ABC):
         self.precision: Precision = precision
         if precision != "float32":
             keep_all_but_products_in_float32(network)
+        self.layout = kernels.layout(precision)
+        # pyrefly: ignore[no-matching-overload]  # torch's stub leaves this option out
+        network.to(memory_format=self.layout)
+        self.compiled = kernels.compiling
+        if self.compiled:
+            network.compile()
 
     def predicted(self, x: Tensor, level: Tensor) -> Tensor:
         """What the network itself returns of its own input and noise level, in the type of x."""
-        return asked(self.network, x, level, self.precision)
+        out = asked(self.network, x, level, self.precision)
+        return once(out, "what is compiled") if self.compiled else out
 
     @property
     def known_sigmas(self) -> Tensor | None:

@@ -70,7 +70,9 @@ def purify(
         raise UserError(f"images are no array: {error}") from None
     layout = layout_of(array.shape, array.dtype, "images")
     layout.check(array, "images")
-    with compute.device(gpu=True, threads=None) as device:
+    how = track.compute
+    kernels = {"deterministic": how.deterministic, "compiled": how.compile}
+    with compute.device(gpu=True, threads=None, **kernels) as device:
         defence = Defence.from_parts(chain, seed=seed).to(device)
         indices = range(layout.count)
         blocks = list(purified_blocks(defence, chain, array, layout, indices, device, "images"))

@@ -144,7 +144,7 @@ class DiffusionPurifier(Purifier):
             if callback is not None:
                 callback(float(t), diffuse_to_time(x0, float(t), eps), x)
 
-        return x.contiguous(memory_format=torch.channels_last), trace
+        return x.contiguous(memory_format=self.denoiser.layout), trace
 
     def add_noise(self, x0: Tensor, level: int | Tensor, eps: Tensor) -> Tensor:
         """The forward process to a level t' (one, or one for each image): of the VP-SDE."""

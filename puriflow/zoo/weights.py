@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from puriflow.atomic import Replacing
 from puriflow.checksums import check_beside
 from puriflow.errors import UserError
+from puriflow.kernels import layout
 from puriflow.weight_files import MADE_FROM
 
 # Keys of a checkpoint under which weights lie: averaged ones, which are what was published, by any
@@ -216,7 +217,7 @@ def load_network(network: nn.Module, weights: str | Path | None) -> nn.Module:
     if weights is not None:
         load_weights(network, weights)
     # pyrefly: ignore[no-matching-overload]  # torch's stub leaves this option out
-    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return network.eval().requires_grad_(False).to(memory_format=layout())
 
 
 def save_weights(network: nn.Module, path: str | Path, *, half: bool = False) -> None:

@@ -1,6 +1,7 @@
 """The device, precision and batches."""
 
 import ctypes
+import os
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from torch.backends import cuda, cudnn, mkldnn
 
 from puriflow.compute import device, folded, in_batches
 from puriflow.errors import UserError
+from puriflow.kernels import CUBLAS, FIXED_BUFFERS, chosen
 from puriflow.registry import part_of
 from puriflow.zoo.weights import save_weights
 
@@ -54,15 +56,39 @@ def as_before():
         backend.fp32_precision = said
 
 
-@pytest.mark.parametrize(("deterministic", "benchmark"), [(False, True), (True, False)])
-def test_convolutions_of_a_gpu_have_one_kernel_which_is_deterministic(
-    deterministic, benchmark, monkeypatch
-):
-    monkeypatch.setattr(cudnn, "deterministic", deterministic)
-    monkeypatch.setattr(cudnn, "benchmark", benchmark)
+def kernels():
+    """What cuDNN, torch itself and cuBLAS are told."""
+    return (
+        (cudnn.deterministic, cudnn.benchmark),
+        (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            torch.utils.deterministic.fill_uninitialized_memory,
+        ),
+    )
+
+
+@pytest.mark.parametrize("before", [(False, True), (True, False)])
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_gpu_has_the_same_kernels_each_time_or_the_fastest(wanted, before, monkeypatch):
+    monkeypatch.delenv(CUBLAS, raising=False)
+    monkeypatch.setattr(cudnn, "deterministic", before[0])
+    monkeypatch.setattr(cudnn, "benchmark", before[1])
+    as_before = kernels()
+    with chosen(torch.device("cuda"), deterministic=wanted):
+        assert kernels() == ((wanted, not wanted), (wanted, True, False))
+        assert (os.environ.get(CUBLAS) == FIXED_BUFFERS) is wanted
+    assert kernels() == as_before
+    monkeypatch.delenv(CUBLAS, raising=False)
+
+
+def test_a_cpu_keeps_the_kernels_that_it_has(monkeypatch):
+    monkeypatch.delenv(CUBLAS, raising=False)
+    as_before = kernels()
     with device(gpu=False):
-        assert (cudnn.deterministic, cudnn.benchmark) == (True, False)
-    assert (cudnn.deterministic, cudnn.benchmark) == (deterministic, benchmark)
+        assert kernels()[1] == as_before[1]
+        assert CUBLAS not in os.environ
+    assert kernels() == as_before
 
 
 @pytest.mark.parametrize("say", [lambda: None, legacy, medium, of_backends])

@@ -10,6 +10,7 @@ from placed import ANOTHER, ATTACKED, CLEAN, OTHER, Made
 
 from puriflow.cli import app
 from puriflow.config import load_config
+from puriflow.config.track import Compute
 from puriflow.errors import UserError
 from puriflow.lineage import Place, check_shards
 from puriflow.results.measures import Stores
@@ -50,6 +51,17 @@ def put_with(made, **changes):
     other = Made(made.results, made.track.model_copy(update={"datasets": datasets}))
     for stage in ATTACKED.stages():
         other.put(ATTACKED, stage)
+
+
+def put_computing(**how):
+    """All of a chain by a track that computes otherwise."""
+
+    def put(made):
+        track = made.track.model_copy(update={"compute": Compute(**how)})
+        for stage in ATTACKED.stages():
+            Made(made.results, track).put(ATTACKED, stage)
+
+    return put
 
 
 def another_seed(made):
@@ -95,6 +107,10 @@ REPLACED = {
     "images of another data set": (
         lambda made: put_with(made, sample="imagenet"),
         "images/.* was not made by the dataset cifar10 of this track",
+    ),
+    "by whatever kernels were the fastest": (
+        put_computing(deterministic=False),
+        "attack/.* was not made by the attack pgd-linf8 of this track",
     ),
     "another draw of its images": (
         lambda made: put_with(made, subset_seed=1),
