@@ -6,6 +6,7 @@ CPU and moved, so that a GPU sees the same numbers.
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -88,9 +89,13 @@ class ImageNoise:
     """
 
     def __init__(self, seed: int, word: str, indices: Sequence[int], draws: Sequence[int] = (0,)):
-        seeds = (derive(seed, word, int(i), draw) for draw in draws for i in indices)
-        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._seeds = [(seed, word, int(i), draw) for draw in draws for i in indices]
         self._ahead: Ahead | None = None  # for a GPU, which would wait for each draw
+
+    @cached_property
+    def _generators(self) -> list[torch.Generator]:
+        """Made by the first draw: a victim that is not random never draws."""
+        return [torch.Generator().manual_seed(derive(*parts)) for parts in self._seeds]
 
     @property
     def generators(self) -> list[torch.Generator]:
