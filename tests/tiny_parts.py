@@ -71,7 +71,9 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "ddpm": {"respacing": 100},
         "gdmp": {"t": 20, "respacing": 100, "rounds": 1},
         "ode": {"evaluations": 3},
+        "pixel-deflection": {"deflections": 20, "denoise": False},
         "scoreopt": {"n_iter": 2},
+        "tvm-mask": {"n_iter": 12},
         "vesde": {"evaluations": 3},
         "vpsde": {"evaluations": 3},
     },
@@ -126,6 +128,7 @@ def build_tiny(section: str, kind: str, **options: Any) -> Any:
 
 
 def tiny_purifier(kind: str, denoiser: Denoiser) -> Purifier:
-    """The tiny purifier of a kind with a denoiser of the test's own."""
+    """The tiny purifier of a kind with a denoiser of the test's own, where it asks one."""
     part = tiny("purifiers", kind)
-    return import_module(part.module).build(network=denoiser, **part.options)
+    network = {"network": denoiser} if "network" in part.known.options else {}
+    return import_module(part.module).build(**network, **part.options)

@@ -1,0 +1,77 @@
+"""Purifiers that ask no network: what they make of an image, against what their papers say."""
+
+import pytest
+import torch
+from tiny_parts import tiny
+
+from puriflow.errors import UserError
+from puriflow.purifiers.pixel_deflection import build as pixel_deflection
+from puriflow.purifiers.tvm_mask import build as tvm_mask
+from puriflow.purifiers.tvm_mask import differences, divergence
+from puriflow.randomness import ImageNoise
+
+
+def images(n=2, side=16):
+    return torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def noise(n=2):
+    return ImageNoise(0, "test", range(n))
+
+
+def objective(z, x, kept, weight):
+    down, right = differences(z)
+    return float((kept * (z - x) ** 2).sum() + weight * (down**2 + right**2).sqrt().sum())
+
+
+def test_tvm_has_the_least_objective():
+    x = images().double()
+    kept = (noise().uniform_like(x, 0, 1) >= 0.5).double()
+    z = tvm_mask(n_iter=1000)(x, noise())
+    least = objective(z, x, kept, 0.03)
+    assert objective(tvm_mask()(x, noise()), x, kept, 0.03) < 1.001 * least
+    for seed in range(20):
+        way = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).double()
+        for size in (1e-1, 1e-2, 1e-3):
+            assert objective(z + size * way, x, kept, 0.03) > 0.999999 * least
+
+
+def test_divergence_is_the_negative_transpose_of_differences():
+    x, down, right = (images().double() + k for k in range(3))
+    for one in (down, right):
+        one -= one.mean()
+    a, b = differences(x)
+    inner = (a * down + b * right).sum()
+    torch.testing.assert_close(inner, -(x * divergence(down, right)).sum())
+
+
+def test_tvm_keeps_what_is_kept_and_fills_what_is_dropped():
+    x = images()
+    torch.testing.assert_close(tvm_mask(drop=0, weight=1e-9)(x, noise()), x, atol=1e-4, rtol=0)
+    flat = torch.full_like(x, 0.4)
+    torch.testing.assert_close(tvm_mask(n_iter=1000)(flat, noise()), flat, atol=1e-2, rtol=0)
+
+
+def test_a_deflected_value_is_one_of_its_colour_from_the_window():
+    x, window = torch.arange(2 * 3 * 256.0).reshape(2, 3, 16, 16), 3
+    out = pixel_deflection(deflections=100, window=window, denoise=False)(x, noise())
+    changed = torch.nonzero(out != x)
+    assert 150 < len(changed) <= 200
+    assert set(changed[:, 1].tolist()) == {0, 1, 2}
+    for n, c, row, column in changed.tolist():
+        place = int(out[n, c, row, column]) - int(x[n, c, 0, 0])
+        assert 0 <= place < 256
+        # of a value that was itself deflected, the window is around where it was put
+        assert max(abs(place // 16 - row), abs(place % 16 - column)) <= 2 * window
+
+
+def test_wavelet_denoising_follows():
+    x = images()
+    deflected = pixel_deflection(denoise=False)(x, noise())
+    denoised = tiny("restorers", "wavelet").build()(deflected)
+    assert torch.equal(pixel_deflection()(x, noise()), denoised)
+
+
+def test_an_image_of_one_pixel_has_no_neighbours():
+    with pytest.raises(UserError, match="needs images of two pixels and more along each axis"):
+        pixel_deflection()(images(side=1), noise())
