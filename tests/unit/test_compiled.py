@@ -11,6 +11,7 @@ from test_precision import WIDE, gradient, network
 from torch import nn
 
 from puriflow import kernels
+from puriflow.compute import counted
 from puriflow.diffusion import recomputation
 from puriflow.errors import UserError
 from puriflow.kernels import chosen, layout, to_compile
@@ -70,6 +71,11 @@ def test_a_gpu_compiles_if_it_is_asked_to_and_a_cpu_never():
             assert kernels.compiling is found
             assert machine(CPU).get("compiled") == ("diffusion networks" if found else None)
     assert not kernels.compiling
+
+
+def test_what_is_only_counted_is_not_compiled():
+    with chosen(GPU, compiled=True), counted():
+        assert not network("edm", "float32").compiled
 
 
 def order(network):
