@@ -21,6 +21,7 @@ from puriflow.training.card import card
 from puriflow.training.classifiers import ClassifierRecipe, measure_classifier, train_classifier
 from puriflow.training.diffusion import measure_diffusion, train_diffusion
 from puriflow.training.labelled import Labelled
+from puriflow.training.patches import PatchRecipe, collect_patches, measure_quilting
 from puriflow.training.photos import Photos
 from puriflow.training.restorers import RestorerRecipe, measure_restorer, train_restorer
 from puriflow.training.trainer import Recipe, Run
@@ -28,9 +29,9 @@ from puriflow.zoo.weights import load_weights, save_weights
 
 
 class Trainer(NamedTuple):
-    """How the parts of a role are trained and measured."""
+    """How the parts of a role, or of a kind, are trained and measured."""
 
-    recipe: type[Recipe]
+    recipe: type[Recipe] | type[PatchRecipe]
     data: Callable[[Path, int], Photos | Labelled]  # of a folder, and how many are held out
     train: Callable[..., float]  # of the built part, the data, the recipe and the run; seconds
     measure: Callable[..., list[str]]  # of the built part, the data and the recipe; for the card
@@ -41,6 +42,7 @@ def _labelled(folder: Path, held_out: int) -> Labelled:
 
 
 TRAINERS = {
+    "quilting": Trainer(PatchRecipe, Photos, collect_patches, measure_quilting),
     "restorer": Trainer(RestorerRecipe, Photos, train_restorer, measure_restorer),
     "network": Trainer(Recipe, Photos, train_diffusion, measure_diffusion),
     "classifier": Trainer(ClassifierRecipe, _labelled, train_classifier, measure_classifier),
@@ -67,7 +69,7 @@ def train_part(
         UserError: the images or the recipe are unfit, the part has no network to train, or the
             SHA256SUMS of `out` lists its weights.
     """
-    trainer, name = TRAINERS[part.role], part.name
+    trainer, name = TRAINERS.get(part.kind) or TRAINERS[part.role], part.name
     weights = out / f"{name}.safetensors"
     if weights.name in read_sums(out / SUMS):  # which refuses any other, after all the work
         raise UserError(f"{weights} is published by {out / SUMS}: name another folder")
