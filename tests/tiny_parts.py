@@ -89,6 +89,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "features": {
         "efficientnet-lite0": {"layers": ["stem", "stage2"]},
+        "efficientnet-lite2": {"layers": ["stem", "stage2"]},
         "vgg19": {"layers": ["conv1_2", "relu2_2"]},
     },
 }

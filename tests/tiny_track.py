@@ -29,7 +29,7 @@ TABLE = {
         {"method": "undefended", "type": "none", "purifier": "none"},
         {"method": "EDSR", "type": "SR", "restorer": "edsr-x2", "paper": {"robust": 68.73}},
         {"method": "wavelet", "type": "denoising", "restorer": "wavelet"},
-        {"method": "DeiT-S", "type": "none", "classifier": "deit-s", "note": "said so"},
+        {"method": "DeiT-S", "type": "none", "classifier": "bai2021-deit-s", "note": "said so"},
         {
             "method": "EDSR, adaptive",
             "type": "SR",

@@ -1,16 +1,13 @@
-"""Stages of EfficientNet-Lite0: VGG-19's stand-in on the mini track, with real ImageNet weights.
+"""Stages of EfficientNet-Lite0, with real ImageNet weights: what ESRGAN is trained by.
 
-Layers are stem (behind its activation) and stage1 to stage7 (each behind its last block).
+Layers are those of every `staged` network.
 """
 
 from puriflow.classifiers import efficientnet_lite0
-from puriflow.features.layers import Features
+from puriflow.features.layers import Features, staged
 from puriflow.options import Names
 
 
 def build(*, layers: Names) -> Features:
-    """Feature maps of the mini track's classifier."""
-    classifier = efficientnet_lite0.build()
-    part = classifier.network.get_submodule
-    stages = [(f"stage{i}", stage) for i, stage in enumerate(part("stages").children(), start=1)]
-    return Features([("stem", part("stem")), *stages], layers, classifier)
+    """Feature maps of the classifier that stands for ResNet-50."""
+    return staged(efficientnet_lite0.build(), layers)

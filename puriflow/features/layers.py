@@ -8,6 +8,13 @@ from puriflow.classifiers.normalised import Normalised
 from puriflow.errors import UserError, unknown
 
 
+def staged(classifier: Normalised, wanted: Sequence[str]) -> "Features":
+    """Of a network of stages: stem, behind its activation, and stage1 on, behind its last block."""
+    part = classifier.network.get_submodule
+    stages = [(f"stage{i}", stage) for i, stage in enumerate(part("stages").children(), start=1)]
+    return Features([("stem", part("stem")), *stages], wanted, classifier)
+
+
 class Features(nn.Module):
     """Feature maps of some layers; what lies behind the last of them is not computed.
 

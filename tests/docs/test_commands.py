@@ -71,7 +71,7 @@ SUBSTITUTES = [
 # What must be so before a command says what is quoted of it.
 PHOTOS = "puriflow stage images imagenet --subset 2 --out my/clean"
 BEFORE = {
-    "puriflow stage classify my/clean --out my/new --classifier deit-s": PHOTOS,
+    "puriflow stage classify my/clean --out my/new --classifier bai2021-deit-s": PHOTOS,
     "puriflow stage restore my/clean --out my --restorer edsr-x2": PHOTOS,
     "snakemake results/table7.png": "rm -f results/table7.png; mkdir -p .snakemake/locks;"
     " echo results/table7.png | tee .snakemake/locks/0.input.lock > .snakemake/locks/0.output.lock",

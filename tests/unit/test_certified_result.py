@@ -27,7 +27,7 @@ CURVES = {
     "rows": [
         {"method": "alone", "sigma": 0.25},
         {"method": "EDM", "sigma": 0.25, "denoiser": "edm", "note": "said so"},
-        {"method": "DeiT-S", "sigma": 0.25, "classifier": "deit-s"},
+        {"method": "DeiT-S", "sigma": 0.25, "classifier": "bai2021-deit-s"},
     ],
 }
 DRAWS = {"n0": 20, "n": 200, "alpha": 0.001}
@@ -104,7 +104,7 @@ def test_the_numbers_are_those_of_the_stores(curves, track, tmp_path):
 def test_a_row_that_the_track_cannot_serve_says_why(curves, track, tmp_path):
     *_, (line,) = lines_of(curves, track, tmp_path)
     assert "radius" not in line
-    assert line["note"].startswith("classifier deit-s: no offline stand-in")
+    assert line["note"].startswith("classifier bai2021-deit-s: an official checkpoint")
 
 
 def test_the_file_has_all_columns_and_the_picture_is_drawn(curves, track, tmp_path):
@@ -118,7 +118,7 @@ def test_the_file_has_all_columns_and_the_picture_is_drawn(curves, track, tmp_pa
 
 
 def test_nothing_to_draw_is_an_empty_picture(tmp_path, track):
-    _, picture = read(tmp_path, classifier="deit-s").build(track, "c", tmp_path, None)
+    _, picture = read(tmp_path, classifier="bai2021-deit-s").build(track, "c", tmp_path, None)
     assert picture.is_file()
 
 

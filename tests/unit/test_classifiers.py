@@ -9,7 +9,8 @@ import torch
 from tiny_parts import build_tiny
 from torch.nn import functional as F
 
-from puriflow.classifiers import bai2021, efficientnet_lite0, pretrained
+from puriflow.classifiers import bai2021, efficientnet_lite0, efficientnet_lite2, pretrained
+from puriflow.classifiers.efficientnet_lite import EfficientNetLite
 from puriflow.datasets import foolbox
 from puriflow.errors import UserError
 from puriflow.registry import kinds, part_of
@@ -44,9 +45,10 @@ def test_every_classifier_gives_logits_and_their_gradient(kind):
         torch.testing.assert_close(classifier(images[1:2]), logits[1:2], rtol=1e-4, atol=1e-4)
 
 
-def test_efficientnet_lite0_recognises_18_of_the_20_samples():
+@pytest.mark.parametrize("kind", ["efficientnet-lite0", "efficientnet-lite2"])
+def test_an_efficientnet_lite_recognises_18_of_the_20_samples(kind):
     """The packaged weights, renamed by position into the network, are the real ones."""
-    classifier = build("efficientnet-lite0")
+    classifier = build(kind)
     samples = foolbox.build(sample="imagenet", resize=256, crop=224)
     images = torch.from_numpy(np.stack([samples.image(i) for i in range(20)]))
     with torch.no_grad():
@@ -55,11 +57,13 @@ def test_efficientnet_lite0_recognises_18_of_the_20_samples():
 
 
 @pytest.mark.parametrize("side", [224, 75])
-def test_efficientnet_lite0_is_timms(side):
+@pytest.mark.parametrize("module", [efficientnet_lite0, efficientnet_lite2])
+def test_an_efficientnet_lite_is_timms(module, side):
     """Of the same weights, logits and gradients are the same to the last bit."""
     import timm  # after torchvision_import
 
-    own, theirs = efficientnet_lite0.EfficientNetLite0(), timm.create_model("tf_efficientnet_lite0")
+    name = module.__name__.rpartition(".")[2]
+    own, theirs = EfficientNetLite(module.STAGES), timm.create_model(f"tf_{name}")
     names, values = own.state_dict(), theirs.state_dict().values()
     own.load_state_dict(dict(zip(names, values, strict=True)))
     given, found = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)), []

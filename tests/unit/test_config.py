@@ -103,9 +103,10 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
 
 def test_an_unavailable_role_is_not_built(repository):
     config = load_config(repository / "config" / "config.yaml")
-    assert "DeiT-S" in config.entry("classifier", "deit-s").unavailable
-    with pytest.raises(UserError, match=r"deit-s is unavailable on track mini: no offline"):
-        config.part("classifier", "deit-s")
+    name = "bai2021-deit-s"
+    assert "photographs are too few" in config.entry("classifier", name).unavailable
+    with pytest.raises(UserError, match=f"{name} is unavailable on track mini: an official"):
+        config.part("classifier", name)
     raw = yaml.safe_load((repository / "config" / "config.yaml").read_text())
     without = check_config(changed(raw, "networks.adm", {"unavailable": "not trained"}))
     assert without.why_unavailable("purifier", "vpsde-t90") == "not trained"

@@ -61,7 +61,15 @@ ODD = [
     *([1] * 100_000, {}, {"kind": "adm"}, {1: 2}, b"x", object(), CYCLE, 1j),
 ]
 # These take long to build, and their options are hardly any.
-SLOW = {"bai2021", "robustbench", "efficientnet-lite0", "vgg19", "pretrained", "timm"}
+SLOW = {
+    "bai2021",
+    "robustbench",
+    "efficientnet-lite0",
+    "efficientnet-lite2",
+    "vgg19",
+    "pretrained",
+    "timm",
+}
 SLOW |= {"torch-dataset"}
 
 

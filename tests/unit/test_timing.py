@@ -23,7 +23,7 @@ TIMING = {
     "paper_device": "theirs",
     "rows": [
         {"method": "bicubic", "restorer": "bicubic-x2", "paper": {"restore": 0.01, "total": 1}},
-        {"method": "DeiT-S", "classifier": "deit-s", "paper": {"classify": 2}},
+        {"method": "DeiT-S", "classifier": "bai2021-deit-s", "paper": {"classify": 2}},
     ],
 }
 
@@ -97,7 +97,7 @@ def test_lines_have_medians_and_quartiles_and_the_paper_s_numbers(config):
 def test_a_row_that_is_not_served_says_why_and_has_no_times(config):
     timing = Timing.model_validate(TIMING)
     (classify, _) = timing.lines(config, timing.rows[1], {}, "ours")
-    assert "no offline stand-in" in classify["note"]
+    assert "photographs are too few" in classify["note"]
     assert "seconds" not in classify
     assert classify["paper_seconds"] == 2
 
@@ -129,7 +129,7 @@ def test_the_command_s_csv(config, four_images, tmp_path):
     assert restored["value"].median() == pytest.approx(done.seconds.iloc[0], rel=1e-3)
     assert (restored["paper"] == 0.01).all()
     (absent, _) = every[every.line.str.startswith("DeiT-S")].to_dict("records")
-    assert "no offline stand-in" in absent["note"]
+    assert "photographs are too few" in absent["note"]
 
 
 def test_a_timing_computes_with_all_that_it_times(config):

@@ -23,7 +23,7 @@ TABLE = {
             "restorer": "bicubic-x2",
             "attack": ["pgd-linf8", {**WHOLE, "attack": "pgd-eot-linf8-identity"}, WHOLE],
         },
-        {"method": "DeiT-S", "type": "none", "classifier": "deit-s"},
+        {"method": "DeiT-S", "type": "none", "classifier": "bai2021-deit-s"},
     ],
 }
 

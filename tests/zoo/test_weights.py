@@ -15,7 +15,7 @@ import yaml
 from torch import nn
 
 from puriflow.checksums import SUMS, read_sums, recorded, recorded_hash
-from puriflow.classifiers import efficientnet_lite0
+from puriflow.classifiers import efficientnet_lite, efficientnet_lite0
 from puriflow.config import check_config, load_config
 from puriflow.defence import Defence
 from puriflow.errors import UserError
@@ -124,7 +124,7 @@ def test_sums_that_are_none_are_named(shipped, line):
 
 def test_the_packaged_classifier_is_compared_with_its_package(monkeypatch, tmp_path):
     (packaged,) = [
-        f for f in efficientnet_lite0.files(efficientnet_lite0.PACKAGE) if f.suffix == ".pth"
+        f for f in efficientnet_lite.files(efficientnet_lite0.PACKAGE) if f.suffix == ".pth"
     ]
     file = tmp_path / packaged.name
     shutil.copy(packaged.locate(), file)
@@ -135,7 +135,7 @@ def test_the_packaged_classifier_is_compared_with_its_package(monkeypatch, tmp_p
         def locate(self):
             return file
 
-    monkeypatch.setattr(efficientnet_lite0, "files", lambda package: [Copied()])
+    monkeypatch.setattr(efficientnet_lite, "files", lambda package: [Copied()])
     efficientnet_lite0.build()
     flip(file, 8 * (file.stat().st_size // 2))
     with pytest.raises(UserError, match=r"is not what it was.*; reinstall the package"):
