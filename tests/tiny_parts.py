@@ -61,6 +61,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "esrgan": {"num_feat": 8, "num_block": 1, "num_grow_ch": 4},
         "crop-rescale": {"crop": 8},
         "mdsr": {"n_feats": 8, "n_resblocks": 1},
+        "mustafa": {"n_feats": 8, "n_resblocks": 1},
     },
     "networks": {
         "adm": {option: value for option, value in ADM.items() if option != "kind"},

@@ -11,6 +11,7 @@ from tiny_parts import build_tiny
 from torch.nn import functional as F
 
 from puriflow.errors import UserError
+from puriflow.metrics.cost import cost_of
 from puriflow.restorers.jpeg import CHROMA, JPEG, LUMA
 from puriflow.restorers.rounding import smooth_round
 
@@ -204,6 +205,37 @@ def test_a_crop_is_the_centre_in_the_image_s_proportions():
     torch.testing.assert_close(whole, ramp)
 
 
+def test_mustafa_is_its_three_steps_and_back_to_the_image_s_size():
+    x = picture(16, 20).float()
+    mustafa = build("mustafa", sigma=0.02, quality=90)
+    edsr = build("edsr", n_feats=8, n_resblocks=1)
+    edsr.load_state_dict(mustafa.upscaling.state_dict())
+    denoised = build("wavelet", sigma=0.02)(x)
+    saved = build("jpeg", quality=90)(denoised)
+    assert not torch.equal(denoised, x)
+    assert torch.equal(mustafa(x), edsr(saved))
+
+
+@pytest.mark.parametrize("gradient", ["straight-through", "smooth"])
+def test_mustafa_s_gradient_is_exact_but_for_wavelets_and_rounding(gradient):
+    x = picture(16, 20)
+    mustafa = build("mustafa", gradient=gradient).double()
+    denoised = mustafa.denoising(x).double()
+    saved = mustafa.compression(denoised)
+    wanted = gradient_of(mustafa.upscaling, saved)
+    if gradient == "smooth":
+        smooth = denoised.requires_grad_()
+        (wanted,) = torch.autograd.grad(mustafa.compression.smooth(smooth), smooth, wanted)
+    torch.testing.assert_close(gradient_of(mustafa, x), wanted)
+
+
+def test_mustafa_s_costs_are_edsr_s():
+    costs = [
+        cost_of(build(kind, n_feats=8, n_resblocks=1), side=16).macs for kind in ("edsr", "mustafa")
+    ]
+    assert costs[0] == costs[1] > 0
+
+
 # What they refuse
 
 
@@ -218,6 +250,8 @@ def test_a_crop_is_the_centre_in_the_image_s_proportions():
         ("wiener", {"window": 4}, "window is 4, but must be an odd number from 3 to 99"),
         ("wiener", {"window": 1}, "window is 1, but must be an odd number from 3 to 99"),
         ("wiener", {"noise": 10}, r"noise is 10, but must be .* of colours on \[0, 1\]"),
+        ("mustafa", {"quality": 101}, "quality is 101, but must be a whole number"),
+        ("mustafa", {"wavelet": "db0"}, "unknown wavelet 'db0': did you mean"),
         ("crop-rescale", {"crop": 0}, "crop is 0, but must be a whole number from 1"),
     ],
 )
