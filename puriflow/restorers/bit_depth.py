@@ -3,6 +3,9 @@
 So 2^d + 1 values of each colour are left, 0 and 1 among them. Guo et al.'s code has d = 8 by
 default, which moves an 8-bit image by half of one of its levels at most; 3 is the depth at which
 Athalye et al. (2018) attack it. They cut bits off, where this rounds, as Guo et al.'s code does.
+
+Of a gradient the smooth rounding changes sizes and no sign, so that steps of signs (PGD in Linf) go
+the same way by both, but for colours that are a level already, where it is 0.
 """
 
 from collections.abc import Callable

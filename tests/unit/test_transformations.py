@@ -101,6 +101,15 @@ def test_the_smooth_gradient_is_that_of_the_smooth_function(kind, options):
     torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-5)
 
 
+def test_fewer_bits_have_the_same_signs_of_either_gradient():
+    x = noise(1, 3, 9, 10)
+    straight, smooth = (
+        gradient_of(weighted(build("bit-depth", gradient=g), x.shape), x)
+        for g in ("straight-through", "smooth")
+    )
+    assert torch.equal(straight.sign(), smooth.sign())
+
+
 def test_the_smooth_rounding_is_shin_and_song_s():
     x = torch.tensor([-1.25, 0, 0.1, 0.4, 0.6, 2], dtype=torch.float64)
     wanted = torch.tensor([-1 - 0.25**3, 0, 1e-3, 0.4**3, 1 - 0.4**3, 2], dtype=torch.float64)
