@@ -75,6 +75,17 @@ Precision = Literal["float32", "tf32", "float16", "bfloat16"]
 Trained = Literal["float32", "bfloat16"]  # while a network is trained
 Side = Annotated[int, whole(1, 4096)]  # pixels
 Patch = Annotated[int, whole(1, 99)]  # pixels
+
+
+def _odd(size: int) -> int:
+    if size % 2 == 0:
+        raise ValueError("must be odd")
+    return size
+
+
+Window = Annotated[  # pixels, with one in the middle
+    int, Field(ge=3, le=99, description="an odd number from 3 to 99"), AfterValidator(_odd)
+]
 Scale = Annotated[int, whole(1, 16)]  # of super-resolution
 
 Positive = Annotated[float, real(1e-9, 1e6)]
@@ -158,6 +169,8 @@ SDESolver = Literal["euler-maruyama", "sde-dpmpp", "sde-dpmpp-2m"]  # of a purif
 ODESolver = Literal["euler", "dpmpp-2m"]
 Correction = Literal["midpoint", "heun"]  # of sde-dpmpp-2m
 Downsampler = Literal["area", "bicubic", "bilinear"]
+RoundingGradient = Literal["straight-through", "smooth"]  # of what rounds
+Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]  # of a JPEG's chroma
 Named = Literal["cifar10", "imagenet"]  # data sets whose classes' names are known
 Interpolation = Literal["bicubic", "bilinear"]
 

@@ -59,8 +59,10 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "drln": {"n_feats": 8, "groups": [1, 1], "reduction": 4},
         "edsr": {"n_feats": 8, "n_resblocks": 1},
         "esrgan": {"num_feat": 8, "num_block": 1, "num_grow_ch": 4},
+        "crop-rescale": {"crop": 8},
         "mdsr": {"n_feats": 8, "n_resblocks": 1},
         "quilting": {"n_patches": 200},
+        "mustafa": {"n_feats": 8, "n_resblocks": 1},
     },
     "networks": {
         "adm": {option: value for option, value in ADM.items() if option != "kind"},

@@ -5,6 +5,7 @@ row that the track cannot serve says why, and has no numbers; a row that the pap
 the paper's numbers and their source.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 ROLES = ("dataset", "restorer", "purifier", "classifier")  # of a row, beside its attacks
 ACCURACIES = ("standard", "robust")
+PAPERS = re.compile(r"table\d+(-left|-right)?")  # names of the paper's tables
 COLUMNS = (
     *("method", "type", "dataset", "classifier", "attack", "evaluation", "restorer", "purifier"),
     *("n", "standard", "standard_low", "standard_high", "robust", "robust_low", "robust_high"),
@@ -82,8 +84,8 @@ class Table(Judged):
 
     @classmethod
     def of_paper(cls, name: str) -> bool:
-        """The paper's tables are called `table...`; the others are our own evaluation."""
-        return name.startswith("table")
+        """The paper's tables are called `table` and their number; the others are our own."""
+        return PAPERS.fullmatch(name) is not None
 
     @classmethod
     def outputs(cls, name: str) -> dict[str, str]:

@@ -3,18 +3,20 @@
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puriflow.errors import UserError
 from puriflow.metrics.psnr import psnr
+from puriflow.options import Channels
 from puriflow.restorers.mdsr import MDSR
 from puriflow.restorers.rescaling import UpDown
+from puriflow.restorers.sesr import SESR, OfLuma, luma
 from puriflow.training.adversarial import GAN, Adversarial
 from puriflow.training.card import table
 from puriflow.training.degradations import Round, bicubic, real
 from puriflow.training.photos import Photos
-from puriflow.training.trainer import Predict, Recipe, Run, train
+from puriflow.training.trainer import Loss, Predict, Recipe, Run, train
 
 
 class RestorerRecipe(Recipe):
@@ -24,6 +26,7 @@ class RestorerRecipe(Recipe):
     rounds: tuple[Round, ...] = (Round(),)  # of the `real` degradation
     start: str | None = None  # the restorer of the same track whose trained weights are the start
     adversarial: Adversarial | None = None  # what is added to the L1 loss
+    expansion: Channels | None = None  # SESR's p while it is trained; None: trained collapsed
 
 
 def train_restorer(restorer: UpDown, photos: Photos, recipe: RestorerRecipe, run: Run) -> float:
@@ -51,6 +54,12 @@ def train_restorer(restorer: UpDown, photos: Photos, recipe: RestorerRecipe, run
         low, high = pair(restorer.scale, generator)
         return predict(low, high.to(memory_format=torch.channels_last))
 
+    def luma_loss(predict: Predict, generator: torch.Generator) -> Tensor:
+        low, high = pair(restorer.scale, generator)
+        return F.l1_loss(predict(luma(low)).float(), luma(high))
+
+    if recipe.expansion is not None:
+        return _train_expanded(network, recipe.expansion, luma_loss, recipe, run)
     if recipe.adversarial is None:
         restorer.network, seconds = train(network, l1_loss, recipe, run)
     else:
@@ -63,6 +72,22 @@ def train_restorer(restorer: UpDown, photos: Photos, recipe: RestorerRecipe, run
         restorer.network = trained.get_submodule("generator")
     if isinstance(restorer.network, MDSR):
         restorer.network.scale = restorer.scale
+    return seconds
+
+
+def _train_expanded(
+    network: nn.Module, p: int, loss: Loss, recipe: RestorerRecipe, run: Run
+) -> float:
+    """Train SESR by its blocks of p channels, and collapse it; returns the seconds."""
+    if (
+        not isinstance(network, OfLuma)
+        or recipe.adversarial is not None
+        or recipe.start is not None
+    ):
+        raise UserError(f"{run.name}: expansion is for SESR, from its first step, with L1 alone")
+    trained, seconds = train(network.network.expanded(p), loss, recipe, run)
+    assert isinstance(trained, SESR)
+    network.network = trained.collapsed()
     return seconds
 
 

@@ -13,6 +13,7 @@ from puriflow.registry import family_named
 
 NETWORKS = [
     *(("restorers", name) for name in ("drln-x2", "edsr-x2", "edsr-x2-real", "mdsr-x2")),
+    *(("restorers", name) for name in ("sesr-m5-x2", "sesr-m11-x2")),
     *(("restorers", f"esrgan-x{scale}{end}") for scale in (2, 4, 8) for end in ("", "-l1")),
     *(("networks", name) for name in ("adm", "edm")),
     *(("classifiers", name) for name in ("wrn-28-10", "wrn-70-16", "wrn-28-10-at")),
