@@ -28,7 +28,7 @@ from puriflow.options import Correction
 
 VE_SIGMAS = (1 / DISCRETE_ALPHA_BAR - 1) ** 0.5  # of the levels t' = 1 to 1000
 RHO = 7  # of Karras et al.'s spacing
-SIGMA_END = (1 / alpha_bar(torch.tensor(5e-4, dtype=torch.float64)).item() - 1) ** 0.5
+SIGMA_END = (1 / alpha_bar(torch.tensor(5e-4, dtype=torch.float64, device="cpu")).item() - 1) ** 0.5
 
 
 def sigma_grid(level: int, evaluations: int, known: Tensor | None = None) -> list[float]:

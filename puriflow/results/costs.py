@@ -1,4 +1,4 @@
-"""What the restorers of a table cost: multiply-accumulates and parameters."""
+"""What the rows of a table cost: MACs and parameters of restorers, evaluations of purifiers."""
 
 from dataclasses import replace
 
@@ -26,3 +26,29 @@ def cost_of_restorer(track: Config, name: str, side: int) -> dict[str, float]:
         restorer = replace(part, weights=None).build()
     cost = cost_of(restorer, side)
     return {"macs_g": round(cost.macs / 1e9, 2), "params_m": round(cost.parameters / 1e6, 3)}
+
+
+def cost_of_purifier(track: Config, name: str, side: int) -> dict[str, int]:
+    """How often a purifier asks its network about an image (3, side, side); never without one."""
+    part = None if name == NONE else track.part("purifier", name)
+    if part is None or part.network is None:
+        return {"evaluations": 0}
+    import torch
+
+    from puriflow.compute import counted
+    from puriflow.randomness import PURIFY, ImageNoise
+
+    network = replace(part.network, weights=None)
+    with counted():
+        purifier = replace(part, network=network).build()
+    asked, predicted = 0, purifier.denoiser.predicted
+
+    def counting(*given: torch.Tensor) -> torch.Tensor:
+        nonlocal asked
+        asked += 1
+        return predicted(*given)
+
+    purifier.denoiser.predicted = counting
+    with torch.no_grad():
+        purifier(torch.empty(1, 3, side, side, device="meta"), ImageNoise(0, PURIFY, [0]))
+    return {"evaluations": asked}

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -34,7 +34,7 @@ from puriflow.results.base import (
     shards_of,
 )
 from puriflow.results.columns import bounded, column, frame, read_csv, write_csv
-from puriflow.results.costs import COSTS, cost_of_restorer
+from puriflow.results.costs import COSTS, cost_of_purifier, cost_of_restorer
 from puriflow.results.documents import Block, Grid, fixed, interval, text
 from puriflow.results.measures import (
     METRICS,
@@ -79,6 +79,7 @@ class Table(Judged):
     purifier: str = NONE
     evaluation: str = "single"
     costs: bool = Field(False, description="also count the restorers' MACs and parameters")
+    picture: Literal["bars", "cost"] = Field("bars", description="`cost`: robust against seconds")
     audit: int | None = Field(None, ge=2, le=10_000, description="images of each row's audit")
     rows: tuple[Row, ...] = Field(min_length=1)
 
@@ -89,12 +90,8 @@ class Table(Judged):
 
     @classmethod
     def outputs(cls, name: str) -> dict[str, str]:
-        return {
-            "csv": f"{name}.csv",
-            "measures": f"measures/{name}.csv",
-            "png": f"{name}.png",
-            "sheet": f"sheets/{name}.png",
-        }
+        numbers = {"csv": f"{name}.csv", "measures": f"measures/{name}.csv"}
+        return {**numbers, "png": f"{name}.png", "sheet": f"sheets/{name}.png"}
 
     def items(self) -> tuple[Row, ...]:
         """The rows that are computed, and not quoted."""
@@ -178,7 +175,7 @@ class Table(Judged):
     # Its files
 
     def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
-        from puriflow.plots import bars, sheets
+        from puriflow.plots import bars, cost, sheets
         from puriflow.plots.style import save, styled
 
         stores, served = Stores(track, results), self.served(track)
@@ -187,13 +184,15 @@ class Table(Judged):
         table = write_csv(rows, self.columns(), files["csv"])
         say_failures(rows, "method")
         write_csv(measures, MEASURES, files["measures"])
+        draw = {"bars": bars.draw, "cost": cost.draw}[self.picture]
         with styled(text=10):
-            save(bars.draw(table, f"{self.source}: {self.title}"), [files["png"]])
+            save(draw(table, f"{self.source}: {self.title}"), [files["png"]])
         attacked = [(row.method, self.chains(track, row)[1]) for row in served]
         sheets.contact_sheet(shown.images(attacked, stores), files["sheet"])
 
     def columns(self) -> tuple[str, ...]:
         costs = (*COSTS, *(f"paper_{name}" for name in COSTS)) if self.costs else ()
+        costs += ("evaluations",) if self.picture == "cost" else ()
         return (*COLUMNS[:-3], *costs, *COLUMNS[-3:])
 
     def cells(self, track: Config, row: Row, stores: Stores) -> dict[str, Any]:
@@ -226,9 +225,11 @@ class Table(Judged):
             numbers["seconds_per_image"] = float(f"{seconds:.4g}")
         failed = self.failed(track, row, stores).items()
         numbers["attack_failed"] = "; ".join(f"{c.attack}: {why}" for c, why in failed) or None
+        side = stores.shards(clean, "images")[0].manifest["arrays"]["images"]["shape"][-1]
         if self.costs:
-            side = stores.shards(clean, "images")[0].read("images", 0, 1).shape[-1]
             numbers |= cost_of_restorer(track, self.role(row, "restorer"), side)
+        if self.picture == "cost":
+            numbers |= cost_of_purifier(track, self.role(row, "purifier"), side)
         return numbers | self.beside(track, row, stores)
 
     def beside(self, track: Config, row: Row, stores: Stores) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from puriflow.plots import bars, loss
+from puriflow.plots import bars, cost, loss
 from puriflow.plots.sheets import contact_sheet
 from puriflow.plots.style import ROBUST, STANDARD, save, styled
 from puriflow.results.columns import frame
@@ -84,3 +84,24 @@ def test_a_picture_is_there_whole_or_as_it_was(tmp_path, monkeypatch, ending):
         contact_sheet(sheet, file) if ending == "sheet.png" else save(drawing, [file])
     assert file.read_bytes() == b"the old one"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_accuracy_against_cost_has_a_point_a_row_and_the_best_of_each_cost():
+    said = {"attack_failed": None, "n": 10, "type": "AP"}
+    points = {"b": (2.0, 40.0), "a": (1.0, 30.0), "worse": (3.0, 35.0), "free": (0.1, 0.0)}
+    rows = [
+        {"method": name, **said, "seconds_per_image": x, "robust": y}
+        | {"robust_low": y, "robust_high": y + 20}
+        for name, (x, y) in points.items()
+    ]
+    rows.append(rows[0] | {"method": "trained", "type": "AT", "seconds_per_image": 0.2})
+    table = frame([*rows, {"method": "not served"}], COLUMNS)
+    with styled(text=10):
+        axes, below = cost.draw(table, "a title").axes
+    named = "\n".join(text.get_text() for text in below.texts).splitlines()
+    assert named == ["1 b", "2 a", "3 worse", "4 free", "5 trained"]
+    lines = {line.get_label(): line for line in axes.lines}
+    assert lines["Pareto line"].get_xdata().tolist() == [0.1, 0.2]
+    assert lines["adversarial training"].get_ydata()[0] == 40
+    assert cost.pareto(np.array([2.0, 1, 3]), np.array([40.0, 30, 35])) == [1, 0]
+    plt.close("all")

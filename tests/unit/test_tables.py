@@ -15,7 +15,7 @@ from puriflow.metrics.accuracy import judged, judged_in_loop, wilson
 from puriflow.metrics.rules import OfAnswers
 from puriflow.results import load_result
 from puriflow.results.ceiling import to_ceiling
-from puriflow.results.costs import cost_of_restorer
+from puriflow.results.costs import cost_of_purifier, cost_of_restorer
 from puriflow.results.measures import Measures, outcomes
 from puriflow.results.table import Table
 from puriflow.yaml_files import read_yaml
@@ -443,3 +443,15 @@ def test_mistakes_in_a_table(config, tmp_path, change, message):
     with pytest.raises(UserError, match=message) as caught:
         load_result(file).trigger(config)
     assert "\n" not in str(caught.value)
+
+
+def test_a_purifier_is_counted_by_how_often_it_asks_its_network(config):
+    names = {"vpsde-t100": 10, "scoreopt-o": 5, "osd-t90": 1, "gdmp": 4 * 36, "none": 0}
+    found = {name: cost_of_purifier(config, name, 32)["evaluations"] for name in names}
+    assert found == names
+    assert cost_of_purifier(config, "tvm-mask-guo2018", 32) == {"evaluations": 0}
+
+
+def test_a_table_against_cost_has_evaluations_in_it():
+    assert "evaluations" not in Table.model_validate(TABLE).columns()
+    assert "evaluations" in Table.model_validate(TABLE | {"picture": "cost"}).columns()

@@ -1,0 +1,54 @@
+"""Robust accuracy against what an image costs: which defences are worth their seconds."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+
+from puriflow.plots.style import AIDE, ROBUST, STANDARD, labelled
+
+TRAINED = "AT"  # the type of rows of adversarially trained classifiers alone
+
+
+def draw(frame: pd.DataFrame, title: str) -> plt.Figure:
+    """A point for each row, numbered; the Pareto line; the best adversarially trained row's level.
+
+    Args:
+        frame: a row each: method, type, n, seconds_per_image, robust with its bounds in percent;
+            NaN where there is no value; and whether an attack failed (`attack_failed`).
+        title: above the picture.
+    """
+    rows = frame[frame["seconds_per_image"].notna() & frame["robust"].notna()]
+    seconds, robust = rows["seconds_per_image"].to_numpy(), rows["robust"].to_numpy()
+    half = -(-len(rows) // 2)
+    heights = [4, 0.2 + 0.18 * half]
+    figure, (axes, below) = plt.subplots(2, 1, figsize=(7, sum(heights)), height_ratios=heights)
+    bounds = [robust - rows["robust_low"], rows["robust_high"] - robust]
+    axes.errorbar(seconds, robust, yerr=bounds, fmt="none", ecolor=AIDE, elinewidth=0.5)
+    axes.plot(seconds, robust, "o", color=ROBUST)
+    for number, (x, y) in enumerate(zip(seconds, robust, strict=True), start=1):
+        axes.annotate(f"{number}", (x, y), (3, 3), textcoords="offset points")
+    best = pareto(seconds, robust)
+    axes.step(seconds[best], robust[best], where="post", color=ROBUST, label="Pareto line")
+    trained = rows[rows["type"] == TRAINED]["robust"]
+    if len(trained):
+        axes.axhline(trained.max(), color=STANDARD, linestyle="--", label="adversarial training")
+    axes.set_xscale("log")
+    axes.set_ylim(0, 100)
+    axes.set_xlabel("seconds an image")
+    axes.set_ylabel("robust accuracy (%), 95 % Wilson intervals")
+    axes.set_title(title, wrap=True)
+    axes.legend(loc="upper left")
+    names = [f"{number} {name}" for number, name in enumerate(labelled(rows, "method"), start=1)]
+    below.set_axis_off()
+    for x, some in ((0, names[:half]), (0.5, names[half:])):
+        below.text(x, 1, "\n".join(some), va="top", fontsize=8, transform=below.transAxes)
+    return figure
+
+
+def pareto(seconds: np.ndarray, robust: np.ndarray) -> list[int]:
+    """The places of what nothing beats that costs no more, by their cost."""
+    found: list[int] = []
+    for place in np.lexsort((-robust, seconds)):
+        if not found or robust[place] > robust[found[-1]]:
+            found.append(int(place))
+    return found
