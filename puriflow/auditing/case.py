@@ -27,7 +27,7 @@ from puriflow.errors import UserError
 FEW = 6  # images of costly checks: so many can differ beyond chance
 DRAWS = 10  # fresh answers that judge an image of a random defence
 PATH_DRAWS = 4  # the same at a step of a path
-MOST_POINTS = 100  # of a path
+MOST_POINTS, MOST_POINTS_QUICKLY = 100, 25  # of a path
 NO_PATH = "the attack cannot run, since no gradient reaches the image"
 
 
@@ -118,7 +118,7 @@ class Case:
         made, best, losses = [], [], []
         for some in groups(batch.images):
             part = batch.take(some)
-            path = Path(part, attack, self.random)
+            path = Path(part, attack, self.random, quick=self.quick)
             state = attack(part, path if watch else None)
             made.append(state["x_adv"].detach())
             best.append(path.best)
@@ -201,9 +201,10 @@ def lacks_gradient(error: RuntimeError) -> bool:
 class Path:
     """What is remembered of an attack on a batch: losses, and the image that fooled most draws."""
 
-    def __init__(self, batch: Batch, attack: Attack, random: bool):
+    def __init__(self, batch: Batch, attack: Attack, random: bool, *, quick: bool):
         self.batch, self.attack, self.draws = batch, attack, range(PATH_DRAWS if random else 1)
-        self.every = math.ceil(attack.n_steps / MOST_POINTS)
+        most = MOST_POINTS_QUICKLY if quick else MOST_POINTS
+        self.every = math.ceil(attack.n_steps / most)
         self.losses: list[Tensor] = []
         self.best = batch.images
         self.score = torch.full(batch.labels.shape, -torch.inf, dtype=torch.float64)

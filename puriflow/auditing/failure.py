@@ -86,8 +86,8 @@ def incomplete_optimisation(case: Case) -> Check:
     rises = (best[:, -1] - best[:, -1 - last] > RISING) & (reach > 0)
     left = case.right_own * rises
     said = (
-        f"of {len(left)} images, those still right whose loss rises in the last {last} steps of "
-        f"{losses.shape[1] - 1}"
+        f"of {len(left)} images, those still right whose loss rises in the last {last} of the "
+        f"{losses.shape[1] - 1} points of the path"
     )
     cure = f"more iterations: {case.larger(iterations=2)}"
     return few("incomplete-optimisation", float(left.sum()), len(left), 0.1, said, cure)
