@@ -87,7 +87,7 @@ def by_hand(given, noise):
 
     bar = float(DISCRETE_ALPHA_BAR[GIVEN["t"] - 1])
     x = bar**0.5 * given + (1 - bar) ** 0.5 * draw()
-    times, before, head = VPSDE(VPDenoiser(Noise()), t=GIVEN["t"]).times.double(), None, None
+    times, before, head = VPSDE(VPDenoiser(Noise()), t=GIVEN["t"]).times, None, None
     for k in range(GIVEN["t"]):
         t, dt = times[k], times[k] - times[k + 1]
         std = (1 - alpha_bar(t)).sqrt()
@@ -113,7 +113,7 @@ def test_an_image_is_purified_as_a_published_batch_of_its_own():
     expected = by_hand(given * 2 - 1, ImageNoise(0, "test", [5]))
     for shared in (False, True):
         found = contrastive(shared)(given, ImageNoise(0, "test", [5])) * 2 - 1
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
     unguided = contrastive(gamma=0.0)(given, ImageNoise(0, "test", [5])) * 2 - 1
     assert (unguided - expected).abs().max() > 0.01
 
@@ -122,7 +122,7 @@ def test_a_shared_batch_is_the_published_one():
     given = images(3)
     found = contrastive(shared=True)(given, ImageNoise(0, "test", [4, 5, 6])) * 2 - 1
     expected = by_hand(given * 2 - 1, ImageNoise(0, "test", [4, 5, 6]))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
     alone = contrastive(shared=True)(given[1:2], ImageNoise(0, "test", [5])) * 2 - 1
     assert not torch.allclose(found[1:2], alone, atol=1e-3)
 
