@@ -74,6 +74,8 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "contrastive": {"t": 20, "evaluations": 4, "start": 0},
         "ddim": {"stages": [[10, 2, 1], [20, 2, 1]]},
         "ddpm": {"respacing": 100},
+        "diffap": {"stages": [[20, 2, 2]]},
+        "freqpure": {"stages": [[10, 2, 1], [20, 2, 1]]},
         "gdmp": {"t": 20, "respacing": 100, "rounds": 1},
         "ode": {"evaluations": 3},
         "scoreopt": {"n_iter": 2},
