@@ -29,8 +29,8 @@ BEHIND_RESULTS = False
 NONE = "none"  # in place of a part's name: the stage is left out
 DETERMINISTIC = "deterministic"  # what a record says of a part that computes otherwise
 NETWORK = "network"  # an option that is a part itself: a purifier's diffusion network
-# All such options, by the role of what they name: a classifier guides a purifier.
-INNER = (NETWORK, "classifier")
+# All such options with the role of what they name.
+INNER = {NETWORK: NETWORK, "classifier": "classifier", "perturbations": NETWORK}
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ def part_of(role: str, name: str, entry: Mapping[str, Any]) -> Part:
         name,
         entry["kind"],
         options,
-        inner={option: part_of(option, name, one) for option, one in inner.items()},
+        inner={option: part_of(INNER[option], name, one) for option, one in inner.items()},
         weights=None if weights is None else Weights(str(weights), Path(weights)),
     )
 

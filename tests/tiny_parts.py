@@ -71,12 +71,14 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "edm": {"channels": 8, "num_blocks": 1, "attn_resolutions": [8]},
     },
     "purifiers": {
+        "aaopt": {"n_iter": 2, "perturbations": ADM},
         "contrastive": {"t": 20, "evaluations": 4, "start": 0},
         "ddim": {"stages": [[10, 2, 1], [20, 2, 1]]},
         "ddpm": {"respacing": 100},
         "diffap": {"stages": [[20, 2, 2]]},
         "freqpure": {"stages": [[10, 2, 1], [20, 2, 1]]},
         "gdmp": {"t": 20, "respacing": 100, "rounds": 1},
+        "heterogeneous": {"t_large": 20, "t_small": 10, "blocks": ["network.bn1"]},
         "ode": {"evaluations": 3},
         "scoreopt": {"n_iter": 2},
         "vesde": {"evaluations": 3},
@@ -139,15 +141,16 @@ class Guide(nn.Module):
         super().__init__()
         weights = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
         self.register_buffer("weights", weights, persistent=False)
+        self.network = nn.ModuleDict({"bn1": nn.Tanh()})  # a name that a wide-resnet has as well
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        h = torch.tanh(nn.functional.conv2d(x, self.weights.to(x.dtype)))
+        h = self.network["bn1"](nn.functional.conv2d(x, self.weights.to(x.dtype)))
         return nn.functional.adaptive_avg_pool2d(h, 1).flatten(1)
 
 
 def tiny_purifier(kind: str, denoiser: Denoiser) -> Purifier:
     """The tiny purifier of a kind with a denoiser, and if it needs one a guide, of a test's own."""
     part = tiny("purifiers", kind)
-    inner = {"network": denoiser, "classifier": Guide()}
+    inner = {"network": denoiser, "classifier": Guide(), "perturbations": denoiser}
     given = {option: inner[option] for option in part.inner}
     return import_module(part.module).build(**given, **part.options)

@@ -70,7 +70,7 @@ class Role(Model, extra="allow"):
         for option in INNER:
             named = (self.model_extra or {}).get(option)
             if not isinstance(named, str | None):
-                section = family_of(option).section
+                section = family_of(INNER[option]).section
                 raise ValueError(f"{option} is {named!r}; give the name of an entry of `{section}`")
         return self
 
@@ -276,7 +276,7 @@ class Config(Model, extra="forbid"):
             name,
             said["kind"],
             options,
-            inner={option: self.part(option, named) for option, named in inner.items()},
+            inner={option: self.part(INNER[option], named) for option, named in inner.items()},
             weights=self._weights(said, f"{section}.{name}"),
             deterministic=self.compute.deterministic or section == "datasets",
         )
@@ -297,7 +297,8 @@ class Config(Model, extra="forbid"):
         if entry.unavailable is not None:
             return entry.unavailable
         inner, _ = split(self._said(entry))
-        return next(filter(None, (self.why_unavailable(*one) for one in inner.items())), None)
+        why = (self.why_unavailable(INNER[option], named) for option, named in inner.items())
+        return next(filter(None, why), None)
 
     def served(self, role: str, name: str) -> Served:
         """What results say of a role."""

@@ -202,7 +202,7 @@ def test_every_kind_has_its_exact_gradient(kind):
     defence = victim(partial(tiny_purifier, kind), "D")
     defence.restorer = None
     x, width, close = images(), 1e-5, {"rtol": 1e-6, "atol": 1e-9}
-    if kind in ("contrastive", "scoreopt"):  # which go by Adam
+    if kind in ("aaopt", "contrastive", "scoreopt"):  # which go by Adam
         width, close = 1e-8, {"rtol": 1e-4, "atol": 1e-6}
     gradient = gradient_of(lambda x: purified(defence, x), x)
     way = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)

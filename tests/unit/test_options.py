@@ -381,7 +381,10 @@ def test_the_options_of_a_track_s_attacks_and_purifiers_go_together(repository, 
     config = load_config(f"config/{track}.yaml")
     for name in config.attacks:
         config.part("attack", name).build()
-    inner = {"network": tiny("networks", "edm"), "classifier": tiny("classifiers", "wide-resnet")}
+    inner = {role: tiny("networks", "edm") for role in INNER}
+    inner["classifier"] = tiny(
+        "classifiers", "wide-resnet", depth=28
+    )  # whose names are the official
     for name in config.purifiers:
         if config.why_unavailable("purifier", name) is None:
             part = config.part("purifier", name)

@@ -1,14 +1,14 @@
-"""FreqPure, OSGD and DiffAP against the same written out, for a network that is known."""
+"""Purifiers of 2024 and 2025 against the same written out, for networks that are known."""
 
 import numpy as np
 import pytest
 import torch
-from test_purifiers import STD, Noise
+from test_purifiers import STD, Clean, Noise
 
 from puriflow.config import load_config
-from puriflow.diffusion.denoisers import VPDenoiser
+from puriflow.diffusion.denoisers import SigmaDenoiser, VPDenoiser
 from puriflow.errors import UserError
-from puriflow.purifiers import diffap, freqpure, osgd
+from puriflow.purifiers import aaopt, diffap, freqpure, heterogeneous, osgd
 from puriflow.randomness import ImageNoise
 
 DENOISER = VPDenoiser(Noise())
@@ -19,12 +19,12 @@ def given(seed=3):
     return torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(seed)).double()
 
 
-def eps(x, bar):
+def noise_in(x, bar):
     return x * (1 - bar) ** 0.5 / (bar * STD**2 + 1 - bar)
 
 
 def clean(x, bar):
-    return (x - (1 - bar) ** 0.5 * eps(x, bar)) / bar**0.5
+    return (x - (1 - bar) ** 0.5 * noise_in(x, bar)) / bar**0.5
 
 
 class Draws:
@@ -72,7 +72,7 @@ def test_freqpure_keeps_low_frequencies_of_a_one_shot_estimate(delta):
             reference = clean(noised, BARS[50])
             x0 = with_low_frequencies(clean(x, bar), reference, 3, delta)
             variance = (1 - bar / bar_next) * (1 - bar_next) / (1 - bar)
-            direction = max(1 - bar_next - variance, 0) ** 0.5 * eps(x, bar)
+            direction = max(1 - bar_next - variance, 0) ** 0.5 * noise_in(x, bar)
             x = bar_next**0.5 * x0 + direction + variance**0.5 * draw()
     stages = [(20, 2, 1), (50, 2, 1)]
     found = purified(freqpure.build(network=DENOISER, stages=stages, delta=delta), given())
@@ -160,7 +160,106 @@ def test_adbm_s_protocol_is_five_steps_of_ddim_from_level_100(repository):
     }
     attack = track.part("attack", "pgd-eot-linf8-adbm")
     assert (attack.value("n_iter"), attack.value("eot_iter")) == (200, 20)
-    assert attack.value("gradient") == "full"
+    assert (attack.value("gradient"), attack.value("random_start")) == ("full", True)
+
+
+def optimised(directions):
+    """The image of Adam at rate 0.1 along directions(x, k), in float64."""
+    x = torch.nn.Parameter(given() * 2 - 1)
+    adam = torch.optim.Adam([x], lr=0.1)
+    for direction in directions:
+        x.grad = direction(x.detach()) / x[0].numel()
+        adam.step()
+    return ((x.detach() + 1) / 2).clamp(0, 1)
+
+
+@pytest.mark.parametrize("perturbed", [True, False])
+@pytest.mark.parametrize("levels", ["random", "falling"])
+def test_aaopt_is_adam_along_what_two_networks_expect(levels, perturbed):
+    noise, start = ImageNoise(0, "test", [5]), given() * 2 - 1
+
+    def directions():
+        for k in range(3):
+            sigma = 0.25 * (1 - k / 3)
+            if levels == "random":
+                sigma = noise.uniform(0.15, 0.35).item()
+            eps = noise.normal_like(start)
+            other = noise.normal_like(start) if perturbed else None
+
+            def direction(x, sigma=sigma, eps=eps, other=other):
+                seen = x + sigma * eps
+                along = (seen - STD**2 / (STD**2 + sigma**2) * seen) / sigma - eps
+                if other is None:
+                    return along
+                bar = BARS[int(1000 * sigma)]
+                state = bar**0.5 * (start - x) + (1 - bar) ** 0.5 * other
+                return along + 0.5 * (noise_in(state, bar) - other)
+
+            yield direction
+
+    purifier = aaopt.build(
+        network=SigmaDenoiser(Clean()),
+        perturbations=DENOISER if perturbed else None,
+        n_iter=3,
+        weight=0.5,
+        levels=levels,
+    )
+    found = purifier(given(), ImageNoise(0, "test", [5]))
+    torch.testing.assert_close(found, optimised(directions()), rtol=1e-4, atol=1e-4)
+
+
+def test_aaopt_s_surrogate_is_its_first_iteration():
+    purifier = aaopt.build(network=DENOISER, levels="falling", n_iter=4)
+    one = purifier.surrogate()(given(), ImageNoise(0, "test", [5]))
+    assert (one - given()).abs().max() < 0.051  # a step of Adam's, halved by the scale
+    assert (purifier(given(), ImageNoise(0, "test", [5])) - given()).abs().max() > 0.06
+
+
+class Bright(torch.nn.Module):
+    """Looks at bright pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.eye = torch.nn.Identity()
+
+    def forward(self, x):
+        return self.eye(x).mean((2, 3))
+
+
+def test_heterogeneous_noise_takes_what_nobody_looks_at_from_the_given_image():
+    draw, x = Draws(), given().numpy()[0] * 2 - 1
+    energy = (((x + 1) / 2) ** 2).sum(0)
+    mask = (energy - energy.min()) / (energy.max() - energy.min()) >= 0.5
+    assert 5 < mask.sum() < 59
+    start, bar = x, BARS[40]
+    x = bar**0.5 * x + (1 - bar) ** 0.5 * draw()
+    for i, i_next in ((40, 30), (30, 20), (20, 10), (10, 0)):
+        bar, bar_next = BARS[i], BARS[i_next]
+        if i_next >= 20:
+            others = bar**0.5 * start + (1 - bar) ** 0.5 * draw()
+            x = np.where(mask, x, others)
+            kept = BARS[i + 3] / bar
+            x, bar = kept**0.5 * x + (1 - kept) ** 0.5 * draw(), BARS[i + 3]
+        x = bar_next**0.5 * clean(x, bar) + (1 - bar_next) ** 0.5 * noise_in(x, bar)
+    options = {"t_large": 40, "t_small": 20, "stride": 10, "extra": 3, "threshold": 0.5}
+    purifier = heterogeneous.build(network=DENOISER, classifier=Bright(), blocks=["eye"], **options)
+    np.testing.assert_allclose(purified(purifier, given()), x, rtol=1e-4, atol=1e-4)
+    assert purifier.surrogate().timesteps == [40, 0]
+
+
+def test_the_attended_share_of_an_image():
+    purifier = heterogeneous.build(
+        network=DENOISER, classifier=Bright(), blocks=["eye"], share=0.25
+    )
+    mask = purifier.mask(given() * 2 - 1)
+    energy = (given() ** 2).sum(1, keepdim=True)
+    assert mask.sum() == 16
+    assert energy[mask].min() >= energy[~mask].max()
+
+
+def looking(**options):
+    given = {"network": DENOISER, "classifier": Bright(), "blocks": ["eye"], **options}
+    return heterogeneous.build(**given)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +267,10 @@ def test_adbm_s_protocol_is_five_steps_of_ddim_from_level_100(repository):
     [
         (lambda: diffap.DiffAP(DENOISER, stages=[(9, 1, 1)], eta=1, guidance_scale=-1), "is -1"),
         (lambda: freqpure.build(network=DENOISER, reference_t=0), "reference_t is 0"),
+        (lambda: aaopt.build(network=DENOISER, sigma=0.1), "must be above 0.1"),
+        (lambda: looking(blocks=["ear"]), "no module 'ear'"),
+        (lambda: looking(t_small=300), "must be at most t_large, which is 200"),
+        (lambda: looking(t_large=995), r"t_large \+ extra is 1005"),
     ],
 )
 def test_what_is_impossible_is_said(make, message):
