@@ -8,6 +8,7 @@ That scale of 30000, for a batch of 16, is a step of 0.99 in the last of the fiv
 hands back the given image, to 1 %, and its attack differentiates a purifier without the guidance.
 """
 
+from copy import copy
 from typing import Unpack
 
 from torch import Tensor
@@ -35,6 +36,12 @@ class DiffAP(DDIM):
             raise UserError(f"guidance_scale is {guidance_scale}, but must be 0 or more")
         super().__init__(denoiser, **options)
         self.guidance_scale = guidance_scale
+
+    def surrogate(self) -> "DiffAP":
+        """See `Purifier`: the same without the pull."""
+        free = copy(self)
+        free.guidance_scale = 0.0
+        return free
 
     def held(self, given: Tensor, noise: ImageNoise) -> tuple[Tensor, ...]:
         """The given image."""

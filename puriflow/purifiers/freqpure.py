@@ -7,6 +7,7 @@ the image itself, rounded to bytes, through which there was no gradient. That co
 as `delta` 0 does here; by the paper (Eq. 13) the phase of x0 is only brought within delta of it.
 """
 
+from copy import copy
 from typing import Annotated, Unpack
 
 import torch
@@ -43,6 +44,12 @@ class FreqPure(DDIM):
         if not 1 <= reference_t <= len(DISCRETE_ALPHA_BAR):
             raise UserError(f"reference_t is {reference_t}, but must lie between 1 and 1000")
         self.reference_t, self.radius, self.delta = reference_t, radius, delta
+
+    def surrogate(self) -> "FreqPure":
+        """See `Purifier`: one step from t' = 50."""
+        one = copy(self)
+        one.stages = [(50, [49])]
+        return one
 
     def held(self, given: Tensor, noise: ImageNoise) -> tuple[Tensor, ...]:
         """The reference; a draw for every step."""

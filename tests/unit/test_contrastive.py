@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from puriflow.diffusion.denoisers import VPDenoiser
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, alpha_bar, beta
 from puriflow.errors import UserError
+from puriflow.lineage import _is_of
 from puriflow.purifiers.contrastive import Contrastive, contrastive_loss
 from puriflow.purifiers.vpsde import VPSDE
 from puriflow.randomness import ImageNoise
@@ -170,5 +171,8 @@ def test_the_guide_is_a_part_of_its_own():
     assert part.inner["classifier"].role == "classifier"
     assert part.entry()["classifier"]["depth"] == 10
     assert import_module("puriflow.classifiers.wide_resnet").__name__ in part.modules()
+    deeper = part_of("purifier", "p", {**entry, "classifier": {**guide, "depth": 16}})
+    assert _is_of(part.complete(), part)
+    assert not _is_of(part.complete(), deeper)
     with pytest.raises(UserError, match=r"config purifiers\.p: contrastive needs classifier"):
         part_of("purifier", "p", {**entry, "classifier": None})

@@ -85,6 +85,9 @@ def test_freqpure_s_default_is_its_published_setting():
         (50, 5)
     ] * 5
     assert (purifier.eta, purifier.radius, purifier.reference_t - 1) == (1, 3, 50)
+    one = freqpure.build(network=DENOISER, stages=[(50, 1, 1)])
+    expected = purified(one, given())
+    np.testing.assert_array_equal(purified(purifier.surrogate(), given()), expected)
 
 
 def test_osgd_is_three_calls_of_which_one_is_guided():
@@ -136,6 +139,8 @@ def test_diffap_as_published_hands_back_the_given_image():
     )
     assert (found - images).abs().max() < 0.03
     assert (free - images).abs().max() > 0.5
+    attacked = diffap.build(network=DENOISER).surrogate()
+    assert torch.equal(attacked(images, ImageNoise(0, "test", [5])), free)
 
 
 def test_diffap_draws_afresh_at_every_step():
