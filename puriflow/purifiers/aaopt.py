@@ -9,8 +9,9 @@ adversarial perturbations, which sees delta = given - x at the timestep trunc(10
 VP-SDE. No Jacobian of a network is in that direction (score distillation), but in an attack's
 gradient, which goes through every iteration here; their attacks go through the first one of twenty.
 
-The sign of the second term is that of its code, whose network is trained on adversarial - clean, as
-delta is here. Descent on the perturbation's energy would have the other one: a negative weight.
+The sign of the second term is that of its code, whose network is trained on adversarial - clean by
+default, as delta is here. Descent on the perturbation's energy would have the other one: a negative
+weight.
 """
 
 from copy import copy
