@@ -18,7 +18,7 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # of Kingma and Ba 2015
 
 
 def begin(x: Tensor) -> Tensor:
-    """The state (3, *x.shape) before the first step."""
+    """The state (3, N, C, H, W) before the first step."""
     return torch.stack([x, torch.zeros_like(x), torch.zeros_like(x)])
 
 
@@ -38,18 +38,14 @@ def gradient(objective: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def descend(
     objective: Callable[[Tensor], Tensor], state: Tensor, k: int, rule: Rule, learning_rate: float
 ) -> Tensor:
-    """The state after step k = 0, 1, ... of a rule: a lower objective (N,) of x."""
-    return stepped(state, gradient(objective, state[0]), k, rule, learning_rate)
-
-
-def stepped(state: Tensor, g: Tensor, k: int, rule: Rule, learning_rate: float) -> Tensor:
-    """The state after step k = 0, 1, ... of a rule along the gradient g at its x.
+    """The state after step k = 0, 1, ... of a rule: a lower objective (N,) of x.
 
     `adam` is Adam (Kingma and Ba 2015, Algorithm 1). `diffhammer` is what DiffHammer's purifier LM
     does in its place: it carries on the moments after their bias was corrected, so that corrections
     compound and steps die down (five of a constant gradient go 1.29 learning rates, Adam's 5).
     """
     x, m, v = state
+    g = gradient(objective, x)
     m = BETA1 * m + (1 - BETA1) * g
     v = BETA2 * v + (1 - BETA2) * g**2
     m_hat, v_hat = m / (1 - BETA1 ** (k + 1)), v / (1 - BETA2 ** (k + 1))

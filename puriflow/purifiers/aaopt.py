@@ -20,8 +20,9 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
+from puriflow.diffusion.adam import adam_step
 from puriflow.diffusion.denoisers import Denoiser, append_dims
-from puriflow.diffusion.optimisation import begin, stepped
+from puriflow.diffusion.optimisation import begin
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import diffuse, discrete_alpha_bar
 from puriflow.errors import UserError
@@ -99,7 +100,7 @@ class AAOpt(Purifier):
         direction = (x - self.denoiser.denoise(x + level * eps, level.flatten())) / level
         if self.perturbations is not None:
             direction = direction + self.weight * self.of_perturbation(given - x, sigma, drawn[1])
-        return stepped(state, direction / x[0].numel(), k, "adam", self.learning_rate)
+        return adam_step(state, direction / x[0].numel(), k, self.learning_rate)
 
     def of_perturbation(self, delta: Tensor, sigma: Tensor, eps: Tensor) -> Tensor:
         """Delta_hat - delta_eps."""

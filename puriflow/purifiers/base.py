@@ -50,14 +50,6 @@ class LevelOptions(Options, total=False):
     t_delta: int
 
 
-class SolverOptions(LevelOptions, total=False):
-    """The keyword arguments of `SolverPurifier`."""
-
-    solver: str | None
-    evaluations: int | None
-    correction: Correction | None
-
-
 class Purifier(nn.Module, ABC):
     """Images (N, 3, H, W) on [0, 1] in and out; the output is not clamped.
 
@@ -201,24 +193,15 @@ class SolverPurifier(DiffusionPurifier):
 
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
         x, trace = self.diffuse(x, noise, callback)
-        if self.sigmas:
-            return self.sampled(self.denoise, x, noise, trace)
-        return self.solve(x, noise, trace)
-
-    def sampled(
-        self, denoise: Callable[..., Tensor], x: Tensor, noise: ImageNoise, trace: Trace
-    ) -> Tensor:
-        """The image behind the state x at t', by another solver, along `sigmas`.
-
-        `denoise` is D, as the method of that name.
-        """
+        if not self.sigmas:
+            return self.solve(x, noise, trace)
 
         def trace_ve(sigma: float, x: Tensor) -> None:
             t = time_of_sigma(torch.tensor(sigma, dtype=torch.float64))
             trace(t, vp_state(x, sigma))
 
         x = sample(
-            denoise,
+            self.denoise,
             self.ve_state(x),
             self.sigmas,
             noise.normal_like,

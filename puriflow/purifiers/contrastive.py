@@ -25,10 +25,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from puriflow.diffusion.adam import adam_step
 from puriflow.diffusion.denoisers import Denoiser
-from puriflow.diffusion.optimisation import begin, gradient, stepped
+from puriflow.diffusion.dpm_solver import sample
+from puriflow.diffusion.optimisation import begin, gradient
 from puriflow.diffusion.recomputation import recomputed
-from puriflow.diffusion.vp import alpha_bar, beta
+from puriflow.diffusion.vp import alpha_bar, beta, time_of_sigma
 from puriflow.errors import UserError
 from puriflow.options import (
     Correction,
@@ -41,7 +43,7 @@ from puriflow.options import (
     TimestepSpread,
     whole,
 )
-from puriflow.purifiers.base import Callback, SolverOptions, vp_state
+from puriflow.purifiers.base import Callback, LevelOptions, Trace, vp_state
 from puriflow.purifiers.vpsde import VPSDE
 from puriflow.randomness import ImageNoise
 
@@ -49,6 +51,14 @@ TAU, FLOOR, BLOCKS, LEARNING_RATE = 0.1, 1e-6, 3, 0.01
 FEWEST = {"t": 2, "evaluations": 2, "start": 0}  # the second evaluation is guided; for planning
 
 Guide = Callable[[Tensor], Tensor | float]
+
+
+class SolverOptions(LevelOptions, total=False):
+    """The keyword arguments of `SolverPurifier`."""
+
+    solver: str | None
+    evaluations: int | None
+    correction: Correction | None
 
 
 class Contrastive(VPSDE):
@@ -90,17 +100,27 @@ class Contrastive(VPSDE):
         x, trace = self.diffuse(x, noise, callback)
         guide = self.guide(noise)
         if self.sigmas:
-
-            def denoise(x: Tensor, *, sigma: float) -> Tensor:
-                return self.denoise(x, sigma=sigma) - sigma * guide(vp_state(x, sigma))
-
-            return self.sampled(denoise, x, noise, trace)
+            return self.sampled(x, noise, trace, guide)
         for t, t_next in pairwise(self.times):
             sigma = (beta(t) * (t - t_next)).sqrt()
             moved = beta(t) * (t - t_next) / (1 - alpha_bar(t)).sqrt() * guide(x)
             x = self.mean(x, t=t, t_next=t_next) - moved + sigma * noise.normal_like(x)
             trace(t_next, x)
         return x
+
+    def sampled(self, x: Tensor, noise: ImageNoise, trace: Trace, guide: Guide) -> Tensor:
+        """The image behind the state x at t', by another solver."""
+
+        def denoise(x: Tensor, *, sigma: float) -> Tensor:
+            return self.denoise(x, sigma=sigma) - sigma * guide(vp_state(x, sigma))
+
+        def trace_ve(sigma: float, x: Tensor) -> None:
+            t = time_of_sigma(torch.tensor(sigma, dtype=torch.float64))
+            trace(t, vp_state(x, sigma))
+
+        x, draw = self.ve_state(x), noise.normal_like
+        x = sample(denoise, x, self.sigmas, draw, trace_ve, eta=1, correction=self.correction)
+        return vp_state(x, self.sigmas[-1])
 
     def guide(self, noise: ImageNoise) -> Guide:
         """What is added to eps at the VP states of a trajectory, asked one after the other."""
@@ -144,7 +164,7 @@ class Contrastive(VPSDE):
             return self.loss(logits0, logits, y[:, pixels:])
 
         grad = gradient(objective, torch.cat([x.flatten(1), head[0]], 1))
-        state = stepped(head, grad[:, pixels:], k, "adam", LEARNING_RATE)
+        state = adam_step(head, grad[:, pixels:], k, LEARNING_RATE)
         return torch.cat([grad[:, :pixels], *state], 1)
 
     def loss(self, logits0: Tensor, logits: Tensor, weights: Tensor) -> Tensor:
