@@ -64,7 +64,10 @@ class Right(nn.Module):
 def purifier_of(part: Part, network: nn.Module) -> nn.Module:
     """A purifier with another network, on images of their own size."""
     options = {key: value for key, value in part.options.items() if key != "resize"}
-    return import_module(part.module).build(network=VPDenoiser(network), **options)
+    denoiser = VPDenoiser(network)
+    inner = {"network": denoiser, "perturbations": denoiser, "classifier": Right()}
+    given = {option: inner[option] for option in part.inner}
+    return import_module(part.module).build(**given, **options)
 
 
 def passes(attack: Part, one_step: Part) -> tuple[int, int]:

@@ -17,7 +17,7 @@ import numpy as np
 from puriflow.chain import STAGES, Chain, victim_roles
 from puriflow.checksums import file_hash
 from puriflow.errors import UserError
-from puriflow.registry import DETERMINISTIC, NETWORK, NONE, Part, Parts
+from puriflow.registry import DETERMINISTIC, NONE, Part, Parts
 from puriflow.store import MANIFEST, Stage, open_stage
 from puriflow.store.manifest import cure
 
@@ -227,9 +227,9 @@ def _is_of(recorded: object, part: Part) -> bool:
     defaults = _as_recorded({DETERMINISTIC: True, **part.known.defaults})
     known = {**defaults, **(recorded if isinstance(recorded, Mapping) else {})}
     said = {**defaults, **_as_recorded(part.entry())}
-    if part.network is not None:
-        del said[NETWORK]
-        if not _is_of(known.get(NETWORK), part.network):
+    for option, inner in part.inner.items():
+        del said[option]
+        if not _is_of(known.get(option), inner):
             return False
     return all(key in known and known[key] == value for key, value in said.items())
 

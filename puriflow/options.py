@@ -58,6 +58,11 @@ Count = Annotated[int, whole(1, 100_000)]  # iterations, draws, queries
 Rounds = Annotated[int, whole(1, 1000)]
 Timestep = Annotated[int, whole(1, 1000)]  # of the VP-SDE: a level t', or thousandths of its time
 TimestepSpread = Annotated[int, whole(0, 999)]
+TimestepIndex = TimestepSpread  # counted from 0, as networks are told; or so many of them
+Stages = Annotated[
+    Sequence[tuple[Timestep, Timestep, Rounds]],
+    listed(1, 100, "stages, each [level, steps, times], whole numbers from 1 to 1000"),
+]
 Blocks = Annotated[int, whole(1, 1000)]  # of a network; also its depth, or factors of its width
 Channels = Annotated[int, whole(1, 4096)]
 EvenChannels = Annotated[

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -147,6 +148,8 @@ def _without_weights(parts: Parts) -> Defence:
 
 
 def _fewest(part: Part) -> Part:
-    fewest = {o: FEWEST[o] for o in part.known.options.keys() & FEWEST.keys()}
-    network = None if part.network is None else _fewest(part.network)
-    return replace(part, weights=None, network=network, options={**part.options, **fewest})
+    own = getattr(import_module(part.module), "FEWEST", {})  # of a kind whose first step is another
+    known = {**FEWEST, **own}
+    fewest = {o: known[o] for o in part.known.options.keys() & known.keys()}
+    inner = {option: _fewest(one) for option, one in part.inner.items()}
+    return replace(part, weights=None, inner=inner, options={**part.options, **fewest})

@@ -87,9 +87,7 @@ def identified(part: "Part") -> dict[str, Any]:
     entry = part.entry()
     if part.weights is not None:
         entry["weights"] = part.weights.identity
-    if part.network is not None:
-        entry["network"] = identified(part.network)
-    return entry
+    return entry | {option: identified(inner) for option, inner in part.inner.items()}
 
 
 def data_hash(dataset: "Part") -> str | None:

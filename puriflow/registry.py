@@ -28,7 +28,9 @@ from puriflow.weight_files import Weights
 BEHIND_RESULTS = False
 NONE = "none"  # in place of a part's name: the stage is left out
 DETERMINISTIC = "deterministic"  # what a record says of a part that computes otherwise
-NETWORK = "network"  # the option that is a part itself: a purifier's diffusion network
+NETWORK = "network"  # an option that is a part itself: a purifier's diffusion network
+# All such options with the role of what they name.
+INNER = {NETWORK: NETWORK, "classifier": "classifier", "perturbations": NETWORK}
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,8 @@ class Part:
     """What serves a role: a kind with its options, checked but not built.
 
     Attributes:
-        options: of its `build`, as the configuration says them, without `network` and `weights`.
-        network: the diffusion network that it asks, where it has one.
+        options: of its `build`, as the configuration says them, without `weights` and `INNER`.
+        inner: the parts that it asks, by the option that names them.
         weights: the file that it loads, where it names one.
         deterministic: whether it computes with the same kernels each time; see `puriflow.kernels`.
     """
@@ -111,9 +113,14 @@ class Part:
     name: str
     kind: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    network: "Part | None" = None
+    inner: Mapping[str, "Part"] = field(default_factory=dict)
     weights: Weights | None = None
     deterministic: bool = True
+
+    @property
+    def network(self) -> "Part | None":
+        """The diffusion network that it asks, where it has one."""
+        return self.inner.get(NETWORK)
 
     @property
     def known(self) -> Kind:
@@ -125,10 +132,10 @@ class Part:
         return self.known.module
 
     def parts(self) -> Iterator["Part"]:
-        """It, and the network in it."""
+        """It, and those in it."""
         yield self
-        if self.network is not None:
-            yield from self.network.parts()
+        for part in self.inner.values():
+            yield from part.parts()
 
     def modules(self) -> list[str]:
         """Names of the modules that build it, with those of objects that options name.
@@ -150,11 +157,11 @@ class Part:
         return [part.weights for part in self.parts() if part.weights is not None]
 
     def entry(self) -> dict[str, Any]:
-        """Kind and options as plain data: what the configuration says, networks put in place.
+        """Kind and options as plain data: what the configuration says, inner parts put in place.
 
         Weights go by the file's name: a folder says nothing of what is in them.
         """
-        inner: dict[str, Any] = {} if self.network is None else {NETWORK: self.network.entry()}
+        inner = {option: part.entry() for option, part in self.inner.items()}
         weights = {} if self.weights is None else {"weights": self.weights.label}
         again = {} if self.deterministic else {DETERMINISTIC: False}
         return {"kind": self.kind, **again, **self.options, **weights, **inner}
@@ -177,7 +184,7 @@ class Part:
             for name, option in signature.parameters.items()
             if option.default is not option.empty
         }
-        inner = {} if self.network is None else {NETWORK: self.network.complete()}
+        inner = {option: part.complete() for option, part in self.inner.items()}
         return {"kind": self.kind, **defaults, **self.entry(), **inner}
 
     def build(self) -> Any:
@@ -198,8 +205,7 @@ class Part:
         with self._explained():
             function = importlib.import_module(self.module).build
             given = _validated(function, given, self.where)
-        if self.network is not None:
-            given[NETWORK] = self.network.build()
+        given |= {option: part.build() for option, part in self.inner.items()}
         loads = self.weights is not None and self.known.is_own
         with self._explained(), building(loads=loads):
             built = frozen(function(**given))
@@ -229,18 +235,24 @@ Parts = Mapping[str, Part]  # by role; a role that is `none` is not in it
 
 
 def part_of(role: str, name: str, entry: Mapping[str, Any]) -> Part:
-    """The part of an entry that says all itself: kind, options, and the network as an entry."""
+    """The part of an entry that says all itself: kind, options, and inner parts as entries."""
     check(role, name, entry)
-    options = {key: v for key, v in entry.items() if key not in ("kind", "weights", NETWORK)}
-    network, weights = entry.get(NETWORK), entry.get("weights")
+    inner, options = split(entry)
+    weights = entry.get("weights")
     return Part(
         role,
         name,
         entry["kind"],
         options,
-        network=None if network is None else part_of(NETWORK, name, network),
+        inner={option: part_of(INNER[option], name, one) for option, one in inner.items()},
         weights=None if weights is None else Weights(str(weights), Path(weights)),
     )
+
+
+def split(entry: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What an entry says of inner parts, and its plain options."""
+    inner = {option: entry[option] for option in INNER if entry.get(option) is not None}
+    return inner, {k: v for k, v in entry.items() if k not in ("kind", "weights", *INNER)}
 
 
 def check(role: str, name: str, entry: Mapping[str, Any]) -> None:
@@ -275,13 +287,13 @@ def check(role: str, name: str, entry: Mapping[str, Any]) -> None:
                 now = repr(new) + OPTIONS_GIVEN.get(new, "")
                 raise UserError(f"{where}: option {given!r} of {kind} is now {now}")
             raise unknown(f"option of {kind} (in {where})", given, options)
-    said = {key for key, value in entry.items() if key != NETWORK or value is not None}
+    said = {key for key, value in entry.items() if key not in INNER or value is not None}
     missing = [option for option, needed in options.items() if needed and option not in said]
     if missing:
         raise UserError(f"{where}: {kind} needs {', '.join(missing)}")
     for option, annotation in found.declared.items():
         values = values_of(annotation)
-        if values is not None and option in entry and option != NETWORK:
+        if values is not None and option in entry and option not in INNER:
             values.checked(entry[option], option, where)
     try:
         check_together(found.declared, {**found.defaults, **entry})

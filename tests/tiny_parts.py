@@ -36,7 +36,11 @@ ADM = {
 NEEDED: dict[str, dict[str, Any]] = {
     "datasets": {"root": "no/such/folder"},
     "attacks": {"eps": "8/255"},
-    "purifiers": {"network": ADM, "t": 20},
+    "purifiers": {
+        "network": ADM,
+        "classifier": {"kind": "wide-resnet", "weights": None, "depth": 10, "widen_factor": 1},
+        "t": 20,
+    },
 }
 # By section and kind: options that make it quick, or that this kind alone needs.
 OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
@@ -70,9 +74,14 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "edm": {"channels": 8, "num_blocks": 1, "attn_resolutions": [8]},
     },
     "purifiers": {
+        "aaopt": {"n_iter": 2, "perturbations": ADM},
+        "contrastive": {"t": 20, "evaluations": 4, "start": 0},
         "ddim": {"stages": [[10, 2, 1], [20, 2, 1]]},
         "ddpm": {"respacing": 100},
+        "diffap": {"stages": [[20, 2, 2]]},
+        "freqpure": {"stages": [[10, 2, 1], [20, 2, 1]]},
         "gdmp": {"t": 20, "respacing": 100, "rounds": 1},
+        "heterogeneous": {"t_large": 20, "t_small": 10, "blocks": ["network.bn1"]},
         "ode": {"evaluations": 3},
         "pixel-deflection": {"deflections": 20, "denoise": False},
         "scoreopt": {"n_iter": 2},
@@ -131,8 +140,23 @@ def build_tiny(section: str, kind: str, **options: Any) -> Any:
     return built
 
 
+class Guide(nn.Module):
+    """A smooth classifier of images of any size, always with the same random weights."""
+
+    def __init__(self):
+        super().__init__()
+        weights = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("weights", weights, persistent=False)
+        self.network = nn.ModuleDict({"bn1": nn.Tanh()})  # a name that a wide-resnet has as well
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.network["bn1"](nn.functional.conv2d(x, self.weights.to(x.dtype)))
+        return nn.functional.adaptive_avg_pool2d(h, 1).flatten(1)
+
+
 def tiny_purifier(kind: str, denoiser: Denoiser) -> Purifier:
-    """The tiny purifier of a kind with a denoiser of the test's own, where it asks one."""
+    """The tiny purifier of a kind with a denoiser, and if it needs one a guide, of a test's own."""
     part = tiny("purifiers", kind)
-    network = {"network": denoiser} if "network" in part.known.options else {}
-    return import_module(part.module).build(**network, **part.options)
+    inner = {"network": denoiser, "classifier": Guide(), "perturbations": denoiser}
+    given = {option: inner[option] for option in part.inner}
+    return import_module(part.module).build(**given, **part.options)

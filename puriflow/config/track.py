@@ -15,7 +15,7 @@ from puriflow.metrics.rules import OfAnswers, Rule
 from puriflow.options import MOST_SEED, Precision, shown
 from puriflow.registry import (
     FAMILIES,
-    NETWORK,
+    INNER,
     NONE,
     Part,
     Parts,
@@ -23,6 +23,7 @@ from puriflow.registry import (
     check,
     family_of,
     kind_named,
+    split,
 )
 from puriflow.zoo.catalogue import PREFIX, Zoo
 
@@ -66,9 +67,11 @@ class Role(Model, extra="allow"):
     def _says_one_part(self) -> "Role":
         if [self.kind, self.zoo, self.unavailable].count(None) != 2:
             raise ValueError("give a kind, or a zoo entry, or the reason why it is unavailable")
-        network = (self.model_extra or {}).get(NETWORK)
-        if not isinstance(network, str | None):
-            raise ValueError(f"network is {network!r}; give the name of an entry of `networks`")
+        for option in INNER:
+            named = (self.model_extra or {}).get(option)
+            if not isinstance(named, str | None):
+                section = family_of(INNER[option]).section
+                raise ValueError(f"{option} is {named!r}; give the name of an entry of `{section}`")
         return self
 
 
@@ -252,11 +255,11 @@ class Config(Model, extra="forbid"):
         return known[name]
 
     def part(self, role: str, name: str) -> Part:
-        """The part that serves a role, with the network that it names in it.
+        """The part that serves a role, with those that it names in it.
 
         Raises:
-            UserError: the role, or its network, is unknown or unavailable on this track, or its
-                entry says something that its kind does not know.
+            UserError: the role, or a part that it names, is unknown or unavailable on this track,
+                or its entry says something that its kind does not know.
         """
         section, entry = family_of(role).section, self.entry(role, name)
         if entry.unavailable is not None:
@@ -264,8 +267,7 @@ class Config(Model, extra="forbid"):
             raise UserError(f"{where}: {entry.unavailable}")
         said = self._said(entry)
         check(role, name, said)
-        network = said.get(NETWORK)
-        options = {k: v for k, v in said.items() if k not in ("kind", "weights", NETWORK)}
+        inner, options = split(said)
         known = kind_named(section, said["kind"]).options
         if section == "networks" and self.compute.precision != "float32" and "precision" in known:
             options = {"precision": self.compute.precision, **options}
@@ -274,7 +276,7 @@ class Config(Model, extra="forbid"):
             name,
             said["kind"],
             options,
-            network=None if network is None else self.part(NETWORK, network),
+            inner={option: self.part(INNER[option], named) for option, named in inner.items()},
             weights=self._weights(said, f"{section}.{name}"),
             deterministic=self.compute.deterministic or section == "datasets",
         )
@@ -290,11 +292,13 @@ class Config(Model, extra="forbid"):
         return list(dict.fromkeys(file for part in parts for file in part.files()))
 
     def why_unavailable(self, role: str, name: str) -> str | None:
-        """Why this track cannot serve a role, or the network behind it; None if it can."""
+        """Why this track cannot serve a role, or a part behind it; None if it can."""
         entry = self.entry(role, name)
-        if entry.unavailable is None and (network := self._said(entry).get(NETWORK)):
-            return self.why_unavailable(NETWORK, network)
-        return entry.unavailable
+        if entry.unavailable is not None:
+            return entry.unavailable
+        inner, _ = split(self._said(entry))
+        why = (self.why_unavailable(INNER[option], named) for option, named in inner.items())
+        return next(filter(None, why), None)
 
     def served(self, role: str, name: str) -> Served:
         """What results say of a role."""

@@ -38,14 +38,20 @@ def gradient(objective: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def descend(
     objective: Callable[[Tensor], Tensor], state: Tensor, k: int, rule: Rule, learning_rate: float
 ) -> Tensor:
-    """The state after step k = 0, 1, ... of a rule: a lower objective (N,) of x.
+    """The state after step k = 0, 1, ... of a rule: a lower objective (N,) of x."""
+    return adam_step(state, gradient(objective, state[0]), k, learning_rate, rule)
+
+
+def adam_step(
+    state: Tensor, g: Tensor, k: int, learning_rate: float, rule: Rule = "adam"
+) -> Tensor:
+    """The state after step k = 0, 1, ... of a rule along g, of whatever that is the gradient.
 
     `adam` is Adam (Kingma and Ba 2015, Algorithm 1). `diffhammer` is what DiffHammer's purifier LM
     does in its place: it carries on the moments after their bias was corrected, so that corrections
     compound and steps die down (five of a constant gradient go 1.29 learning rates, Adam's 5).
     """
     x, m, v = state
-    g = gradient(objective, x)
     m = BETA1 * m + (1 - BETA1) * g
     v = BETA2 * v + (1 - BETA2) * g**2
     m_hat, v_hat = m / (1 - BETA1 ** (k + 1)), v / (1 - BETA2 ** (k + 1))

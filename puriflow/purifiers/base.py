@@ -193,15 +193,21 @@ class SolverPurifier(DiffusionPurifier):
 
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
         x, trace = self.diffuse(x, noise, callback)
-        if not self.sigmas:
-            return self.solve(x, noise, trace)
+        if self.sigmas:
+            return self.sampled(x, noise, trace, self.denoise)
+        return self.solve(x, noise, trace)
+
+    def sampled(
+        self, x: Tensor, noise: ImageNoise, trace: Trace, denoise: Callable[..., Tensor]
+    ) -> Tensor:
+        """The image behind the state x at t', by another solver, which asks for D(x, sigma=...)."""
 
         def trace_ve(sigma: float, x: Tensor) -> None:
             t = time_of_sigma(torch.tensor(sigma, dtype=torch.float64))
             trace(t, vp_state(x, sigma))
 
         x = sample(
-            self.denoise,
+            denoise,
             self.ve_state(x),
             self.sigmas,
             noise.normal_like,

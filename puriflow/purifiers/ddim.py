@@ -2,12 +2,13 @@
 
 A stage is a level, how many steps lead back from it, and how often it is done; the published
 defence goes from low levels to high ones. With eta 1 the steps are DDPM's, with eta 0 they draw
-nothing (Song, Meng and Ermon 2021, Eq. 12). x0 is not clamped.
+nothing (Song, Meng and Ermon 2021, Eq. 12). Five such steps from level 100 with x0 clamped are what
+ADBM (ICLR 2025) evaluates purifiers by, since their exact gradient is cheap.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Unpack
+from typing import NotRequired, Unpack
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from puriflow.diffusion.denoisers import Denoiser
 from puriflow.diffusion.recomputation import recomputed
 from puriflow.diffusion.vp import DISCRETE_ALPHA_BAR, time_of_sigma
 from puriflow.errors import UserError
-from puriflow.options import Fraction, Rounds, Side, Timestep, listed
+from puriflow.options import Fraction, Rounds, Side, Stages
 from puriflow.purifiers.base import Callback, DiffusionPurifier, Options
 from puriflow.randomness import ImageNoise
 
@@ -31,16 +32,33 @@ def stage_timesteps(level: int, n_steps: int) -> list[int]:
     return [(i + 1) * stride - 1 for i in range(n_steps)]
 
 
+class StageOptions(Options):
+    """The keyword arguments of `DDIM`."""
+
+    stages: Sequence[Stage]
+    eta: float
+    clip: NotRequired[bool]
+
+
 class DDIM(DiffusionPurifier):
     """The purifier; see `DiffusionPurifier`.
 
     Args:
         stages: level, steps and times of each.
         eta: 1 for DDPM's noise, 0 for none.
+        clip: whether x0 is clamped to [-1, 1].
     """
 
+    pointing = 1  # how much of the direction to x_t a step has
+
     def __init__(
-        self, denoiser: Denoiser, *, stages: Sequence[Stage], eta: float, **options: Unpack[Options]
+        self,
+        denoiser: Denoiser,
+        *,
+        stages: Sequence[Stage],
+        eta: float,
+        clip: bool = False,
+        **options: Unpack[Options],
     ):
         if not stages:
             raise UserError("ddim needs at least one stage: [level, steps, times]")
@@ -50,28 +68,42 @@ class DDIM(DiffusionPurifier):
             for level, n_steps, times in stages
             for _ in range(times)
         ]
-        self.eta = eta
+        self.eta, self.clip = eta, clip
 
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
         """All stages; a forward draw each, then one draw z for every step."""
         for level, timesteps in self.stages:
+            given = x
             x, trace = self.diffuse(x, noise, callback, level)
             alpha_bars = [*DISCRETE_ALPHA_BAR[timesteps[::-1]].tolist(), 1.0]
             for alpha_bar, alpha_bar_next in pairwise(alpha_bars):
                 variance = (1 - alpha_bar / alpha_bar_next) * (1 - alpha_bar_next) / (1 - alpha_bar)
                 sigma = self.eta * variance**0.5  # Eq. 16
-                mean = self.mean(x, alpha_bar=alpha_bar, alpha_bar_next=alpha_bar_next, sigma=sigma)
+                held = self.held(given, noise)
+                levels = {"alpha_bar": alpha_bar, "alpha_bar_next": alpha_bar_next}
+                mean = self.mean(x, *held, **levels, sigma=sigma)
                 x = mean + sigma * noise.normal_like(x)  # Eq. 12
                 trace(time_of_sigma(ve_sigma(alpha_bar_next)), x)
         return x
 
+    def held(self, given: Tensor, noise: ImageNoise) -> tuple[Tensor, ...]:
+        """What a step is held to, for `hold`: of the image that its stage started from."""
+        return ()
+
+    def hold(self, x0: Tensor, *held: Tensor, alpha_bar: float) -> Tensor:
+        """The network's x0 at a level, as a step takes it."""
+        return x0.clamp(-1, 1) if self.clip else x0
+
     @recomputed
-    def mean(self, x: Tensor, *, alpha_bar: float, alpha_bar_next: float, sigma: float) -> Tensor:
+    def mean(
+        self, x: Tensor, *held: Tensor, alpha_bar: float, alpha_bar_next: float, sigma: float
+    ) -> Tensor:
         """Eq. 12 without its noise, which will have this sigma."""
         eps, _ = self.denoiser.eps_and_variance(x, ve_sigma(alpha_bar))
         x0 = (x - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
+        x0 = self.hold(x0, *held, alpha_bar=alpha_bar)
         direction = max(1 - alpha_bar_next - sigma**2, 0.0) ** 0.5 * eps  # pointing to x_t
-        return alpha_bar_next**0.5 * x0 + direction
+        return alpha_bar_next**0.5 * x0 + self.pointing * direction
 
 
 def ve_sigma(alpha_bar: float) -> Tensor:
@@ -82,13 +114,11 @@ def ve_sigma(alpha_bar: float) -> Tensor:
 def build(
     *,
     network: Denoiser,
-    stages: Annotated[
-        Sequence[tuple[Timestep, Timestep, Rounds]],
-        listed(1, 100, "stages, each [level, steps, times], whole numbers from 1 to 1000"),
-    ] = ((30, 30, 4), (50, 50, 2), (125, 125, 2)),
+    stages: Stages = ((30, 30, 4), (50, 50, 2), (125, 125, 2)),
     eta: Fraction = 1.0,
+    clip: bool = False,
     resize: Side | None = None,
     rounds: Rounds = 1,
 ) -> DDIM:
     """DDIM or DDPM steps in stages; the default is Lee and Kim's CIFAR-10 defence."""
-    return DDIM(network, stages=stages, eta=eta, resize=resize, rounds=rounds)
+    return DDIM(network, stages=stages, eta=eta, clip=clip, resize=resize, rounds=rounds)

@@ -38,9 +38,9 @@ def cost_of_purifier(track: Config, name: str, side: int) -> dict[str, int]:
     from puriflow.compute import counted
     from puriflow.randomness import PURIFY, ImageNoise
 
-    network = replace(part.network, weights=None)
+    inner = {option: replace(one, weights=None) for option, one in part.inner.items()}
     with counted():
-        purifier = replace(part, network=network).build()
+        purifier = replace(part, inner=inner).build()
     asked, predicted = 0, purifier.denoiser.predicted
 
     def counting(*given: torch.Tensor) -> torch.Tensor:

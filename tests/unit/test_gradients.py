@@ -6,13 +6,14 @@ from weakref import WeakSet
 
 import pytest
 import torch
-from tiny_parts import tiny_purifier
+from tiny_parts import Guide, tiny_purifier
 from torch import nn
 
 from puriflow.defence import Defence
 from puriflow.diffusion import recomputation
 from puriflow.diffusion.denoisers import SigmaDenoiser, VPDenoiser
 from puriflow.diffusion.recomputation import Activation, _Recomputed
+from puriflow.purifiers.contrastive import Contrastive
 from puriflow.purifiers.ddim import DDIM
 from puriflow.purifiers.ddpm import DDPM
 from puriflow.purifiers.gdmp import GDMP
@@ -79,7 +80,12 @@ PURIFIERS = {
     "osd": lambda d: OSD(d, t=10, t_delta=3, **RESIZED),
 }
 OPTIMISED = {"sigma": 0.3, "n_iter": 3, "learning_rate": 0.1, "resize": None}
+GUIDED = {"gamma": 50.0, "temperature": 1.0, "start": 1, "sees": "state"}
 OPTIMISERS = {
+    "contrastive": lambda d: Contrastive(d, Guide(), t=5, shared=False, **GUIDED, **RESIZED),
+    "contrastive, shared": lambda d: Contrastive(
+        d, Guide(), t=60, evaluations=4, solver="sde-dpmpp-2m", shared=True, **GUIDED
+    ),
     "scoreopt-o": lambda d: ScoreOpt(d, method="O", shared=False, **OPTIMISED),
     "scoreopt-o, shared": lambda d: ScoreOpt(d, method="O", shared=True, **OPTIMISED),
     "diffhammer": lambda d: ScoreOpt(d, method="O", rule="diffhammer", shared=False, **OPTIMISED),
@@ -145,9 +151,9 @@ def test_recomputing_every_step_gives_the_gradient_of_plain_autograd(name, netwo
     torch.testing.assert_close(recomputed, plain, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize(
-    "name", sorted(ALL.keys() - {"scoreopt-n"})
-)  # whose last step is another one
+@pytest.mark.parametrize(  # but those of which some steps are others
+    "name", sorted(ALL.keys() - {"scoreopt-n", "contrastive", "contrastive, shared"})
+)
 def test_steps_that_fit_are_computed_once_and_their_gradient_is_the_same(name, monkeypatch):
     defence, calls = victim(ALL[name]), []
     network = defence.purifier.denoiser.network
@@ -196,7 +202,7 @@ def test_every_kind_has_its_exact_gradient(kind):
     defence = victim(partial(tiny_purifier, kind), "D")
     defence.restorer = None
     x, width, close = images(), 1e-5, {"rtol": 1e-6, "atol": 1e-9}
-    if kind in ("scoreopt", "tvm-mask"):  # which have kinks everywhere
+    if kind in ("aaopt", "contrastive", "scoreopt", "tvm-mask"):  # Adam, and kinks everywhere
         width, close = 1e-8, {"rtol": 1e-4, "atol": 1e-6}
     gradient = gradient_of(lambda x: purified(defence, x), x)
     way = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)

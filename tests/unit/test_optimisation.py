@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from puriflow.diffusion.optimisation import begin, check_rule, descend
+from puriflow.diffusion.optimisation import adam_step, begin, check_rule, descend, gradient
 from puriflow.errors import UserError
 
 CENTRE = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(2, 3, 2, 2)
@@ -36,6 +36,14 @@ def test_adam_is_torch_s(steps):
         objective(x).sum().backward()
         adam.step()
     torch.testing.assert_close(optimised(start(), steps), x.detach(), rtol=1e-12, atol=1e-12)
+
+
+def test_a_step_along_a_given_direction_is_the_same():
+    state = other = begin(start())
+    for k in range(3):
+        other = adam_step(other, gradient(objective, other[0]), k, 0.05)
+        state = descend(objective, state, k, "adam", 0.05)
+    assert torch.equal(state, other)
 
 
 def test_diffhammer_s_steps_of_a_constant_gradient_die_down():

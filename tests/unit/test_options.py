@@ -23,11 +23,11 @@ from puriflow import compute
 from puriflow.config import check_config, load_config
 from puriflow.errors import UserError
 from puriflow.options import values_of
-from puriflow.registry import FAMILIES, NETWORK, Kind, family_named, kinds, part_of
+from puriflow.registry import FAMILIES, INNER, Kind, family_named, kinds, part_of
 
 KINDS = [(family.section, kind) for family in FAMILIES for kind in kinds(family.section)]
 NAMES = [f"{section}-{kind}" for section, kind in KINDS]
-OPTIONS = [(s, k, option) for s, k in KINDS for option in kinds(s)[k].options if option != NETWORK]
+OPTIONS = [(s, k, o) for s, k in KINDS for o in kinds(s)[k].options if o not in INNER]
 CYCLE: list = []
 CYCLE.append(CYCLE)
 ODD = [
@@ -174,7 +174,7 @@ def test_any_options_together_are_built_or_refused(data):
     options = {
         option: data.draw(numbers(declared(section, kind, option)), label=option)
         for option in kinds(section)[kind].options
-        if option not in (NETWORK, "weights") and data.draw(st.booleans())
+        if option not in (*INNER, "weights") and data.draw(st.booleans())
     }
     tried(section, kind, options)
 
@@ -389,10 +389,14 @@ def test_the_options_of_a_track_s_attacks_and_purifiers_go_together(repository, 
     config = load_config(f"config/{track}.yaml")
     for name in config.attacks:
         config.part("attack", name).build()
-    network = tiny("networks", "edm")
+    inner = {role: tiny("networks", "edm") for role in INNER}
+    inner["classifier"] = tiny(
+        "classifiers", "wide-resnet", depth=28
+    )  # whose names are the official
     for name in config.purifiers:
         if config.why_unavailable("purifier", name) is None:
-            replace(config.part("purifier", name), network=network).build()
+            part = config.part("purifier", name)
+            replace(part, inner={option: inner[option] for option in part.inner}).build()
 
 
 # Sizes

@@ -68,6 +68,17 @@ def test_no_step_of_a_purifier_waits_for_its_device(kind):
     assert found.image > 3 * 32 * 32 * 4
 
 
+def test_the_fewest_steps_of_a_guided_purifier_have_one_with_its_guide():
+    def images(widen):
+        guide = {"kind": "wide-resnet", "weights": None, "depth": 10, "widen_factor": widen}
+        part = tiny("purifiers", "contrastive", classifier=guide)
+        found = needs({"purifier": part}, (32, 32), gradient=True)
+        assert found is not None
+        return found.image
+
+    assert images(widen=8) > 2 * images(widen=1)
+
+
 def test_a_part_that_needs_its_weights_is_not_counted(monkeypatch):
     def refused(*_):
         raise ValueError("no weights")

@@ -245,6 +245,21 @@ def test_weights_are_found_in_networks_and_hashed(tmp_path):
     assert provenance.identified(classifier)["weights"] is None
 
 
+def test_the_weights_and_the_code_of_a_guide_count(tmp_path):
+    guide, network = tmp_path / "guide.safetensors", {"kind": "adm", "weights": "nowhere"}
+    said = []
+    for content in (b"abc", b"abd"):
+        guide.write_bytes(content)
+        classifier = {"kind": "wide-resnet", "weights": str(guide)}
+        entry = {"kind": "contrastive", "network": network, "classifier": classifier}
+        part = part_of("purifier", "p", entry)
+        said.append((provenance.identified(part)["classifier"], provenance.weights_hashes([part])))
+    assert said[0][0]["weights"] == hashlib.sha256(b"abc").hexdigest()
+    assert said[0][1] == {"guide.safetensors": hashlib.sha256(b"abc").hexdigest()}
+    assert said[0] != said[1]
+    assert "puriflow.classifiers.wide_resnet" in part.modules()
+
+
 def test_the_same_weights_in_another_folder_make_the_same(tmp_path):
     said = []
     for folder in ("here", "there"):

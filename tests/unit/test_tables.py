@@ -347,7 +347,9 @@ def test_every_table_names_what_both_tracks_know(repository):
 KINDS = {
     **{"VP-SDE": "vpsde", "VE-SDE": "vesde", "probability-flow ODE": "ode", "DDPM": "ddpm"},
     **{"DDIM": "ddim", "GDMP": "gdmp", "LD-SDE": "ldsde", "one shot": "osd"},
-    **{"ScoreOpt-O": "scoreopt", "ScoreOpt-N": "scoreopt"},
+    **{"ScoreOpt-O": "scoreopt", "ScoreOpt-N": "scoreopt", "AAOpt": "aaopt"},
+    **{"contrastive guidance": "contrastive", "FreqPure": "freqpure", "OSGD": "osgd"},
+    **{"heterogeneous noise": "heterogeneous", "DiffAP": "diffap"},
 }
 
 
