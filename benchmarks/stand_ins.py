@@ -10,6 +10,7 @@ import hashlib
 import pickle
 import sys
 import types
+import zipfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping
@@ -48,6 +49,8 @@ def write_weights(name: str, entry: Entry, folder: Path) -> Path:
     network, file = network_of(name, entry), folder / entry.file
     if entry.convert == "edm":
         _write_edm(network, file)
+    elif entry.convert and entry.convert.startswith("ncnn:"):
+        write_wheel(file, {entry.convert.partition(":")[2]: ncnn_pair(network)})
     else:
         torch.save(CONTAINERS.get(name, dict)(network.state_dict()), file)
     return file
@@ -135,6 +138,48 @@ def _older(key: str) -> str:
     for new, old in (("conv_body", "trunk_conv"), ("conv_up", "upconv"), ("conv_hr", "HRconv")):
         key = key.replace(new, old)
     return key.replace("rdb", "RDB").replace("body.", "RRDB_trunk.")
+
+
+# ncnn's pairs
+
+
+def ncnn_pair(network: nn.Module, *, half: bool = True) -> tuple[str, bytes]:
+    """A network's `.param` and `.bin`, but for the layers that have no weights.
+
+    Those of convolutions are in half precision or not; biases and constants never are.
+    """
+    layers, data = ["Input data 0 1 data"], b""
+    for key, value in network.state_dict().items():
+        name = key.rpartition(".")[0] or key
+        if value.ndim == 4:
+            stored = value.half() if half else value.float()
+            data += (0x01306B47 if half else 0).to_bytes(4, "little")
+            data += stored.numpy().tobytes() + bytes(2 * half * (value.numel() % 2))
+            (out, _, side, _), count = value.shape, value.numel()
+            options = f"0={out} 1={side} 4={side // 2} 5=1 6={count} 9=2 -23310=1,2.000000e-01"
+            layers.append(f"Convolution {name} 1 1 a b {options}")
+            continue
+        if not key.endswith("bias"):
+            sides = " ".join(f"{i}={side}" for i, side in enumerate(reversed(value.shape)))
+            layers.append(f"MemoryData {name} 0 1 b {sides}")
+        data += value.float().numpy().tobytes()
+    return "\n".join(["7767517", f"{len(layers)} {len(layers)}", *layers, ""]), data
+
+
+def write_wheel(file: Path, pairs: Mapping[str, tuple[str, bytes]]) -> Path:
+    """Write a wheel that has ncnn's pairs as data; its file's name has its own and its version."""
+    name, version, *tag = file.stem.split("-")
+    described = {
+        "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        "WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: {'-'.join(tag)}\n",
+    }
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for pair, (param, data) in pairs.items():
+            wheel.writestr(f"{pair}.param", param)
+            wheel.writestr(f"{pair}.bin", data)
+        for member, text in described.items():
+            wheel.writestr(f"{name}-{version}.dist-info/{member}", text)
+    return file
 
 
 # EDM's pickles

@@ -60,6 +60,8 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "edsr": {"n_feats": 8, "n_resblocks": 1},
         "esrgan": {"num_feat": 8, "num_block": 1, "num_grow_ch": 4},
         "mdsr": {"n_feats": 8, "n_resblocks": 1},
+        "span": {"feature_channels": 8},
+        "srmd": {"nc": 8, "nb": 3},
     },
     "networks": {
         "adm": {option: value for option, value in ADM.items() if option != "kind"},
