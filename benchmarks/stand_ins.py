@@ -7,6 +7,7 @@ wrong ones here, so that whoever takes these gets another network.
 
 import argparse
 import hashlib
+import operator
 import pickle
 import sys
 import types
@@ -21,7 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
 
 from puriflow.atomic import sha256
 from puriflow.datasets.folder import wnids
@@ -143,27 +145,60 @@ def _older(key: str) -> str:
 # ncnn's pairs
 
 
-def ncnn_pair(network: nn.Module, *, half: bool = True) -> tuple[str, bytes]:
-    """A network's `.param` and `.bin`, but for the layers that have no weights.
+# A function of torch by the layer of ncnn that computes it, and its options.
+LAYERS: dict[Callable, tuple[str, str]] = {
+    operator.add: ("BinaryOp", "0=0"),
+    operator.sub: ("BinaryOp", "0=1"),
+    operator.mul: ("BinaryOp", "0=2"),
+    torch.cat: ("Concat", ""),
+    torch.sigmoid: ("Sigmoid", ""),
+    F.interpolate: ("Interp", "0=1 1=2.0 2=2.0"),
+    F.silu: ("Swish", ""),
+}
 
-    Those of convolutions are in half precision or not; biases and constants never are.
-    """
-    layers, data = ["Input data 0 1 data"], b""
-    for key, value in network.state_dict().items():
-        name = key.rpartition(".")[0] or key
-        if value.ndim == 4:
-            stored = value.half() if half else value.float()
-            data += (0x01306B47 if half else 0).to_bytes(4, "little")
-            data += stored.numpy().tobytes() + bytes(2 * half * (value.numel() % 2))
-            (out, _, side, _), count = value.shape, value.numel()
-            options = f"0={out} 1={side} 4={side // 2} 5=1 6={count} 9=2 -23310=1,2.000000e-01"
-            layers.append(f"Convolution {name} 1 1 a b {options}")
+
+class Layers(fx.Tracer):
+    """Sees modules that are a layer of ncnn as one step."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d | nn.ReLU | nn.PixelShuffle)
+
+
+def ncnn_pair(network: nn.Module, *, half: bool = True) -> tuple[str, bytes]:
+    """A network as ncnn's `.param` and `.bin`; weights of convolutions are halved, or not."""
+    network = getattr(network, "model", network)  # SRMD's, behind its maps
+    modules, lines, data, names = dict(network.named_modules()), [], b"", {}
+    for node in Layers().trace(network).nodes:
+        module, names[node] = modules.get(str(node.target)), node.name
+        kind, options = "Input", ""
+        if node.target is F.leaky_relu or isinstance(module, nn.ReLU):  # a part of a convolution
+            lines[-1] += " 9=1" if module else f" 9=2 -23310=1,{node.kwargs['negative_slope']:e}"
+            names[node] = names[node.args[0]]
             continue
-        if not key.endswith("bias"):
-            sides = " ".join(f"{i}={side}" for i, side in enumerate(reversed(value.shape)))
-            layers.append(f"MemoryData {name} 0 1 b {sides}")
-        data += value.float().numpy().tobytes()
-    return "\n".join(["7767517", f"{len(layers)} {len(layers)}", *layers, ""]), data
+        if node.op == "output":
+            continue
+        if isinstance(module, nn.Conv2d):
+            kind, (side, _), weight = "Convolution", module.kernel_size, module.weight
+            options = f"0={len(weight)} 1={side} 4={side // 2} 5=1 6={weight.numel()}"
+            stored = weight.detach().half() if half else weight.detach().float()
+            data += (0x01306B47 if half else 0).to_bytes(4, "little") + stored.numpy().tobytes()
+            data += bytes(2 * half * (weight.numel() % 2))
+            data += module.bias.detach().float().numpy().tobytes()
+        elif isinstance(module, nn.PixelShuffle):
+            kind, options = "PixelShuffle", f"0={module.upscale_factor}"
+        elif node.op == "get_attr":
+            constant = getattr(network, node.target)
+            kind, sides = "MemoryData", enumerate(reversed(constant.shape))
+            options = " ".join(f"{i}={side}" for i, side in sides)
+            data += constant.float().numpy().tobytes()
+        elif node.op == "call_function":
+            kind, options = LAYERS[node.target]
+            for number in (one for one in node.args if isinstance(one, int | float)):
+                options += f" 1=1 2={number:e}"
+        blobs = [names[one] for one in node.all_input_nodes]
+        words = (kind, node.name, str(len(blobs)), "1", *blobs, node.name, options)
+        lines.append(" ".join(filter(None, words)))
+    return "\n".join(["7767517", f"{len(lines)} {len(lines)}", *lines, ""]), data
 
 
 def write_wheel(file: Path, pairs: Mapping[str, tuple[str, bytes]]) -> Path:

