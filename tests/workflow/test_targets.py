@@ -57,3 +57,14 @@ def test_the_new_tables_on_the_paper_track(plan, table):
     assert "Traceback" not in text
     if status == 0:
         assert "fetch_weights" in jobs(text)
+
+
+def test_a_table_that_is_to_be_asked_for_is_not_among_all(plan):
+    status, text = plan("all")
+    assert status == 0, text
+    assert "results/table7.csv" in text
+    assert "off-the-shelf" not in text
+    assert "fetch_weights" not in text  # the mini track is offline
+    status, text = plan("results/off-the-shelf.csv")
+    assert status == 0, text
+    assert jobs(text)["fetch_weights"] == 3

@@ -326,12 +326,14 @@ def files_of_paper(wildcards):
 @exit_on_error
 def everything(wildcards):
     """All that is built, but for what takes long and is asked for by its name."""
-    pages = [f"results/pages/{name}.html" for name in judged_results(CONFIG)]
+    asked = {name for name in known("tables") if load_result(find(name, CONFIG)).asked}
     others = [folder for folder in RESULTS if folder not in {"sweeps", *ASKED}]
+    built = [name for folder in others for name in known(folder) if name not in asked]
+    pages = [name for name in judged_results(CONFIG) if name not in asked]
     return [
-        *outputs(*others),
+        *outputs(*others, only=built),
         *sweeps_of_track(wildcards),
-        *pages,
+        *(f"results/pages/{name}.html" for name in pages),
         "results/summary.md",
     ]
 
