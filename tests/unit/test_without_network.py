@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from tiny_parts import tiny
+from tiny_parts import build_tiny, tiny
 
 from puriflow.errors import UserError
+from puriflow.purifiers.pixel_deflection import attention
 from puriflow.purifiers.pixel_deflection import build as pixel_deflection
 from puriflow.purifiers.tvm_mask import build as tvm_mask
 from puriflow.purifiers.tvm_mask import differences, divergence
@@ -70,6 +71,22 @@ def test_wavelet_denoising_follows():
     deflected = pixel_deflection(denoise=False)(x, noise())
     denoised = tiny("restorers", "wavelet").build()(deflected)
     assert torch.equal(pixel_deflection()(x, noise()), denoised)
+
+
+def test_where_a_classifier_looks_deflections_are_rarer():
+    x, classifier = images(side=32), build_tiny("classifiers", "wide-resnet")
+    seen = attention(classifier, x)
+    assert seen.shape == (2, 32, 32)
+    assert torch.equal(seen.amin((1, 2)), torch.zeros(2))
+    torch.testing.assert_close(seen.amax((1, 2)), torch.ones(2))
+    torch.testing.assert_close(attention(classifier, x[1:]), seen[1:], rtol=1e-3, atol=1e-3)
+    chosen = pixel_deflection(deflections=20_000, denoise=False, classifier=classifier)
+    row, column = chosen.places(x, *torch.rand(2, 2, 20_000, dtype=torch.float64))
+    for one, rows, columns in zip(seen, row, column, strict=True):
+        counts = torch.zeros(32, 32).index_put_((rows, columns), torch.ones(20_000), True)
+        expected = (1 - one) / (1 - one).sum()
+        assert float((counts / 20_000 - expected).abs().sum()) < 0.25
+        assert counts.flatten()[one.flatten().argmax()] == 0
 
 
 def test_an_image_of_one_pixel_has_no_neighbours():
