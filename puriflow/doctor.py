@@ -55,6 +55,13 @@ def examine(
         device: to compute on.
         wanted: whether that should be a GPU, if one may be used.
     """
+    with to_compile(False):  # but for what is compared with it
+        yield from _examined(purifier, parts, side, device, wanted)
+
+
+def _examined(
+    purifier: Part, parts: Parts, side: int, device: torch.device, wanted: bool
+) -> Iterator[Finding]:
     yield _device(device, wanted)
     yield _memory(parts, side, device)
     assert purifier.network is not None
@@ -143,8 +150,12 @@ class _Network:
 
     def compiled(self) -> Finding:
         """The compiled network against itself."""
-        with to_compile(True):
-            return self.against_own("compiled", self.built("float32"), COSINE["tf32"])
+        try:
+            with to_compile(True):
+                return self.against_own("compiled", self.built("float32"), COSINE["tf32"])
+        except (RuntimeError, OSError, ImportError) as error:  # there is no compiler
+            why = str(error).strip().splitlines()[0]
+            return Finding("compiled", f"torch.compile does not work here ({why})")
 
     def against_own(self, name: str, network: Denoiser, wanted: float) -> Finding:
         """Another form of the network against the one in float32."""

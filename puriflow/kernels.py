@@ -72,7 +72,7 @@ def _deterministic(wanted: bool) -> Generator[None]:
     everywhere = on_gpu
     cudnn: Any = torch.backends.cudnn
     memory: Any = torch.utils.deterministic
-    before = cudnn.deterministic, cudnn.benchmark
+    before, buffers = (cudnn.deterministic, cudnn.benchmark), os.environ.get(CUBLAS)
     all_before = torch.are_deterministic_algorithms_enabled()
     only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
     filled = memory.fill_uninitialized_memory
@@ -81,13 +81,15 @@ def _deterministic(wanted: bool) -> Generator[None]:
         torch.use_deterministic_algorithms(wanted, warn_only=True)
         memory.fill_uninitialized_memory = False  # nobody reads it
         if wanted:
-            os.environ.setdefault(CUBLAS, FIXED_BUFFERS)
+            os.environ[CUBLAS] = buffers or FIXED_BUFFERS
     try:
         yield
     finally:
         if everywhere:
             torch.use_deterministic_algorithms(all_before, warn_only=only_warned)
             memory.fill_uninitialized_memory = filled
+            if wanted and buffers is None:
+                del os.environ[CUBLAS]
         cudnn.deterministic, cudnn.benchmark = before
 
 

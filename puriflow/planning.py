@@ -148,8 +148,8 @@ def _without_weights(parts: Parts) -> Defence:
 
 
 def _fewest(part: Part) -> Part:
-    own = getattr(import_module(part.module), "FEWEST", {})  # of a kind whose first step is another
-    known = {**FEWEST, **own}
+    # of a kind that keeps something of each step
+    known = getattr(import_module(part.module), "FEWEST", FEWEST)
     fewest = {o: known[o] for o in part.known.options.keys() & known.keys()}
     inner = {option: _fewest(one) for option, one in part.inner.items()}
     return replace(part, weights=None, inner=inner, options={**part.options, **fewest})

@@ -27,6 +27,7 @@ class Weights:
     hashes: tuple[tuple[str, str], ...] = ()  # published: algorithms, and (first) digits
     size: int | None = None  # published, in bytes
     source: Path | None = None  # the official file, where another one is made of it
+    inner: str = ""  # which of several networks in it, where there are more
 
     @property
     def label(self) -> str:
@@ -40,6 +41,12 @@ class Weights:
 
     @property
     def identity(self) -> str | None:
+        """The same as `_of_file`, and which network of the file it is, where there are several."""
+        identity = self._of_file
+        return identity if identity is None or not self.inner else f"{identity}:{self.inner}"
+
+    @property
+    def _of_file(self) -> str | None:
         """What tells these weights from others, whatever they are called and wherever they are.
 
         The published hash, if there is one and what is here is not another file; so fetching
@@ -51,7 +58,7 @@ class Weights:
             same = all(file_hash(self.official, a).startswith(d.lower()) for a, d in self.hashes)
             return self.published if self.hashes and same else file_hash(self.official)
         if self.file.is_file():  # a conversion
-            made = made_from(self.file) or file_hash(self.file)
+            made = (made_from(self.file) or file_hash(self.file)).partition(":")[0]
             others = (d for a, d in self.hashes if a == "sha256" and not made.startswith(d.lower()))
             return made if not self.hashes or any(others) else self.published
         kept = None if self.hashes or self.published is None else recorded_hash(self.official)
@@ -62,7 +69,7 @@ class Weights:
         """Whether it is here, and of a conversion whether it was made from what is here."""
         if not self.file.is_file() or self.source is None or not self.source.is_file():
             return self.file.is_file()
-        return made_from(self.file) == file_hash(self.source)
+        return made_from(self.file) == made_of(self.source, self.inner)
 
     def check(self) -> None:
         """Compare the file with what is published; that of a user's own needs to be here.
@@ -76,7 +83,7 @@ class Weights:
             raise UserError(f"the weights {self._entry} are not here; get them by: {self._fetch}")
         if self.official.is_file():
             self.check_official()
-        elif self.identity != self.published and self.hashes:
+        elif self._of_file != self.published and self.hashes:
             why = f"was made from another file than the published one of zoo entry {self._entry}"
             raise UserError(f"weights file {self.file} {why}; remove it, and call: {self._fetch}")
         if not self.is_current:
@@ -119,8 +126,13 @@ def check_no_page(file: Path) -> None:
         raise UserError(f"weights file {file} {why}")
 
 
+def made_of(official: Path, inner: str) -> str:
+    """What a conversion says of the file that it is made from, and of the network in it."""
+    return f"{file_hash(official)}:{inner}" if inner else file_hash(official)
+
+
 def made_from(conversion: Path) -> str | None:
-    """The sha256 of the official file that a conversion was made from, as it says itself.
+    """What a conversion was made from (see `made_of`), as it says itself.
 
     None if it does not say: an older one, or somebody else's.
     """

@@ -17,6 +17,7 @@ from puriflow.config import load_config
 from puriflow.defence import Defence, checked_seed
 from puriflow.errors import UserError
 from puriflow.fitting import check_range
+from puriflow.kernels import chosen
 from puriflow.metrics.accuracy import wilson
 from puriflow.progress import Progress
 from puriflow.randomness import AttackNoise
@@ -95,7 +96,8 @@ def audit(
     victim.check_images(images)
     fixed = AttackNoise(seed, range(len(images)), fixed=method.fixed)
     batch = Batch(victim, images, torch.as_tensor(labels).to(images.device), fixed)
-    return audited(batch, method, name, quick=quick)
+    with chosen(images.device):
+        return audited(batch, method, name, quick=quick)
 
 
 def named(attack: str) -> Attack:

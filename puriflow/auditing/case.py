@@ -72,6 +72,10 @@ class Case:
         """Draws of a gradient of the attack."""
         return int(option(self.attack, "eot_iter") or 1)
 
+    def every_of(self, attack: Attack) -> int:
+        """Steps of an attack between two points of its path."""
+        return math.ceil(attack.n_steps / (MOST_POINTS_QUICKLY if self.quick else MOST_POINTS))
+
     def few(self) -> "Case":
         """The same for the first few images."""
         part = copy.copy(self)
@@ -118,7 +122,7 @@ class Case:
         made, best, losses = [], [], []
         for some in groups(batch.images):
             part = batch.take(some)
-            path = Path(part, attack, self.random, quick=self.quick)
+            path = Path(part, attack, self.random, self.every_of(attack))
             state = attack(part, path if watch else None)
             made.append(state["x_adv"].detach())
             best.append(path.best)
@@ -201,10 +205,9 @@ def lacks_gradient(error: RuntimeError) -> bool:
 class Path:
     """What is remembered of an attack on a batch: losses, and the image that fooled most draws."""
 
-    def __init__(self, batch: Batch, attack: Attack, random: bool, *, quick: bool):
+    def __init__(self, batch: Batch, attack: Attack, random: bool, every: int):
         self.batch, self.attack, self.draws = batch, attack, range(PATH_DRAWS if random else 1)
-        most = MOST_POINTS_QUICKLY if quick else MOST_POINTS
-        self.every = math.ceil(attack.n_steps / most)
+        self.every = every
         self.losses: list[Tensor] = []
         self.best = batch.images
         self.score = torch.full(batch.labels.shape, -torch.inf, dtype=torch.float64)

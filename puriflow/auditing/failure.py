@@ -3,6 +3,7 @@
 All lie in [0, 1], and 0 is good.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -82,7 +83,7 @@ def incomplete_optimisation(case: Case) -> Check:
     best = np.maximum.accumulate(
         (losses - losses.min(1, keepdims=True)) / np.maximum(reach, 1e-12)[:, None], axis=1
     )
-    last = max(1, min(LAST, losses.shape[1] // 2))
+    last = max(1, min(math.ceil(LAST / case.every_of(case.attack)), losses.shape[1] // 2))
     rises = (best[:, -1] - best[:, -1 - last] > RISING) & (reach > 0)
     left = case.right_own * rises
     said = (

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from puriflow.benchmarking.record import (
 from puriflow.config import Config, load_config
 from puriflow.defence import checked_seed
 from puriflow.errors import UserError
+from puriflow.kernels import chosen as chosen_kernels
 from puriflow.metrics.accuracy import judged, judged_in_loop, wilson
 from puriflow.metrics.rules import OfAnswers, Rule
 from puriflow.options import Norm, fraction, shown
@@ -87,8 +88,10 @@ def benchmark(
         torch.enable_grad(),
         compute.device(gpu=False, threads=None),  # the defence is where it is
         tempfile.TemporaryDirectory() if out is None else nullcontext(out) as folder,
+        ExitStack() as stack,
     ):
         asked = given(defence, images, labels, number, device)
+        stack.enter_context(chosen_kernels(asked.images.device))
         draws = draws if asked.random else 1
         radius, chosen_norm = ball_of(eps, norm)
         threat = Threat(

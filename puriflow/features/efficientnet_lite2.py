@@ -9,5 +9,5 @@ from puriflow.options import Names
 
 
 def build(*, layers: Names) -> Features:
-    """Feature maps of a network that is not attacked."""
+    """Feature maps of a network that no figure attacks."""
     return staged(efficientnet_lite2.build(), layers)

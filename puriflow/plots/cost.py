@@ -12,6 +12,8 @@ TRAINED = "AT"  # the type of rows of adversarially trained classifiers alone
 def draw(frame: pd.DataFrame, title: str) -> plt.Figure:
     """A point for each row, numbered; the Pareto line; the best adversarially trained row's level.
 
+    Where an attack failed there is a cross, which counts for neither.
+
     Args:
         frame: a row each: method, type, n, seconds_per_image, robust with its bounds in percent;
             NaN where there is no value; and whether an attack failed (`attack_failed`).
@@ -24,12 +26,15 @@ def draw(frame: pd.DataFrame, title: str) -> plt.Figure:
     figure, (axes, below) = plt.subplots(2, 1, figsize=(7, sum(heights)), height_ratios=heights)
     bounds = [robust - rows["robust_low"], rows["robust_high"] - robust]
     axes.errorbar(seconds, robust, yerr=bounds, fmt="none", ecolor=AIDE, elinewidth=0.5)
-    axes.plot(seconds, robust, "o", color=ROBUST)
+    held = rows["attack_failed"].isna().to_numpy()
+    axes.plot(seconds[held], robust[held], "o", color=ROBUST)
+    axes.plot(seconds[~held], robust[~held], "x", color=AIDE)
     for number, (x, y) in enumerate(zip(seconds, robust, strict=True), start=1):
         axes.annotate(f"{number}", (x, y), (3, 3), textcoords="offset points")
-    best = pareto(seconds, robust)
-    axes.step(seconds[best], robust[best], where="post", color=ROBUST, label="Pareto line")
-    trained = rows[rows["type"] == TRAINED]["robust"]
+    best = pareto(seconds[held], robust[held])
+    line = seconds[held][best], robust[held][best]
+    axes.step(*line, where="post", color=ROBUST, label="Pareto line")
+    trained = rows[held & (rows["type"] == TRAINED)]["robust"]
     if len(trained):
         axes.axhline(trained.max(), color=STANDARD, linestyle="--", label="adversarial training")
     axes.set_xscale("log")

@@ -46,7 +46,7 @@ from puriflow.purifiers.vpsde import VPSDE
 from puriflow.randomness import ImageNoise
 
 TAU, FLOOR, BLOCKS, LEARNING_RATE = 0.1, 1e-6, 3, 0.01
-FEWEST = {"t": 2, "evaluations": 2, "start": 0}  # the second evaluation is guided; for planning
+FEWEST = {"t_delta": 0, "rounds": 1}  # for planning: a gradient keeps h of every guided step
 
 Guide = Callable[[Tensor], Tensor | float]
 

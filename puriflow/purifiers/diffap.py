@@ -1,4 +1,4 @@
-"""DiffAP's random sampling (Zhang et al. 2024, arXiv 2411.18956), from pure noise.
+"""DiffAP's random sampling (Zhang et al. 2024, arXiv 2411.18956), from nearly pure noise.
 
 A step of DDIM goes on from x0 with fresh noise alone, of DDPM's sigma: what points to x_t (Song et
 al. 2021, Eq. 12) is left out. In every step x0 moves towards the given image ("mediator guidance"),

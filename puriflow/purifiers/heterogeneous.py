@@ -70,13 +70,13 @@ class Heterogeneous(DiffusionPurifier):
         if missing := [name for name in blocks if name not in known]:
             raise UserError(f"the classifier has no module {missing[0]!r}; see its named_modules()")
         self.classifier, self.blocks = classifier, [known[name] for name in blocks]
-        self.timesteps = list(range(0, t_large + 1, stride))[::-1]
+        self.timesteps = steps_down(t_large, stride)
         self.t_small, self.extra, self.threshold, self.share = t_small, extra, threshold, share
 
     def surrogate(self) -> "Heterogeneous":
         """See `Purifier`: steps of a hundred timesteps, which their attack differentiates."""
         one, t_large = copy(self), self.t - 1
-        one.timesteps = list(range(0, t_large + 1, min(100, t_large)))[::-1]
+        one.timesteps = steps_down(t_large, min(100, t_large))
         return one
 
     def purify(self, x: Tensor, noise: ImageNoise, callback: Callback | None) -> Tensor:
@@ -107,19 +107,24 @@ class Heterogeneous(DiffusionPurifier):
     def mask(self, x: Tensor) -> Tensor:
         """Whether pixels are attended to, (N, 1, H, W), of images on [-1, 1]."""
         seen: list[Tensor] = []
-        hooks = [
-            block.register_forward_hook(lambda _, given, out: seen.append(out))
-            for block in self.blocks
-        ]
+
+        def look(block: nn.Module, given: object, out: object) -> None:
+            if not isinstance(out, Tensor) or out.ndim != 4:
+                raise UserError("a block of the classifier gives no feature map (N, C, h, w)")
+            seen.append(self.attention(out, x))  # at once: what follows may change it in place
+
+        hooks = [block.register_forward_hook(look) for block in self.blocks]
         try:
             self.classifier((x + 1) / 2)
         finally:
             for hook in hooks:
                 hook.remove()
-        attention = torch.stack([self.attention(h, x) for h in seen]).amax(0)
+        if not seen:
+            raise UserError("the classifier asks none of its blocks that are named")
+        attention = torch.stack(seen).amax(0)
         if self.share is None:
             return attention >= self.threshold
-        order = attention.flatten(1).argsort(1, descending=True)
+        order = attention.flatten(1).argsort(dim=1, descending=True, stable=True)
         rank = order.argsort(1).reshape(attention.shape)
         return rank < int(self.share * rank[0].numel())
 
@@ -129,6 +134,11 @@ class Heterogeneous(DiffusionPurifier):
         energy = F.interpolate(energy, x.shape[-2:], mode="bilinear", align_corners=False)
         low, high = energy.amin((1, 2, 3), keepdim=True), energy.amax((1, 2, 3), keepdim=True)
         return (energy - low) / (high - low).clamp_min(torch.finfo(energy.dtype).tiny)
+
+
+def steps_down(t_large: int, stride: int) -> list[int]:
+    """Timesteps from t_large down to 0, of which the last step may be shorter."""
+    return [*range(t_large, 0, -stride), 0]
 
 
 def build(

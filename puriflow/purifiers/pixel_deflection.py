@@ -96,7 +96,8 @@ def scaled(uniform: Tensor, count: int | Tensor) -> Tensor:
 def attention(classifier: nn.Module, images: Tensor) -> Tensor:
     """Where a classifier looks (N, H, W), on [0, 1]; 0 where its maps are as high everywhere."""
     with torch.no_grad():
-        classes = classifier(images).topk(CLASSES).indices
+        logits = classifier(images)
+    classes = logits.topk(min(CLASSES, logits.shape[1])).indices
     maps = torch.stack([grad_cam(classifier, images, one) for one in classes.unbind(1)])
     mean = maps.clamp_min(TINY).log().mean(0).exp()
     low, high = mean.amin((1, 2), keepdim=True), mean.amax((1, 2), keepdim=True)

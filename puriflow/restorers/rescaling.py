@@ -4,8 +4,10 @@ A network H enlarges the image and a linear downsampler R (Proposition 1) brings
 size. The paper names R only as linear, so it is an option: bicubic (default), bilinear or area.
 """
 
+from functools import cache
 from typing import get_args
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,9 +18,36 @@ from puriflow.options import Downsampler
 
 def downsample_to(images: Tensor, size: tuple[int, int], method: Downsampler) -> Tensor:
     """Shrink images (N, C, H, W) to `size` by a linear filter, antialiased; no clamp."""
+    return resized(images, size, method, antialias=method != "area")
+
+
+def resized(images: Tensor, size: tuple[int, int], method: Downsampler, antialias: bool) -> Tensor:
+    """Images (N, C, H, W) of another size, by torch; on a GPU as products of matrices.
+
+    Its own kernels would sum a gradient there in whatever order the terms come.
+    """
+    if images.device.type != "cuda":
+        return _by_torch(images, size, method, antialias)
+    rows, columns = (
+        weights_of(before, after, method, antialias).to(images)
+        for before, after in zip(images.shape[-2:], size, strict=True)
+    )
+    return rows @ images @ columns.T
+
+
+@cache
+def weights_of(before: int, after: int, method: Downsampler, antialias: bool) -> Tensor:
+    """The matrix (after, before) by which an axis is resized, float32 on the CPU."""
+    one_by_one = torch.eye(before, dtype=torch.float32, device="cpu")[None, None]
+    return _by_torch(one_by_one, (after, before), method, antialias)[0, 0]
+
+
+def _by_torch(
+    images: Tensor, size: tuple[int, int], method: Downsampler, antialias: bool
+) -> Tensor:
     if method == "area":
         return F.interpolate(images, size=size, mode="area")
-    return F.interpolate(images, size=size, mode=method, align_corners=False, antialias=True)
+    return F.interpolate(images, size=size, mode=method, align_corners=False, antialias=antialias)
 
 
 class UpDown(nn.Module):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from puriflow.options import Blocks, Channels, Downsampler, Rounds, Text, Whole
-from puriflow.restorers.rescaling import UpDown
+from puriflow.restorers.rescaling import UpDown, resized
 from puriflow.zoo.weights import load_network
 
 Y = (65.481, 128.553, 24.966)  # of R, G, B on [0, 1], in 255ths; BT.601's, from 16 to 235
@@ -106,8 +106,8 @@ class OfLuma(nn.Module):
 
         YCbCr is linear: to change the luma alone is to add the same to R, G and B.
         """
-        scale = float(self.network.scale)
-        large = F.interpolate(images, scale_factor=scale, mode="bicubic", align_corners=False)
+        height, width = (self.network.scale * side for side in images.shape[-2:])
+        large = resized(images, (height, width), "bicubic", antialias=False)
         more = self.network(luma(images)) - luma(large)
         return large + more * (255 / RANGE)
 

@@ -36,19 +36,21 @@ def cost_of_purifier(track: Config, name: str, side: int) -> dict[str, int]:
     import torch
 
     from puriflow.compute import counted
+    from puriflow.diffusion.denoisers import Denoiser
     from puriflow.randomness import PURIFY, ImageNoise
 
     inner = {option: replace(one, weights=None) for option, one in part.inner.items()}
     with counted():
         purifier = replace(part, inner=inner).build()
-    asked, predicted = 0, purifier.denoiser.predicted
+    asked = 0
 
-    def counting(*given: torch.Tensor) -> torch.Tensor:
+    def count(*_: object) -> None:
         nonlocal asked
         asked += 1
-        return predicted(*given)
 
-    purifier.denoiser.predicted = counting
+    for module in purifier.modules():
+        if isinstance(module, Denoiser):
+            module.network.register_forward_pre_hook(count)
     with torch.no_grad():
         purifier(torch.empty(1, 3, side, side, device="meta"), ImageNoise(0, PURIFY, [0]))
     return {"evaluations": asked}

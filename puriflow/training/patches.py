@@ -10,7 +10,7 @@ from torch import Tensor
 
 from puriflow.atomic import write_text
 from puriflow.metrics.psnr import psnr
-from puriflow.restorers.quilting import Quilting
+from puriflow.restorers.quilting import SEARCHED, Quilting
 from puriflow.training.card import table
 from puriflow.training.photos import Photos
 from puriflow.training.trainer import Run, Seed
@@ -35,7 +35,7 @@ def collect_patches(quilting: Quilting, photos: Photos, recipe: PatchRecipe, run
     begun = time.monotonic()
     patches, generator = quilting.network.patches, torch.Generator().manual_seed(recipe.seed)
     patches.copy_(photos.crops(len(patches), quilting.side, generator))
-    held_out = next(photos.held_out_images())
+    held_out = next(photos.held_out_images()).to(patches.device)
     lines = []
     for line in range(1, LINES + 1):
         count = max(1, len(patches) * line // LINES)
@@ -50,14 +50,17 @@ def nearness(image: Tensor, patches: Tensor) -> float:
     """The mean squared distance of an image's (1, 3, H, W) patches, side by side, to the index."""
     side = patches.shape[-1]
     cut = image.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
-    distances = torch.cdist(cut.flatten(1), patches.flatten(1)).amin(1)
-    return float(distances.square().mean() / cut[0].numel())
+    known = patches.flatten(1)
+    nearest = [torch.cdist(some, known).amin(1) for some in cut.flatten(1).split(SEARCHED)]
+    return float(torch.cat(nearest).square().mean() / cut[0].numel())
 
 
 @torch.no_grad()
 def measure_quilting(quilting: Quilting, photos: Photos, recipe: PatchRecipe) -> list[str]:
     """For the card: mean PSNR of quilted photographs."""
     some = list(islice(photos.held_out_images(), MEASURED))
+    device = quilting.network.patches.device
+    some = [image.to(device) for image in some]
     mean = sum(psnr(quilting(image), image) for image in some) / len(some)
     patches, _, _, side = quilting.network.patches.shape
     return table(

@@ -160,6 +160,7 @@ class Zoo(BaseModel, extra="forbid", frozen=True):
             hashes=tuple(entry.hashes.items())[:1],
             size=entry.size,
             source=official if entry.convert else None,
+            inner=(entry.convert or "").partition(":")[2],
         )
 
     def by_hand(self, name: str) -> UserError:

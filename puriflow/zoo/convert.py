@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from puriflow.atomic import Replacing, sha256, write_text
-from puriflow.checksums import check_beside, file_hash, recorded
+from puriflow.checksums import check_beside, recorded
 from puriflow.errors import UserError, on_disk, unknown
 from puriflow.registry import family_named, part_of
+from puriflow.weight_files import made_of
 from puriflow.zoo import ncnn
 from puriflow.zoo.weights import (
     check_archive,
@@ -50,7 +51,7 @@ def convert(
         raise UserError(f"file {source} would be replaced by what it is converted to")
     state = converted(converter, source, section, entry)
     with on_disk(target), Replacing(target) as temporary:
-        save_state(state, temporary, made_from=file_hash(source))
+        save_state(state, temporary, made_from=made_of(source, converter.partition(":")[2]))
         write_text(recorded(target), sha256(temporary) + "\n")
 
 

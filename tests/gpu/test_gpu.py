@@ -139,7 +139,7 @@ def test_an_attack_comes_out_alike_twice(track, gpu, images, tmp_path: Path):
     assert np.abs(x - images.read("images")).max() <= 8 / 255 + 1e-6
     machine = open_stage(tmp_path / "0").manifest["machine"]
     assert machine["device"] == torch.cuda.get_device_name(gpu)
-    assert machine.get("recomputation", "equal to the last bit") == "equal to the last bit"
+    assert machine["recomputation"] == "equal to the last bit"
 
 
 def test_a_batch_that_finds_no_room_is_halved(track, gpu, images, tmp_path, capsys):

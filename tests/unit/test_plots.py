@@ -103,5 +103,13 @@ def test_accuracy_against_cost_has_a_point_a_row_and_the_best_of_each_cost():
     lines = {line.get_label(): line for line in axes.lines}
     assert lines["Pareto line"].get_xdata().tolist() == [0.1, 0.2]
     assert lines["adversarial training"].get_ydata()[0] == 40
+    failed = table.assign(attack_failed=["it helped", *[None] * 5])
+    with styled(text=10):
+        lines = {line.get_label(): line for line in cost.draw(failed, "a title").axes[0].lines}
+    assert lines["Pareto line"].get_ydata().tolist() == [0, 40]
+    alone = failed[failed["method"].isin(["a", "b"])]
+    with styled(text=10):
+        lines = {line.get_label(): line for line in cost.draw(alone, "a title").axes[0].lines}
+    assert lines["Pareto line"].get_ydata().tolist() == [30]
     assert cost.pareto(np.array([2.0, 1, 3]), np.array([40.0, 30, 35])) == [1, 0]
     plt.close("all")

@@ -5,14 +5,16 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from tiny_parts import build_tiny
+from tiny_parts import build_tiny, tiny
 
 from puriflow.errors import UserError
+from puriflow.planning import needs
 from puriflow.registry import kinds
-from puriflow.restorers.rescaling import Downsampler, UpDown, downsample_to
+from puriflow.restorers.rescaling import Downsampler, UpDown, downsample_to, resized, weights_of
 
 KINDS = kinds("restorers")
 CLASSICAL = ("wavelet", "tvm", "nlm")
+RESIZED = [("bicubic", True), ("bicubic", False), ("bilinear", True), ("area", False)]
 
 
 def build(kind, **options):
@@ -126,3 +128,29 @@ def test_a_network_of_another_scale_is_refused():
 def test_mdsr_refuses_a_scale_that_it_lacks():
     with pytest.raises(UserError, match="scales 2, 3, 4; 8"):
         build("mdsr", scale=8)
+
+
+@pytest.mark.parametrize("size", [(12, 20), (5, 9), (24, 31)])
+@pytest.mark.parametrize(("method", "antialias"), RESIZED)
+def test_a_gpu_s_products_of_matrices_resize_as_torch_does(method, antialias, size):
+    x = torch.rand(2, 3, 12, 20, generator=torch.Generator().manual_seed(0))
+    by_torch = resized(x, size, method, antialias=antialias)
+    rows, columns = (
+        weights_of(before, after, method, antialias)
+        for before, after in zip(x.shape[-2:], size, strict=True)
+    )
+    torch.testing.assert_close(rows @ x @ columns.T, by_torch, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+def test_the_bicubic_control_is_torch_s_upsampling(scale):
+    x = torch.rand(1, 3, 7, 9, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.Upsample(scale_factor=scale, mode="bicubic", align_corners=False)(x)
+    assert torch.equal(build_tiny("restorers", "bicubic", scale=scale).network(x), expected)
+
+
+@pytest.mark.parametrize("kind", [k for k, kind in KINDS.items() if "weights" in kind.options])
+def test_what_a_restorer_needs_is_counted_without_its_numbers(kind):
+    found = needs({"restorer": tiny("restorers", kind)}, (32, 32), gradient=False)
+    assert found is not None
+    assert found.parameters > 0

@@ -89,6 +89,13 @@ def test_where_a_classifier_looks_deflections_are_rarer():
         assert counts.flatten()[one.flatten().argmax()] == 0
 
 
+def test_a_classifier_of_two_classes_has_a_map_of_both():
+    classifier = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+    )
+    assert attention(classifier.requires_grad_(False), images()).shape == (2, 16, 16)
+
+
 def test_an_image_of_one_pixel_has_no_neighbours():
     with pytest.raises(UserError, match="needs images of two pixels and more along each axis"):
         pixel_deflection()(images(side=1), noise())

@@ -104,7 +104,7 @@ def test_the_caption_of_a_figure_has_the_paper_s_claim_ours_and_what_served(repo
             "the paper's *words*",
             "a wavelet is nearer to the truth",
             "content distance in stage1: AE above wavelet: not decidable at n = 2",
-            "features efficientnet-lite0",
+            "features efficientnet-lite2",
         ):
             assert words in caption
 
