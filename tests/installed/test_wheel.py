@@ -31,7 +31,7 @@ from puriflow.config import default_track, load_config
 images = np.full((8, 8, 3), 0.5, dtype=np.float32)
 purified = puriflow.purify(images, restorer="esrgan-x2", purifier="vpsde-t10")
 assert purified.shape == (8, 8, 3) and not np.array_equal(purified, images)
-files = [weights.file for weights in load_config().weights()]
+files = [weights.file for weights in load_config().weights() if weights.published is None]
 assert files and all(file.is_file() for file in files)
 print(*[Path(file).resolve() for file in (puriflow.__file__, default_track(), *files)], sep="\\n")
 """

