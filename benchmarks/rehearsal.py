@@ -27,7 +27,7 @@ CHAIN = "classify/imagenet/pgd-linf4/resnet50/esrgan-x2/vpsde-t90/resnet50/0-of-
 # Options by section, for all kinds that have them.
 FEW = {
     "attacks": {"n_iter": 1, "eot_iter": 1, "n_draws": 1, "n_queries": 2, "n_target_classes": 1},
-    "purifiers": {"t": 2, "t_delta": 0, "evaluations": 2, "n_iter": 1, "rounds": 1},
+    "purifiers": {"t": 2, "t_delta": 0, "evaluations": 2, "n_iter": 1, "rounds": 1, "start": 0},
 }
 
 
@@ -45,6 +45,7 @@ def cut_track(paper: Config, catalogue: Path, images: int) -> dict[str, Any]:
         track[section] = {
             name: {key: value for key, value in cut.items() if key in known[role.kind].options}
             for name, role in roles.items()
+            if role.kind is not None
         }
     return track
 

@@ -15,7 +15,6 @@ which are CAM's where a network ends with global pooling and a linear layer.
 import torch
 from torch import Tensor, nn
 
-from puriflow.errors import UserError
 from puriflow.metrics.gradcam import grad_cam
 from puriflow.options import Count, Rounds
 from puriflow.purifiers.base import Callback
@@ -46,8 +45,6 @@ class PixelDeflection(nn.Module):
         self, images: Tensor, noise: ImageNoise, callback: Callback | None = None
     ) -> Tensor:
         """There is no reverse process, so no callback is called."""
-        if min(images.shape[-2:]) < 2:
-            raise UserError("pixel-deflection needs images of two pixels and more along each axis")
         sources = self.sources(images, noise).to(images.device)
         deflected = images.flatten(2).gather(2, sources).view_as(images)
         return self.denoised(deflected)

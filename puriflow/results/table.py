@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 ROLES = ("dataset", "restorer", "purifier", "classifier")  # of a row, beside its attacks
 ACCURACIES = ("standard", "robust")
-PAPERS = re.compile(r"table\d+(-left|-right)?")  # names of the paper's tables
+PAPERS = re.compile(r"table\w+(-left|-right)?")  # names of the paper's tables
 COLUMNS = (
     *("method", "type", "dataset", "classifier", "attack", "evaluation", "restorer", "purifier"),
     *("n", "standard", "standard_low", "standard_high", "robust", "robust_low", "robust_high"),
@@ -86,7 +86,7 @@ class Table(Judged):
 
     @classmethod
     def of_paper(cls, name: str) -> bool:
-        """The paper's tables are called `table` and their number; the others are our own."""
+        """The paper's tables are called `table` and their number, and no more; others are our own."""
         return PAPERS.fullmatch(name) is not None
 
     @classmethod
