@@ -86,7 +86,7 @@ class Table(Judged):
 
     @classmethod
     def of_paper(cls, name: str) -> bool:
-        """The paper's tables are called `table` and their number, and no more; others are our own."""
+        """The paper's tables are called `table` and their number; our own have other names."""
         return PAPERS.fullmatch(name) is not None
 
     @classmethod
