@@ -22,8 +22,11 @@ def test_every_official_container_is_read_as_the_network_in_it(project, tiny_zoo
         expected = network_of(name, entry).state_dict()
         found = network_of(name, entry, fetch(zoo, name)).state_dict()
         assert found.keys() == expected.keys(), name
-        for key in expected:
-            assert key.endswith(UNUSED) or torch.equal(found[key], expected[key]), (name, key)
+        halved = str(entry.convert).startswith("ncnn:")  # of which convolutions have half precision
+        for key, value in expected.items():
+            same = torch.equal(found[key], value)
+            same |= halved and torch.equal(found[key], value.half().float())
+            assert key.endswith(UNUSED) or same, (name, key)
 
 
 def test_all_of_the_paper_s_tables_and_figures_are_planned(project):
