@@ -65,8 +65,9 @@ def purifier_of(part: Part, network: nn.Module) -> nn.Module:
     """A purifier with another network, on images of their own size."""
     options = {key: value for key, value in part.options.items() if key != "resize"}
     denoiser = VPDenoiser(network)
-    inner = {"network": denoiser, "perturbations": denoiser, "classifier": Right()}
-    given = {option: inner[option] for option in part.inner}
+    given: dict[str, nn.Module] = dict.fromkeys(part.inner, denoiser)
+    if (guide := part.inner.get("classifier")) is not None:
+        given["classifier"] = replace(guide, weights=None).build()
     return import_module(part.module).build(**given, **options)
 
 
