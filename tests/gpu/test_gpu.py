@@ -97,13 +97,16 @@ def test_a_step_that_is_computed_again_is_the_same(track, gpu, name, precision, 
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_compiled_network_is_the_same_network(track, gpu, name):
+def test_a_compiled_network_is_the_same_network(track, gpu, name, monkeypatch):
     purified, expected = on_cpu(track, name)
     with to_compile(True):
         network = track.part("network", name).build().to(gpu)
     found = gradient(network, states(NETWORKS[name]).to(gpu))
     assert cosine(found[1], expected) > COSINE["tf32"]
     assert (found[0] - purified).abs().max() < 1e-3
+    # computed again with a gradient, it is compiled otherwise than at first
+    monkeypatch.setattr("puriflow.diffusion.recomputation.KEPT", 0)
+    assert cosine(gradient(network, states(NETWORKS[name]).to(gpu))[1], expected) > COSINE["tf32"]
 
 
 def test_noise_is_that_of_a_cpu(gpu):
