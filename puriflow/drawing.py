@@ -20,8 +20,6 @@ class Drawing(nn.Module):
     before afterwards. One that draws elsewhere is not repeatable.
     """
 
-    resize: int | None = None  # a purifier has a size of its own, or none
-
     def __init__(self, module: nn.Module):
         super().__init__()
         self.module = module

@@ -89,7 +89,7 @@ def _deterministic(wanted: bool) -> Generator[None]:
             torch.use_deterministic_algorithms(all_before, warn_only=only_warned)
             memory.fill_uninitialized_memory = filled
             if wanted and buffers is None:
-                del os.environ[CUBLAS]
+                os.environ.pop(CUBLAS, None)
         cudnn.deterministic, cudnn.benchmark = before
 
 

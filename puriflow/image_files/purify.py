@@ -156,7 +156,7 @@ def guilty(defence: Defence, tile: Tensor) -> str:
 
 def tiling_for(defence: Defence, size: tuple[int, int]) -> Tiling:
     """The tiles in which a chain computes an image of this height and width."""
-    return tiling_of(size, None if defence.purifier is None else defence.purifier.resize)
+    return tiling_of(size, getattr(defence.purifier, "resize", None))  # many have no size
 
 
 def noise_indices(name: Path, count: int) -> list[int]:

@@ -52,15 +52,15 @@ class PixelDeflection(nn.Module):
     def sources(self, images: Tensor, noise: ImageNoise) -> Tensor:
         """Where each value comes from (N, 3, H * W), after all deflections one by one."""
         n, channels, height, width = images.shape
-        uniform = torch.zeros(n, 5, self.deflections)
+        uniform = torch.zeros(n, 5, self.deflections, device="cpu")
         channel, down, right, *place = noise.uniform_like(uniform, 0, 1).double().unbind(1)
         channel = scaled(channel, channels)
         row, column = self.places(images, *place)
         from_row = self.near(row, down, height)
         from_column = self.near(column, right, width)
         to, origin = row * width + column, from_row * width + from_column
-        found = torch.arange(height * width).repeat(n, channels, 1)
-        rows = torch.arange(n)
+        found = torch.arange(height * width, device="cpu").repeat(n, channels, 1)
+        rows = torch.arange(n, device="cpu")
         for k in range(self.deflections):  # one after the other: a value may be deflected again
             at = rows, channel[:, k]
             found[*at, to[:, k]] = found[*at, origin[:, k]]
@@ -87,7 +87,8 @@ class PixelDeflection(nn.Module):
 
 def scaled(uniform: Tensor, count: int | Tensor) -> Tensor:
     """A whole number from 0 to count - 1 by a number on [0, 1)."""
-    return torch.minimum((uniform * count).long(), torch.as_tensor(count) - 1)
+    most = torch.as_tensor(count, device=uniform.device) - 1
+    return torch.minimum((uniform * count).long(), most)
 
 
 def attention(classifier: nn.Module, images: Tensor) -> Tensor:

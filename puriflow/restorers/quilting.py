@@ -76,7 +76,7 @@ class Quilting(nn.Module):
         windows = windows[:, :, tops][:, :, :, lefts]
         cut = windows.permute(0, 2, 3, 1, 4, 5)  # (N, rows, columns, 3, side, side)
         nearest = self.network(cut.flatten(0, 2)).view(cut.shape).to(images.dtype).cpu()
-        out = torch.zeros(images.shape, dtype=images.dtype)
+        out = torch.zeros(images.shape, dtype=images.dtype, device="cpu")
         for row, top in enumerate(tops):
             for column, left in enumerate(lefts):
                 place = out[..., top : top + self.side, left : left + self.side]
@@ -133,7 +133,7 @@ def left_of_cut(error: Tensor) -> Tensor:
         three = torch.stack([around.gather(1, (at + k)[:, None])[:, 0] for k in range(3)], 1)
         at = at + three.argmin(1) - 1
         cut.append(at)
-    return torch.arange(columns) < torch.stack(cut[::-1], 1)[:, :, None]
+    return torch.arange(columns, device="cpu") < torch.stack(cut[::-1], 1)[:, :, None]
 
 
 def build(

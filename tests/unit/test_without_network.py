@@ -1,8 +1,10 @@
 """Purifiers that ask no network: what they make of an image, against what their papers say."""
 
+import pytest
 import torch
 from tiny_parts import build_tiny, tiny
 
+import puriflow
 from puriflow.purifiers.pixel_deflection import attention
 from puriflow.purifiers.pixel_deflection import build as pixel_deflection
 from puriflow.purifiers.tvm_mask import build as tvm_mask
@@ -92,6 +94,14 @@ def test_a_classifier_of_two_classes_has_a_map_of_both():
         torch.nn.Conv2d(3, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
     )
     assert attention(classifier.requires_grad_(False), images()).shape == (2, 16, 16)
+
+
+@pytest.mark.parametrize("name", ["tvm-mask-guo2018", "pixel-deflection-prakash2018"])
+def test_they_purify_a_user_s_image_in_tiles(name):
+    image = images(1, 300)[0].permute(1, 2, 0).numpy()
+    purified = puriflow.purify(image, purifier=name)
+    assert purified.shape == image.shape
+    assert 0 < abs(purified - image).mean() < 0.5
 
 
 def test_an_image_of_one_pixel_stays_as_it_is():
