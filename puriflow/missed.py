@@ -27,9 +27,9 @@ def missed(files: Sequence[str], needed: Sequence[str], changed: Callable[[], bo
         needed: that other jobs make for it.
         changed: whether it has to run for another reason, though all files are there.
     """
-    mark, here = _mark(files), [Path(file) for file in files if Path(file).is_file()]
+    mark, here = _mark(files), [Path(file) for file in files if os.path.isfile(file)]
     states = [f"{file} of {file.stat().st_mtime_ns}" for file in here]
-    before = mark.read_text().splitlines() if mark.is_file() else []
+    before = mark.read_text().splitlines() if os.path.isfile(mark) else []
     lines = [line for line in before if line not in states]
     if here and (not all(map(_is_whole, (*files, *needed))) or changed()):
         mark.parent.mkdir(parents=True, exist_ok=True)
@@ -56,5 +56,9 @@ def _mark(files: Sequence[str]) -> Path:
 
 def _is_whole(path: str) -> bool:
     """Whether a file is there; of a store, its manifest with its Zarr group."""
-    file = Path(path)
-    return file.exists() and (file.name != "manifest.json" or any(file.parent.glob("*.zarr")))
+    if not os.path.exists(path):
+        return False
+    folder, name = os.path.split(path)
+    return name != "manifest.json" or any(
+        one.endswith(".zarr") for one in os.listdir(folder or ".")
+    )

@@ -13,8 +13,10 @@ No torch is imported here.
 
 import os
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
@@ -108,10 +110,10 @@ class Zoo(BaseModel, extra="forbid", frozen=True):
     )
     entries: Text | None = Field(None, description="YAML of your own entries (PURIFLOW_ZOO)")
 
-    def known(self) -> dict[str, Entry]:
+    def known(self) -> Mapping[str, Entry]:
         """All entries by name: the official ones and the user's; a UserError if these are wrong."""
         own = os.environ.get("PURIFLOW_ZOO") or self.entries
-        return _read(OFFICIAL) | (_read(_place(own)) if own else {})
+        return _known(_place(own) if own else None)
 
     def entry(self, name: str) -> Entry:
         """The entry of a name; a UserError names the nearest one if there is none."""
@@ -186,7 +188,11 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
 
 
-@cache
+@cache  # asked of every file of weights
+def _known(own: Path | None) -> Mapping[str, Entry]:
+    return MappingProxyType(_read(OFFICIAL) | (_read(own) if own else {}))
+
+
 def _read(file: Path) -> dict[str, Entry]:
     try:
         return ENTRIES.validate_python(read_yaml(file, "zoo file") or {})

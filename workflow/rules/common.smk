@@ -1,5 +1,6 @@
 # Helpers of the rules. No torch is imported here: parts are looked up as text.
 import gc
+import inspect
 import os
 import re
 import sys
@@ -49,6 +50,8 @@ def exit_on_error(function):
         except (UserError, OSError) as error:
             sys.exit(f"puriflow: error: {error}")
 
+    # Snakemake asks for it at each call, and would find it out anew.
+    checked.__signature__ = inspect.signature(function)
     return checked
 
 
@@ -144,7 +147,13 @@ def marks(parts):
     Whatever is missing, or not what it should be, is said before anything runs, of all that is asked
     for at once.
     """
-    files = list(dict.fromkeys(weights for part in parts for weights in part.files()))
+    files = dict.fromkeys(weights for part in parts for weights in part.files())
+    return [ancient(mark) for mark in marks_of(tuple(files))]
+
+
+@cache  # all shards of a store share them
+def marks_of(files):
+    """The marks of those of some files that are the zoo's, all of which are checked."""
     try:
         check_plan(TRACK.zoo, files)
     except UserError:
@@ -155,7 +164,7 @@ def marks(parts):
         for weights in files
         if weights.published is not None
     )
-    return [ancient(mark_of(name)) for name in dict.fromkeys(named)]
+    return [mark_of(name) for name in dict.fromkeys(named)]
 
 
 def weights_asked_for():
@@ -172,7 +181,7 @@ def weights_asked_for():
     found = []
     for name in named:
         with suppress(UserError):  # of what cannot be planned, something else is said
-            found += load_result(find(name, CONFIG)).weights(TRACK)
+            found += result_named(name).weights(TRACK)
     for place in (p for store in stores for p in (store, *store.before())):
         with suppress(UserError):
             for part in TRACK.parts(place.parts).values():
@@ -242,7 +251,21 @@ def known(folder):
 
 def result_of(wildcards):
     """The result that a wildcard names."""
-    return load_result(find(wildcards.result, CONFIG))
+    return result_named(wildcards.result)
+
+
+@cache  # read once for all that a rule asks of it
+def result_named(name):
+    """The result of a name."""
+    return load_result(find(name, CONFIG))
+
+
+@cache
+def stores_read_by(name):
+    """The manifests of all stores that the result of a name reads, and the audits."""
+    result = result_named(name)
+    manifests = [f"{folder}/manifest.json" for folder in result.stores(TRACK)]
+    return [f"results/{file}" for file in (*manifests, *result.files(TRACK))]
 
 
 def file_of_result(*folders):
@@ -269,10 +292,8 @@ def file_of_judged(wildcards):
 
 @exit_on_error
 def stores_of_result(wildcards):
-    """The manifests of all stores that a result reads, and the audits."""
-    result = result_of(wildcards)
-    manifests = [f"{folder}/manifest.json" for folder in result.stores(TRACK)]
-    return [f"results/{file}" for file in (*manifests, *result.files(TRACK))]
+    """The same of the result that a wildcard names."""
+    return [*stores_read_by(wildcards.result)]
 
 
 @exit_on_error
@@ -326,7 +347,7 @@ def files_of_paper(wildcards):
 @exit_on_error
 def everything(wildcards):
     """All that is built, but for what takes long and is asked for by its name."""
-    asked = {name for name in known("tables") if load_result(find(name, CONFIG)).asked}
+    asked = {name for name in known("tables") if result_named(name).asked}
     others = [folder for folder in RESULTS if folder not in {"sweeps", *ASKED}]
     built = [name for folder in others for name in known(folder) if name not in asked]
     pages = [name for name in judged_results(CONFIG) if name not in asked]
@@ -341,7 +362,7 @@ def everything(wildcards):
 @exit_on_error
 def sweeps_of_track(wildcards):
     """The files of all sweeps but those of other tracks."""
-    sweeps = {name: load_result(find(name, CONFIG)) for name in known("sweeps")}
+    sweeps = {name: result_named(name) for name in known("sweeps")}
     mine = [
         name for name, sweep in sweeps.items() if sweep.track in (None, TRACK.track)
     ]
