@@ -39,6 +39,7 @@ ON_CLEAN: dict[InLoop, Measured] = {
     "in-loop-majority": "in-loop-majority-on-clean",
     "in-loop-worst": "in-loop-worst-on-clean",
 }
+BATCH, IMAGES = 256, 64  # answers, and images, that are in memory at once
 UNDER_ATTACK = ("robust", "gap", "cross_entropy")  # what an attack that failed says nothing of
 
 
@@ -124,65 +125,82 @@ class Stores:
         return str(said["dataset"]), said["fingerprint"]
 
     def _measure(self, chain: Chain) -> Measures:
-        """What is measured of a chain with a classifier, over all shards."""
+        """What is measured of a chain with a classifier, over all shards.
+
+        In memory is what is kept of every image, and a batch of what that is made of.
+        """
         stages = list(chain.stages())
-        shards = zip(*(self.shards(chain, stage) for stage in stages), strict=True)
-        parts = [_of_shard(chain, dict(zip(stages, shard, strict=True))) for shard in shards]
-        counts = [len(part) for part in parts]
-        seconds = [s for part in parts if (s := part.seconds_per_image) is not None]
-        timed = len(seconds) == len(parts)
-        first = parts[0]
+        stores = zip(*(self.shards(chain, stage) for stage in stages), strict=True)
+        shards = [dict(zip(stages, shard, strict=True)) for shard in stores]
+        parts = [
+            _of_batch(chain, shard, start, start + BATCH)
+            for shard in shards
+            for start in range(0, shard["images"].count, BATCH)
+        ]
+        rights, metrics = zip(*parts, strict=True)
+        seconds = [s for shard in shards if (s := _seconds_per_image(chain, shard)) is not None]
+        counts = [shard["images"].count for shard in shards]
+        timed = len(seconds) == len(shards)
         return Measures(
-            right={r: np.concatenate([part.right[r] for part in parts]) for r in first.right},
-            metrics={m: np.concatenate([part.metrics[m] for part in parts]) for m in first.metrics},
+            right={rule: np.concatenate([part[rule] for part in rights]) for rule in rights[0]},
+            metrics={name: np.concatenate([part[name] for part in metrics]) for name in metrics[0]},
             seconds_per_image=np.average(seconds, weights=counts).item() if timed else None,
         )
 
 
-def _of_shard(chain: Chain, stages: dict[str, Stage]) -> Measures:
+def _of_batch(
+    chain: Chain, stages: dict[str, Stage], start: int, stop: int
+) -> tuple[dict[Measured, np.ndarray], dict[str, np.ndarray]]:
+    """How right a chain is about some images of a shard, by rule, and their metrics."""
     last = stages[chain.last]
-    labels = last.read("label")
+    labels = last.read("label", start, stop)
     several = chain.last == "evaluate"
-    logits = last.read("answers") if several else last.read("logits")[:, None]
+    logits = last.read("answers" if several else "logits", start, stop)
+    logits = logits if several else logits[:, None]
     rules = get_args(OfAnswers) if several else ("first",)
     right: dict[Measured, np.ndarray] = {rule: judged(logits, labels, rule) for rule in rules}
     if "attack" in stages and chain.adaptive:
-        attack = stages["attack"]
-        right |= _by_the_attack(attack)
-    n_draws = logits.shape[1]
-    timed = {n: s.seconds_per_image for n, s in stages.items() if n not in ("images", "attack")}
-    spent = [t / n_draws if n == "evaluate" else t for n, t in timed.items() if t is not None]
-    losses = [cross_entropy(logits[:, draw], labels) for draw in range(n_draws)]
-    errors = _squared_errors(stages[chain.final], stages["images"])
+        right |= _by_the_attack(stages["attack"], start, stop)
+    losses = [cross_entropy(logits[:, draw], labels) for draw in range(logits.shape[1])]
+    errors = _squared_errors(stages[chain.final], stages["images"], start, stop)
     metrics = {"cross_entropy": np.mean(losses, axis=0), "mse": errors}
     if several:
-        variance = last.read("variance")
+        variance = last.read("variance", start, stop)
         metrics |= {"bias2": errors - variance, "variance": variance}  # both without bias
-    return Measures(
-        right=right,
-        metrics=metrics,
-        seconds_per_image=sum(spent) if len(spent) == len(timed) else None,
-    )
+    return right, metrics
 
 
-def _by_the_attack(attack: Stage) -> dict[Measured, np.ndarray]:
+def _seconds_per_image(chain: Chain, stages: dict[str, Stage]) -> float | None:
+    """Of the defence alone, for one draw; None if one of a shard's stages was not timed."""
+    timed = {n: s.seconds_per_image for n, s in stages.items() if n not in ("images", "attack")}
+    draws = {"evaluate": chain.n_draws}
+    spent = [t / draws.get(n, 1) for n, t in timed.items() if t is not None]
+    return sum(spent) if len(spent) == len(timed) else None
+
+
+def _by_the_attack(attack: Stage, start: int, stop: int) -> dict[Measured, np.ndarray]:
     """How right a defence is by what the attack itself judged, on the way and at its end."""
     arrays = attack.manifest["arrays"]
-    right: dict[Measured, np.ndarray] = {"attack": 1.0 - attack.read("success")}
+
+    def read(name: str) -> np.ndarray:
+        return attack.read(name, start, stop)
+
+    right: dict[Measured, np.ndarray] = {"attack": 1.0 - read("success")}
     if "clean_success" in arrays:
-        right["attack-on-clean"] = 1.0 - attack.read("clean_success")
+        right["attack-on-clean"] = 1.0 - read("clean_success")
     if "wrong" in arrays:
-        right |= judged_in_loop(attack.read("wrong"), attack.read("voted_wrong"))
-        control = attack.read("control_wrong"), attack.read("control_voted_wrong")
+        right |= judged_in_loop(read("wrong"), read("voted_wrong"))
+        control = read("control_wrong"), read("control_voted_wrong")
         right |= {ON_CLEAN[rule]: own for rule, own in judged_in_loop(*control).items()}
     return right
 
 
-def _squared_errors(final: Stage, clean: Stage, batch: int = 64) -> np.ndarray:
-    """Mean squared error of every image (n,), on [0, 1]."""
+def _squared_errors(final: Stage, clean: Stage, start: int, stop: int) -> np.ndarray:
+    """Mean squared error of every image of some, (n,), on [0, 1]."""
     errors = []
-    for start in range(0, clean.count, batch):
-        a, b = (s.read("images", start, start + batch) for s in (final, clean))
+    for first in range(start, min(stop, clean.count), IMAGES):
+        last = min(first + IMAGES, stop)
+        a, b = (store.read("images", first, last) for store in (final, clean))
         errors.append(((a - b) ** 2).mean(axis=(1, 2, 3), dtype=np.float64))
     return np.concatenate(errors)
 
