@@ -2,8 +2,8 @@
 
     python benchmarks/result_costs.py [config/large.yaml [RESULT ...]]
 
-Counted are images times evaluations of every store that a result reads, as attack_costs.py does: a
-gradient through an evaluation is three, and no attack succeeds, so adaptive ones cost at most this.
+Counted are images times evaluations of every store that a result reads, as puriflow.evaluations
+does: a gradient through an evaluation is three, and no attack succeeds, so adaptive ones cost at most this.
 Each line is a result alone; results share stores, so all together are fewer. Start-up, attacks on
 classifiers, restorers, classifiers, and what figures compute come on top.
 """
@@ -11,65 +11,31 @@ classifiers, restorers, classifiers, and what figures compute come on top.
 import sys
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from attack_costs import evaluations, passes
-
 from puriflow.config import Config, load_config
+from puriflow.evaluations import Evaluations
 from puriflow.lineage import Place
-from puriflow.registry import NONE
 from puriflow.results import find, load_result, names
 
 # Of an evaluation on one core: at 224, and at 32, where attacks ask for several at once.
 SECONDS = {"adm": 0.2, "edm": 0.01}
 
 
-class Costs:
+class Costs(Evaluations):
     """The evaluations of the stores of a track."""
 
     def __init__(self, track: Config):
-        self.track = track
-        self.one_step = replace(track.part("purifier", "vpsde-t100"), options={"t": 1})
-        self.passes = cache(lambda attack: passes(track.part("attack", attack), self.one_step))
-        self.pass_of = cache(self._pass_of)
+        super().__init__(track)
         self.all_of = cache(self._all_of)
 
-    def _pass_of(self, purifier: str, gradient: bool, surrogate: bool = False) -> int:
-        part = self.track.part("purifier", purifier)
-        return evaluations(part, gradient=gradient, surrogate=surrogate)
-
-    def asked(self, store: str) -> Counter[str]:
+    def of_all(self, store: str) -> Counter[str]:
         """The evaluations of all images of a store, below the results, by network."""
         place = Place.of(Path("results", store))
         if place is None or not (count := self.of(place)):
             return Counter()
         return Counter({self.network(place): count * self.images(place)})
-
-    def of(self, place: Place) -> int:
-        """The evaluations that an image of a store costs."""
-        purifier = place.parts.get("purifier", NONE)
-        if place.stage == "certify":
-            drawn = self.track.certification
-            return (drawn.n0 + drawn.n) * ("denoiser" in place.parts)
-        if purifier == NONE:
-            return 0
-        if place.stage == "attack":
-            attack = place.parts["attack"]
-            forwards, gradients = self.passes(attack)
-            own = self.track.part("attack", attack).options.get("gradient") == "surrogate"
-            return forwards * self.pass_of(purifier, False) + gradients * self.pass_of(
-                purifier, True, own
-            )
-        return int(place.numbers.get("n_draws", 1)) * self.pass_of(purifier, False)
-
-    def network(self, place: Place) -> str:
-        """The name of the network that a store asks."""
-        if "denoiser" in place.parts:
-            return place.parts["denoiser"]
-        part = self.track.part("purifier", place.parts["purifier"])
-        return part.network.name if part.network else NONE
 
     def images(self, place: Place) -> int:
         """How many images a store has."""
@@ -93,7 +59,7 @@ def main(track: Config, wanted: list[str]) -> None:
     for name in wanted or known:
         result = load_result(find(name, config))
         if getattr(result, "track", None) in (None, track.track):  # or a sweep of other parts
-            own = {store: costs.asked(store) for store in result.stores(track)}
+            own = {store: costs.of_all(store) for store in result.stores(track)}
             counted |= own
             print(line(name, own), flush=True)
     print(line("all together", counted))

@@ -19,6 +19,7 @@ from puriflow.compute import CPU_BATCH, GPU_BATCH, counted
 from puriflow.config import Config
 from puriflow.defence import Defence
 from puriflow.diffusion import recomputation
+from puriflow.errors import UserError
 from puriflow.lineage import Place
 from puriflow.metrics.memory import peak
 from puriflow.randomness import PURIFY, ImageNoise
@@ -32,6 +33,7 @@ ROLES = ("restorer", "denoiser", "purifier", "classifier")
 CIFAR = 32  # pixels
 SPARE = 2**30  # bytes of a GPU that are left for its libraries
 GIB = 2**30
+FLOAT = 4  # bytes
 
 
 class Needs(NamedTuple):
@@ -80,31 +82,79 @@ class Job(NamedTuple):
     parts: str
     needs: Needs | None  # None: not counted
     most: int  # images at once, if there is room
+    places: list[Place]  # of the stores, one a job
 
 
-def jobs(track: Config, stores: Iterable[str]) -> Iterator[Job]:
+def jobs(track: Config, stores: Iterable[str], results: Path = Path("results")) -> Iterator[Job]:
     """The jobs of stores, by their paths below the results, each with what it needs.
 
     Jobs that compute with the same parts are said once; those of no part that takes images, as of
     a data set or of none, are left out.
     """
-    said = set()
-    for store in stores:
-        place = Place.of(Path("results", store))
-        names = {} if place is None else {r: n for r, n in place.parts.items() if r in ROLES}
-        if place is None or not names:
-            continue
-        dataset = place.names["dataset"]
-        key = place.stage, dataset, *names.values()
-        if key in said:
-            continue
-        said.add(key)
-        size, found = size_of(track.part("dataset", dataset)), None
+    alike: dict[tuple[str, ...], list[Place]] = {}
+    for place in (Place.of(results / store) for store in stores):
+        names = {} if place is None else _computing(place)
+        if place is not None and names:
+            key = place.stage, place.names["dataset"], *names.values()
+            alike.setdefault(key, []).append(place)
+    for (stage, dataset, *_), places in alike.items():
+        size, found, names = size_of(track.part("dataset", dataset)), None, _computing(places[0])
         if size is not None:
-            found = needs(track.parts(names), size, gradient=place.stage == "attack")
+            found = needs(track.parts(names), size, gradient=stage == "attack")
         # an image's draws are computed by blocks, of which a batch is one
-        most = BLOCK if place.stage == "certify" else track.compute.batch or GPU_BATCH
-        yield Job(place.stage, dataset, ".".join(names.values()), found, most)
+        most = BLOCK if stage == "certify" else track.compute.batch or GPU_BATCH
+        yield Job(stage, dataset, ".".join(names.values()), found, most, places)
+
+
+def _computing(place: Place) -> dict[str, str]:
+    """The names of a place's parts that take images, by role."""
+    return {role: name for role, name in place.parts.items() if role in ROLES}
+
+
+def stored(track: Config, place: Place) -> int | None:
+    """Bytes of an image's arrays in a store, before they are compressed.
+
+    Returns:
+        None if the size of the images, or the number of classes, is not known without data and
+        weights. An attack's record of its steps is not counted.
+    """
+    if (size := size_of(track.part("dataset", place.names["dataset"]))) is None:
+        return None
+    image = 3 * size[0] * size[1] * FLOAT
+    if place.stage == "attack":
+        judged = "n_eval" in track.part("attack", place.parts["attack"]).options
+        return 3 * image if judged else image  # of two more rules
+    if place.stage not in ("classify", "evaluate"):
+        return 4 * 2 * FLOAT if place.stage == "certify" else image
+    if (classes := _classes(track.part("classifier", place.parts["classifier"]), size)) is None:
+        return None
+    draws = int(place.numbers.get("n_draws", 1))
+    return draws * classes * FLOAT + (image if place.stage == "evaluate" else 0)
+
+
+def _classes(classifier: Part, size: tuple[int, int]) -> int | None:
+    """How many classes a classifier tells apart; None if its weights would say it."""
+    try:
+        defence = _without_weights({"classifier": classifier})
+        return defence.classify(torch.zeros(1, 3, *size, device="meta")).shape[-1]
+    except Exception:  # as in `needs`
+        return None
+
+
+def images_of(track: Config, dataset: str) -> int | None:
+    """How many images a data set has at most; None if that depends on data that is not here."""
+    if (most := track.dataset(dataset).most) is not None:
+        return most
+    try:
+        return len(track.part("dataset", dataset).build())
+    except UserError:
+        return None
+
+
+def in_shards(count: int, places: Iterable[Place]) -> int:
+    """How many of a data set's images some stores have together."""
+    shards = (map(int, place.shard.split("-of-")) for place in places)
+    return sum(len(range(shard, count, of)) for shard, of in shards)
 
 
 def size_of(dataset: Part) -> tuple[int, int] | None:

@@ -1,6 +1,6 @@
 """The `puriflow` command.
 
-People use `init`, `purify`, `inspect`, `benchmark`, `audit`, `plan`, `doctor`, `train`, `result`,
+People use `init`, `purify`, `inspect`, `benchmark`, `audit`, `plan`, `status`, `doctor`, `train`, `result`,
 `results`, `diff`, `verify`, `repair` and `zoo`; the rules of the workflow and experts use `stage`
 as well. A part is given by its name in a track (`--config`). Nothing heavy is imported before a
 command needs it.
@@ -23,6 +23,7 @@ from puriflow.cli.purify import purify
 from puriflow.cli.result import result
 from puriflow.cli.sharing import diff, results
 from puriflow.cli.stage import app as stage
+from puriflow.cli.status import status
 from puriflow.cli.train import train
 from puriflow.cli.upkeep import repair, verify
 from puriflow.cli.zoo import app as zoo
@@ -48,7 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for command in (
-    *(init, purify, inspect, benchmark, audit, plan, doctor, train),
+    *(init, purify, inspect, benchmark, audit, plan, status, doctor, train),
     *(result, results, diff, verify, repair),
 ):
     app.command()(command)

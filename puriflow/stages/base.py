@@ -7,6 +7,7 @@ does; `batch` is the number of images between two saves, by default what suits t
 """
 
 import os
+import platform
 import sys
 import time
 from collections import ChainMap, deque
@@ -148,6 +149,8 @@ def fill(
     """
     before, done = startup(), writer.done()
     name, total = writer.provenance["stage"], len(writer.labels)
+    said = f"puriflow: {name} of {total} images on {platform.node()}, {device}"
+    print(said, file=sys.stderr)  # which `puriflow status` reads
     with closing(writer), Progress(name, total=total, done=len(done)) as progress:
         left = deque(writer.todo(batch))
         while left:
