@@ -3,9 +3,9 @@
     python benchmarks/result_costs.py [config/large.yaml [RESULT ...]]
 
 Counted are images times evaluations of every store that a result reads, as puriflow.evaluations
-does: a gradient through an evaluation is three, and no attack succeeds, so adaptive ones cost at most this.
-Each line is a result alone; results share stores, so all together are fewer. Start-up, attacks on
-classifiers, restorers, classifiers, and what figures compute come on top.
+does: a gradient through an evaluation is three, and no attack succeeds, so adaptive ones cost at
+most this. Each line is a result alone; results share stores, so all together are fewer. Start-up,
+attacks on classifiers, restorers, classifiers, and what figures compute come on top.
 """
 
 import sys

@@ -45,12 +45,12 @@ def _line(job: "Running") -> str:
     said = [job.name]
     if job.total:
         said.append(f"{job.done}/{job.total} {job.unit}")
-    if job.state == "failed":
-        return "  ".join([*said, job.where, printable(job.last)])
-    if job.left is not None:
-        said.append(f"{job.rate:.3g} {job.unit}/s, {_time(job.left)} left")
     if job.where:
         said.append(f"on {job.where}")
+    if job.state == "failed":
+        return "  ".join([*said, printable(job.last)])
+    if job.left is not None:
+        said.append(f"{job.rate:.3g} {job.unit}/s, {_time(job.left)} left")
     quiet = f"wrote {_time(job.quiet)} ago"
     return "  ".join([*said, quiet if job.total else f"{quiet}: {printable(job.last)}"])
 

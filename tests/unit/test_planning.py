@@ -1,19 +1,25 @@
 """What a job needs of memory, counted on the meta device."""
 
+import numpy as np
 import pytest
 import torch
 from tiny_parts import ADM, tiny
+from tiny_stores import writer
 from typer.testing import CliRunner
 
 from puriflow.cli import app
 from puriflow.config import load_config
 from puriflow.diffusion import recomputation
 from puriflow.diffusion.denoisers import VPDenoiser
+from puriflow.evaluations import Evaluations
+from puriflow.lineage import Place
 from puriflow.metrics.memory import peak
-from puriflow.planning import GIB, SPARE, Needs, needs, size_of, together
+from puriflow.planning import GIB, SPARE, Needs, in_shards, needs, size_of, together
 from puriflow.registry import kinds, part_of
+from puriflow.stages.base import provenance
 
 SIZE = (64, 64)
+ATTACK = ["attack", "cifar10", "mdsr-x2.vpsde-t100.wrn-70-16"]
 IMAGE = 3 * 64 * 64 * 4
 
 
@@ -135,16 +141,49 @@ def test_a_gpu_gets_as_many_as_fit_and_says_so(monkeypatch, capsys):
 def test_the_jobs_of_a_table_are_planned_once_each(repository, monkeypatch):
     ended = planned(repository, monkeypatch, "config/tables/table4.yaml", "--memory", "24")
     assert ended.exit_code == 0
-    _, *lines = ended.stdout.splitlines()
-    said = [line.split()[2:] for line in lines]
-    assert ["32", "attack", "cifar10", "mdsr-x2.vpsde-t100.wrn-70-16"] in said
-    assert len(said) == len({tuple(one) for one in said})
+    table, _, totals = ended.stdout.partition("\n\n")
+    said = [line.split()[2:] for line in table.splitlines()[1:]]
+    attack = next(line for line in said if line[4:] == ATTACK)
+    assert attack[:3] == ["32", "1", "1"]
+    assert int(attack[3].replace(",", "")) > 0
+    assert len(said) == len({tuple(line[4:]) for line in said})
+    assert "no time is known: purify a few images first" in totals
+
+
+def test_evaluations_that_are_left_are_those_of_stores_that_are_not_there(repository, tmp_path):
+    track = load_config(repository / "config" / "config.yaml")
+    counted, shards = Evaluations(track), ("0-of-2", "1-of-2")
+    attacked = "attack/cifar10/pgd-eot-linf8/mdsr-x2.vpsde-t100.wrn-28-10"
+    found = [Place.of(tmp_path / attacked / shard) for shard in shards]
+    an_image = counted.of(found[0])
+    assert an_image == counted.of(found[1]) > 3 * 100  # a gradient through each of 100 steps
+    assert in_shards(7, found) == 7
+    assert in_shards(7, found[:1]) == 4  # of seven, the first shard has one more
+
+
+def test_seconds_of_an_evaluation_are_those_of_purified_stores(repository, tmp_path):
+    track = load_config(repository / "config" / "config.yaml")
+    purifier, counted = track.part("purifier", "osd-t100"), Evaluations(track)
+    folder = tmp_path / "purify" / "cifar10" / "none" / "none" / "none" / "osd-t100" / "0-of-1"
+    images = np.zeros((4, 3, 32, 32), np.float32)
+    made = provenance("purify", {"purifier": purifier}, {}, upstream=[], seed=track.seed)
+    machine = {"device": "some GPU"}
+    made = writer(folder, images, machine, **{k: v for k, v in made.items() if k != "stage"})
+    made.provenance["stage"] = "purify"
+    made.write(0, {"images": images}, seconds=6.0)
+    made.finish()
+    calls = 4 * counted.of(Place.of(folder))
+    network = purifier.network.name
+    assert counted.seconds(tmp_path) == {network: {"some GPU": pytest.approx(6 / calls)}}
+    other = track.model_copy(update={"seed": track.seed + 1})
+    assert not Evaluations(other).seconds(tmp_path)  # which are of another track
 
 
 def test_a_job_that_does_not_fit_fails_the_plan(repository, monkeypatch):
     ended = planned(repository, monkeypatch, "config/tables/table4.yaml", "--memory", "1.01")
     assert ended.exit_code == 1
-    assert " none  attack" in ended.stdout
+    said = [line.split() for line in ended.stdout.splitlines()]
+    assert any(line[2:3] == ["none"] and line[6] == "attack" for line in said)
 
 
 def test_a_result_without_stores_has_no_plan(repository, monkeypatch):
