@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -155,7 +156,7 @@ def passes(attack: Part) -> tuple[int, int]:
 def evaluations(part: Part, *, gradient: bool, surrogate: bool = False) -> int:
     """Evaluations of the network in one pass of a purifier, as many as its time is worth."""
     network, image = Counted(), torch.full((1, 3, SIDE, SIDE), 0.5, requires_grad=gradient)
-    purifier = purifier_of(part, network)
+    purifier: Any = purifier_of(part, network)
     with torch.set_grad_enabled(gradient), _recomputed():
         purify = purifier.surrogate() if surrogate else purifier
         purified = purify(image, ImageNoise(0, "", [0]))
