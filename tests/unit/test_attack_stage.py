@@ -17,7 +17,7 @@ from puriflow.defence import Defence
 from puriflow.errors import UserError
 from puriflow.randomness import AttackNoise, ImageNoise
 from puriflow.registry import Part, kinds
-from puriflow.results.measures import _of_shard
+from puriflow.results.measures import _of_batch
 from puriflow.stages.attack import _Progress, write_attack
 from puriflow.stages.evaluate import write_evaluated
 from puriflow.stages.images import write_images
@@ -325,7 +325,7 @@ def test_bias_and_variance_of_a_purifier_are_told_apart(images, victim, tmp_path
     parts = (victim["purifier"], victim["classifier"])
     made = write_evaluated(images, tmp_path / "e", *parts, n_draws=4, seed=0, device=CPU)
     chain = Chain("d", purifier="p", classifier="c", n_draws=4)
-    metrics = _of_shard(chain, {"images": images, "evaluate": made}).metrics
+    _, metrics = _of_batch(chain, {"images": images, "evaluate": made}, 0, images.count)
     np.testing.assert_allclose(metrics["variance"], 0.1**2, rtol=0.05)
     np.testing.assert_allclose(metrics["bias2"], 0.2**2, rtol=0.05)
     np.testing.assert_allclose(metrics["mse"], 0.2**2 + 0.1**2, rtol=0.05)
