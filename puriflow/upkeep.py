@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from puriflow.atomic import lock, sealed_content
 from puriflow.checksums import check_beside, file_hash, forget
+from puriflow.elsewhere import is_dir, is_local
 from puriflow.errors import UserError, on_disk
 from puriflow.lineage import (
     ROLES,
@@ -65,10 +66,10 @@ def survey(root: Path) -> Survey:
     Raises:
         UserError: there is no such folder, or it cannot be read.
     """
-    if not root.is_dir():
-        raise UserError(f"folder {root} does not exist")
     found = Survey(root)
     with on_disk(root):
+        if not is_dir(root):
+            raise UserError(f"folder {root} does not exist")
         found.stores = sorted(stores_below(root), key=_along_the_chain)
     for folder in found.stores:
         try:
@@ -106,8 +107,8 @@ def verified(
 
 def stores_below(root: Path) -> Iterator[Path]:
     """Folders of finished stores, whole or broken."""
-    for name, inner, _ in os.walk(root):
-        folder = Path(name)
+    for name, inner, _ in os.walk(root) if is_local(root) else root.walk():
+        folder = Path(name) if isinstance(name, str) else name
         if is_store(folder):
             yield folder
             inner.clear()

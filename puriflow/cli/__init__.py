@@ -18,6 +18,7 @@ from puriflow.cli.benchmark import benchmark
 from puriflow.cli.doctor import doctor
 from puriflow.cli.init import init
 from puriflow.cli.inspect import inspect
+from puriflow.cli.options import Local
 from puriflow.cli.plan import plan
 from puriflow.cli.purify import purify
 from puriflow.cli.result import result
@@ -54,6 +55,8 @@ for command in (
     app.command()(command)
 app.add_typer(zoo, name="zoo")
 app.add_typer(stage, name="stage")
+for info in (c for group in (app, zoo, stage) for c in group.registered_commands):
+    info.cls = Local
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,131 @@
+"""A server of S3 on this machine, a finished table, and its stores in a bucket."""
+
+import urllib.request
+
+import pytest
+import yaml
+
+from puriflow.cli import main
+
+BUCKET = "of-tests"
+SETTINGS = {
+    "AWS_ACCESS_KEY_ID": "mine",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_CONFIG_FILE": "/dev/null",
+    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+}
+TRACK = {"datasets": {"imagenet": {"subset": 2}}, "attacks": {"pgd-linf4": {"n_iter": 1}}}
+TABLE = {
+    "title": "a tiny table",
+    "source": "tests",
+    "dataset": "imagenet",
+    "classifier": "resnet50",
+    "attack": "pgd-linf4",
+    "rows": [{"method": "undefended", "type": "none"}],
+}
+CLEAN, ATTACKED = "images/imagenet/0-of-1", "attack/imagenet/pgd-linf4/resnet50/0-of-1"
+CLASSIFIED = "classify/imagenet/{}/none/none/resnet50/0-of-1"
+
+
+@pytest.fixture(scope="module")
+def environment():
+    """Changes of the environment, for as long as the server runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def server(environment):
+    """The address of a server of S3, which the environment names, with an empty bucket."""
+    moto = pytest.importorskip("moto.server", reason="needs moto, of the extra dev")
+    s3fs = pytest.importorskip("s3fs", reason="needs the extra s3")
+    started = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    started.start()
+    try:
+        address = "http://{}:{}".format(*started.get_host_and_port())
+        for name, value in {**SETTINGS, "AWS_ENDPOINT_URL": address}.items():
+            environment.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem().mkdir(BUCKET)
+        yield address
+    finally:
+        started.stop()
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="module")
+def s3(server):
+    """The file system of the server."""
+    import s3fs
+
+    return s3fs.S3FileSystem(use_listings_cache=False)
+
+
+@pytest.fixture
+def stranger(server, s3, monkeypatch):
+    """The server asks who one is, and who one is has no rights."""
+    import boto3
+
+    iam = boto3.client("iam")
+    iam.create_user(UserName="stranger")
+    key = iam.create_access_key(UserName="stranger")["AccessKey"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+    type(s3).clear_instance_cache()
+    asks(server, "0")
+    yield
+    asks(server, "inf")
+    type(s3).clear_instance_cache()
+
+
+def asks(server: str, after: str) -> None:
+    """Have the server ask for rights after so many requests."""
+    url = f"{server}/moto-api/reset-auth"
+    with urllib.request.urlopen(urllib.request.Request(url, data=after.encode())):
+        pass
+
+
+@pytest.fixture
+def puriflow(capsys, monkeypatch):
+    """A function that runs `puriflow`: its exit status, and what it printed on both streams."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["puriflow", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory, repository):
+    """The folder of a study with a finished table of two images."""
+    folder = tmp_path_factory.mktemp("study")
+    track = {"extends": str(repository / "config" / "config.yaml"), "track": "tiny", **TRACK}
+    (folder / "config" / "tables").mkdir(parents=True)
+    (folder / "config" / "config.yaml").write_text(yaml.safe_dump(track))
+    (folder / "config" / "tables" / "tiny.yaml").write_text(yaml.safe_dump(TABLE))
+    results, classifier = folder / "results", ("--classifier", "resnet50")
+    through = ("--attack", "pgd-linf4", "--victim", "resnet50")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for words in (
+            ("stage", "images", "imagenet", "--out", results / CLEAN),
+            ("stage", "attack", results / CLEAN, "--out", results / ATTACKED, *through),
+            *(
+                ("stage", "classify", results / source, "--out", results / out, *classifier)
+                for source, out in (
+                    (CLEAN, CLASSIFIED.format("none/none")),
+                    (ATTACKED, CLASSIFIED.format("pgd-linf4/resnet50")),
+                )
+            ),
+            ("result", "config/tables/tiny.yaml"),
+        ):
+            patch.setattr("sys.argv", ["puriflow", *map(str, words)])
+            with pytest.raises(SystemExit) as ended:
+                main()
+            assert not ended.value.code, words
+    return folder
