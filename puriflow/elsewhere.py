@@ -5,9 +5,12 @@ that one code reads both. Nothing is ever written to one: a store takes its name
 lock, and no bucket has either.
 """
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePath
-from typing import cast
+from stat import S_ISDIR, S_ISREG
+from typing import Any, cast
 
 from puriflow.errors import UserError
 
@@ -69,17 +72,32 @@ def is_file(path: Path) -> bool:
         Exception: whatever the library of an address raises of one that may not be asked for, which
             pathlib's own question would take for one that is not there.
     """
-    return (is_local(path) or _is_there(path)) and path.is_file()
+    return path.is_file() if is_local(path) else S_ISREG(_mode(path))
 
 
 def is_dir(path: Path) -> bool:
     """Whether a folder is there; see `is_file`."""
-    return (is_local(path) or _is_there(path)) and path.is_dir()
+    return path.is_dir() if is_local(path) else S_ISDIR(_mode(path))
 
 
-def _is_there(path: Path) -> bool:
+def _mode(address: Path) -> int:
+    """What is at an address, as `stat` says it; 0 if nothing is."""
     try:
-        path.stat()
+        return address.stat().st_mode
     except FileNotFoundError:
-        return False
-    return True
+        return 0
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files below a folder, in order; of an address they are listed in as few requests."""
+    if is_local(folder):
+        return [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    top = cast(Any, folder)
+    inner = (name.removeprefix(top.path).lstrip("/") for name in top.fs.find(top.path))
+    return [folder / name for name in sorted(inner)]
+
+
+def folders_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and all below it, each with the names of those in it, as `os.walk` has them."""
+    walk = os.walk(folder) if is_local(folder) else cast(Any, folder).walk()
+    yield from ((Path(name) if isinstance(name, str) else name, inner) for name, inner, _ in walk)

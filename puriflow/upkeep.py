@@ -4,7 +4,6 @@ Stores are held against their manifests and against each other along the chain, 
 against the manifests that name them, and work under way against its seals. Links are not followed.
 """
 
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterator
@@ -15,7 +14,7 @@ from types import MappingProxyType
 
 from puriflow.atomic import lock, sealed_content
 from puriflow.checksums import check_beside, file_hash, forget
-from puriflow.elsewhere import is_dir, is_local
+from puriflow.elsewhere import folders_below, is_dir
 from puriflow.errors import UserError, on_disk
 from puriflow.lineage import (
     ROLES,
@@ -107,8 +106,7 @@ def verified(
 
 def stores_below(root: Path) -> Iterator[Path]:
     """Folders of finished stores, whole or broken."""
-    for name, inner, _ in os.walk(root) if is_local(root) else root.walk():
-        folder = Path(name) if isinstance(name, str) else name
+    for folder, inner in folders_below(root):
         if is_store(folder):
             yield folder
             inner.clear()

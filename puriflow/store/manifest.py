@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from puriflow.elsewhere import is_file, is_local
+from puriflow.elsewhere import files_below, is_file, is_local
 from puriflow.errors import UserError, on_disk
 
 BEHIND_RESULTS = False
@@ -176,4 +176,4 @@ def _hash(manifest: Mapping[str, Any], without: set[str]) -> str:
 
 def files_of(store: Path) -> dict[str, Path]:
     """All files of a Zarr group, by their paths in it."""
-    return {str(f.relative_to(store)): f for f in sorted(store.rglob("*")) if f.is_file()}
+    return {str(file.relative_to(store)): file for file in files_below(store)}

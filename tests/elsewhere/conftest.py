@@ -1,6 +1,7 @@
 """A server of S3 on this machine, a finished table, and its stores in a bucket."""
 
 import urllib.request
+from pathlib import Path
 
 import pytest
 import yaml
@@ -81,16 +82,23 @@ def stranger(server, s3, monkeypatch):
 
 def asks(server: str, after: str) -> None:
     """Have the server ask for rights after so many requests."""
-    url = f"{server}/moto-api/reset-auth"
-    with urllib.request.urlopen(urllib.request.Request(url, data=after.encode())):
+    request = urllib.request.Request(
+        f"{server}/moto-api/reset-auth", data=after.encode(), headers={"Content-Type": "text/plain"}
+    )
+    with urllib.request.urlopen(request):
         pass
 
 
 @pytest.fixture
-def puriflow(capsys, monkeypatch):
-    """A function that runs `puriflow`: its exit status, and what it printed on both streams."""
+def puriflow(capsys, monkeypatch, tmp_path_factory):
+    """A function that runs `puriflow`: its exit status, and what it printed on both streams.
 
-    def run(*words: object) -> tuple[int, str, str]:
+    In an empty folder, unless another one is given.
+    """
+    empty = tmp_path_factory.mktemp("empty")
+
+    def run(*words: object, folder: Path = empty) -> tuple[int, str, str]:
+        monkeypatch.chdir(folder)
         monkeypatch.setattr("sys.argv", ["puriflow", *map(str, words)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:

@@ -48,8 +48,8 @@ def test_xarray_reads_it_as_the_documentation_says(study):
 
 
 def test_inspect_says_what_it_says_of_a_store_here(study, puriflow):
-    here = puriflow("inspect", study / "results" / ATTACKED)
-    there = puriflow("inspect", f"{RESULTS}/{ATTACKED}")
+    here = puriflow("inspect", study / "results" / CLEAN)
+    there = puriflow("inspect", f"{RESULTS}/{CLEAN}")
     assert here[0] == there[0] == 0
     assert there[1] == here[1].replace(str(study / "results"), RESULTS)
 
@@ -60,10 +60,9 @@ def test_inspect_draws_images_of_there_into_a_file_here(tmp_path, puriflow):
     assert sheet.stat().st_size > 1000
 
 
-def test_a_table_of_stores_elsewhere_is_the_same_bytes(study, tmp_path, puriflow, monkeypatch):
-    monkeypatch.chdir(study)
+def test_a_table_of_stores_elsewhere_is_the_same_bytes(study, tmp_path, puriflow):
     words = ("--stores", RESULTS, "--results", tmp_path)
-    status, out, err = puriflow("result", "config/tables/tiny.yaml", *words)
+    status, _, err = puriflow("result", "config/tables/tiny.yaml", *words, folder=study)
     assert status == 0, err
     written = sorted(str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*") if f.is_file())
     assert written == ["measures/tiny.csv", "sheets/tiny.png", "tiny.csv", "tiny.png"]
@@ -71,14 +70,13 @@ def test_a_table_of_stores_elsewhere_is_the_same_bytes(study, tmp_path, puriflow
         assert (tmp_path / name).read_bytes() == (study / "results" / name).read_bytes()
 
 
-def test_a_table_refuses_another_store_in_a_place(study, s3, tmp_path, puriflow, monkeypatch):
+def test_a_table_refuses_another_store_in_a_place(study, s3, tmp_path, puriflow):
     """The chain is compared there as it is here."""
     s3.copy(f"{BUCKET}/results/", f"{BUCKET}/mixed/", recursive=True)
     other, place = (CLASSIFIED.format(of) for of in ("none/none", "pgd-linf4/resnet50"))
     s3.copy(f"{BUCKET}/results/{other}/", f"{BUCKET}/mixed/{place}/", recursive=True)
-    monkeypatch.chdir(study)
     words = ("--stores", f"s3://{BUCKET}/mixed", "--results", tmp_path)
-    status, _, err = puriflow("result", "config/tables/tiny.yaml", *words)
+    status, _, err = puriflow("result", "config/tables/tiny.yaml", *words, folder=study)
     assert (status, err.count("\n")) == (2, 1)
     assert "was made from another store than s3://of-tests/mixed/attack/" in err
 
@@ -159,10 +157,9 @@ def test_a_server_that_does_not_answer(puriflow, s3, monkeypatch):
         ("init", RESULTS),
     ],
 )
-def test_writing_stays_here_and_says_so(words, study, puriflow, s3, monkeypatch):
-    monkeypatch.chdir(study)
+def test_writing_stays_here_and_says_so(words, study, puriflow, s3):
     before = s3.find(BUCKET), sorted(study.iterdir())
-    line = one_line(puriflow(*words))
+    line = one_line(puriflow(*words, folder=study))
     assert RESULTS in line
     assert "give a path of this machine" in line
     assert (s3.find(BUCKET), sorted(study.iterdir())) == before
@@ -196,6 +193,14 @@ def test_a_folder_here_needs_none_of_these_packages(study):
         "assert not sys.modules.keys() & {'upath', 's3fs', 'botocore'}"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_copied_back_is_what_was_there(study, s3, puriflow, tmp_path):
+    s3.get(f"{BUCKET}/results/", f"{tmp_path}/results/", recursive=True)
+    status, out, _ = puriflow("verify", tmp_path / "results")
+    assert (status, out.splitlines()[-1].endswith("nothing wrong")) == (0, True)
+    again = open_stage(tmp_path / "results" / ATTACKED)
+    assert again.identity == open_stage(study / "results" / ATTACKED).identity
 
 
 @pytest.mark.skipif(shutil.which("aws") is None, reason="needs the command aws")
