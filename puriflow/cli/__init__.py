@@ -1,9 +1,9 @@
 """The `puriflow` command.
 
 People use `init`, `purify`, `inspect`, `benchmark`, `audit`, `plan`, `doctor`, `train`, `result`,
-`results`, `diff`, `verify`, `repair` and `zoo`; the rules of the workflow and experts use `stage`
-as well. A part is given by its name in a track (`--config`). Nothing heavy is imported before a
-command needs it.
+`results`, `archive`, `diff`, `verify`, `repair` and `zoo`; the rules of the workflow and experts
+use `stage` as well. A part is given by its name in a track (`--config`). Nothing heavy is imported
+before a command needs it.
 """
 
 import sys
@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from puriflow.cli.archive import archive
 from puriflow.cli.audit import audit
 from puriflow.cli.benchmark import benchmark
 from puriflow.cli.doctor import doctor
@@ -50,7 +51,7 @@ app = typer.Typer(
 )
 for command in (
     *(init, purify, inspect, benchmark, audit, plan, doctor, train),
-    *(result, results, diff, verify, repair),
+    *(result, results, archive, diff, verify, repair),
 ):
     app.command()(command)
 app.add_typer(zoo, name="zoo")
