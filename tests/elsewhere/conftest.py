@@ -1,5 +1,7 @@
 """A server of S3 on this machine, a finished table, and its stores in a bucket."""
 
+import json
+import subprocess
 import urllib.request
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import yaml
 from puriflow.cli import main
 
 BUCKET = "of-tests"
+BESIDE = Path(__file__).parents[2] / ".venv" / "beside" / "bin" / "python"
 SETTINGS = {
     "AWS_ACCESS_KEY_ID": "mine",
     "AWS_SECRET_ACCESS_KEY": "secret",
@@ -36,23 +39,32 @@ def environment():
         yield patch
 
 
+@pytest.fixture(scope="session")
+def beside() -> Path:
+    """The Python of the environment of tests/beside.txt."""
+    if not BESIDE.is_file():
+        pytest.skip(f"needs {BESIDE}, which `make test` makes of tests/beside.txt")
+    return BESIDE
+
+
 @pytest.fixture(scope="module")
-def server(environment):
-    """The address of a server of S3, which the environment names, with an empty bucket."""
-    moto = pytest.importorskip("moto.server", reason="needs moto, of the extra dev")
+def server(environment, beside):
+    """A server of S3, which the environment names, with an empty bucket.
+
+    What it says of itself: its address, and the keys of a stranger. It ends with its input, that
+    is with this process, whatever happens.
+    """
     s3fs = pytest.importorskip("s3fs", reason="needs the extra s3")
-    started = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    started.start()
-    try:
-        address = "http://{}:{}".format(*started.get_host_and_port())
-        for name, value in {**SETTINGS, "AWS_ENDPOINT_URL": address}.items():
+    command = [beside, Path(__file__).with_name("server.py")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as started:
+        said = json.loads(started.stdout.readline())
+        for name, value in {**SETTINGS, "AWS_ENDPOINT_URL": said["address"]}.items():
             environment.setenv(name, value)
         s3fs.S3FileSystem.clear_instance_cache()
         s3fs.S3FileSystem().mkdir(BUCKET)
-        yield address
-    finally:
-        started.stop()
+        yield said
         s3fs.S3FileSystem.clear_instance_cache()
+        started.stdin.close()
 
 
 @pytest.fixture(scope="module")
@@ -66,24 +78,22 @@ def s3(server):
 @pytest.fixture
 def stranger(server, s3, monkeypatch):
     """The server asks who one is, and who one is has no rights."""
-    import boto3
-
-    iam = boto3.client("iam")
-    iam.create_user(UserName="stranger")
-    key = iam.create_access_key(UserName="stranger")["AccessKey"]
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+    key, secret = server["stranger"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
     type(s3).clear_instance_cache()
-    asks(server, "0")
+    asks(server["address"], "0")
     yield
-    asks(server, "inf")
+    asks(server["address"], "inf")
     type(s3).clear_instance_cache()
 
 
-def asks(server: str, after: str) -> None:
+def asks(address: str, after: str) -> None:
     """Have the server ask for rights after so many requests."""
     request = urllib.request.Request(
-        f"{server}/moto-api/reset-auth", data=after.encode(), headers={"Content-Type": "text/plain"}
+        f"{address}/moto-api/reset-auth",
+        data=after.encode(),
+        headers={"Content-Type": "text/plain"},
     )
     with urllib.request.urlopen(request):
         pass

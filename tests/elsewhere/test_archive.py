@@ -104,18 +104,13 @@ def test_what_zenodo_is_told(crate):
     assert said["title"] == "tiny: a tiny table"
 
 
-@pytest.mark.skipif(
-    shutil.which("rocrate-validator") is None,
-    reason="needs rocrate-validator in an environment of its own, which `make test` makes",
-)
-def test_the_reference_validator_opens_it(crate):
+def test_the_reference_validator_opens_it(crate, beside):
     import rocrate
 
-    python = Path(shutil.which("rocrate-validator")).resolve().with_name("python")
     context = Path(rocrate.__file__).with_name("data") / "ro-crate.jsonld"
 
     def said() -> list[str]:
-        command = [python, Path(__file__).with_name("validator.py"), crate, context]
+        command = [beside, Path(__file__).with_name("validator.py"), crate, context]
         ended = subprocess.run(command, env={}, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout.splitlines()

@@ -2,9 +2,8 @@
 
     python validator.py CRATE CONTEXT
 
-It runs in the validator's own environment, which no other package of the tests fits in (it needs
-newer requests than torchattacks takes). CONTEXT is the file of RO-Crate's JSON-LD context, which
-the validator would fetch; any other request is refused.
+It runs in an environment of its own (tests/beside.txt). CONTEXT is the file of RO-Crate's JSON-LD
+context, which the validator would fetch; any other request is refused.
 """
 
 import io
