@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from puriflow.atomic import publish, sha256
@@ -25,9 +25,6 @@ from puriflow.results.measures import Stores
 from puriflow.shipped import shipped
 from puriflow.store import MANIFEST, Stage
 from puriflow.yaml_files import dump_yaml
-
-if TYPE_CHECKING:
-    from rocrate.rocrate import ROCrate
 
 BEHIND_RESULTS = False
 PAPER = "Adversarial Purification via Super-Resolution and Diffusion (ICCV 2025)"
@@ -91,7 +88,7 @@ def archive(
             track = Path(made, config.name)
             track.write_text(_without_folders(dump_yaml(read_track([config]))))
             what = _gathered(file, load_config(config), results, {f"config/{track.name}": track})
-            crate = ROCrate(gen_preview=True)
+            crate: Any = ROCrate(gen_preview=True)
             people = _describe(crate, what, creators, licence)
             _add_run(crate, what, people)
             zenodo = Path(made, ".zenodo.json")
@@ -138,7 +135,7 @@ def _description(what: Archived) -> str:
     )
 
 
-def _describe(crate: "ROCrate", what: Archived, creators: list[str], licence: str) -> list[Any]:
+def _describe(crate: Any, what: Archived, creators: list[str], licence: str) -> list[Any]:
     """Say what the crate is; returns its creators."""
     from rocrate.model import Person
 
@@ -155,7 +152,7 @@ def _describe(crate: "ROCrate", what: Archived, creators: list[str], licence: st
     return people
 
 
-def _licence(crate: "ROCrate", name: str) -> Any:
+def _licence(crate: Any, name: str) -> Any:
     from rocrate.model import ContextEntity
 
     said = {"@type": "CreativeWork", "name": name, "description": f"the licence {name} of SPDX"}
@@ -167,7 +164,7 @@ def _one_or_all(entities: list[Any]) -> Any:
     return entities[0] if len(entities) == 1 else entities
 
 
-def _add_run(crate: "ROCrate", what: Archived, people: list[Any]) -> None:
+def _add_run(crate: Any, what: Archived, people: list[Any]) -> None:
     """The action that made the result, with all that it is from."""
     made = [_add_file(crate, path, name, _title(what)) for name, path in what.files.items()]
     inputs = [
@@ -194,7 +191,7 @@ def _add_run(crate: "ROCrate", what: Archived, people: list[Any]) -> None:
     crate.root_dataset["mentions"] = action
 
 
-def _add_file(crate: "ROCrate", path: Path, name: str, says: str) -> Any:
+def _add_file(crate: Any, path: Path, name: str, says: str) -> Any:
     said = {
         "name": name,
         "description": says,
@@ -205,7 +202,7 @@ def _add_file(crate: "ROCrate", path: Path, name: str, says: str) -> Any:
     return crate.add_file(path, name, properties=said)
 
 
-def _software(crate: "ROCrate", used: dict[str, str]) -> Any:
+def _software(crate: Any, used: dict[str, str]) -> Any:
     """PuriFlow, and the libraries that were behind the result."""
     from rocrate.model import SoftwareApplication
 
@@ -219,7 +216,7 @@ def _software(crate: "ROCrate", used: dict[str, str]) -> Any:
     return of("puriflow", license=licence, softwareRequirements=needs)
 
 
-def _weights(crate: "ROCrate", what: Archived) -> Iterator[Any]:
+def _weights(crate: Any, what: Archived) -> Iterator[Any]:
     """Files of weights by their hashes; of those of the zoo, where they come from as well."""
     from rocrate.model import ContextEntity
 
@@ -231,7 +228,7 @@ def _weights(crate: "ROCrate", what: Archived) -> Iterator[Any]:
         yield crate.add(ContextEntity(crate, f"#weights-{digest}", said))
 
 
-def _data(crate: "ROCrate", what: Archived) -> Iterator[Any]:
+def _data(crate: Any, what: Archived) -> Iterator[Any]:
     """The data whose images were stored, by the fingerprint of their files."""
     from rocrate.model import ContextEntity
 
