@@ -3,6 +3,7 @@ PYTHON ?= python3
 ENV := .venv
 READY := $(ENV)/.ready
 PEERS := $(ENV)/.peers
+BESIDE := $(ENV)/beside/bin/python
 BENCHMARKS := against_torchsde against_attacks against_zarr job_overhead growth fewest_evaluations
 # Snakemake's jobs and the tests call `puriflow`, `snakemake` and `ruff` by name.
 export PATH := $(CURDIR)/$(ENV)/bin:$(PATH)
@@ -22,7 +23,7 @@ report: $(READY)
 	snakemake all --report results/report.html --quiet
 	@echo "== results/report.html, and the paper beside our results in results/summary.md"
 
-test: $(READY)
+test: $(READY) $(BESIDE)
 	@echo "== tests, as many side by side as there are cores"
 	OMP_NUM_THREADS=1 python -m pytest --numprocesses auto
 
@@ -51,6 +52,13 @@ $(READY): pyproject.toml
 	@echo "== setting up $(ENV): a virtual environment with PuriFlow and its libraries (minutes, once)"
 	$(PYTHON) -m venv $(ENV)
 	python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# In an environment of their own: they need newer requests than torchattacks takes.
+$(BESIDE): tests/beside.txt | $(READY)
+	@echo "== adding to $(ENV) what tests run beside themselves: a server of S3, a validator of RO-Crates"
+	$(PYTHON) -m venv --clear $(ENV)/beside
+	$@ -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 # adv-lib without its dependencies: visdom, which draws, has no wheel and does not build any more.

@@ -182,5 +182,5 @@ def sha256(path: str | Path) -> str:
 
 def digest(path: str | Path, algorithm: str) -> str:
     """A hash of a file by an algorithm of hashlib, in hexadecimal."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") if isinstance(path, str) else path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()

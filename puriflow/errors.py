@@ -34,7 +34,14 @@ def printable(text: str) -> str:
 
 @contextmanager
 def on_disk(path: Path) -> Generator[None]:
-    """Turn an error of the file system into a UserError that names the file."""
+    """Turn an error of the file system into a UserError that names the file.
+
+    Of an address, which is no `Path` (puriflow.elsewhere), all that its library raises.
+    """
+    if not isinstance(path, Path):
+        with reading(path):
+            yield
+        return
     try:
         yield
     except OSError as error:

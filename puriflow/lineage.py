@@ -67,7 +67,7 @@ class Place:
             if start >= 0 and above[start] == stage and SHARD.fullmatch(shard):
                 names = dict(zip(roles, above[start + 1 :], strict=True))
                 if all(NUMBERS[role].fullmatch(names[role]) for role in NUMBERS.keys() & names):
-                    return cls(Path(*above[:start]), stage, names, shard)
+                    return cls(folder.parents[len(roles) + 1], stage, names, shard)
         return None
 
     @property

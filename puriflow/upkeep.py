@@ -4,7 +4,6 @@ Stores are held against their manifests and against each other along the chain, 
 against the manifests that name them, and work under way against its seals. Links are not followed.
 """
 
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterator
@@ -15,6 +14,7 @@ from types import MappingProxyType
 
 from puriflow.atomic import lock, sealed_content
 from puriflow.checksums import check_beside, file_hash, forget
+from puriflow.elsewhere import folders_below, is_dir
 from puriflow.errors import UserError, on_disk
 from puriflow.lineage import (
     ROLES,
@@ -65,10 +65,10 @@ def survey(root: Path) -> Survey:
     Raises:
         UserError: there is no such folder, or it cannot be read.
     """
-    if not root.is_dir():
-        raise UserError(f"folder {root} does not exist")
     found = Survey(root)
     with on_disk(root):
+        if not is_dir(root):
+            raise UserError(f"folder {root} does not exist")
         found.stores = sorted(stores_below(root), key=_along_the_chain)
     for folder in found.stores:
         try:
@@ -106,8 +106,7 @@ def verified(
 
 def stores_below(root: Path) -> Iterator[Path]:
     """Folders of finished stores, whole or broken."""
-    for name, inner, _ in os.walk(root):
-        folder = Path(name)
+    for folder, inner in folders_below(root):
         if is_store(folder):
             yield folder
             inner.clear()

@@ -22,6 +22,7 @@ from puriflow.benchmarking.identity import code_of, identity_of
 from puriflow.benchmarking.presets import Chosen, Rung, options_of
 from puriflow.benchmarking.record import MadeBy, digest_of
 from puriflow.compute import folded
+from puriflow.elsewhere import check_local
 from puriflow.errors import UserError, on_disk
 from puriflow.provenance import code_hash, machine, versions
 from puriflow.randomness import JUDGED, AttackNoise
@@ -78,6 +79,7 @@ class Bench:
         said |= {"code of attacks": code_of(type(rung.attack) for rung in rungs.values())}
         said |= {"batch": self.batch, "answers": self.given.first.double().cpu().tolist()}
         file = self.folder / ASKED
+        check_local(self.folder, "out")
         with on_disk(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             if not file.is_file():

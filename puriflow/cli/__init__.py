@@ -1,8 +1,8 @@
 """The `puriflow` command.
 
 People use `init`, `purify`, `inspect`, `benchmark`, `audit`, `plan`, `status`, `doctor`, `train`,
-`result`, `results`, `diff`, `verify`, `repair` and `zoo`; the rules of the workflow and experts use
-`stage` as well. A part is given by its name in a track (`--config`). Nothing heavy is imported
+`result`, `results`, `archive`, `diff`, `verify`, `repair` and `zoo`; the rules of the workflow and
+experts use `stage` as well. A part is given by its name in a track (`--config`). Nothing heavy is imported
 before a command needs it.
 """
 
@@ -13,11 +13,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from puriflow.cli.archive import archive
 from puriflow.cli.audit import audit
 from puriflow.cli.benchmark import benchmark
 from puriflow.cli.doctor import doctor
 from puriflow.cli.init import init
 from puriflow.cli.inspect import inspect
+from puriflow.cli.options import Local
 from puriflow.cli.plan import plan
 from puriflow.cli.purify import purify
 from puriflow.cli.result import result
@@ -50,11 +52,13 @@ app = typer.Typer(
 )
 for command in (
     *(init, purify, inspect, benchmark, audit, plan, status, doctor, train),
-    *(result, results, diff, verify, repair),
+    *(result, results, archive, diff, verify, repair),
 ):
     app.command()(command)
 app.add_typer(zoo, name="zoo")
 app.add_typer(stage, name="stage")
+for info in (c for group in (app, zoo, stage) for c in group.registered_commands):
+    info.cls = Local
 
 
 def _version(wanted: bool) -> None:

@@ -6,15 +6,23 @@ from typing import Annotated
 
 import typer
 
-from puriflow.cli.options import Source
-from puriflow.errors import UserError
+from puriflow.elsewhere import located
+from puriflow.errors import UserError, on_disk
 from puriflow.store import Stage, open_stage
+from puriflow.store.manifest import files_of
 
 BEHIND_RESULTS = False
 
 
 def inspect(
-    path: Source,
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="finished stage: its folder or its manifest.json, here or at an address (s3://...)",
+            parser=located,
+            metavar="SOURCE",
+        ),
+    ],
     sheet: Annotated[
         Path | None, typer.Option(help="PNG file that shows images of the store")
     ] = None,
@@ -40,7 +48,8 @@ def describe(stage: Stage) -> str:
     lines = [f"stage    {m['stage']}, {m['n']} samples, every file as its manifest says"]
     for name, array in m["arrays"].items():
         lines.append(f"array    {name} {array['dtype']} {tuple(array['shape'])}")
-    size = sum(f.stat().st_size for f in stage.store.rglob("*") if f.is_file())
+    with on_disk(stage.folder):
+        size = sum(f.stat().st_size for f in files_of(stage.store).values())
     lines.append(f"store    {stage.store} ({size / 2**20:.1f} MiB)")
     lines.append(f"made by  {json.dumps(m['parameters'], sort_keys=True)}")
     lines += [f"weights  {path} sha256 {sha[:16]}" for path, sha in m["weights"].items()]

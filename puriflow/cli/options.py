@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     import torch
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 from puriflow.compute import THREADS
 from puriflow.config import Config, default_track, load_config
 from puriflow.config.track import Compute
+from puriflow.elsewhere import check_local
 from puriflow.options import MOST_SEED
 
 BEHIND_RESULTS = False
@@ -39,6 +41,17 @@ Batch = Annotated[
     int | None,
     typer.Option(help="number of images between two saves; default: the track's, else by device"),
 ]
+
+
+class Local(TyperCommand):
+    """A command whose paths are of this machine, but for those that `located` reads."""
+
+    def invoke(self, ctx: Any) -> Any:
+        for name, value in ctx.params.items():
+            for one in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(one, PurePath):
+                    check_local(one, name)
+        return super().invoke(ctx)
 
 
 def track_of(config: Path | None) -> Config:

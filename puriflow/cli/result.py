@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from puriflow.cli.options import ConfigFile, Gpus, Results, Threads, leased, track_of
+from puriflow.elsewhere import located
 from puriflow.errors import UserError
 
 BEHIND_RESULTS = False
@@ -24,6 +25,14 @@ def result(
         str | None, typer.Option(help="of claims.yaml: the result whose page is written")
     ] = None,
     results: Results = Path("results"),
+    stores: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder or address (s3://...) of the stores, if they are not with the results",
+            parser=located,
+            metavar="FOLDER",
+        ),
+    ] = None,
     threads: Threads = None,
     gpus: Gpus = 1,
     config: ConfigFile = None,
@@ -33,6 +42,8 @@ def result(
     With config/claims.yaml: the verdicts on one result's claims (--about), its page (--page), or
     the summary of all of the paper's results.
     """
+    if file.name == CLAIMS and stores is not None:
+        raise UserError(f"--stores is for a table and the like: {CLAIMS} reads results")
     if file.name == CLAIMS:
         written = _of_claims(file, about, page, results, config)
     elif about is not None or page is not None:
@@ -43,7 +54,7 @@ def result(
         what, track = load_result(file), track_of(config)
         lent = leased(gpus, track.compute, threads) if what.computes else nullcontext()
         with lent as device:
-            written = what.build(track, file.stem, results, device)
+            written = what.build(track, file.stem, results, device, stores)
     for path in written:
         typer.echo(path)
 

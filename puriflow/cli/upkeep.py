@@ -8,6 +8,7 @@ import typer
 
 from puriflow.cli.options import ConfigFile
 from puriflow.config import Config, default_track, load_config
+from puriflow.elsewhere import located
 from puriflow.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +22,14 @@ JUDGED = ("claims/{}.csv", "pages/{}.html", "pages/{}.rst", "summary.md", "summa
 
 
 def verify(
-    folder: Annotated[Path, typer.Argument(help="folder of results, or a store")] = RESULTS,
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="folder of results, or a store, here or at an address (s3://...)",
+            parser=located,
+            metavar="FOLDER",
+        ),
+    ] = RESULTS,
     config: ConfigFile = None,
 ) -> None:
     """Verify all results: stores, the chains between them, weights, work under way.

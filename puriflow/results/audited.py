@@ -43,7 +43,7 @@ def cells(file: Path, note: str) -> dict[str, Any]:
     try:
         audit = Audit.from_json(file.read_text())
     except OSError as error:
-        raise UserError(f"audit {file}: {error.strerror}; build it first") from None
+        raise UserError(f"audit {file}: {error.strerror or error}; build it first") from None
     except UserError as error:
         raise UserError(f"audit {file}: {error}; build it again") from None
     said = audit.cells()

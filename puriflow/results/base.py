@@ -154,14 +154,17 @@ class Result(Model):
         """Names of the modules behind it; what they import follows from them."""
         return [type(self).__module__, *(["puriflow.compute"] if self.computes else [])]
 
-    def build(self, track: Config, name: str, results: Path, device: Device) -> list[Path]:
+    def build(
+        self, track: Config, name: str, results: Path, device: Device, stores: Path | None = None
+    ) -> list[Path]:
         """Build a result and write all of its files.
 
         Args:
             track: what serves its roles.
             name: of its file, without ending.
-            results: where the stores are, and where its files go.
+            results: where its files go.
             device: to compute on, if it computes.
+            stores: where the stores are, with the audits that it reads; by default `results`.
 
         Returns:
             The files.
@@ -173,7 +176,7 @@ class Result(Model):
         files = {form: results / path for form, path in self.outputs(name).items()}
         make_folders(files.values())
         with on_threads(THREADS) if self.computes and not self.times else nullcontext():
-            self.write(track, files, results, device)
+            self.write(track, files, results if stores is None else stores, device)
         return list(files.values())
 
 

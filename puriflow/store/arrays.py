@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
+from puriflow.elsewhere import is_local
 from puriflow.errors import UserError
 from puriflow.store.manifest import DType, Layout, Manifest, checked, cure, read_json
 
@@ -90,7 +91,9 @@ def open_array(store: Path, name: str, manifest: Manifest) -> "zarr.Array":
 
     _check(store, name, manifest)
     with zarrs_errors(store.parent, name):
-        return zarr.open_array(store, path=name, mode="r", zarr_format=3)
+        place: Any = store if is_local(store) else str(store)
+        options = getattr(store, "storage_options", None)  # of an address
+        return zarr.open_array(place, path=name, mode="r", zarr_format=3, storage_options=options)
 
 
 @contextmanager
@@ -101,6 +104,8 @@ def zarrs_errors(folder: Path, name: str) -> Generator[None]:
     except OSError:  # of the file system, which are said elsewhere
         raise
     except Exception as error:
+        if not is_local(folder):  # as are all of an address, since it may be the connection
+            raise
         reason = " ".join(f"{error}".split())
         raise UserError(f"store {folder}: {name} was damaged ({reason}); {cure(folder)}") from None
 

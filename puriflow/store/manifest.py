@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
+from puriflow.elsewhere import files_below, is_file, is_local
 from puriflow.errors import UserError, on_disk
 
 BEHIND_RESULTS = False
@@ -87,7 +88,7 @@ def read_manifest(folder: Path) -> Manifest:
         UserError: there is none, or it is not as a store's writer left it.
     """
     with on_disk(folder):
-        if not (folder / MANIFEST).is_file():
+        if not is_file(folder / MANIFEST):
             what = "has no manifest: it was not finished" if folder.is_dir() else "does not exist"
             raise UserError(f"store {folder} {what}")
     where = f"store {folder}: {MANIFEST}"
@@ -121,6 +122,8 @@ def owned(folder: Path) -> set[str] | None:
 
 def cure(folder: Path) -> str:
     """What mends a store, for the end of an error."""
+    if not is_local(folder):
+        return "copy it there again"
     return f"run `puriflow repair {folder}`, and again what made it"
 
 
@@ -173,4 +176,4 @@ def _hash(manifest: Mapping[str, Any], without: set[str]) -> str:
 
 def files_of(store: Path) -> dict[str, Path]:
     """All files of a Zarr group, by their paths in it."""
-    return {str(f.relative_to(store)): f for f in sorted(store.rglob("*")) if f.is_file()}
+    return {str(file.relative_to(store)): file for file in files_below(store)}

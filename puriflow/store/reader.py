@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from puriflow.atomic import sha256
+from puriflow.elsewhere import located
 from puriflow.errors import UserError, on_disk, unknown
 from puriflow.store.arrays import layouts, open_array, zarrs_errors
 from puriflow.store.manifest import (
@@ -73,13 +74,13 @@ class Stage:
 
 
 def open_stage(path: str | Path, *, verify: bool = True) -> Stage:
-    """Open a finished stage by its directory or its manifest.
+    """Open a finished stage by its directory or its manifest, or by the address of either.
 
     Raises:
         UserError: there is no manifest or it is not as it was written, or (if `verify`) a file is
             not as its sha256 there says, is missing, or was added, or an array is not as it says.
     """
-    path = Path(path)
+    path = located(path)
     folder = path.parent if path.name == MANIFEST else path
     stage = Stage(folder, read_manifest(folder))
     if verify:

