@@ -2,8 +2,8 @@
 
 People use `init`, `purify`, `inspect`, `benchmark`, `audit`, `plan`, `status`, `doctor`, `train`,
 `result`, `results`, `archive`, `diff`, `verify`, `repair` and `zoo`; the rules of the workflow and
-experts use `stage` as well. A part is given by its name in a track (`--config`). Nothing heavy is imported
-before a command needs it.
+experts use `stage` as well. A part is given by its name in a track (`--config`). Nothing heavy is
+imported before a command needs it.
 """
 
 import sys
