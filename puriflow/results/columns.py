@@ -98,6 +98,7 @@ DECLARED = (
     Column("reaching", label="energy of the perturbation that is left before it", claim="skewed"),
     Column("kept", label="share of the perturbation kept", claim="skewed"),
     Column("removed", label="share of the perturbation removed", claim="skewed"),
+    Column("left", label="energy of the perturbation behind it", claim="skewed"),
     Column("turned", label="change of the projection from the clean image's", claim="skewed"),
     Column("off_tangent", label="distance from the tangent space (Eq. 10)", claim="skewed"),
     # draws of a gradient

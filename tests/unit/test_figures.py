@@ -310,6 +310,8 @@ def test_geometry(tiny):
     behind = tiny.images["SR"][:2] - tiny.images["clean SR"][:2]
     reaching = (behind**2).sum((1, 2, 3)) / (attack**2).sum((1, 2, 3))
     assert tiny.values("reaching", "P, behind SR") == pytest.approx(reaching, rel=1e-5)
+    both = tiny.values("kept", "P, behind SR") * tiny.values("reaching", "P, behind SR")
+    assert tiny.values("left", "P, behind SR") == pytest.approx(both, rel=1e-4)
     # What R(H(x)) keeps of the perturbation, by differences of the restorer's own answers.
     restorer, h = tiny.part("restorer", "esrgan-x2"), 1e-2
     x, d = (torch.from_numpy(a) for a in (tiny.images["AE"][:2], attack))

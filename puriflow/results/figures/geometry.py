@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 METRICS = (
     *("idempotence", "symmetry", "asymmetry", "kept_random"),
-    *("reaching", "kept", "removed", "turned", "off_tangent"),
+    *("reaching", "kept", "removed", "left", "turned", "off_tangent"),
 )
 
 
@@ -67,11 +67,13 @@ class Geometry(Computed):
     """Means over images with Student's intervals; a row for each line.
 
     `idempotence`, `symmetry`, `asymmetry` and `kept_random` are those of
-    `puriflow.metrics.geometry.Nearness`, in random directions. Of the perturbation as it reaches
-    the map, `reaching` is its energy over the attack's own, and `kept` and `removed` are the shares
-    of it in J d and in d - J d. Of P_t under attack, with J_0 at the clean image x_0 and the
-    attacked one x_a: `turned` is |J v - J_0 v| / |J_0 v|, and `off_tangent` the left side of Eq. 10
-    over |x_a - x_0|, which is |point - (x_0 + J_0 (x_a - x_0))|.
+    `puriflow.metrics.geometry.Nearness`, in random directions. Of the perturbation d as it reaches
+    the map, `reaching` is its energy over the attack's own, `kept` and `removed` are the shares of
+    it in J d and in d - J d, and `left` is the energy of J d over the attack's own.
+
+    Of P_t under attack, with J_0 at the clean image x_0 and the attacked one x_a: `turned` is
+    |J v - J_0 v| / |J_0 v|, and `off_tangent` the left side of Eq. 10 over |x_a - x_0|, which is
+    |point - (x_0 + J_0 (x_a - x_0))|.
     """
 
     computed_roles: ClassVar[tuple[str, ...]] = ("restorer", "purifier")
@@ -174,6 +176,7 @@ class Geometry(Computed):
         found["kept_random"] = found["kept"]
         found |= {"kept": kept.item(), "removed": removed.item()}
         found["reaching"] = (length(reaching) / size).square().item()
+        found["left"] = found["reaching"] * found["kept"]
         if line.purifier != NONE and self.chain(line).attack != NONE:
             key = (self.chain(line).attack, line.purifier, i)
             if key not in at_clean:
