@@ -30,6 +30,7 @@ CLEAN = "clean"  # a pass over the clean images
 AGAIN, VOTES = "again", "votes"  # fresh draws that confirm what a step found
 EVALUATED, CONTROL = "evaluated", "control"  # in the loop: a point, and the clean image
 JUDGED = "judged"  # fresh answers that judge what an attack handed in, and the clean image
+DIRECTIONS = "geometry"  # in which a figure looks at the Jacobian of a map
 AFTER = "after"  # the one pass over what the attack hands in
 SURROGATE = "surrogate"  # what is differentiated in the victim's place
 

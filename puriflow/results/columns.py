@@ -90,6 +90,17 @@ DECLARED = (
     Column("normalised", label="content distance over the reference's"),
     Column("cam_similarity", label="Grad-CAM similarity", claim="skewed"),
     *_all(float, "confidence confidence_in_label t"),
+    # how near a map is to an orthonormal projection
+    Column("idempotence", label="distance from idempotent", claim="skewed"),
+    Column("symmetry", label="|<u, J v> - <v, J u>|", claim="skewed"),
+    Column("asymmetry", label="distance from symmetric", claim="skewed"),
+    Column("kept_random", label="share of random directions kept", claim="skewed"),
+    Column("reaching", label="energy of the perturbation that is left before it", claim="skewed"),
+    Column("kept", label="share of the perturbation kept", claim="skewed"),
+    Column("removed", label="share of the perturbation removed", claim="skewed"),
+    Column("left", label="energy of the perturbation behind it", claim="skewed"),
+    Column("turned", label="change of the projection from the clean image's", claim="skewed"),
+    Column("off_tangent", label="distance from the tangent space (Eq. 10)", claim="skewed"),
     # draws of a gradient
     Column("split_half_cosine", label="split-half cosine"),
     Column("expected_cosine", label="split-half cosine, expected"),

@@ -1,5 +1,7 @@
 """Figures from tiny stores, their numbers computed a second time from the same images."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,6 +26,7 @@ from puriflow.plots.style import styled
 from puriflow.randomness import ImageNoise
 from puriflow.registry import part_of
 from puriflow.results import load_result
+from puriflow.results.figures.geometry import up_down
 from puriflow.results.figures.transition import as_image
 from puriflow.zoo.weights import save_weights
 
@@ -284,6 +287,69 @@ def test_rounds(tiny):
             assert means == pytest.approx([100 * right.mean(), *bounds], rel=1e-4)
 
 
+GEOMETRY = SHARED | {
+    "kind": "geometry",
+    "count": 2,
+    "lines": [
+        {"label": "P, clean", "attack": "none", "purifier": "osd-t90"},
+        {"label": "P, attacked", "purifier": "osd-t90"},
+        {"label": "P, behind SR", "restorer": "esrgan-x2", "purifier": "osd-t90"},
+        {"label": "SR", "restorer": "esrgan-x2"},
+    ],
+}
+
+
+def test_geometry(tiny):
+    frame = tiny.build(GEOMETRY).set_index("line")
+    assert list(frame["n"]) == [2] * 4
+    assert frame.loc["SR", ["turned", "off_tangent"]].isna().all()
+    assert frame.loc["P, clean", ["turned", "off_tangent"]].isna().all()
+    assert (frame.loc[["P, attacked", "P, behind SR"], "turned"] > 0).all()
+    assert frame.loc[["P, clean", "P, attacked", "SR"], "reaching"].to_list() == [1, 1, 1]
+    attack = tiny.images["AE"][:2] - tiny.images["clean"][:2]
+    behind = tiny.images["SR"][:2] - tiny.images["clean SR"][:2]
+    reaching = (behind**2).sum((1, 2, 3)) / (attack**2).sum((1, 2, 3))
+    assert tiny.values("reaching", "P, behind SR") == pytest.approx(reaching, rel=1e-5)
+    both = tiny.values("kept", "P, behind SR") * tiny.values("reaching", "P, behind SR")
+    assert tiny.values("left", "P, behind SR") == pytest.approx(both, rel=1e-4)
+    # What R(H(x)) keeps of the perturbation, by differences of the restorer's own answers.
+    restorer, h = tiny.part("restorer", "esrgan-x2"), 1e-2
+    x, d = (torch.from_numpy(a) for a in (tiny.images["AE"][:2], attack))
+    with torch.no_grad():
+        high, low = (up_down(restorer, x + s * h * d) for s in (1, -1))
+    kept = ((high - low) / (2 * h)).square().sum((1, 2, 3)) / d.square().sum((1, 2, 3))
+    assert tiny.values("kept", "SR") == pytest.approx(kept.tolist(), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            {"purifier": "vpsde-t10"},
+            "tests, 'x': purifier vpsde-t10 is no P_t, which is one-shot denoising (kind osd)",
+        ),
+        (
+            {"restorer": "tvm"},
+            "tests, 'x': restorer tvm is no R(H(x)), which goes up and down again",
+        ),
+        ({}, "line 'x' has neither a restorer nor a purifier, so it has no map"),
+    ],
+)
+def test_what_is_no_projection_has_no_geometry(tiny, line, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        tiny.build(GEOMETRY | {"lines": [{"label": "x"} | line]})
+
+
+def test_an_attack_that_changed_nothing_points_nowhere(tiny):
+    message = "tests, 'SR', image 4: its perturbation has length 0, so it points nowhere"
+    tiny.store(CHAINS["AE"], "images", tiny.images["clean"])
+    try:
+        with pytest.raises(UserError, match=re.escape(message)):
+            tiny.build(GEOMETRY | {"lines": [{"label": "SR", "restorer": "esrgan-x2"}]})
+    finally:
+        tiny.store(CHAINS["AE"], "images", tiny.images["AE"])
+
+
 def test_markers_at_the_ends_of_a_scale_are_whole():
     columns = {"n": 3, "mse": 0.0, "cross_entropy": 1.0, "standard": 100.0, "robust": 0.0}
     bounds = {f"{name}_{end}": value for name, value in columns.items() for end in ("low", "high")}
@@ -456,7 +522,8 @@ def test_as_many_shards_are_read_as_have_the_images(repository, tmp_path, datase
 
 def test_every_figure_names_what_both_tracks_know(repository):
     files = sorted((repository / "config" / "figures").glob("*.yaml"))
-    assert [file.stem for file in files] == [f"figure{i}" for i in range(2, 7)]
+    paper = [f"figure{i}" for i in range(2, 7)]
+    assert {file.stem for file in files} == {*paper, "geometry", "geometry-cifar10"}
     for track in ("config.yaml", "paper.yaml"):
         config = load_config(repository / "config" / track)
         for file in files:
@@ -475,7 +542,7 @@ def test_only_what_draws_depends_on_the_seed(repository):
     for file in (repository / "config" / "figures").glob("*.yaml"):
         figure = load_result(file)
         same = figure.trigger(config) == figure.trigger(other)
-        assert same == (figure.kind != "transition"), file
+        assert same == (figure.kind not in ("transition", "geometry")), file
 
 
 @pytest.mark.parametrize(
