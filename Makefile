@@ -4,7 +4,7 @@ ENV := .venv
 READY := $(ENV)/.ready
 PEERS := $(ENV)/.peers
 BESIDE := $(ENV)/beside/bin/python
-BENCHMARKS := against_torchsde against_attacks against_zarr job_overhead growth fewest_evaluations
+BENCHMARKS := against_torchsde against_attacks against_zarr job_overhead growth fewest_evaluations planning
 # Snakemake's jobs and the tests call `puriflow`, `snakemake` and `ruff` by name.
 export PATH := $(CURDIR)/$(ENV)/bin:$(PATH)
 
@@ -40,7 +40,7 @@ rehearsal: $(READY)
 	python -m pytest --rehearsal tests/rehearsal
 
 bench: $(PEERS)
-	@echo "== seven CPU minutes: ratios beside other libraries; benchmarks/measured/*.json"
+	@echo "== ten CPU minutes: ratios beside other libraries; benchmarks/measured/*.json"
 	@set -e; for name in $(BENCHMARKS); do \
 	echo "== $$name"; OMP_NUM_THREADS=1 python benchmarks/$$name.py; done
 

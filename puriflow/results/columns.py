@@ -159,6 +159,13 @@ def frame(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> "pd.DataFr
     return pd.DataFrame(list(rows), columns=list(names)).astype(typed)
 
 
+def stacked(frames: Iterable["pd.DataFrame"]) -> "pd.DataFrame":
+    """Frames of the same columns below one another; those without rows say nothing of types."""
+    import pandas as pd
+
+    return pd.concat([one for one in frames if len(one)], ignore_index=True)
+
+
 def write_csv(
     rows: Iterable[Mapping[str, Any]], names: Sequence[str], out: Path, digits: int | None = None
 ) -> "pd.DataFrame":

@@ -33,7 +33,7 @@ from puriflow.results.base import (
     served_by,
     shards_of,
 )
-from puriflow.results.columns import bounded, column, frame, read_csv, write_csv
+from puriflow.results.columns import bounded, column, frame, read_csv, stacked, write_csv
 from puriflow.results.costs import COSTS, cost_of_purifier, cost_of_restorer
 from puriflow.results.documents import Block, Grid, fixed, interval, text
 from puriflow.results.measures import (
@@ -290,7 +290,7 @@ class Table(Judged):
 
         Where all attacks on a row failed, its numbers under attack are not measured.
         """
-        stores, values = Stores(track, results), []
+        stores, lines_of = Stores(track, results), []
         costs = read_csv(results / f"{name}.csv", ("method", *COSTS)) if self.costs else None
         for row in (self.row(name, method) for method in lines):
             reason = self.unavailable(track, row)
@@ -307,8 +307,9 @@ class Table(Judged):
                 line = {"line": row.method, "metric": metric, "note": why}
                 line["paper"] = getattr(row.paper, metric, None)
                 of_images = {None: None} if why else by_metric.get(metric, {})
-                values += [line | {"index": i, "value": value} for i, value in of_images.items()]
-        return frame(values, (*EVIDENCE, "paper"))
+                values = (line | {"index": i, "value": value} for i, value in of_images.items())
+                lines_of.append(frame(values, (*EVIDENCE, "paper")))
+        return stacked(lines_of)
 
     def void(self, track: Config, row: Row, stores: Stores) -> str | None:
         """Why a row's numbers under attack say nothing: all of its attacks failed; None if not."""
