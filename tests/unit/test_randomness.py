@@ -48,6 +48,7 @@ def test_the_words_that_seed_noise_are_data():
         "EVALUATED": "evaluated",
         "CONTROL": "control",
         "JUDGED": "judged",
+        "DIRECTIONS": "geometry",
         "AFTER": "after",
         "SURROGATE": "surrogate",
     }
