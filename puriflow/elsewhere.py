@@ -99,5 +99,13 @@ def files_below(folder: Path) -> list[Path]:
 
 def folders_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """A folder and all below it, each with the names of those in it, as `os.walk` has them."""
-    walk = os.walk(folder) if is_local(folder) else cast(Any, folder).walk()
+
+    def refused(error: OSError) -> None:  # else nothing would be said of what may not be listed
+        raise error
+
+    walk = (
+        os.walk(folder, onerror=refused)
+        if is_local(folder)
+        else cast(Any, folder).walk(on_error=refused)
+    )
     yield from ((Path(name) if isinstance(name, str) else name, inner) for name, inner, _ in walk)

@@ -16,6 +16,7 @@ import numpy as np
 
 from puriflow.chain import STAGES, Chain, victim_roles
 from puriflow.checksums import file_hash
+from puriflow.elsewhere import is_file
 from puriflow.errors import UserError
 from puriflow.registry import DETERMINISTIC, NONE, Part, Parts
 from puriflow.store import MANIFEST, Stage, open_stage
@@ -132,7 +133,7 @@ def open_in_chain(path: str | Path) -> Stage:
     while place is not None:
         check_stage(opened, place)
         place = place.source
-        if place is None or not (place.folder / MANIFEST).is_file():
+        if place is None or not is_file(place.folder / MANIFEST):
             break  # what was deleted, to get its room back, is not compared
         source = open_stage(place.folder, verify=False)
         check_source(opened, source)

@@ -7,7 +7,7 @@ device, and asked once.
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -149,6 +149,33 @@ def images_of(track: Config, dataset: str) -> int | None:
         return len(track.part("dataset", dataset).build())
     except UserError:
         return None
+
+
+def summed(
+    track: Config, dataset: str, places: Iterable[Place], of: Callable[[Place], int | None]
+) -> int | None:
+    """What images cost in some stores of a data set, each by what its own chain costs an image.
+
+    Args:
+        track: what serves the roles.
+        dataset: its name.
+        places: of the stores, of any attacks and numbers of draws.
+        of: what an image of a store costs, the same in all shards; None if that is not known.
+
+    Returns:
+        None if one is not known, or how many images there are.
+    """
+    if (images := images_of(track, dataset)) is None:
+        return None
+    total, known = 0, dict[Path, int | None]()
+    for place in places:
+        chain = place.folder.parent  # of all its shards
+        if chain not in known:
+            known[chain] = of(place)
+        if (cost := known[chain]) is None:
+            return None
+        total += in_shards(images, [place]) * cost
+    return total
 
 
 def in_shards(count: int, places: Iterable[Place]) -> int:

@@ -19,12 +19,15 @@ BEHIND_RESULTS = False
 SILENT = 600  # seconds; the state of a long attack is kept every minute
 END = 4096  # bytes of a log that are read from its end
 BEGUN = re.compile(r"puriflow: (\w+) of (\d+) images on (.+)")  # see stages.base
-PROGRESS = re.compile(r"\w+: (\d+)/(\d+) (\w+), ([0-9.e+-]+) \w+/s, \d+:\d\d left")
-BEFORE = re.compile(r"\w+: (\d+)/(\d+) (\w+) were done before")
+PROGRESS = re.compile(r".+: (\d+)/(\d+) (\w+), ([0-9.e+-]+) \w+/s, \d+:\d\d left")
+BEFORE = re.compile(r".+: (\d+)/(\d+) (\w+) were done before")
 # As an error of ours or of a command's begins, and as the last line of a traceback does.
 FAILED = re.compile(
-    r"puriflow: error: |Usage: |([A-Za-z_]\w*\.)*[A-Za-z_]*(Error|Exception|Interrupt)\b"
+    r"puriflow: error: |Usage: "
+    r"|([A-Za-z_]\w*\.)*[A-Za-z_]*(Error|Exception|Interrupt)\b(?! ignored)"
+    r"|.*: command not found$|Segmentation fault|Aborted|Killed$"
 )
+TRACEBACK = "Traceback (most recent call last):"
 State = Literal["done", "failed", "running", "silent"]
 
 
@@ -81,11 +84,27 @@ def _job(log: Path, name: Path, results: Path) -> Running:
     state: State = "silent" if quiet > SILENT else "running"
     if FAILED.match(last):
         state = "failed"
+    elif (raised := _raised(text)) is not None:
+        state, last = "failed", raised
     if ended >= _time(log):
         state = "done"
     where, rate = (begun[3] if begun else ""), (float(said[4]) if said else 0.0)
     unit = found[3] if found else "images"
     return Running(str(name), state, where, done, total, unit, rate, quiet, last)
+
+
+def _raised(text: str) -> str | None:
+    """What a traceback at the end of a log says, before the lines that an error itself adds.
+
+    None if there is no traceback, or the job went on behind it.
+    """
+    lines = text.splitlines()
+    if TRACEBACK not in lines:
+        return None
+    behind = lines[len(lines) - lines[::-1].index(TRACEBACK) :]
+    if any(PROGRESS.match(line.strip()) for line in behind):
+        return None
+    return next((line for line in behind if FAILED.match(line)), None)
 
 
 def _ends(log: Path) -> str:
@@ -95,6 +114,7 @@ def _ends(log: Path) -> str:
             first = file.read(END)
             if (size := log.stat().st_size) > 2 * END:
                 file.seek(size - END)
+                first += b"\n"
             return (first + file.read(END)).decode(errors="replace")
     except OSError:  # it was begun anew meanwhile
         return ""

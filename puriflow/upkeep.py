@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from puriflow.atomic import lock, sealed_content
 from puriflow.checksums import check_beside, file_hash, forget
-from puriflow.elsewhere import folders_below, is_dir
+from puriflow.elsewhere import folders_below, is_dir, is_file
 from puriflow.errors import UserError, on_disk
 from puriflow.lineage import (
     ROLES,
@@ -119,7 +119,7 @@ def is_store(folder: Path) -> bool:
     In the place of a store, what looks like one is one. Elsewhere it must say itself that a stage
     has written it. Without a manifest, it is still to be finished if there is work to go on from.
     """
-    unfinished = not (folder / MANIFEST).is_file()
+    unfinished = not is_file(folder / MANIFEST)
     if folder.name and unfinished and folder.with_name(f".{folder.name}.work").is_dir():
         return False
     if Place.of(folder) is not None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,30 +40,29 @@ def plan(
     stores = what.stores(track)
     from puriflow.evaluations import Evaluations
     from puriflow.lineage import Place
-    from puriflow.planning import images_of, in_shards, jobs, stored
+    from puriflow.planning import images_of, in_shards, jobs, stored, summed
     from puriflow.store import MANIFEST
 
     counted, asked = Evaluations(track), Counter[str]()
     unknown: list[str] = []  # jobs of which something is not counted
-    size, misfits, said = 0, 0, False
-    for job in jobs(track, stores, results):
-        said = said or not typer.echo(f"{HEAD}  job (GiB; of {memory:g})")
+    size, misfits = 0, 0
+    planned = list(jobs(track, stores, results))
+    if not planned:
+        raise UserError(f"{file} reads images alone: what it computes is in its own job")
+    typer.echo(f"{HEAD}  job (GiB; of {memory:g})")
+    for job in planned:
         left = [p for p in job.places if not (p.folder / MANIFEST).is_file()]
-        images, first = images_of(track, job.dataset), job.places[0]
-        count, disk = counted.asked(first), stored(track, first)
-        if images is None or count is None or disk is None:
+        calls = summed(track, job.dataset, left, counted.asked)
+        disk = summed(track, job.dataset, job.places, partial(stored, track))
+        if calls is None or disk is None:
             unknown.append(f"{job.stage} {job.dataset} {job.parts}")
-        now = in_shards(images, left) if images is not None else 0
-        calls = now * (count or 0)
-        asked[counted.network(first)] += calls
-        size += in_shards(images, job.places) * (disk or 0) if images is not None else 0
+        asked[counted.network(job.places[0])] += calls or 0
+        size += disk or 0
         numbers, fits, misfit = _memory(job, memory)
         misfits += misfit
-        shown = "not counted" if count is None or images is None else f"{calls:,}"
+        shown = "not counted" if calls is None else f"{calls:,}"
         work = f"{len(job.places):6} {len(left):6} {shown:>18}"
         typer.echo(f"{numbers}  {fits:>7} {work}  {job.stage} {job.dataset} {job.parts}")
-    if not said:
-        raise UserError(f"{file} reads images alone: what it computes is in its own job")
     kept = [place for store in stores if (place := Place.of(results / store)) is not None]
     for place in (place for place in kept if place.stage == "images"):
         images, disk = images_of(track, place.names["dataset"]), stored(track, place)

@@ -10,6 +10,7 @@ import numpy as np
 
 from puriflow.chain import Chain
 from puriflow.config import Config, Evaluation
+from puriflow.elsewhere import is_file
 from puriflow.errors import UserError
 from puriflow.lineage import (
     Place,
@@ -99,7 +100,7 @@ class Stores:
         if place.stage == "images":
             drawn = self.track.dataset(place.names["dataset"])
             check_numbers(stage, {"subset": drawn.subset, "subset_seeds": drawn.subset_seeds})
-        elif (place.images.folder / MANIFEST).is_file():
+        elif is_file(place.images.folder / MANIFEST):
             images = place.images.folder.relative_to(place.results)
             check_same_samples(stage, self.open(str(images)))
         return stage

@@ -7,7 +7,8 @@ crate says. The manifests of all stores lie in it, and not their arrays, which m
 import json
 import mimetypes
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,8 +42,8 @@ class Archived:
         files: of the result, by their paths in the crate.
         inputs: files that it was made from, alike.
         stages: its stores, by their folders below the results.
-        weights: hashes of the files of weights behind it, by name.
-        versions: of the libraries behind it, by name.
+        weights: names and hashes of the files of weights behind it.
+        versions: of the libraries behind it, by name; of several where stores differ.
     """
 
     name: str
@@ -51,8 +52,8 @@ class Archived:
     files: dict[str, Path]
     inputs: dict[str, Path]
     stages: dict[str, Stage]
-    weights: dict[str, str]
-    versions: dict[str, str]
+    weights: set[tuple[str, str]]
+    versions: dict[str, set[str]]
 
 
 def archive(
@@ -101,7 +102,20 @@ def archive(
 
 def _without_folders(text: str) -> str:
     """A text in which paths of PuriFlow's own files, and of those below here, are relative."""
-    return text.replace(f"{shipped('')}/", "").replace(f"{Path.cwd()}/", "")
+    for folder in (shipped(""), Path.cwd()):
+        text = re.sub(rf"(?<![\w./-]){re.escape(str(folder).rstrip('/'))}/", "", text)
+    return text
+
+
+def _say_folders(stages: Iterable[Stage]) -> None:
+    """Say which manifests, which are hashed and stay as they are, name folders of this machine."""
+    named = [s.folder for s in stages if re.search(r'"/[^"]', json.dumps(s.manifest["upstream"]))]
+    if named:
+        print(
+            f"puriflow: {len(named)} manifests name folders of this machine, the first that of "
+            f"{named[0]}: stages were given absolute paths",
+            file=sys.stderr,
+        )
 
 
 def _gathered(file: Path, track: Config, results: Path, inputs: dict[str, Path]) -> Archived:
@@ -115,11 +129,16 @@ def _gathered(file: Path, track: Config, results: Path, inputs: dict[str, Path])
             raise UserError(f"{path} is not there: build {name} first (snakemake)")
     stores = Stores(track, results)
     stages = {folder: stores.open(folder) for folder in result.stores(track)}
-    weights = weights_hashes(result.parts(track))
-    used = versions(*result.modules())
+    _say_folders(stages.values())
+    weights = set(weights_hashes(result.parts(track)).items())
+    made = [stage.manifest["versions"] for stage in stages.values()]
+    used: dict[str, set[str]] = {}
+    for package, version in (
+        x for one in made or [versions(*result.modules())] for x in one.items()
+    ):
+        used.setdefault(package, set()).add(version)
     for stage in stages.values():
-        weights |= stage.manifest["weights"]
-        used |= stage.manifest["versions"]
+        weights |= set(stage.manifest["weights"].items())
     return Archived(name, track, result, files, inputs, stages, weights, used)
 
 
@@ -129,10 +148,15 @@ def _title(what: Archived) -> str:
 
 def _description(what: Archived) -> str:
     return (
-        f"{what.result.source}: {what.result.title}. Made by PuriFlow {what.versions['puriflow']}, "
+        f"{what.result.source}: {what.result.title}. Made by PuriFlow {_version(what)}, "
         f"which implements {PAPER}; with the manifests of the {len(what.stages)} stores that it "
         "was built of."
     )
+
+
+def _version(what: Archived) -> str:
+    """The versions of PuriFlow that made the stores."""
+    return " and ".join(sorted(what.versions["puriflow"]))
 
 
 def _describe(crate: Any, what: Archived, creators: list[str], licence: str) -> list[Any]:
@@ -142,6 +166,11 @@ def _describe(crate: Any, what: Archived, creators: list[str], licence: str) -> 
     people = []
     for given in creators:
         known = ORCID.fullmatch(given)
+        if not given.strip() or (known is None and re.search(r"\d|orcid", given, re.IGNORECASE)):
+            raise UserError(
+                f"creator {given!r} is no name, maybe with an ORCID behind it, as "
+                "'Ada Lovelace 0000-0002-1825-0097'"
+            )
         name = known[1] if known else given
         place = f"https://orcid.org/{known[2]}" if known else f"#{quote(name)}"
         people.append(crate.add(Person(crate, place, {"name": name})))
@@ -202,18 +231,26 @@ def _add_file(crate: Any, path: Path, name: str, says: str) -> Any:
     return crate.add_file(path, name, properties=said)
 
 
-def _software(crate: Any, used: dict[str, str]) -> Any:
+def _software(crate: Any, used: dict[str, set[str]]) -> Any:
     """PuriFlow, and the libraries that were behind the result."""
     from rocrate.model import SoftwareApplication
 
-    def of(package: str, **more: Any) -> Any:
-        address = f"https://pypi.org/project/{package}/{used[package]}/"
-        said = {"name": package, "version": used[package], "url": address}
-        return crate.add(SoftwareApplication(crate, address, {**said, **more}))
+    def of(package: str, **more: Any) -> list[Any]:
+        found = []
+        for version in sorted(used[package]):
+            said = {
+                "name": package,
+                "version": version,
+                "url": f"https://pypi.org/project/{package}/",
+            }
+            place = f"#{package}-{quote(version)}"
+            found.append(crate.add(SoftwareApplication(crate, place, {**said, **more})))
+        return found
 
-    needs = [{"@id": of(package).id} for package in used if package != "puriflow"]
+    others = [package for package in used if package != "puriflow"]
+    needs = [{"@id": one.id} for package in others for one in of(package)]
     licence = {"@id": _licence(crate, "MIT").id}
-    return of("puriflow", license=licence, softwareRequirements=needs)
+    return _one_or_all(of("puriflow", license=licence, softwareRequirements=needs))
 
 
 def _weights(crate: Any, what: Archived) -> Iterator[Any]:
@@ -221,10 +258,14 @@ def _weights(crate: Any, what: Archived) -> Iterator[Any]:
     from rocrate.model import ContextEntity
 
     known = what.track.zoo.known()
-    for label, digest in sorted(what.weights.items()):
+    for label, digest in sorted(what.weights):
         said = {"@type": "CreativeWork", "name": f"weights {label}", "sha256": digest}
-        if entry := known.get(label.removeprefix("zoo:").partition(" (")[0]):
-            said |= {"license": entry.licence, **({"url": entry.url} if entry.url else {})}
+        name = label.removeprefix("zoo:").partition(" (")[0]
+        entry = known.get(name) if label.startswith("zoo:") else None
+        if entry is not None:
+            # The hash of a conversion is not that of the file that is published.
+            link = "isBasedOn" if entry.convert else "url"
+            said |= {"license": entry.licence, **({link: entry.url} if entry.url else {})}
         yield crate.add(ContextEntity(crate, f"#weights-{digest}", said))
 
 
@@ -254,6 +295,6 @@ def _for_zenodo(what: Archived, people: list[Any], licence: str) -> dict[str, An
         ],
         "license": licence.lower(),
         "access_right": "open",
-        "version": what.versions["puriflow"],
+        "version": _version(what),
         "keywords": ["adversarial robustness", "adversarial purification", "diffusion models"],
     }

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from puriflow.elsewhere import is_local
+from puriflow.elsewhere import is_file, is_local
 from puriflow.errors import UserError
 from puriflow.store.manifest import DType, Layout, Manifest, checked, cure, read_json
 
@@ -113,7 +113,7 @@ def zarrs_errors(folder: Path, name: str) -> Generator[None]:
 def _check(store: Path, name: str, manifest: Manifest) -> None:
     """Check how an array is kept, before anything of it is read."""
     layout, where = layouts(manifest)[name], f"store {store.parent}: {name}/zarr.json"
-    if not (store / name / "zarr.json").is_file():
+    if not is_file(store / name / "zarr.json"):
         raise UserError(f"{where} is missing; {cure(store.parent)}")
     said = checked(CHECK, read_json(store / name / "zarr.json", where)[1], where)
     found = {"shape": said["shape"], "dtype": said["data_type"]}

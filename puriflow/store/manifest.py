@@ -123,7 +123,7 @@ def owned(folder: Path) -> set[str] | None:
 def cure(folder: Path) -> str:
     """What mends a store, for the end of an error."""
     if not is_local(folder):
-        return "copy it there again"
+        return "delete it there, and copy it again"
     return f"run `puriflow repair {folder}`, and again what made it"
 
 

@@ -94,11 +94,13 @@ def test_verify_finds_what_was_not_copied_or_flipped(half, s3, puriflow):
     status, out, _ = puriflow("verify", f"s3://{BUCKET}/half")
     assert status == 1
     assert out.splitlines() == [
-        f"store {half}: label/c/0 is missing; copy it there again",
+        f"store {half}: label/c/0 is missing; delete it there, and copy it again",
         f"s3://{BUCKET}/half: 1 stores, 0 under way, 0 weights: 1 wrong",
     ]
     s3.pipe_file(f"{half}/images.zarr/label/c/0", b"flipped")
-    assert "label/c/0 was damaged; copy it there again" in puriflow("verify", half)[1]
+    assert (
+        "label/c/0 was damaged; delete it there, and copy it again" in puriflow("verify", half)[1]
+    )
 
 
 def test_a_store_whose_manifest_is_not_there_yet_is_unfinished(half, s3, puriflow):

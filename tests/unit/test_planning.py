@@ -14,7 +14,17 @@ from puriflow.diffusion.denoisers import VPDenoiser
 from puriflow.evaluations import Evaluations
 from puriflow.lineage import Place
 from puriflow.metrics.memory import peak
-from puriflow.planning import GIB, SPARE, Needs, in_shards, needs, size_of, together
+from puriflow.planning import (
+    GIB,
+    SPARE,
+    Needs,
+    images_of,
+    in_shards,
+    needs,
+    size_of,
+    summed,
+    together,
+)
 from puriflow.registry import kinds, part_of
 from puriflow.stages.base import provenance
 
@@ -159,6 +169,21 @@ def test_evaluations_that_are_left_are_those_of_stores_that_are_not_there(reposi
     assert an_image == counted.of(found[1]) > 3 * 100  # a gradient through each of 100 steps
     assert in_shards(7, found) == 7
     assert in_shards(7, found[:1]) == 4  # of seven, the first shard has one more
+
+
+def test_stores_of_other_attacks_are_counted_by_their_own(repository, tmp_path):
+    track = load_config(repository / "config" / "config.yaml")
+    counted = Evaluations(track)
+    chain = "attack/cifar10-adaptive/{}/none.vpsde-t100.wrn-28-10/0-of-1"
+    attacks = ("pgd-eot-linf8-blind", "pgd-eot-linf8")
+    places = [Place.of(tmp_path / chain.format(attack)) for attack in attacks]
+    costs = [counted.of(place) for place in places]
+    assert costs[0] < costs[1]
+    images = images_of(track, "cifar10-adaptive")
+    for some in (places, places[::-1], places[:1], []):
+        expected = images * sum(counted.of(place) for place in some)
+        assert summed(track, "cifar10-adaptive", some, counted.of) == expected
+    assert summed(track, "cifar10-adaptive", places, lambda place: None) is None
 
 
 def test_seconds_of_an_evaluation_are_those_of_purified_stores(repository, tmp_path):

@@ -54,11 +54,27 @@ def test_before_the_first_line_of_progress_the_batches_of_the_store_count(job, t
         (BEGUN + "puriflow: error: store is damaged\n", "failed"),
         ("Traceback (most recent call last):\nRuntimeError: no\n", "failed"),
         ("Traceback (most recent call last):\ntorch.cuda.OutOfMemoryError: no\n", "failed"),
+        (
+            "Traceback (most recent call last):\n  x\nRuntimeError: CUDA error\nCompile with -g.\n",
+            "failed",
+        ),
+        ("/bin/bash: line 1: puriflow: command not found\n", "failed"),
+        ("Exception ignored in: <function f>\n", "silent"),
+        (
+            "Traceback (most recent call last):\nOSError: no\nedm-cifar10: 3/10 steps, 1 steps/s, "
+            "0:07 left\n",
+            "silent",
+        ),
         (BEGUN, "silent"),
     ],
 )
 def test_what_failed_and_what_is_silent(job, text, state):
     assert job(text, ago=SILENT + 60).state == state
+
+
+def test_progress_of_any_name_is_read(job):
+    found = job("Figure 7 (left): 3/20 lines, 0.5 lines/s, 0:34 left\n")
+    assert (found.done, found.total, found.unit, found.left) == (3, 20, "lines", 34)
 
 
 def test_what_ended_is_done_until_it_is_begun_again(job, tmp_path):
