@@ -12,7 +12,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path, PurePath
 from types import MappingProxyType
 
-from puriflow.atomic import lock, sealed_content
+from puriflow.atomic import sealed_content
 from puriflow.checksums import check_beside, file_hash, forget
 from puriflow.elsewhere import folders_below, is_dir, is_file
 from puriflow.errors import UserError, on_disk
@@ -28,8 +28,9 @@ from puriflow.lineage import (
 from puriflow.provenance import data_hash
 from puriflow.registry import Parts, Weights
 from puriflow.store import MANIFEST, Stage, open_stage
+from puriflow.store.holding import held_by_another
 from puriflow.store.manifest import TIMING, owned
-from puriflow.store.work import damaged_work, work_under_way
+from puriflow.store.work import LOCK, damaged_work, work_under_way
 
 BEHIND_RESULTS = False
 OWN = (MANIFEST, TIMING, ".snakemake_timestamp")  # in a store's folder, beside its Zarr group
@@ -259,10 +260,8 @@ def remove(path: Path, root: Path) -> None:
         if (stranger := next(strangers, None)) is not None:
             raise UserError(f"{path} holds {stranger!r}, which is not of a store: move it away")
     work = path if is_work(path) else path.with_name(f".{path.name}.work")
-    if work.is_dir():
-        if (held := lock(work / "lock", wait=False)) is None:
-            raise UserError(f"store {path} is being written by another process: end it first")
-        held.close()
+    if work.is_dir() and held_by_another(work / LOCK):
+        raise UserError(f"store {path} is being written by another process: end it first")
     (path / MANIFEST).unlink(missing_ok=True)  # a half of a store is never taken for a whole
     shutil.rmtree(path)
 

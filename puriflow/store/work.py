@@ -17,13 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from puriflow.atomic import drop, lock, publish, read_sealed, remove, sealed_content, write_sealed
+from puriflow.atomic import drop, publish, read_sealed, remove, sealed_content, write_sealed
 from puriflow.errors import UserError
+from puriflow.store.holding import hold
 
 BEHIND_RESULTS = False
 BATCH = re.compile(r"(\d{8,})-(\d{8,})\.batch")
 KEPT = re.compile(r"[0-9a-f]{16}")  # work of one provenance
 REPLACED = re.compile(r"replaced-[0-9a-f]{32}")  # a store whose place another one took
+LOCK = "lock"
 UNFINISHED = re.compile(r"building-[0-9a-f]{32}|\..*\.tmp")
 
 
@@ -49,12 +51,15 @@ class Batch:
 class Work:
     """The batches of one store under way, which no other process writes until this is closed.
 
+    What another process writes is waited for.
+
     Attributes:
+        waited: whether there was another process, which may have finished the store.
         folder: of the work of this very provenance.
         kept: files of the batches, by first position and last + 1.
 
     Raises:
-        UserError: another process has it, or it is a link.
+        UserError: it is a link.
     """
 
     def __init__(self, store: Path, provenance: object):
@@ -65,12 +70,8 @@ class Work:
         for folder in (self.parent, self.folder):
             if folder.is_symlink():
                 raise UserError(f"{folder} is a link, but must lie beside the store: remove it")
-        held = lock(self.parent / "lock", wait=False)
-        if held is None:
-            raise UserError(
-                f"store {store} is being written by another process; wait for it or end it"
-            )
-        self._lock = held
+        self._held = hold(self.parent / LOCK, store)
+        self.waited = self._held.waited
         self.folder.mkdir(exist_ok=True)
         for stale in self._own():  # of other parameters: never to be resumed
             if stale != self.folder:
@@ -124,6 +125,7 @@ class Work:
 
     def put_in_place(self, made: Path) -> None:
         """Give a store its name, in place of one that may be there, and remove the work."""
+        self._held.check()
         publish(made, self.store, aside=self.parent / f"replaced-{uuid.uuid4().hex}")
         self.discard()
 
@@ -133,13 +135,13 @@ class Work:
             shutil.rmtree(mine, ignore_errors=True)
         # From here on another process may lock the folder, or make it anew: then it stays.
         with suppress(OSError):
-            (self.parent / "lock").unlink()
+            self._held.remove()
             self.parent.rmdir()
         self.close()
 
     def close(self) -> None:
         """Let another process write the store; what was written is kept."""
-        self._lock.close()
+        self._held.close()
 
     def _own(self) -> list[Path]:
         """What this module has made in the folder, and nothing that somebody else has put there."""

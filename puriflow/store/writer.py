@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -50,9 +51,10 @@ class Writer:
     Attributes:
         work: folder of the work under way, of this very provenance; removed in the end.
 
+    What another process writes is waited for; if that was this very store, it is used.
+
     Raises:
-        UserError: the folder holds anything but an earlier store, cannot be written, or another
-            process is writing it.
+        UserError: the folder holds anything but an earlier store, or cannot be written.
     """
 
     def __init__(
@@ -75,10 +77,24 @@ class Writer:
         with on_disk(self.folder):
             check_place(self.folder)
             self._work = Work(Path(os.path.realpath(self.folder)), made_by)
+            self._found = self._made_meanwhile() if self._work.waited else None
         self.work = self._work.folder
 
+    def _made_meanwhile(self) -> Stage | None:
+        """The store that another process has finished, if it is whole and made as this one is."""
+        try:
+            stage = open_stage(self.folder)
+            same = all(stage.manifest.get(key) == made for key, made in self.provenance.items())
+            for name, mine in (("label", self.labels), ("index", self.indices)):
+                same = same and np.array_equal(stage.read(name), mine)
+        except UserError:  # it was given up, or is damaged
+            return None
+        return stage if same else None
+
     def done(self) -> set[int]:
-        """Positions whose results are kept from an earlier run."""
+        """Positions whose results are kept from an earlier run, or another process has made."""
+        if self._found is not None:
+            return set(range(len(self.labels)))
         return {i for start, stop in self._work.kept for i in range(start, stop)}
 
     def todo(self, size: int) -> list[tuple[int, int]]:
@@ -104,6 +120,10 @@ class Writer:
 
     def finish(self, timing: Mapping[str, Any] | None = None) -> Stage:
         """Assemble the store from the batches, and put it in place whole, by one renaming."""
+        if self._found is not None:
+            print(f"puriflow: store {self.folder} is there: it is used", file=sys.stderr)
+            self._work.discard()
+            return self._found
         missing = sorted(set(range(len(self.labels))) - self.done())
         if missing:
             raise RuntimeError(f"{len(missing)} samples were not computed, first {missing[0]}")

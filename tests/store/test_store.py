@@ -155,14 +155,6 @@ def test_work_of_other_parameters_is_never_resumed(tmp_path, images):
         assert third.done() == set()  # and it is gone
 
 
-def test_two_processes_never_write_one_store(tmp_path, images):
-    first = writer(tmp_path / "s", images)
-    with pytest.raises(UserError, match="is being written by another process"):
-        writer(tmp_path / "s", images)
-    first.close()
-    writer(tmp_path / "s", images).close()
-
-
 def test_only_a_store_is_ever_replaced(tmp_path, images):
     photos = tmp_path / "photos"
     photos.mkdir()

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tiny_stores import contents, writer, written
 from puriflow import atomic
 from puriflow.errors import UserError
 from puriflow.store import damaged_work, open_stage, work_under_way
+from puriflow.store.holding import held_by_another
 
 IMAGES = np.random.default_rng(0).random((4, 3, 8, 8), dtype=np.float32)
 
@@ -116,38 +118,36 @@ def test_what_somebody_put_into_the_folder_of_the_work_stays(tmp_path):
 def test_a_store_may_be_begun_anew_while_it_is_finished(tmp_path, monkeypatch, when):
     """Whoever makes the lock file anew must not fail the store that is finished."""
     whole = finished(tmp_path / "whole")
-    unlink, rmdir, others = Path.unlink, Path.rmdir, []
+    unlink, rmdir = Path.unlink, Path.rmdir
+    with ThreadPoolExecutor(1) as aside:
+        others = []
 
-    def other():
-        try:
-            others.append(writer(tmp_path / "s", IMAGES))
-        except UserError as error:
-            others.append(error)
+        def other():
+            others.append(aside.submit(writer, tmp_path / "s", IMAGES))
+            if when != "before the lock goes":  # else it waits for this one
+                others[0].result(timeout=30)
 
-    def unlinked(path, missing_ok=False):
-        if path.name == "lock" and when == "before the lock goes":
-            other()
-        unlink(path, missing_ok)
-        if path.name == "lock" and when == "after it":
-            other()
+        def unlinked(path, missing_ok=False):
+            if path.name == "lock" and when == "before the lock goes" and not others:
+                other()
+            unlink(path, missing_ok)
+            if path.name == "lock" and when == "after it" and not others:
+                other()
 
-    def removed(path):
-        rmdir(path)
-        if path.name == ".s.work" and when == "after the folder":
-            other()
+        def removed(path):
+            rmdir(path)
+            if path.name == ".s.work" and when == "after the folder" and not others:
+                other()
 
-    monkeypatch.setattr(Path, "unlink", unlinked)
-    monkeypatch.setattr(Path, "rmdir", removed)
-    assert finished(tmp_path / "s") == whole
-    monkeypatch.undo()
-    (second,) = others
-    if when == "before the lock goes":
-        assert "is being written by another process" in str(second)
-        return
-    with pytest.raises(UserError, match="is being written by another process"):
-        writer(tmp_path / "s", IMAGES)
-    second.write(0, {"images": IMAGES}, seconds=1)
+        monkeypatch.setattr(Path, "unlink", unlinked)
+        monkeypatch.setattr(Path, "rmdir", removed)
+        assert finished(tmp_path / "s") == whole
+        (second,) = (other.result(timeout=30) for other in others)
+    assert held_by_another(tmp_path / ".s.work" / "lock")
+    if not second.done():  # it waited for nobody, so it makes the store anew
+        second.write(0, {"images": IMAGES}, seconds=1)
     assert contents(second.finish().folder) == whole
+    assert not (tmp_path / ".s.work").exists()
 
 
 def test_a_folder_that_goes_between_its_making_and_the_lock_s_is_made_again(tmp_path, monkeypatch):
@@ -170,8 +170,8 @@ def test_a_file_system_without_locks_is_one_line(tmp_path, monkeypatch, number):
         raise OSError(getattr(errno, number), "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(UserError, match=r"lock: its file system has no locks \(flock\): mount it"):
-        writer(tmp_path / "s", IMAGES)
+    with pytest.raises(OSError, match=r"its file system has no locks \(flock\): mount it"):
+        atomic.lock(tmp_path / "lock", wait=True)
 
 
 def test_a_lock_is_never_a_link(tmp_path):
