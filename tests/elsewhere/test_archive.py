@@ -86,12 +86,20 @@ def test_weights_have_their_hashes(study):
     from puriflow.sharing.archive import Archived, _weights
 
     track = load_config(study / "config" / "config.yaml")
-    name, entry = next((n, e) for n, e in track.zoo.known().items() if e.url)
-    weights = {f"zoo:{name}": "a" * 64, "own.safetensors": "b" * 64}
+    known = track.zoo.known()
+    name, entry = next((n, e) for n, e in known.items() if e.url and not e.convert)
+    other, converted = next((n, e) for n, e in known.items() if e.url and e.convert)
+    weights = {(f"zoo:{name}", "a" * 64), (f"zoo:{name}", "c" * 64), (name, "b" * 64)}
+    weights |= {(f"zoo:{other}", "d" * 64)}
     made = list(_weights(ROCrate(), Archived("x", track, None, {}, {}, {}, weights, {})))
-    assert [one["sha256"] for one in made] == ["b" * 64, "a" * 64]
-    assert made[1]["license"] == entry.licence
-    assert made[1]["url"] == entry.url
+    by_hash = {one["sha256"][0]: one for one in made}
+    assert len(made) == len(by_hash) == 4  # two files of one name are two
+    for digest in "ac":
+        assert by_hash[digest]["license"] == entry.licence
+        assert by_hash[digest]["url"] == entry.url
+    assert by_hash["b"].get("license") is None  # somebody's own file, of the same name
+    assert by_hash["d"].get("url") is None  # its hash is that of the conversion
+    assert by_hash["d"]["isBasedOn"] == converted.url
 
 
 def test_what_zenodo_is_told(crate):
