@@ -89,7 +89,10 @@ class Evaluations:
         return int(place.numbers.get("n_draws", 1)) * self.pass_of(purifier, False)
 
     def asked(self, place: Place) -> int | None:
-        """The same; None if a part, as somebody else's may, cannot be asked without its weights."""
+        """The evaluations that an image of a store costs, if that can be counted.
+
+        None if a part, as somebody else's may, cannot be asked without its weights.
+        """
         try:
             return self.of(place)
         except Exception:  # of whoever wrote a part

@@ -159,11 +159,12 @@ def frame(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> "pd.DataFr
     return pd.DataFrame(list(rows), columns=list(names)).astype(typed)
 
 
-def stacked(frames: Iterable["pd.DataFrame"]) -> "pd.DataFrame":
-    """Frames of the same columns below one another; those without rows say nothing of types."""
+def stacked(frames: Iterable["pd.DataFrame"], names: Sequence[str]) -> "pd.DataFrame":
+    """Frames of these columns below one another; without rows if none of them has any."""
     import pandas as pd
 
-    return pd.concat([one for one in frames if len(one)], ignore_index=True)
+    filled = [one for one in frames if len(one)]  # the others say nothing of types
+    return pd.concat(filled, ignore_index=True) if filled else frame((), names)
 
 
 def write_csv(

@@ -309,7 +309,7 @@ class Table(Judged):
                 of_images = {None: None} if why else by_metric.get(metric, {})
                 values = (line | {"index": i, "value": value} for i, value in of_images.items())
                 lines_of.append(frame(values, (*EVIDENCE, "paper")))
-        return stacked(lines_of)
+        return stacked(lines_of, (*EVIDENCE, "paper"))
 
     def void(self, track: Config, row: Row, stores: Stores) -> str | None:
         """Why a row's numbers under attack say nothing: all of its attacks failed; None if not."""

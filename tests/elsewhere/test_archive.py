@@ -52,6 +52,21 @@ def test_every_file_is_there_with_its_hash(crate, described, study):
         assert (crate / name).read_bytes() == (study / name).read_bytes()
 
 
+def test_manifests_that_name_folders_of_here_are_said(study, puriflow, tmp_path):
+    """They are hashed, and so not edited: those of this study were made by absolute paths."""
+    said = puriflow("archive", TABLE, "--out", tmp_path / "crate", *SAID, folder=study)[2]
+    assert "3 manifests name folders of this machine, the first that of results/" in said
+
+
+@pytest.mark.parametrize("name", ["", "Ada 0000-0002-1825-009", "Ada https://orcid.org/0"])
+def test_a_creator_that_is_no_name_is_refused(study, puriflow, tmp_path, name):
+    words = ("--creator", name, "--licence", "MIT")
+    status, _, said = puriflow("archive", TABLE, "--out", tmp_path / "crate", *words, folder=study)
+    assert status
+    assert f"creator {name!r} is no name, maybe with an ORCID behind it" in said
+    assert not (tmp_path / "crate").exists()
+
+
 def test_the_run_names_inputs_results_code_and_people(described):
     run, root = described["#run"], described["./"]
     manifests = {name for name in described if name.endswith("manifest.json")}

@@ -10,6 +10,7 @@ import xarray
 from conftest import ATTACKED, BUCKET, CLASSIFIED, CLEAN
 
 from puriflow.errors import UserError
+from puriflow.lineage import open_in_chain
 from puriflow.store import Writer, open_stage
 
 RESULTS = f"s3://{BUCKET}/results"
@@ -88,6 +89,39 @@ def test_verify_at_both_ends(study, puriflow):
             0,
             f"{folder}: 4 stores, 0 under way, 0 weights: nothing wrong",
         )
+
+
+@pytest.fixture
+def refuse(s3, monkeypatch):
+    """A function that has methods of the bucket refuse addresses with a `part` in them."""
+
+    def without_rights(part: str, *methods: str) -> None:
+        for method in methods:
+            asked = getattr(type(s3), method)
+
+            async def refused(self, path, *args, asked=asked, **options):
+                if part in path:
+                    raise PermissionError(f"Access Denied: {path}")
+                return await asked(self, path, *args, **options)
+
+            monkeypatch.setattr(type(s3), method, refused)
+        type(s3).clear_instance_cache()  # whose methods are those of before
+
+    yield without_rights
+    type(s3).clear_instance_cache()
+
+
+def test_a_source_that_may_not_be_asked_for_does_not_pass_for_deleted(refuse):
+    refuse(f"{CLEAN}/manifest.json", "_info")
+    with pytest.raises((UserError, PermissionError), match="Access Denied"):
+        open_in_chain(f"{RESULTS}/{ATTACKED}")
+
+
+def test_a_folder_that_may_not_be_listed_is_not_left_out(puriflow, refuse):
+    refuse("results/attack", "_ls", "_lsdir")
+    status, said, errors = puriflow("verify", RESULTS)
+    assert status
+    assert "Access Denied" in said + errors
 
 
 def test_verify_finds_what_was_not_copied_or_flipped(half, s3, puriflow):

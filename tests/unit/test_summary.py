@@ -287,6 +287,12 @@ def test_a_claim_names_one_row_of_its_table(config, given, tmp_path):
         twice.evidence(config, "t", tmp_path, ["a | b"])
 
 
+def test_a_table_without_claims_has_no_evidence(config, tmp_path):
+    evidence = Table.model_validate(TABLE).evidence(config, "t", tmp_path, [])
+    assert evidence.empty
+    assert list(evidence.columns) == [*EVIDENCE, "paper"]
+
+
 def test_costs_come_from_the_table_s_csv(config, given, tmp_path):
     table = Table.model_validate(TABLE | {"costs": True})
     costs = [{"method": "a | b"}, {"method": "c", "macs_g": 224.94, "params_m": 16.7}]

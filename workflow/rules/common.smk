@@ -292,7 +292,7 @@ def file_of_judged(wildcards):
 
 @exit_on_error
 def stores_of_result(wildcards):
-    """The same of the result that a wildcard names."""
+    """The manifests of all stores that the result of a wildcard reads, and the audits."""
     return [*stores_read_by(wildcards.result)]
 
 
