@@ -92,7 +92,7 @@ DECLARED = (
     *_all(float, "confidence confidence_in_label t"),
     # how near a map is to an orthonormal projection
     Column("idempotence", label="distance from idempotent", claim="skewed"),
-    Column("symmetry", label="|<u, J v> - <v, J u>|", claim="skewed"),
+    Column("symmetry", label="|<u, J v> - <v, J u>| / (|u| |J v|)", claim="skewed"),
     Column("asymmetry", label="distance from symmetric", claim="skewed"),
     Column("kept_random", label="share of random directions kept", claim="skewed"),
     Column("reaching", label="energy of the perturbation that is left before it", claim="skewed"),
