@@ -86,8 +86,9 @@ class FABT(JudgedAttack):
                 model, norm=ball.norm, eps=ball.eps, steps=self.n_iter, multi_targeted=True
             )
         fab.target_class = number + 2  # the library counts the likeliest class as 1
+        images = batch.images.contiguous()  # gradients are laid out as these, and it flattens them
         with torch.no_grad():
-            x = fab.attack_single_run_targeted(batch.images, batch.labels)
+            x = fab.attack_single_run_targeted(images, batch.labels)
         if ball.distance(x, batch.images) > ball.eps:
             return x, False, model.calls
         _, success, queries = self.judge(batch, x, f"{step} {AGAIN}")

@@ -116,6 +116,7 @@ DECLARED = (
     Column("seconds_per_image", unit="s"),
     Column("macs_g", unit="1e9", label="GMACs", claim="counted"),
     Column("params_m", unit="1e6", label="M parameters", claim="counted"),
+    Column("evaluations", int, label="network evaluations an image", claim="counted"),
     # sweeps: a number or a name, and the numbers of a metric
     Column("along", object),
     *_all(float, "value low high paper q1 q3"),

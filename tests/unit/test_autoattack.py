@@ -473,6 +473,14 @@ def test_fab_keeps_what_is_in_the_ball_and_misclassified(norm):
     assert (lengths[1] == 0).all()
 
 
+def test_fab_takes_images_of_any_layout():
+    """Image files and full float32 on a GPU have the channels of a pixel side by side."""
+    b, attack = batch(dtype=torch.float32), FABT(Ball(1.0), n_iter=2, n_target_classes=1)
+    side_by_side = b.images.to(memory_format=torch.channels_last)
+    other = attack(Batch(b.victim, side_by_side, b.labels, b.noise))
+    torch.testing.assert_close(attack(b)["x_adv"], other["x_adv"])
+
+
 def test_where_fab_finds_nothing_the_clean_image_is_asked():
     b, asked = batch(dtype=torch.float32), []
 

@@ -21,7 +21,7 @@ def test_a_column_is_declared_once_and_its_bounds_follow():
 
 def test_claims_speak_of_what_is_measured_of_images_counted_or_timed():
     assert set(CLAIMED) == {
-        *("standard", "robust", "gap", "cross_entropy", "macs_g", "params_m"),
+        *("standard", "robust", "gap", "cross_entropy", "macs_g", "params_m", "evaluations"),
         *("content_distance", "mse", "cam_similarity", "correct", "seconds"),
         *("idempotence", "symmetry", "asymmetry", "kept_random", "reaching", "kept", "removed"),
         *("left", "turned", "off_tangent"),

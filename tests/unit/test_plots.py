@@ -87,7 +87,7 @@ def test_a_picture_is_there_whole_or_as_it_was(tmp_path, monkeypatch, ending):
 
 
 def test_accuracy_against_cost_has_a_point_a_row_and_the_best_of_each_cost():
-    said = {"attack_failed": None, "n": 10, "type": "AP"}
+    said = {"attack_failed": None, "attack": "both", "n": 10, "type": "AP"}
     points = {"b": (2.0, 40.0), "a": (1.0, 30.0), "worse": (3.0, 35.0), "free": (0.1, 0.0)}
     rows = [
         {"method": name, **said, "seconds_per_image": x, "robust": y}
@@ -111,5 +111,11 @@ def test_accuracy_against_cost_has_a_point_a_row_and_the_best_of_each_cost():
     with styled(text=10):
         lines = {line.get_label(): line for line in cost.draw(alone, "a title").axes[0].lines}
     assert lines["Pareto line"].get_ydata().tolist() == [30]
+    weaker = table.assign(attack=["identity", *["both"] * 5])
+    with styled(text=10):
+        lines = {line.get_label(): line for line in cost.draw(weaker, "a title").axes[0].lines}
+    assert lines["Pareto line"].get_ydata().tolist() == [0, 40]
+    assert lines["under other attacks"].get_xdata().tolist() == [2]
+    assert cost.levels([(0.1, 0.0), (0.11, 1.0), (0.1, 20.0), (1.0, 0.0)]) == [0, 1, 0, 0]
     assert cost.pareto(np.array([2.0, 1, 3]), np.array([40.0, 30, 35])) == [1, 0]
     plt.close("all")

@@ -15,6 +15,7 @@ from puriflow.metrics.accuracy import judged, judged_in_loop, wilson
 from puriflow.metrics.rules import OfAnswers
 from puriflow.results import load_result
 from puriflow.results.ceiling import to_ceiling
+from puriflow.results.columns import read_csv, write_csv
 from puriflow.results.costs import cost_of_purifier, cost_of_restorer
 from puriflow.results.measures import Measures, outcomes
 from puriflow.results.table import Table
@@ -457,3 +458,10 @@ def test_a_purifier_is_counted_by_how_often_it_asks_its_network(config):
 def test_a_table_against_cost_has_evaluations_in_it():
     assert "evaluations" not in Table.model_validate(TABLE).columns()
     assert "evaluations" in Table.model_validate(TABLE | {"picture": "cost"}).columns()
+
+
+@pytest.mark.parametrize("options", [{}, {"costs": True}, {"picture": "cost"}])
+def test_every_column_of_a_table_is_declared(options, tmp_path):
+    columns = Table.model_validate(TABLE | options).columns()
+    write_csv([{"method": "a"}], columns, tmp_path / "t.csv")
+    assert list(read_csv(tmp_path / "t.csv", columns)["method"]) == ["a"]

@@ -14,6 +14,7 @@ TABLE = {
     "classifier": "wrn-28-10",
     "attack": "pgd-linf8",
     "audit": 2,
+    "picture": "cost",
     "rows": [
         {"method": "undefended", "type": "none"},
         {"method": "SR, blind", "type": "SR", "restorer": "bicubic-x2"},
@@ -53,9 +54,34 @@ def test_a_table_has_an_audit_of_each_row_and_runs_it_again_for_another_attack(e
         assert table.attack_asr[row] == audit.cells()["attack_asr"]
         assert all(check.name in table.note[row] for check in audit.failed)
     assert table.note.str.contains("audit of pgd-linf8 on 2 images: .*pattern.* failed").iloc[0]
+    assert table.evaluations[["undefended", "SR"]].tolist() == [0, 0]
     assert table.loc["DeiT-S", ["attack_asr", "checks_failed"]].isna().all()
 
     assert empty.planned("results/audited.csv") == {}
     empty.edit(lambda config: config["attacks"]["pgd-eot-linf8"].update(eot_iter=1))
     planned = empty.planned("results/audited.csv")
     assert planned["audit_attack"] == planned["attack_images"] == 1
+
+
+CRASHING = """
+from puriflow.attacks.pgd import build as pgd
+
+
+def build():
+    attack = pgd(eps=8 / 255, step_size=2 / 255, n_iter=2)
+    attack.begin = None
+    return attack
+"""
+
+
+def test_an_audit_that_crashes_is_no_audit_in_which_a_check_failed(empty, repository):
+    """Both have exit status 1, but only one has written what it found."""
+    (empty.folder / "resources").symlink_to(repository / "resources")
+    (empty.folder / "mine").mkdir()
+    (empty.folder / "mine" / "crashing.py").write_text(CRASHING)
+    empty.edit(lambda config: config["attacks"].update(crash={"kind": "mine.crashing"}))
+    audit = "results/audits/cifar10-adaptive/crash/wrn-28-10/2.json"
+    said = empty.snakemake(audit, check=False)
+    assert "'NoneType' object is not callable" in said  # of the log, which Snakemake shows
+    assert "MissingOutputException" not in said
+    assert not (empty.folder / audit).exists()
