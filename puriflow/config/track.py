@@ -182,6 +182,13 @@ class Compute(Model, extra="forbid"):
         description="images computed at once and kept together; default: as many as fit the GPU, "
         "up to 32; a CPU computes image by image. It is halved where memory runs out",
     )
+    longest: int = Field(
+        1440,
+        ge=5,
+        le=1_000_000,
+        description="minutes for which a job asks a cluster at most; one that takes longer is "
+        "ended, and goes on in its next try from what it has kept",
+    )
 
 
 class Training(Model, extra="forbid"):

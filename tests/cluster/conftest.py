@@ -1,4 +1,4 @@
-"""A Slurm for these tests alone, and the tiny track in two shards, once as this machine builds it."""
+"""A Slurm for these tests alone, and the tiny track in two shards, also of a local run."""
 
 import subprocess
 import time

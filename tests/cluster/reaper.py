@@ -1,4 +1,4 @@
-"""Run a command and wait for all processes that it leaves; it ends with the process that started it.
+"""Run a command and wait for all processes that it leaves; it ends with what started it.
 
 The first process of a container may not do that, and Slurm holds a job whose processes stay as the
 undead for one that runs. (A module of its own, to be started as a program.)

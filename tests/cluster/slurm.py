@@ -2,8 +2,8 @@
 
     python tests/cluster/slurm.py FOLDER    # runs until it is interrupted; then: . FOLDER/env.sh
 
-Its ports are free ones, and all that it writes is below its folder, so that it disturbs no Slurm that
-may be here. It needs root and the programs; `make test` installs them where it may.
+Its ports are free ones, and all that it writes is below its folder, so that it disturbs no other
+Slurm. It needs root and the programs; `make test` installs them where it may.
 """
 
 import os

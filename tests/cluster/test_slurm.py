@@ -1,4 +1,4 @@
-"""The workflow on a real Slurm, whose jobs, node and head die; the results are those of a local run."""
+"""The workflow on a real Slurm, whose jobs, node and head die; it ends as a local run."""
 
 from conftest import SHARDS, TARGETS, bytes_of
 
@@ -18,7 +18,7 @@ def log_of(cluster, shard):
 
 
 def test_faults_change_no_byte(cluster, node, local):
-    """One job is cancelled, slurmd killed, then the head, whose jobs go on beside those of the next."""
+    """A job is cancelled, slurmd killed, then the head, whose jobs go on beside those of the next."""
     slurm = cluster("slurm", *QUICK)
     head = slurm.start(*TARGETS)
     jobs = slurm.freeze("attack", 2)
@@ -30,26 +30,21 @@ def test_faults_change_no_byte(cluster, node, local):
     lost = shard_of(cancelled)
     node.call("scancel", job_of(cancelled))
     slurm.until_gone(cancelled)
-    print("gone", flush=True)
     node.kill("slurmd")
     node.start_node()
-    print("restarted", flush=True)
     (again,) = slurm.freeze("attack", 1)
     assert shard_of(again) == lost
     assert orphan.is_running()
 
-    print("again", flush=True)
     head.kill()
     head.wait()
     again.resume()
     slurm.until_gone(again)
     slurm.project.snakemake("--unlock")
-    print("unlocked", flush=True)
     second = slurm.start(*TARGETS)
     log = log_of(slurm, shard_of(orphan))
     slurm.until(lambda: log.exists() and "waiting for it" in log.read_text(), "job that waits")
     assert orphan.is_running()
-    print("waits", flush=True)
     orphan.resume()
     assert second.wait(timeout=120) == 0, slurm.said
     assert "is there: it is used" in log.read_text()

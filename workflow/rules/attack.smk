@@ -20,7 +20,7 @@ rule attack_images:
         track=TRACK_FILE,
         gpu=1,
         mem_mb=8000,
-        runtime=720,
+        runtime=runtime_of("attack", "victim"),
     params:
         entries=entries_of("attack", "victim"),
         seed=TRACK.seed,

@@ -17,7 +17,7 @@ rule audit_attack:
         track=TRACK_FILE,
         gpu=1,
         mem_mb=16000,
-        runtime=720,
+        runtime=at_most(720),
     params:
         entries=entries_of("attack", "victim"),
         victim=lambda wildcards: victim_roles(wildcards.victim),

@@ -28,7 +28,7 @@ rule certify_images:
         track=TRACK_FILE,
         gpu=1,
         mem_mb=16000,
-        runtime=1440,
+        runtime=runtime_of(*SMOOTHED),
     params:
         entries=entries_of(*SMOOTHED),
         draws=TRACK.certification.model_dump(),

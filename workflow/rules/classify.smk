@@ -22,7 +22,7 @@ rule classify_images:
         track=TRACK_FILE,
         gpu=1,
         mem_mb=8000,
-        runtime=60,
+        runtime=runtime_of("classifier"),
     params:
         entries=entries_of("classifier"),
         version=version_of("classify", "classifier"),

@@ -30,6 +30,7 @@ from puriflow.results import (
 )
 from puriflow.results.base import shards_of
 from puriflow.results.claims import claims_about
+from puriflow.runtime import minutes, shape_of
 from puriflow.shipped import shipped
 from puriflow.zoo.fetching import check_plan
 
@@ -233,6 +234,37 @@ def subset_of(wildcards):
     """What chooses a data set's images."""
     dataset = TRACK.dataset(wildcards.dataset)
     return [dataset.subset, dataset.subset_seeds]
+
+
+# What is asked of a cluster
+
+
+def runtime_of(*roles):
+    """Minutes by the work of a stage, whose images are looked at once they are there."""
+
+    @exit_on_error
+    def asked(wildcards, input):
+        shape, named = shape_of(input.manifest), dict(wildcards.items())
+        if shape is None:
+            return TRACK.compute.longest
+        own = tuple((role, named[role]) for role in roles)
+        return minutes_of(own, shape, int(named.get("n_draws", 1)), "sigma" in named)
+
+    return asked
+
+
+@cache  # a plan asks of all shards, and again whenever one has ended
+def minutes_of(own, shape, draws, certified):
+    """What a stage of some parts asks for; certificates have draws of their own."""
+    parts = {r.removeprefix("victim's "): p for r, p in parts_of(own).items()}
+    if certified:
+        draws = TRACK.certification.n0 + TRACK.certification.n
+    return at_most(minutes(parts, shape, draws))
+
+
+def at_most(minutes):
+    """Minutes, or as many as the cluster gives a job."""
+    return min(minutes, TRACK.compute.longest)
 
 
 # Results

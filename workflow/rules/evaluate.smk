@@ -23,7 +23,7 @@ rule evaluate_images:
         track=TRACK_FILE,
         gpu=1,
         mem_mb=16000,
-        runtime=1440,
+        runtime=runtime_of("purifier", "classifier"),
     params:
         entries=entries_of("purifier", "classifier"),
         seed=TRACK.seed,

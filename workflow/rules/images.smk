@@ -15,7 +15,7 @@ rule store_images:
     resources:
         track=TRACK_FILE,
         mem_mb=4000,
-        runtime=60,
+        runtime=at_most(60),
     params:
         entries=entries_of("dataset"),
         subset=subset_of,

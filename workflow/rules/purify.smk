@@ -22,7 +22,7 @@ rule purify_images:
         track=TRACK_FILE,
         gpu=1,
         mem_mb=16000,
-        runtime=1440,
+        runtime=runtime_of("purifier"),
     params:
         entries=entries_of("purifier"),
         seed=TRACK.seed,

@@ -22,7 +22,7 @@ rule restore_images:
         track=TRACK_FILE,
         gpu=gpus_of_restorer,
         mem_mb=8000,
-        runtime=120,
+        runtime=runtime_of("restorer"),
     params:
         entries=entries_of("restorer"),
         version=version_of("restore", "restorer"),

@@ -41,7 +41,7 @@ rule build_table:
         track=TRACK_FILE,
         gpu=0,
         mem_mb=4000,
-        runtime=60,
+        runtime=at_most(60),
     params:
         track=track_of_result,
         version=version_of_result,
@@ -86,7 +86,7 @@ rule build_figure:
         track=TRACK_FILE,
         gpu=1,
         mem_mb=16000,
-        runtime=240,
+        runtime=at_most(240),
     params:
         track=track_of_result,
         version=version_of_result,
@@ -125,7 +125,7 @@ rule measure_times:
         track=TRACK_FILE,
         gpu=1,
         mem_mb=16000,
-        runtime=120,
+        runtime=at_most(120),
     params:
         track=track_of_result,
         version=version_of_result,
@@ -167,7 +167,7 @@ rule build_sweep:
         track=TRACK_FILE,
         gpu=0,
         mem_mb=4000,
-        runtime=60,
+        runtime=at_most(60),
     params:
         track=track_of_result,
         version=version_of_result,
@@ -203,7 +203,7 @@ rule build_certified:
         track=TRACK_FILE,
         gpu=0,
         mem_mb=4000,
-        runtime=60,
+        runtime=at_most(60),
     params:
         track=track_of_result,
         version=version_of_result,
@@ -245,7 +245,7 @@ rule run_audit:
         track=TRACK_FILE,
         gpu=1,
         mem_mb=16000,
-        runtime=600,
+        runtime=at_most(600),
     params:
         track=track_of_result,
         version=version_of_result,
@@ -287,7 +287,7 @@ rule count_draws:
         track=TRACK_FILE,
         gpu=1,
         mem_mb=16000,
-        runtime=1440,
+        runtime=at_most(1440),
     params:
         track=track_of_result,
         version=version_of_result,

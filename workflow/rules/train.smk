@@ -17,7 +17,7 @@ rule train_part:
         track=TRACK_FILE,
         gpu=1,
         mem_mb=8000,
-        runtime=1440,
+        runtime=at_most(1440),
     params:
         entry=trained_entry,
         recipe=recipe_of,
