@@ -8,7 +8,7 @@ BENCHMARKS := against_torchsde against_attacks against_zarr job_overhead growth 
 # Snakemake's jobs and the tests call `puriflow`, `snakemake` and `ruff` by name.
 export PATH := $(CURDIR)/$(ENV)/bin:$(PATH)
 
-.PHONY: table7 report test test-gpu storm rehearsal bench setup clean
+.PHONY: table7 report test slurm test-gpu storm rehearsal bench setup clean
 
 table7: $(READY)
 	@echo "== Table 7 of the paper, on the mini track: results/table7.csv"
@@ -23,9 +23,16 @@ report: $(READY)
 	snakemake all --report results/report.html --quiet
 	@echo "== results/report.html, and the paper beside our results in results/summary.md"
 
-test: $(READY) $(BESIDE)
+test: $(READY) $(BESIDE) slurm
 	@echo "== tests, as many side by side as there are cores"
 	OMP_NUM_THREADS=1 python -m pytest --numprocesses auto
+
+# A Slurm for tests/cluster, which are skipped without: only root installs it, with apt, where none is.
+slurm:
+	@test "$$(id -u)" != 0 || command -v slurmctld > /dev/null || ! command -v apt-get > /dev/null \
+	|| { echo "== installing Slurm for its tests, if that takes less than three minutes"; \
+	timeout 180 sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+	--no-install-recommends slurmctld slurmd slurm-client munge' > /dev/null 2>&1; } || true
 
 test-gpu: $(READY)
 	@echo "== tests of what only a GPU can tell, minutes"

@@ -19,8 +19,10 @@ SPARE = 2  # so many times longer may it take
 STARTUP = 30  # minutes of any job, for imports, weights and slow disks
 GRADIENT = 3  # evaluations that a gradient through one takes: forwards, again, and backwards
 OTHERS = 2  # evaluations as which a restorer and a classifier count
-# Of kinds whose options do not say it: calls of the network, and levels of noise between two.
-CALLS, STRIDES = {"osd": 1, "osgd": 3}, {"ldsde": 10}
+# Of kinds whose options do not say it, or not by default: calls of the network, levels of noise
+# between two, and how many belong together.
+CALLS = {"osd": 1, "osgd": 3, "ddim": 470, "diffap": 5, "freqpure": 50}
+STRIDES, TOGETHER = {"ldsde": 10}, {"freqpure": 2}
 OPTIMISED = {"scoreopt", "aaopt", "contrastive"}  # whose steps have gradients of their own
 
 SHAPES: dict[str, tuple[int, int, int]] = {}  # by manifest: a run asks often
@@ -47,7 +49,7 @@ def minutes(parts: Parts, shape: tuple[int, int, int], draws: int = 1) -> int:
 
 
 def evaluations(purifier: Part) -> int:
-    """How often a purifier asks its network about an image, or a little less often."""
+    """How often a purifier asks its network about an image; a gradient of its own counts, too."""
     value = purifier.value
     if purifier.network is None:
         return 0
@@ -61,7 +63,7 @@ def evaluations(purifier: Part) -> int:
         level = (value("t") or value("t_large") or 1) + (value("t_delta") or 0)
         stride = value("stride") or STRIDES.get(purifier.kind, 1)
         calls = value("evaluations") or value("n_iter") or ceil(level / stride)
-    own = 2 if purifier.kind in OPTIMISED else 1
+    own = 2 if purifier.kind in OPTIMISED else TOGETHER.get(purifier.kind, 1)
     return own * calls * (value("rounds") or 1)
 
 

@@ -17,7 +17,11 @@ from puriflow.registry import part_of
 from puriflow.stages.images import write_images
 
 REPOSITORY = Path(__file__).parents[1]
-LONG = {"workflow": 0, "docs": 1}  # folders of tests, each built upon a tiny track of its own
+LONG = {
+    "cluster": 0,
+    "workflow": 1,
+    "docs": 2,
+}  # folders of tests, each with a tiny track of its own
 
 # No test is timed, so there is no deadline; a case may build a network, which is slow.
 shared = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])

@@ -15,7 +15,9 @@ from puriflow.chain import Chain
 
 ATTACKED = Chain("imagenet", "pgd-linf4", "resnet50", "none", "none", "resnet50")
 SHARDS = ("0-of-2", "1-of-2")
-TARGETS = [f"results/{ATTACKED.folder('classify', shard)}/manifest.json" for shard in SHARDS]
+TARGETS = [f"results/{ATTACKED.folder('attack', shard)}/manifest.json" for shard in SHARDS]
+CLEAN = Chain("imagenet", restorer="edsr-x2")
+RESTORED = [f"results/{CLEAN.folder('restore', shard)}/manifest.json" for shard in SHARDS]
 LONG = 120  # seconds in which whatever is waited for has happened
 
 
@@ -46,11 +48,16 @@ def sharded(repository, tiny_adm) -> Callable[[Path], Project]:
 
 
 @pytest.fixture(scope="session")
-def local(sharded, tmp_path_factory) -> dict[str, bytes]:
-    """The bytes of a local run."""
+def local(sharded, tmp_path_factory) -> Callable[[list[str]], dict[str, bytes]]:
+    """A function that says what a local run leaves for some targets."""
     project = sharded(tmp_path_factory.mktemp("local"))
-    project.snakemake(*TARGETS, "--cores", "2")
-    return bytes_of(project)
+
+    def made(targets: list[str]) -> dict[str, bytes]:
+        project.snakemake(*targets, "--cores", "2")
+        stages = ("results/images/", *(target[: target.index("/", 8) + 1] for target in targets))
+        return {name: of for name, of in bytes_of(project).items() if name.startswith(stages)}
+
+    return made
 
 
 def bytes_of(project: Project) -> dict[str, bytes]:
@@ -70,6 +77,7 @@ class Cluster:
 
     def __init__(self, node: slurm.Slurm, project: Project, profile: str, *options: str):
         self.node, self.project, self.profile, self.options = node, project, profile, options
+        self.environment = node.environment
         self.heads: list[subprocess.Popen] = []
 
     def start(self, *arguments: str) -> subprocess.Popen:
@@ -81,7 +89,7 @@ class Cluster:
             head = subprocess.Popen(
                 [*command, *self.options],
                 cwd=self.project.folder,
-                env=self.node.environment,
+                env=self.environment,
                 stdout=log,
                 stderr=log,
             )

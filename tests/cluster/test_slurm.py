@@ -18,7 +18,7 @@ def log_of(cluster, shard):
 
 
 def test_faults_change_no_byte(cluster, node, local):
-    """A job is cancelled, slurmd killed, then the head, whose jobs go on beside those of the next."""
+    """A job is cancelled, slurmd killed, then the head, whose jobs go on beside the next one's."""
     slurm = cluster("slurm", *QUICK)
     head = slurm.start(*TARGETS)
     jobs = slurm.freeze("attack", 2)
@@ -48,5 +48,5 @@ def test_faults_change_no_byte(cluster, node, local):
     orphan.resume()
     assert second.wait(timeout=120) == 0, slurm.said
     assert "is there: it is used" in log.read_text()
-    assert bytes_of(slurm.project) == local
+    assert bytes_of(slurm.project) == local(TARGETS)
     assert not list(slurm.project.folder.glob("results/**/.*.work")), "work is left"

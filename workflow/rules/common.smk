@@ -11,6 +11,7 @@ from pathlib import Path
 
 from puriflow.chain import STAGES, Chain, victim_roles
 from puriflow.checksums import file_hash
+from puriflow.cluster import Asked, check_slurm
 from puriflow.config import check_config, default_track, read_track, write_config
 from puriflow.config.loading import extended
 from puriflow.config.track import NAME, TRAINABLE
@@ -265,6 +266,14 @@ def minutes_of(own, shape, draws, certified):
 def at_most(minutes):
     """Minutes, or as many as the cluster gives a job."""
     return min(minutes, TRACK.compute.longest)
+
+
+@exit_on_error
+def ask_cluster():
+    """Whether Slurm would take the jobs of this run: said before the first is submitted."""
+    if workflow.executor_plugin.name == "slurm":
+        jobs = (job for job in workflow.dag.needrun_jobs() if not job.is_local)
+        check_slurm(Asked.of(job.resources) for job in jobs)
 
 
 # Results
