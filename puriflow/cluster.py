@@ -71,8 +71,9 @@ def check_slurm(asked: Iterable[Asked]) -> None:
         longest = max(limits.get(name, float("inf")) for name in names)
         if one.runtime is not None and one.runtime > longest:
             raise UserError(
-                f"partition {one.partition or default} gives a job {longest:g} minutes: one that asks "
-                f"for {one.runtime} waits for ever; set compute.longest to {longest:g} in the track"
+                f"partition {one.partition or default} gives a job {longest:g} minutes: one that "
+                f"asks for {one.runtime} waits for ever; set compute.longest to {longest:g} in the "
+                "track"
             )
 
 

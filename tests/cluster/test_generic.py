@@ -7,9 +7,11 @@ def test_plain_sbatch_ends_as_a_local_run(cluster, node, local):
     """A job is cancelled, of which a status command alone can tell."""
     generic = cluster("cluster", "--seconds-between-status-checks", "1")
     head = generic.start(*RESTORED)
-    (job,) = generic.freeze("restore", 1)
+    job, *others = generic.freeze("restore", 1)
     number = job.environ()["SLURM_JOB_ID"]
     node.call("scancel", number)
+    for other in others:
+        other.resume()
     assert head.wait(timeout=120) == 0, generic.said
     assert bytes_of(generic.project) == local(RESTORED)
     assert f"external jobid '{number}'" in generic.said

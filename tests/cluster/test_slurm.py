@@ -1,5 +1,7 @@
 """The workflow on a real Slurm, whose jobs, node and head die; it ends as a local run."""
 
+import sys
+
 from conftest import SHARDS, TARGETS, bytes_of
 
 QUICK = ("--slurm-init-seconds-before-status-checks", "2")
@@ -50,3 +52,22 @@ def test_faults_change_no_byte(cluster, node, local):
     assert "is there: it is used" in log.read_text()
     assert bytes_of(slurm.project) == local(TARGETS)
     assert not list(slurm.project.folder.glob("results/**/.*.work")), "work is left"
+
+
+LEASED = """
+import os, subprocess, sys
+from puriflow.lease import lease
+whole = dict(os.environ)
+with lease(1) as mine:
+    print(*mine, flush=True)
+    if len(sys.argv) == 1:
+        subprocess.run([sys.executable, __file__, "second"], env=whole, check=True)
+"""
+
+
+def test_jobs_in_one_allocation_lease_its_gpus(node, tmp_path):
+    """Each has one of two devices, as on one machine, though Slurm shows both to both."""
+    program = tmp_path / "leased.py"
+    program.write_text(LEASED)
+    said = node.call("srun", "--quiet", "--gpus=2", "--ntasks=1", sys.executable, str(program))
+    assert sorted(said.split()) == ["0", "1"]

@@ -46,9 +46,9 @@ def exit_on_error(function):
     """Turn an error of the user or of the disk into one line and an exit, without a traceback."""
 
     @wraps(function)
-    def checked(*arguments):
+    def checked(*arguments, **named):
         try:
-            return function(*arguments)
+            return function(*arguments, **named)
         except (UserError, OSError) as error:
             sys.exit(f"puriflow: error: {error}")
 
