@@ -84,7 +84,7 @@ def hold(path: Path, store: Path) -> Holding:
     Raises:
         OSError: the file cannot be made, or is a link.
     """
-    found = _take(path)
+    found = take(path)
     if waited := found is None:
         holder = _Holder(path)
         _say(f"store {store} is being written by {holder}: waiting for it")
@@ -92,7 +92,7 @@ def hold(path: Path, store: Path) -> Holding:
             time.sleep(POLL)
             if holder.is_silent():
                 holder.gone()
-            found = _take(path)
+            found = take(path)
     found.waited = waited
     if found.is_soft and not waited:
         _say(
@@ -104,7 +104,7 @@ def hold(path: Path, store: Path) -> Holding:
 
 def held_by_another(path: Path) -> bool:
     """Whether another process holds a store's lock file."""
-    if (held := _take(path)) is None:
+    if (held := take(path)) is None:
         return True
     held.close()
     return False
@@ -118,7 +118,7 @@ def content(file: Path) -> str:
         return ""
 
 
-def _take(path: Path) -> Holding | None:
+def take(path: Path) -> Holding | None:
     """The lock of a file, or where its file system has none the soft one; None if it is held."""
     me = f"process {os.getpid()} on {socket.gethostname()}\n"
     try:

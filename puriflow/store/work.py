@@ -7,11 +7,12 @@ line, and made anew.
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +20,15 @@ import numpy as np
 
 from puriflow.atomic import drop, publish, read_sealed, remove, sealed_content, write_sealed
 from puriflow.errors import UserError
-from puriflow.store.holding import hold
+from puriflow.store.holding import hold, take
+from puriflow.store.manifest import MANIFEST
 
 BEHIND_RESULTS = False
 BATCH = re.compile(r"(\d{8,})-(\d{8,})\.batch")
 KEPT = re.compile(r"[0-9a-f]{16}")  # work of one provenance
 REPLACED = re.compile(r"replaced-[0-9a-f]{32}")  # a store whose place another one took
 LOCK = "lock"
+FOUND = re.compile(r"found-[0-9a-f]{32}")  # a store that was set aside
 UNFINISHED = re.compile(r"building-[0-9a-f]{32}|\..*\.tmp")
 
 
@@ -51,10 +54,9 @@ class Batch:
 class Work:
     """The batches of one store under way, which no other process writes until this is closed.
 
-    What another process writes is waited for.
+    What another process writes is waited for, and a store that was set aside is put back.
 
     Attributes:
-        waited: whether there was another process, which may have finished the store.
         folder: of the work of this very provenance.
         kept: files of the batches, by first position and last + 1.
 
@@ -63,15 +65,14 @@ class Work:
     """
 
     def __init__(self, store: Path, provenance: object):
-        self.store = store
-        self.parent = store.with_name(f".{store.name}.work")
+        self.store, self.parent = store, work_of(store)
         made_by = json.dumps(provenance, sort_keys=True).encode()
         self.folder = self.parent / hashlib.sha256(made_by).hexdigest()[:16]
         for folder in (self.parent, self.folder):
             if folder.is_symlink():
                 raise UserError(f"{folder} is a link, but must lie beside the store: remove it")
         self._held = hold(self.parent / LOCK, store)
-        self.waited = self._held.waited
+        self._put_back()
         self.folder.mkdir(exist_ok=True)
         for stale in self._own():  # of other parameters: never to be resumed
             if stale != self.folder:
@@ -146,10 +147,31 @@ class Work:
     def _own(self) -> list[Path]:
         """What this module has made in the folder, and nothing that somebody else has put there."""
         found = self.parent.iterdir()
-        return [f for f in found if KEPT.fullmatch(f.name) or REPLACED.fullmatch(f.name)]
+        return [f for f in found if any(p.fullmatch(f.name) for p in (KEPT, REPLACED, FOUND))]
+
+    def _put_back(self) -> None:
+        for aside in self.parent.iterdir():
+            if FOUND.fullmatch(aside.name) and not self.store.exists():
+                os.rename(aside, self.store)
 
     def _is_other(self, batch: Batch) -> bool:
         return self.layout is not None and batch.layout != self.layout
+
+
+def work_of(store: Path) -> Path:
+    """The folder of a store's work under way."""
+    return store.with_name(f".{store.name}.work")
+
+
+def set_aside(store: Path) -> None:
+    """Keep a store from Snakemake, which removes what a job is to make, for the job to judge.
+
+    Between the plan of a job and its start on a cluster another run may have made it, or a job that
+    outlived one. Nothing is done while another process writes it.
+    """
+    if (store / MANIFEST).is_file() and (held := take(work_of(store) / LOCK)) is not None:
+        with closing(held):
+            os.rename(store, work_of(store) / f"found-{uuid.uuid4().hex}")
 
 
 def _batch_files(folder: Path) -> dict[tuple[int, int], Path]:

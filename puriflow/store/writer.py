@@ -51,7 +51,8 @@ class Writer:
     Attributes:
         work: folder of the work under way, of this very provenance; removed in the end.
 
-    What another process writes is waited for; if that was this very store, it is used.
+    What another process writes is waited for. A store that is there is used, if it is whole and was
+    made as this one would be.
 
     Raises:
         UserError: the folder holds anything but an earlier store, or cannot be written.
@@ -77,11 +78,13 @@ class Writer:
         with on_disk(self.folder):
             check_place(self.folder)
             self._work = Work(Path(os.path.realpath(self.folder)), made_by)
-            self._found = self._made_meanwhile() if self._work.waited else None
+            self._found = self._found_whole()
         self.work = self._work.folder
 
-    def _made_meanwhile(self) -> Stage | None:
-        """The store that another process has finished, if it is whole and made as this one is."""
+    def _found_whole(self) -> Stage | None:
+        """The store that is there, say by another process, if it is whole and made as this one."""
+        if not (self.folder / MANIFEST).is_file():
+            return None
         try:
             stage = open_stage(self.folder)
             same = all(stage.manifest.get(key) == made for key, made in self.provenance.items())

@@ -15,6 +15,7 @@ from tiny_stores import contents, writer, written
 
 from puriflow.errors import UserError
 from puriflow.store import holding
+from puriflow.store.work import set_aside
 
 IMAGES = np.random.default_rng(0).random((2, 3, 4, 4), dtype=np.float32)
 LOSS = np.zeros(2, dtype=np.float32)
@@ -94,15 +95,43 @@ def test_another_store_that_was_waited_for_is_made_anew(tmp_path, locks, aside, 
     assert second.result(timeout=30).todo(4) == [(0, 2)]
 
 
-def test_a_store_that_is_there_is_made_anew_by_who_did_not_wait(tmp_path):
+def test_a_store_that_is_there_is_used(tmp_path):
+    made = contents(written(tmp_path / "s", IMAGES, runs=[(0, 2)]).folder)
+    again = writer(tmp_path / "s", IMAGES)
+    assert again.todo(4) == []
+    assert contents(again.finish().folder) == made
+    assert writer(tmp_path / "s", IMAGES, seed=1).todo(4) == [(0, 2)]
+
+
+def test_a_store_that_was_set_aside_is_put_back_and_used_or_replaced(tmp_path):
+    """Snakemake removes it before a job; one that is killed then loses nothing."""
+    set_aside(tmp_path / "s")  # of nothing
+    made = contents(written(tmp_path / "s", IMAGES, runs=[(0, 2)]).folder)
+    set_aside(tmp_path / "s")
+    assert sorted(f.name for f in tmp_path.iterdir()) == [".s.work"]
+    again = writer(tmp_path / "s", IMAGES)
+    assert again.todo(4) == []
+    assert contents(again.finish().folder) == made
+    set_aside(tmp_path / "s")
+    other = writer(tmp_path / "s", IMAGES, seed=1)
+    other.write(0, {"images": IMAGES}, seconds=1)
+    assert other.finish().manifest["seed"] == 1
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["s"]
+
+
+def test_a_store_that_another_writes_is_not_set_aside(tmp_path):
     written(tmp_path / "s", IMAGES, runs=[(0, 2)])
-    assert writer(tmp_path / "s", IMAGES).todo(4) == [(0, 2)]
+    other = writer(tmp_path / "s", IMAGES, seed=1)
+    set_aside(tmp_path / "s")
+    assert (tmp_path / "s" / "manifest.json").is_file()
+    other.close()
 
 
 HOLDER = """
 import errno, fcntl, sys, time
 from pathlib import Path
 from puriflow.store import holding
+from puriflow.store.work import set_aside
 holding.BEAT = 0.05
 if sys.argv[2] == "soft":
     def refuse(*_):
@@ -172,12 +201,12 @@ def test_of_two_that_wait_one_takes_a_silent_lock(tmp_path, monkeypatch):
     """The one that comes late must not remove the lock of the one that was first."""
     no_flock(monkeypatch)
     path = tmp_path / "lock"
-    holding._take(path)
+    holding.take(path)
     late = holding._Holder(path)
     soft = path.with_name("lock.soft")
     soft.unlink()
-    first = holding._take(path)
+    first = holding.take(path)
     late._remove(soft)
     first.check()
-    assert holding._take(path) is None
+    assert holding.take(path) is None
     assert sorted(f.name for f in tmp_path.iterdir()) == ["lock.soft"]

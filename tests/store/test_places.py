@@ -106,6 +106,7 @@ def test_a_store_an_empty_folder_and_leftovers_of_ours_are_replaced(store, image
     for name in ("manifest", "timing"):
         add(f".{name}.json.{'0' * 32}.tmp")(store.folder)
     add(".snakemake_timestamp")(store.folder)
+    written(store.folder, images, runs=[(0, 2)], seed=1)
     again = written(store.folder, images, runs=[(0, 2)])
     assert contents(again.folder) == whole
     (store.folder.parent / "empty").mkdir()

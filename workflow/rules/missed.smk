@@ -3,6 +3,7 @@ from functools import cache
 
 from puriflow.missed import missed, planned
 from puriflow.provenance import data_hash
+from puriflow.store.work import set_aside
 
 
 def missed_by(rule, *sources, changed=lambda wildcards: False):
@@ -15,6 +16,7 @@ def missed_by(rule, *sources, changed=lambda wildcards: False):
         names = dict(wildcards.items())
         files = [file.format(**names) for file in getattr(rules, rule).output]
         if not workflow.is_main_process:  # but a job of it, say on a cluster
+            set_aside(Path(files[0]))
             return planned(files)
         found = (s(wildcards) if callable(s) else s.format(**names) for s in sources)
         needed = [
