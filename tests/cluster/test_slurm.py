@@ -54,6 +54,20 @@ def test_faults_change_no_byte(cluster, node, local):
     assert not list(slurm.project.folder.glob("results/**/.*.work")), "work is left"
 
 
+def test_two_heads_compute_a_store_once(cluster):
+    """Whether the second job starts before the first one has ended, or after."""
+    slurm, target = cluster("slurm", *QUICK), "results/images/imagenet/0-of-2/manifest.json"
+    first = slurm.start(target)
+    manifest = slurm.project.folder / target
+    second = slurm.start(target, "--nolock")
+    slurm.until(manifest.exists, "store")
+    inode = manifest.stat().st_ino
+    assert (first.wait(timeout=120), second.wait(timeout=120)) == (0, 0), slurm.said
+    assert manifest.stat().st_ino == inode
+    log = slurm.project.folder / "logs/images/imagenet/0-of-2.log"
+    assert "is there: it is used" in log.read_text()
+
+
 LEASED = """
 import os, subprocess, sys
 from puriflow.lease import lease

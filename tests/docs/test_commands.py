@@ -48,8 +48,8 @@ SUBSTITUTES = [
         "tests/workflow/test_style.py runs it; the snippets in the copy have no docstrings",
     ),
     Substitute(
-        r"^(snakemake .*)--workflow-profile profiles/slurm(.*)",
-        r"\1--workflow-profile profiles/slurm --executor local --dry-run\2",
+        r"^(snakemake .*)--workflow-profile profiles/(slurm|cluster)(.*)",
+        r"\1--workflow-profile profiles/\2 --executor local --dry-run\3",
         "there is no cluster",
     ),
     Substitute(
