@@ -1,14 +1,15 @@
 """Whether a Slurm takes the jobs of a run, asked before the first is submitted.
 
 The plugin says what Slurm refuses for each job and each try, with the whole command, minutes after
-the start. `sbatch --test-only` says it of a kind of job at once, and submits nothing.
+the start. `sbatch --test-only` says it of a kind of job at once, and submits nothing. It refuses as
+well what waits in a queue until nodes are up again or a reservation has ended: that is a warning.
 """
 
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
-from functools import cache
 from typing import Any, NamedTuple
 
 from puriflow.errors import UserError, unknown
@@ -16,87 +17,123 @@ from puriflow.errors import UserError, unknown
 BEHIND_RESULTS = False
 PATIENCE = 30  # seconds for an answer of Slurm
 TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d+):(\d+)")  # days, hours, minutes, seconds
+GPUS = re.compile(r"gpu(?::([^:(),]+))?:(\d+)")  # of a node: model and number
+UNAVAILABLE = "node configuration is not available"  # by Slurm of nodes that are down, too
+NAMED = {  # options of sbatch by the resources that the plugin makes them of
+    "slurm_partition": "partition",
+    "slurm_account": "account",
+    "qos": "qos",
+    "constraint": "constraint",
+    "gres": "gres",
+    "mem_mb": "mem",
+    "mem_mb_per_cpu": "mem-per-cpu",
+    "runtime": "time",
+}
+ELSEWHERE = ("cluster", "clusters", "slurm_cluster")  # resources that name another Slurm
+
+
+class Partition(NamedTuple):
+    """What a partition gives a job at most."""
+
+    minutes: float
+    nodes: list[tuple[int, dict[str, int]]]  # megabytes, and GPUs by model ("" for any)
 
 
 class Asked(NamedTuple):
-    """What a job asks Slurm for: None for what Slurm chooses."""
+    """What a job asks a Slurm for."""
 
-    partition: str | None
-    account: str | None
-    gpus: str | None
-    mem_mb: int | None
-    runtime: int | None
-    extra: str | None
+    options: tuple[str, ...]  # of sbatch
+    partitions: tuple[str, ...]  # by name; none for the default one
+    mem_mb: int
+    gpus: tuple[str, int]  # of a model ("" for any), how many
+    runtime: int | None  # minutes
 
     @classmethod
-    def of(cls, resources: Mapping[str, Any]) -> "Asked":
-        """By the resources that the plugin reads; of what is not known yet nothing is asked."""
-        gpus, model = number(resources.get("gpu")), resources.get("gpu_model")
-        return cls(
-            partition=text(resources.get("slurm_partition")),
-            account=text(resources.get("slurm_account")),
-            gpus=(f"{model}:{gpus}" if model else str(gpus)) if gpus else None,
-            mem_mb=number(resources.get("mem_mb")),
-            runtime=number(resources.get("runtime")),
-            extra=text(resources.get("slurm_extra")),
-        )
+    def of(cls, resources: Mapping[str, Any]) -> "Asked | None":
+        """By the resources that the plugin reads; None of a job for another Slurm.
 
-    def options(self) -> list[str]:
-        """Of sbatch."""
-        named = {
-            "partition": self.partition,
-            "account": self.account,
-            "gpus": self.gpus,
-            "mem": self.mem_mb,
-            "time": self.runtime,
-        }
-        found = [f"--{name}={value}" for name, value in named.items() if value is not None]
-        return [*found, *shlex.split(self.extra or "")]
+        Nothing is asked of what is not known yet, and no account where several are named, of which
+        the plugin takes one.
+        """
+        if any(resources.get(name) for name in ELSEWHERE):
+            return None
+        said = {o: v for name, o in NAMED.items() if (v := plain(resources.get(name))) is not None}
+        if "," in said.get("account", ""):
+            del said["account"]
+        if "mem-per-cpu" in said:
+            said.pop("mem", None)
+        count, model = plain(resources.get("gpu")) or "0", plain(resources.get("gpu_model")) or ""
+        if int(count):
+            said["gpus"] = f"{model}:{count}" if model else count
+        extra = shlex.split(plain(resources.get("slurm_extra")) or "")
+        options = (*(f"--{name}={value}" for name, value in said.items()), *extra)
+        named = said.get("partition")
+        runtime = int(said["time"]) if said.get("time", "").isdecimal() else None
+        names = tuple(named.split(",")) if named else ()
+        return cls(options, names, int(said.get("mem", 0)), (model, int(count)), runtime)
+
+    def fits(self, partition: Partition) -> bool:
+        """Whether a node of a partition, if it is up or not, has the memory and the GPUs."""
+        model, count = self.gpus
+        return any(m >= self.mem_mb and g.get(model, 0) >= count for m, g in partition.nodes)
 
 
-def check_slurm(asked: Iterable[Asked]) -> None:
+def check_slurm(resources: Iterable[Mapping[str, Any]]) -> None:
     """Ask Slurm whether it would take jobs, each kind once.
 
     Raises:
-        UserError: it would not, or gives no answer.
+        UserError: it never would, or gives no answer.
     """
-    for one in dict.fromkeys(asked):
-        limits, default = partitions()
-        names = (one.partition or default).split(",")
-        for name in names:
-            if name and name not in limits:
-                raise unknown("partition of this Slurm", name, limits)
-        if (why := refused(one.options())) is not None:
-            raise UserError(f"Slurm refuses jobs with {' '.join(one.options())}: {why}")
-        longest = max(limits.get(name, float("inf")) for name in names)
-        if one.runtime is not None and one.runtime > longest:
-            raise UserError(
-                f"partition {one.partition or default} gives a job {longest:g} minutes: one that "
-                f"asks for {one.runtime} waits for ever; set compute.longest to {longest:g} in the "
-                "track"
-            )
+    asked = dict.fromkeys(Asked.of(one) for one in resources)
+    asked.pop(None, None)
+    if asked:
+        known, default = partitions()
+        for one in asked:
+            if one is not None:
+                _check(one, known, default)
 
 
-@cache
-def partitions() -> tuple[dict[str, float], str]:
-    """The partitions, with the minutes that each gives a job, and the default one's name.
+def _check(asked: Asked, known: Mapping[str, Partition], default: str) -> None:
+    names = [name for name in asked.partitions or (default,) if name]
+    for name in names:
+        if name not in known:
+            raise unknown("partition of this Slurm", name, known)
+    said = " ".join(asked.options)
+    if (why := refused(asked.options)) is not None:
+        if UNAVAILABLE not in why or not any(asked.fits(known[name]) for name in names):
+            raise UserError(f"Slurm refuses jobs with {said}: {why}")
+        line = f"jobs with {said} wait until nodes are up or free, which they are not now: {why}"
+        print(f"puriflow: {line}", file=sys.stderr, flush=True)
+    longest = max((known[name].minutes for name in names), default=float("inf"))
+    if asked.runtime is not None and asked.runtime > longest:
+        raise UserError(
+            f"partition {','.join(names)} gives a job {longest:g} minutes: one that asks for "
+            f"{asked.runtime} waits for ever; set compute.longest to {longest:g} in the track"
+        )
+
+
+def partitions() -> tuple[dict[str, Partition], str]:
+    """The partitions by name, and the name of the default one.
 
     Raises:
         UserError: Slurm does not answer.
     """
-    try:
-        ended = _ask("sinfo", "--noheader", "--format=%P|%l")
-    except OSError as error:
-        raise UserError(f"no Slurm is here: {error.filename}: {error.strerror}") from None
+    ended = _ask("sinfo", "--all", "--noheader", "--exact", "--format=%P|%l|%m|%G")
     if ended.returncode != 0:
         raise UserError(f"Slurm does not answer: {reason(ended.stderr)}")
-    rows = [line.strip().partition("|") for line in ended.stdout.splitlines() if line.strip()]
-    default = next((name[:-1] for name, _, _ in rows if name.endswith("*")), "")
-    return {name.removesuffix("*"): minutes(limit) for name, _, limit in rows}, default
+    found: dict[str, Partition] = {}
+    default = ""
+    for line in filter(None, map(str.strip, ended.stdout.splitlines())):
+        name, limit, memory, gres = line.split("|")
+        if name.endswith("*"):
+            default = name = name[:-1]
+        partition = found.setdefault(name, Partition(minutes(limit), []))
+        partition.nodes.append((int(memory.rstrip("+") or 0), gpus(gres)))
+    return found, default
 
 
-def refused(options: list[str]) -> str | None:
-    """Why Slurm refuses a job with these options; None if it does not."""
+def refused(options: Iterable[str]) -> str | None:
+    """Why Slurm refuses a job with these options now; None if it does not."""
     ended = _ask("sbatch", "--test-only", *options, "--wrap=true")
     return None if ended.returncode == 0 else reason(ended.stderr)
 
@@ -105,6 +142,16 @@ def reason(said: str) -> str:
     """The first line of what a command of Slurm says, without its name."""
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no reason"]
     return re.sub(r"^(?:\w+: )?(?:error: |allocation failure: )?", "", lines[0])
+
+
+def gpus(gres: str) -> dict[str, int]:
+    """GPUs of a node by model, and all of them as "": of `gpu:a100:4(S:0-1),gpu:t4:2`."""
+    found = {"": 0}
+    for model, count in GPUS.findall(gres):
+        found[""] += int(count)
+        if model:
+            found[model] = found.get(model, 0) + int(count)
+    return found
 
 
 def minutes(limit: str) -> float:
@@ -116,14 +163,10 @@ def minutes(limit: str) -> float:
     return days * 1440 + hours * 60 + rest + seconds / 60
 
 
-def number(value: object) -> int | None:
-    """A resource that is a number; None of one that is not known yet."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def text(value: object) -> str | None:
-    """A resource that is a name, or a number as a name."""
-    return str(value) if isinstance(value, (str, int)) and value != "" else None
+def plain(value: object) -> str | None:
+    """A resource that is a name or a number, as text; None of one that is not known yet."""
+    known = isinstance(value, (str, int)) and not isinstance(value, bool)
+    return str(value) if known and value not in ("", "<TBD>") else None
 
 
 def _ask(*command: str) -> subprocess.CompletedProcess[str]:
@@ -131,3 +174,5 @@ def _ask(*command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         raise UserError(f"Slurm does not answer: {command[0]} took {PATIENCE} seconds") from None
+    except OSError as error:
+        raise UserError(f"no Slurm is here: {command[0]}: {error.strerror}") from None

@@ -7,6 +7,7 @@ from what is kept, so that no cluster has to be asked for more than it gives.
 """
 
 import json
+from functools import cache
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple
@@ -23,10 +24,10 @@ OTHERS = 2  # evaluations as which a restorer and a classifier count
 # between two, and how many belong together.
 CALLS = {"osd": 1, "osgd": 3, "ddim": 470, "diffap": 5, "freqpure": 50}
 STRIDES, TOGETHER = {"ldsde": 10}, {"freqpure": 2}
-OPTIMISED = {"scoreopt", "aaopt", "contrastive"}  # whose steps have gradients of their own
+# Purifiers each of whose steps differentiates the network, which an attack differentiates again.
+OPTIMISED = {"scoreopt", "aaopt", "contrastive"}
 
-SHAPES: dict[str, tuple[int, int, int]] = {}  # by manifest: a run asks often
-LOSSES = ("ce", "dlr")  # of DiffAttack by default
+DIFFATTACK_LOSSES = ("ce", "dlr")  # that DiffAttack takes by default
 
 
 def minutes(parts: Parts, shape: tuple[int, int, int], draws: int = 1) -> int:
@@ -97,7 +98,7 @@ def passes(attack: Part) -> Passes:
     elif attack.value("loss") == "dlr-targeted":
         gradients *= targets
     if attack.kind == "diffattack":
-        gradients *= len(attack.value("losses") or LOSSES)
+        gradients *= len(attack.value("losses") or DIFFATTACK_LOSSES)
     if (n_eval := attack.value("n_eval")) is not None:  # of the point and of the clean image
         forwards += 2 * n_eval * ceil(n_iter / value("eval_every"))
     if attack.value("gradient") in ("identity", "restorer"):
@@ -107,11 +108,14 @@ def passes(attack: Part) -> Passes:
 
 def shape_of(manifest: str) -> tuple[int, int, int] | None:
     """Number, height and width of the images of a store; None while it is not there."""
-    if manifest not in SHAPES:
-        try:
-            said = json.loads(Path(manifest).read_bytes())
-            *_, height, width = said["arrays"]["images"]["shape"]
-            SHAPES[manifest] = int(said["n"]), int(height), int(width)
-        except (OSError, ValueError, LookupError, TypeError):
-            return None
-    return SHAPES[manifest]
+    try:
+        return _shape_of(manifest, Path(manifest).stat().st_mtime_ns)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+@cache  # of a manifest as it was at a time: a run asks often
+def _shape_of(manifest: str, time: int) -> tuple[int, int, int]:
+    said = json.loads(Path(manifest).read_bytes())
+    *_, height, width = said["arrays"]["images"]["shape"]
+    return int(said["n"]), int(height), int(width)

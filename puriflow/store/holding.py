@@ -30,12 +30,11 @@ class Holding:
 
     Attributes:
         path: of the file that is held.
-        waited: whether somebody else held it before.
         is_soft: whether that file is there or not is all that keeps others out.
     """
 
     def __init__(self, path: Path, said: str, file: IO[str] | None):
-        self.path, self.waited, self.is_soft = path, False, file is None
+        self.path, self.is_soft = path, file is None
         self._said, self._file, self._closed = said, file, threading.Event()
 
     def begin(self) -> "Holding":
@@ -93,7 +92,6 @@ def hold(path: Path, store: Path) -> Holding:
             if holder.is_silent():
                 holder.gone()
             found = take(path)
-    found.waited = waited
     if found.is_soft and not waited:
         _say(
             f"the file system of {store} has no locks (flock): {found.path.name} keeps others out, "

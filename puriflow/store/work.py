@@ -150,8 +150,9 @@ class Work:
         return [f for f in found if any(p.fullmatch(f.name) for p in (KEPT, REPLACED, FOUND))]
 
     def _put_back(self) -> None:
+        """Where the store was there may be an empty folder, which Snakemake makes for a job."""
         for aside in self.parent.iterdir():
-            if FOUND.fullmatch(aside.name) and not self.store.exists():
+            if FOUND.fullmatch(aside.name) and not (self.store / MANIFEST).exists():
                 os.rename(aside, self.store)
 
     def _is_other(self, batch: Batch) -> bool:
@@ -170,7 +171,7 @@ def set_aside(store: Path) -> None:
     outlived one. Nothing is done while another process writes it.
     """
     if (store / MANIFEST).is_file() and (held := take(work_of(store) / LOCK)) is not None:
-        with closing(held):
+        with closing(held), suppress(FileNotFoundError):  # another job was first
             os.rename(store, work_of(store) / f"found-{uuid.uuid4().hex}")
 
 

@@ -1,6 +1,6 @@
 """A real Slurm of one node with two GPUs that are none, on this machine and for itself alone.
 
-    python tests/cluster/slurm.py FOLDER    # runs until it is interrupted; then: . FOLDER/env.sh
+    python tests/cluster/slurm.py FOLDER    # runs until SIGTERM; then: . FOLDER/env.sh
 
 Its ports are free ones, and all that it writes is below its folder, so that it disturbs no other
 Slurm. It needs root and the programs; `make test` installs them where it may.

@@ -1,6 +1,6 @@
 """The workflow by plain sbatch, as on clusters without a plugin; it ends as a local run."""
 
-from conftest import RESTORED, bytes_of
+from runs import LONG, RESTORED, bytes_of
 
 
 def test_plain_sbatch_ends_as_a_local_run(cluster, node, local):
@@ -12,7 +12,7 @@ def test_plain_sbatch_ends_as_a_local_run(cluster, node, local):
     node.call("scancel", number)
     for other in others:
         other.resume()
-    assert head.wait(timeout=120) == 0, generic.said
+    assert head.wait(timeout=LONG) == 0, generic.said
     assert bytes_of(generic.project) == local(RESTORED)
     assert f"external jobid '{number}'" in generic.said
     assert not list(generic.project.folder.glob("results/**/.*.work")), "work is left"

@@ -1,7 +1,7 @@
 """What a cluster would refuse is one line, before anything is submitted."""
 
 import pytest
-from conftest import TARGETS
+from runs import TARGETS
 
 ASKED = ("--default-resources", "mem_mb=4000", "runtime=60")
 
@@ -15,11 +15,11 @@ ASKED = ("--default-resources", "mem_mb=4000", "runtime=60")
         ),
         (
             ["--set-resources", "attack_images:gpu=3"],
-            "--gpus=3 --mem=8000 --time=1440: Requested node configuration is not available",
+            "--mem=8000 --time=1440 --gpus=3: Requested node configuration is not available",
         ),
         (
             ["--set-resources", "attack_images:mem_mb=100000000"],
-            "--mem=100000000 --time=1440: Requested node configuration is not available",
+            "--mem=100000000 --time=1440 --gpus=1: Requested node configuration is not available",
         ),
         (
             ["--config", "compute={longest: 5000}"],

@@ -2,7 +2,7 @@
 
 import sys
 
-from conftest import SHARDS, TARGETS, bytes_of
+from runs import LONG, SHARDS, TARGETS, bytes_of
 
 QUICK = ("--slurm-init-seconds-before-status-checks", "2")
 
@@ -48,24 +48,24 @@ def test_faults_change_no_byte(cluster, node, local):
     slurm.until(lambda: log.exists() and "waiting for it" in log.read_text(), "job that waits")
     assert orphan.is_running()
     orphan.resume()
-    assert second.wait(timeout=120) == 0, slurm.said
+    assert second.wait(timeout=LONG) == 0, slurm.said
     assert "is there: it is used" in log.read_text()
     assert bytes_of(slurm.project) == local(TARGETS)
     assert not list(slurm.project.folder.glob("results/**/.*.work")), "work is left"
 
 
 def test_two_heads_compute_a_store_once(cluster):
-    """Whether the second job starts before the first one has ended, or after."""
+    """What the first one's job computes, that of the second waits for."""
     slurm, target = cluster("slurm", *QUICK), "results/images/imagenet/0-of-2/manifest.json"
     first = slurm.start(target)
-    manifest = slurm.project.folder / target
+    (job,) = slurm.freeze("images", 1)
     second = slurm.start(target, "--nolock")
-    slurm.until(manifest.exists, "store")
-    inode = manifest.stat().st_ino
-    assert (first.wait(timeout=120), second.wait(timeout=120)) == (0, 0), slurm.said
-    assert manifest.stat().st_ino == inode
     log = slurm.project.folder / "logs/images/imagenet/0-of-2.log"
+    slurm.until(lambda: "waiting for it" in log.read_text(), "job that waits")
+    job.resume()
+    assert (first.wait(timeout=LONG), second.wait(timeout=LONG)) == (0, 0), slurm.said
     assert "is there: it is used" in log.read_text()
+    assert (slurm.project.folder / target).is_file()
 
 
 LEASED = """

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from bucket import ATTACKED, BUCKET, CLASSIFIED, CLEAN
 
 from puriflow.cli import main
 
-BUCKET = "of-tests"
 BESIDE = Path(__file__).parents[2] / ".venv" / "beside" / "bin" / "python"
 SETTINGS = {
     "AWS_ACCESS_KEY_ID": "mine",
@@ -28,8 +28,6 @@ TABLE = {
     "attack": "pgd-linf4",
     "rows": [{"method": "undefended", "type": "none"}],
 }
-CLEAN, ATTACKED = "images/imagenet/0-of-1", "attack/imagenet/pgd-linf4/resnet50/0-of-1"
-CLASSIFIED = "classify/imagenet/{}/none/none/resnet50/0-of-1"
 
 
 @pytest.fixture(scope="module")

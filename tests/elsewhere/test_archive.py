@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ATTACKED, CLEAN
+from bucket import ATTACKED, CLEAN
 
 pytest.importorskip("rocrate", reason="needs the extra archive")
 TABLE = "config/tables/tiny.yaml"

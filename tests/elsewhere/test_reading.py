@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import xarray
-from conftest import ATTACKED, BUCKET, CLASSIFIED, CLEAN
+from bucket import ATTACKED, BUCKET, CLASSIFIED, CLEAN
 
 from puriflow.errors import UserError
 from puriflow.lineage import open_in_chain

@@ -104,14 +104,17 @@ def test_a_store_that_is_there_is_used(tmp_path):
 
 
 def test_a_store_that_was_set_aside_is_put_back_and_used_or_replaced(tmp_path):
-    """Snakemake removes it before a job; one that is killed then loses nothing."""
+    """Snakemake removes it before a job, and makes an empty folder for what the job will make."""
     set_aside(tmp_path / "s")  # of nothing
     made = contents(written(tmp_path / "s", IMAGES, runs=[(0, 2)]).folder)
-    set_aside(tmp_path / "s")
-    assert sorted(f.name for f in tmp_path.iterdir()) == [".s.work"]
-    again = writer(tmp_path / "s", IMAGES)
-    assert again.todo(4) == []
-    assert contents(again.finish().folder) == made
+    for is_made in (False, True):
+        set_aside(tmp_path / "s")
+        assert sorted(f.name for f in tmp_path.iterdir()) == [".s.work"]
+        if is_made:
+            (tmp_path / "s").mkdir()
+        again = writer(tmp_path / "s", IMAGES)
+        assert again.todo(4) == []
+        assert contents(again.finish().folder) == made
     set_aside(tmp_path / "s")
     other = writer(tmp_path / "s", IMAGES, seed=1)
     other.write(0, {"images": IMAGES}, seconds=1)
@@ -131,7 +134,6 @@ HOLDER = """
 import errno, fcntl, sys, time
 from pathlib import Path
 from puriflow.store import holding
-from puriflow.store.work import set_aside
 holding.BEAT = 0.05
 if sys.argv[2] == "soft":
     def refuse(*_):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from puriflow.chain import STAGES, Chain, victim_roles
 from puriflow.checksums import file_hash
-from puriflow.cluster import Asked, check_slurm
+from puriflow.cluster import check_slurm
 from puriflow.config import check_config, default_track, read_track, write_config
 from puriflow.config.loading import extended
 from puriflow.config.track import NAME, TRAINABLE
@@ -244,12 +244,15 @@ def runtime_of(*roles):
     """Minutes by the work of a stage, whose images are looked at once they are there."""
 
     @exit_on_error
-    def asked(wildcards, input):
+    def asked(wildcards, input, attempt):
         shape, named = shape_of(input.manifest), dict(wildcards.items())
         if shape is None:
             return TRACK.compute.longest
         own = tuple((role, named[role]) for role in roles)
-        return minutes_of(own, shape, int(named.get("n_draws", 1)), "sigma" in named)
+        counted = minutes_of(
+            own, shape, int(named.get("n_draws", 1)), "sigma" in named
+        )
+        return at_most(counted * 2 ** (attempt - 1))  # on a CPU, or on a slow GPU
 
     return asked
 
@@ -260,7 +263,7 @@ def minutes_of(own, shape, draws, certified):
     parts = {r.removeprefix("victim's "): p for r, p in parts_of(own).items()}
     if certified:
         draws = TRACK.certification.n0 + TRACK.certification.n
-    return at_most(minutes(parts, shape, draws))
+    return minutes(parts, shape, draws)
 
 
 def at_most(minutes):
@@ -270,10 +273,17 @@ def at_most(minutes):
 
 @exit_on_error
 def ask_cluster():
-    """Whether Slurm would take the jobs of this run: said before the first is submitted."""
-    if workflow.executor_plugin.name == "slurm":
+    """Whether Slurm would take the jobs of this run: said before the first is submitted.
+
+    Not where options of the plugin decide what is asked for.
+    """
+    options = workflow.executor_settings
+    own = ("partition_config", "reservation", "qos")
+    if workflow.executor_plugin.name == "slurm" and not any(
+        getattr(options, name, None) for name in own
+    ):
         jobs = (job for job in workflow.dag.needrun_jobs() if not job.is_local)
-        check_slurm(Asked.of(job.resources) for job in jobs)
+        check_slurm(job.resources for job in jobs)
 
 
 # Results
