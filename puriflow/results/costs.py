@@ -41,7 +41,7 @@ def cost_of_purifier(track: Config, name: str, side: int) -> dict[str, int]:
 
     inner = {option: replace(one, weights=None) for option, one in part.inner.items()}
     with counted():
-        purifier = replace(part, inner=inner).build()
+        purifier = replace(part, inner=inner).build().to("meta")  # with what is no parameter
     asked = 0
 
     def count(*_: object) -> None:

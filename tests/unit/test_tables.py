@@ -455,6 +455,11 @@ def test_a_purifier_is_counted_by_how_often_it_asks_its_network(config):
     assert cost_of_purifier(config, "tvm-mask-guo2018", 32) == {"evaluations": 0}
 
 
+def test_a_network_of_integer_timesteps_is_counted_too(repository):
+    paper = load_config(repository / "config" / "paper.yaml")
+    assert cost_of_purifier(paper, "osd-t10", 256) == {"evaluations": 1}
+
+
 def test_a_table_against_cost_has_evaluations_in_it():
     assert "evaluations" not in Table.model_validate(TABLE).columns()
     assert "evaluations" in Table.model_validate(TABLE | {"picture": "cost"}).columns()
