@@ -52,7 +52,7 @@ def minutes(parts: Parts, shape: tuple[int, int, int], draws: int = 1) -> int:
 def evaluations(purifier: Part) -> int:
     """How often a purifier asks its network about an image; a gradient of its own counts, too."""
     value = purifier.value
-    if purifier.network is None:
+    if purifier.network is None and purifier.weights is None:
         return 0
     if (stages := value("stages")) is not None:
         calls = sum(steps * times for _, steps, times in stages)

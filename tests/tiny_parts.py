@@ -84,6 +84,7 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "freqpure": {"stages": [[10, 2, 1], [20, 2, 1]]},
         "gdmp": {"t": 20, "respacing": 100, "rounds": 1},
         "heterogeneous": {"t_large": 20, "t_small": 10, "blocks": ["network.bn1"]},
+        "langevin": {"n_f": 2, "image_size": 8, "activation": "smooth", "n_iter": 3},
         "ode": {"evaluations": 3},
         "pixel-deflection": {"deflections": 20, "denoise": False},
         "scoreopt": {"n_iter": 2},
@@ -161,4 +162,6 @@ def tiny_purifier(kind: str, denoiser: Denoiser) -> Purifier:
     part = tiny("purifiers", kind)
     inner = {"network": denoiser, "classifier": Guide(), "perturbations": denoiser}
     given = {option: inner[option] for option in part.inner}
+    if "weights" in part.known.options:
+        given["weights"] = None
     return import_module(part.module).build(**given, **part.options)

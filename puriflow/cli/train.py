@@ -14,7 +14,7 @@ BEHIND_RESULTS = False
 
 
 def train(
-    family: Annotated[str, typer.Argument(help="restorers, networks or classifiers")],
+    family: Annotated[str, typer.Argument(help="restorers, networks, classifiers or purifiers")],
     name: Annotated[str, typer.Argument(help="name in the configuration")],
     images: Annotated[Path, typer.Option(help="folder of images to train on")],
     out: Annotated[Path, typer.Option(help="folder for the weights, the card and the log")],

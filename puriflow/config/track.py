@@ -28,7 +28,7 @@ from puriflow.registry import (
 from puriflow.zoo.catalogue import PREFIX, Zoo
 
 BEHIND_RESULTS = False
-TRAINABLE = ("restorers", "networks", "classifiers")  # sections
+TRAINABLE = ("restorers", "networks", "classifiers", "purifiers")  # sections
 NAME = r"[a-z0-9][a-z0-9-]*"  # of a role: a part of paths, and a word of commands
 Name = Annotated[str, Field(pattern=f"^{NAME}$", max_length=60)]
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
@@ -199,6 +199,7 @@ class Training(Model, extra="forbid"):
     restorers: dict[Name, dict[str, Any]] = Field({}, description="recipes by restorer")
     networks: dict[Name, dict[str, Any]] = Field({}, description="recipes by network")
     classifiers: dict[Name, dict[str, Any]] = Field({}, description="recipes by classifier")
+    purifiers: dict[Name, dict[str, Any]] = Field({}, description="recipes by purifier")
 
     @model_validator(mode="after")
     def _names(self) -> "Training":

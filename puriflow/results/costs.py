@@ -31,17 +31,18 @@ def cost_of_restorer(track: Config, name: str, side: int) -> dict[str, float]:
 def cost_of_purifier(track: Config, name: str, side: int) -> dict[str, int]:
     """How often a purifier asks its network about an image (3, side, side); never without one."""
     part = None if name == NONE else track.part("purifier", name)
-    if part is None or part.network is None:
+    if part is None or not (part.network or part.weights):
         return {"evaluations": 0}
     import torch
 
     from puriflow.compute import counted
     from puriflow.diffusion.denoisers import Denoiser
+    from puriflow.purifiers.langevin import Langevin
     from puriflow.randomness import PURIFY, ImageNoise
 
     inner = {option: replace(one, weights=None) for option, one in part.inner.items()}
     with counted():
-        purifier = replace(part, inner=inner).build().to("meta")  # with what is no parameter
+        purifier = replace(part, weights=None, inner=inner).build().to("meta")  # with buffers
     asked = 0
 
     def count(*_: object) -> None:
@@ -49,7 +50,7 @@ def cost_of_purifier(track: Config, name: str, side: int) -> dict[str, int]:
         asked += 1
 
     for module in purifier.modules():
-        if isinstance(module, Denoiser):
+        if isinstance(module, Denoiser | Langevin):
             module.network.register_forward_pre_hook(count)
     with torch.no_grad():
         purifier(torch.empty(1, 3, side, side, device="meta"), ImageNoise(0, PURIFY, [0]))

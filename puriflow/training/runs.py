@@ -20,6 +20,7 @@ from puriflow.registry import Part, Weights
 from puriflow.training.card import card
 from puriflow.training.classifiers import ClassifierRecipe, measure_classifier, train_classifier
 from puriflow.training.diffusion import measure_diffusion, train_diffusion
+from puriflow.training.energies import EnergyRecipe, measure_energy, train_energy
 from puriflow.training.labelled import Labelled
 from puriflow.training.patches import PatchRecipe, collect_patches, measure_quilting
 from puriflow.training.photos import Photos
@@ -43,6 +44,7 @@ def _labelled(folder: Path, held_out: int) -> Labelled:
 
 TRAINERS = {
     "quilting": Trainer(PatchRecipe, Photos, collect_patches, measure_quilting),
+    "langevin": Trainer(EnergyRecipe, Photos, train_energy, measure_energy),
     "restorer": Trainer(RestorerRecipe, Photos, train_restorer, measure_restorer),
     "network": Trainer(Recipe, Photos, train_diffusion, measure_diffusion),
     "classifier": Trainer(ClassifierRecipe, _labelled, train_classifier, measure_classifier),

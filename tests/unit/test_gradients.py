@@ -201,6 +201,8 @@ def test_the_gradient_is_that_of_central_differences(name, network):
 def test_every_kind_has_its_exact_gradient(kind):
     defence = victim(partial(tiny_purifier, kind), "D")
     defence.restorer = None
+    if kind == "langevin":  # whose network is its own
+        defence.purifier.double()
     x, width, close = images(), 1e-5, {"rtol": 1e-6, "atol": 1e-9}
     if kind in ("aaopt", "contrastive", "scoreopt", "tvm-mask"):  # Adam, and kinks everywhere
         width, close = 1e-8, {"rtol": 1e-4, "atol": 1e-6}

@@ -17,12 +17,13 @@ NETWORKS = [
     *(("restorers", f"esrgan-x{scale}{end}") for scale in (2, 4, 8) for end in ("", "-l1")),
     *(("networks", name) for name in ("adm", "edm")),
     *(("classifiers", name) for name in ("wrn-28-10", "wrn-70-16", "wrn-28-10-at")),
+    ("purifiers", "ebm"),
 ]
 FOR_A_224_IMAGE = [
     *(("restorers", name) for name in ("drln-x2", "edsr-x2", "esrgan-x2", "mdsr-x2")),
     ("networks", "adm"),
 ]
-MEASURED = {"restorers": "PSNR", "networks": "PSNR", "classifiers": "accuracy"}
+MEASURED = {"restorers": "PSNR", "networks": "PSNR", "classifiers": "accuracy", "purifiers": "PSNR"}
 
 
 @pytest.fixture(scope="module")

@@ -266,6 +266,26 @@ def test_training_leaves_weights_a_card_and_a_log(folder, tmp_path, tiny_adm, se
     assert weights.stat().st_size > 1000
 
 
+@pytest.mark.usefixtures("hasty")
+def test_an_energy_learns_and_goes_on_with_its_chains(classes, tmp_path, monkeypatch):
+    """By denoising, then by likelihood as well, whose chains are in the checkpoint."""
+    part = tiny("purifiers", "langevin", image_size=32, step_size=0.02, noise=0.02)
+    changes = {"crop": 32, "denoising": 3, "langevin": 2, "chains": 4, "precision": "float32"}
+    whole = train(classes, tmp_path / "whole", part, **changes)
+    card = (tmp_path / "whole" / "net.md").read_text()
+    assert "| 200 |" in card
+    assert "40 images; 2 others held out" in card
+    with monkeypatch.context() as patch:
+        kill_after(patch, 5)
+        with pytest.raises(Killed):
+            train(classes, tmp_path / "killed", part, **changes)
+    again = train(classes, tmp_path / "killed", part, **changes)
+    assert again.read_bytes() == whole.read_bytes()
+    assert log_of(again.parent) == log_of(whole.parent)
+    other = train(classes, tmp_path / "other", part, **{**changes, "denoising": 6})
+    assert other.read_bytes() != whole.read_bytes()
+
+
 def test_a_classifier_learns_and_its_card_says_how_well(classes, tmp_path):
     changes = {"steps": 30, "batch": 16, "crop": 32, "learning_rate": 0.05, "optimiser": "sgd"}
     train(classes, tmp_path, WRN, **changes, ema=0)
