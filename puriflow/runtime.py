@@ -25,7 +25,7 @@ OTHERS = 2  # evaluations as which a restorer and a classifier count
 CALLS = {"osd": 1, "osgd": 3, "ddim": 470, "diffap": 5, "freqpure": 50}
 STRIDES, TOGETHER = {"ldsde": 10}, {"freqpure": 2}
 # Purifiers each of whose steps differentiates the network, which an attack differentiates again.
-OPTIMISED = {"scoreopt", "aaopt", "contrastive"}
+OPTIMISED = {"scoreopt", "aaopt", "contrastive", "langevin"}
 
 DIFFATTACK_LOSSES = ("ce", "dlr")  # that DiffAttack takes by default
 

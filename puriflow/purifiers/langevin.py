@@ -5,13 +5,13 @@ The image moves along the gradient of a learned energy U, with fresh normal nois
     x <- x - step_size grad U(x) + noise z,
 
 on [-1, 1] without a clamp, 1500 times. As published the step size is absorbed in U. The chain is
-unadjusted Langevin dynamics of the density that is proportional to exp(-2 step_size U / noise^2),
-and forgets in time which image it started from, with what was added to it.
+unadjusted Langevin dynamics of the density that is proportional to exp(-2 step_size U / noise^2);
+an ideal one forgets in time which image it started from, with what was added to it.
 
 Published is BPDA. The exact gradient goes through all steps, each of which has the second
 derivative of U in it. With the published leaky ReLU that is zero almost everywhere: U is piecewise
-linear, a step's Jacobian is the identity, and BPDA is exact. So MEFA attacks a smooth one, and so
-is what is trained here.
+linear, a step's Jacobian is the identity, and BPDA is exact, though blind to the jumps of grad U at
+the kinks. MEFA's energy is smooth, and so is what is trained here.
 """
 
 from itertools import pairwise

@@ -8,11 +8,12 @@ then lower it where images are and raise it where the chains have gone.
 from typing import Annotated
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from puriflow.diffusion.optimisation import gradient
 from puriflow.metrics.psnr import psnr
-from puriflow.options import Count, NonNegative, real, whole
+from puriflow.options import Count, NonNegative, Trained, real, whole
 from puriflow.purifiers.langevin import Langevin
 from puriflow.randomness import MEASURE_DENOISER, ImageNoise
 from puriflow.training.card import table
@@ -29,7 +30,16 @@ class EnergyRecipe(Recipe):
     denoising: Annotated[int, whole(0, 10**8)] = 0  # steps before likelihood counts
     likelihood: NonNegative = 1.0  # its weight beside denoising
     langevin: Count = 20  # steps of the chains in each step of the optimiser
-    chains: Count = 1024  # persistent ones, which begin at noisy images
+    chains: Count = 1024  # persistent ones, which begin at noisy images; a batch of them goes on
+    precision: Trained = "float32"  # of second derivatives
+
+    @model_validator(mode="after")
+    def _chains(self) -> "EnergyRecipe":
+        if self.chains < self.batch:
+            raise ValueError(
+                f"chains is {self.chains}, but must be the batch ({self.batch}) or more"
+            )
+        return self
 
 
 class Likelihood(nn.Module):
@@ -56,14 +66,14 @@ class Likelihood(nn.Module):
         Args:
             clean: images on [-1, 1].
             eps: normal noise of the same shape.
-            chosen: which chains (N,) go on.
+            chosen: which chains (N,) go on; none (0,) while denoising alone counts.
             z: the noise of their steps (steps, N, 3, H, W).
         """
         sigma = self.recipe.sigma
         noisy = (clean + sigma * eps).requires_grad_()
         loss = (gradient(self.network, noisy) / sigma - eps).square().mean()
         self.done += 1
-        if self.done <= self.recipe.denoising:
+        if not len(chosen):
             return loss
         x = self.chains[chosen]
         with torch.no_grad():
@@ -92,8 +102,9 @@ def train_energy(purifier: Langevin, photos: Photos, recipe: EnergyRecipe, run: 
 
     def loss(predict: Predict, generator: torch.Generator) -> Tensor:
         clean, eps = drawn(recipe.batch, generator)
-        chosen = torch.randint(recipe.chains, (recipe.batch,), generator=generator)
-        z = torch.randn((recipe.langevin, *clean.shape), generator=generator)
+        count = recipe.batch if losses.done >= recipe.denoising else 0
+        chosen = torch.randperm(recipe.chains, generator=generator)[:count]
+        z = torch.randn((recipe.langevin, count, *clean.shape[1:]), generator=generator)
         return predict(*(given.to(device) for given in (clean, eps, chosen, z)))
 
     trained, seconds = train(losses.to(device), loss, recipe, run)

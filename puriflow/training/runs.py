@@ -71,7 +71,10 @@ def train_part(
         UserError: the images or the recipe are unfit, the part has no network to train, or the
             SHA256SUMS of `out` lists its weights.
     """
-    trainer, name = TRAINERS.get(part.kind) or TRAINERS[part.role], part.name
+    trainer, name = TRAINERS.get(part.kind) or TRAINERS.get(part.role), part.name
+    if trainer is None:
+        known = ", ".join(TRAINERS)
+        raise UserError(f"{part.role} {name} of kind {part.kind} is not trained; known are {known}")
     weights = out / f"{name}.safetensors"
     if weights.name in read_sums(out / SUMS):  # which refuses any other, after all the work
         raise UserError(f"{weights} is published by {out / SUMS}: name another folder")

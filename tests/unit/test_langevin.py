@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from puriflow.config import load_config, validated
 from puriflow.errors import UserError
 from puriflow.purifiers.langevin import Energy, Langevin, build
 from puriflow.randomness import ImageNoise
+from puriflow.training.energies import EnergyRecipe
 
 
 class Gaussian(nn.Module):
@@ -72,6 +74,13 @@ def test_images_of_another_size_are_refused():
         purifier(images(), noise())
     with pytest.raises(UserError, match="image_size is 12, but must be a multiple of 8"):
         build(weights=None, image_size=12)
+
+
+def test_the_mini_track_s_chains_sample_what_its_energy_was_trained_on(repository):
+    track = load_config(repository / "config" / "config.yaml")
+    sigma = validated(EnergyRecipe, track.training.recipe("purifiers", "ebm"), "ebm").sigma
+    part = track.part("purifier", "ebm")
+    assert part.value("step_size") == pytest.approx(part.value("noise") ** 2 / (2 * sigma**2))
 
 
 def test_the_published_energy_has_its_size():

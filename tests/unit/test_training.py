@@ -17,11 +17,13 @@ from puriflow.atomic import sha256
 from puriflow.config import load_config, validated
 from puriflow.errors import UserError
 from puriflow.options import fraction
+from puriflow.purifiers.langevin import Langevin
 from puriflow.registry import Part, Weights, part_of
 from puriflow.training import trainer
 from puriflow.training.adversarial import GAN, Adversarial
 from puriflow.training.classifiers import Adversary, ClassifierRecipe, attacked
 from puriflow.training.degradations import Round, bicubic, real
+from puriflow.training.energies import EnergyRecipe, Likelihood
 from puriflow.training.labelled import Labelled
 from puriflow.training.photos import Photos
 from puriflow.training.restorers import RestorerRecipe
@@ -284,6 +286,43 @@ def test_an_energy_learns_and_goes_on_with_its_chains(classes, tmp_path, monkeyp
     assert log_of(again.parent) == log_of(whole.parent)
     other = train(classes, tmp_path / "other", part, **{**changes, "denoising": 6})
     assert other.read_bytes() != whole.read_bytes()
+
+
+class Offset(torch.nn.Module):
+    """An energy that is higher the more its weight says so, and the lighter the image is."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(0.0))
+
+    def forward(self, x):
+        return self.weight * x.flatten(1).mean(1)
+
+
+def test_likelihood_lowers_an_energy_at_images_and_raises_it_at_chains():
+    """The slope that is meant, of chains that are lighter than all images: up with the weight."""
+    recipe = EnergyRecipe(steps=1, batch=2, crop=8, chains=2, langevin=1, likelihood=1.0)
+    losses = Likelihood(Langevin(Offset(), n_iter=1, step_size=0.1, noise=0.0), recipe)
+    losses.chains += 0.9
+    images, none = torch.zeros(2, 3, 8, 8), torch.empty(0, dtype=torch.int64)
+    z = torch.zeros(1, 2, 3, 8, 8)
+    denoising = losses(images, 0 * images, none, z[:, :0])
+    (both,) = torch.autograd.grad(
+        losses(images, 0 * images, torch.arange(2), z), losses.parameters()
+    )
+    (alone,) = torch.autograd.grad(denoising, losses.parameters())
+    per_value = 1 / 0.1**2 / (3 * 8 * 8)
+    assert alone == 0
+    assert both.item() == pytest.approx((0.0 - 0.9) * per_value)
+
+
+def test_what_no_trainer_trains_is_refused_in_a_line(folder, tmp_path):
+    with pytest.raises(
+        UserError, match=r"purifier net of kind osd is not trained; known are .*lang"
+    ):
+        train(folder, tmp_path, tiny("purifiers", "osd"))
+    with pytest.raises(UserError, match=r"chains is 4, but must be the batch \(8\) or more"):
+        validated(EnergyRecipe, {**RECIPE, "batch": 8, "chains": 4}, "recipe of x")
 
 
 def test_a_classifier_learns_and_its_card_says_how_well(classes, tmp_path):
