@@ -61,7 +61,7 @@ def test_two_heads_compute_a_store_once(cluster):
     (job,) = slurm.freeze("images", 1)
     second = slurm.start(target, "--nolock")
     log = slurm.project.folder / "logs/images/imagenet/0-of-2.log"
-    slurm.until(lambda: "waiting for it" in log.read_text(), "job that waits")
+    slurm.until(lambda: log.exists() and "waiting for it" in log.read_text(), "job that waits")
     job.resume()
     assert (first.wait(timeout=LONG), second.wait(timeout=LONG)) == (0, 0), slurm.said
     assert "is there: it is used" in log.read_text()

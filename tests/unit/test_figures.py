@@ -1,6 +1,7 @@
 """Figures from tiny stores, their numbers computed a second time from the same images."""
 
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -101,6 +102,7 @@ class Tiny:
         # `success` is in the stores of attacks
         arrays = {array: values, "success": LABELS[: len(values)] < 6}
         samples = {"labels": LABELS, "indices": INDICES, "name": array}
+        shutil.rmtree(self.results / path, ignore_errors=True)  # one of the same parts is used
         put(self.results, f"{path}/0-of-1", self.config, arrays, **samples)
 
     def trained(self, role, entry):

@@ -249,9 +249,7 @@ def runtime_of(*roles):
         if shape is None:
             return TRACK.compute.longest
         own = tuple((role, named[role]) for role in roles)
-        counted = minutes_of(
-            own, shape, int(named.get("n_draws", 1)), "sigma" in named
-        )
+        counted = minutes_of(own, shape, int(named.get("n_draws", 1)), "sigma" in named)
         return at_most(counted * 2 ** (attempt - 1))  # on a CPU, or on a slow GPU
 
     return asked

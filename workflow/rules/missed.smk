@@ -16,7 +16,8 @@ def missed_by(rule, *sources, changed=lambda wildcards: False):
         names = dict(wildcards.items())
         files = [file.format(**names) for file in getattr(rules, rule).output]
         if not workflow.is_main_process:  # but a job of it, say on a cluster
-            set_aside(Path(files[0]))
+            if is_this_job(rule, names):
+                set_aside(Path(files[0]))
             return planned(files)
         found = (s(wildcards) if callable(s) else s.format(**names) for s in sources)
         needed = [
@@ -25,6 +26,12 @@ def missed_by(rule, *sources, changed=lambda wildcards: False):
         return missed(files, needed, lambda: changed(wildcards))
 
     return exit_on_error(marks)
+
+
+def is_this_job(rule, names):
+    """Whether this process was started to run the job of a rule with these wildcards."""
+    jobs = [] if workflow.dryrun else workflow.dag_settings.target_jobs
+    return any((job.rulename, job.wildcards_dict) == (rule, names) for job in jobs)
 
 
 @cache
