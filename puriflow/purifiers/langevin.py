@@ -119,7 +119,7 @@ class Langevin(nn.Module):
 
     @recomputed
     def step(self, x: Tensor, z: Tensor) -> Tensor:
-        """X - step_size grad U(x) + noise z."""
+        """A step of the chain: x - step_size grad U(x) + noise z."""
         return x - self.step_size * gradient(self.network, x) + self.noise * z
 
 

@@ -37,7 +37,6 @@ def cost_of_purifier(track: Config, name: str, side: int) -> dict[str, int]:
 
     from puriflow.compute import counted
     from puriflow.diffusion.denoisers import Denoiser
-    from puriflow.purifiers.langevin import Langevin
     from puriflow.randomness import PURIFY, ImageNoise
 
     inner = {option: replace(one, weights=None) for option, one in part.inner.items()}
@@ -49,9 +48,9 @@ def cost_of_purifier(track: Config, name: str, side: int) -> dict[str, int]:
         nonlocal asked
         asked += 1
 
-    for module in purifier.modules():
-        if isinstance(module, Denoiser | Langevin):
-            module.network.register_forward_pre_hook(count)
+    asking = [module for module in purifier.modules() if isinstance(module, Denoiser)]
+    for module in (*asking, *([purifier] if part.weights else [])):  # whose network is its own
+        module.network.register_forward_pre_hook(count)
     with torch.no_grad():
         purifier(torch.empty(1, 3, side, side, device="meta"), ImageNoise(0, PURIFY, [0]))
     return {"evaluations": asked}

@@ -453,6 +453,7 @@ def test_a_purifier_is_counted_by_how_often_it_asks_its_network(config):
     found = {name: cost_of_purifier(config, name, 32)["evaluations"] for name in names}
     assert found == names
     assert cost_of_purifier(config, "tvm-mask-guo2018", 32) == {"evaluations": 0}
+    assert cost_of_purifier(config, "ebm", 32) == {"evaluations": 60}  # of its own network
 
 
 def test_a_network_of_integer_timesteps_is_counted_too(repository):
