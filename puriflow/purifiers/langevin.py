@@ -32,7 +32,7 @@ from puriflow.zoo.weights import load_network
 Activation = Literal["leaky", "smooth"]
 SLOPE = 0.05  # of the leaky ReLU
 A, E = 0.49, 0.01  # of MEFA's smooth one
-FAR = 100.0  # from 0: where no image is, and a chain has diverged
+FAR = 10.0  # from 0: where no image is, and a chain has diverged
 
 
 class SmoothLeaky(nn.Module):
