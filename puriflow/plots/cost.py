@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from puriflow.plots.style import AIDE, ROBUST, STANDARD, labelled
+from puriflow.plots.style import AIDE, ROBUST, STANDARD, labelled, titled
 
 TRAINED = "AT"  # the type of rows of adversarially trained classifiers alone
 
@@ -49,7 +49,7 @@ def draw(frame: pd.DataFrame, title: str) -> plt.Figure:
     axes.set_ylim(-2, 100)
     axes.set_xlabel("seconds an image")
     axes.set_ylabel("robust accuracy (%), 95 % Wilson intervals")
-    axes.set_title(title, wrap=True)
+    titled(figure, title)
     axes.legend(loc="upper left")
     names = [f"{number} {name}" for number, name in enumerate(labelled(rows, "method"), start=1)]
     below.set_axis_off()

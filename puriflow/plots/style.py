@@ -3,6 +3,7 @@
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib
 import numpy as np
@@ -54,6 +55,14 @@ def labelled(frame: pd.DataFrame, name: str) -> list[str]:
         f"{label}\n(attack failed)" if bad else label
         for label, bad in zip(frame[name], failed, strict=True)
     ]
+
+
+def titled(figure: plt.Figure, title: str) -> None:
+    """Write a title above a figure, from its left edge, in as many lines as it needs."""
+    letters = int(figure.get_figwidth() * 72 / (0.53 * plt.rcParams["font.size"]))
+    lines = [fill(line, letters, break_on_hyphens=False) for line in title.splitlines()]
+    said = {"x": 0.01, "ha": "left", "fontsize": "medium", "parse_math": False}
+    figure.suptitle("\n".join(lines), **said)
 
 
 def message(text: str) -> plt.Figure:

@@ -22,6 +22,7 @@ from puriflow.results.base import Device, Files, Judged, Model, joined, notes, s
 from puriflow.results.columns import write_csv
 from puriflow.results.documents import Block
 from puriflow.results.finding import classes
+from puriflow.results.served import here
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -160,7 +161,7 @@ class Figure(Judged):
         raise NotImplementedError
 
     def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
-        from puriflow.plots.style import message, save, styled
+        from puriflow.plots.style import message, save, styled, titled
         from puriflow.results.figures.sources import Sources
 
         with styled():
@@ -178,7 +179,13 @@ class Figure(Judged):
             filled = [name for name in columns if any(name in row for row in rows)]
             write_csv(rows, filled, files["csv"], DIGITS)
             write_csv(values, self.measures, files["measures"], DIGITS)
+            titled(drawing, f"{self.source}: {self.title}\n{self.here(track)}")
             save(drawing, [files["png"], files["svg"]])
+
+    def here(self, track: Config) -> str:
+        """What serves its classifier, its data set and its attacks."""
+        lines = self.served(track)
+        return here(track, (named for line in lines for named in self.roles(line)))
 
     def columns(self) -> tuple[str, ...]:
         """All that even a figure without a line that is served has."""
