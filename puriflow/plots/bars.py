@@ -26,7 +26,7 @@ def draw(frame: pd.DataFrame, title: str) -> plt.Figure:
     """
     names = [_wrapped(name) for name in labelled(frame, "method")]
     room = max([0.5, *(LINE * (1 + name.count("\n")) for name in names)])
-    figure, axes = plt.subplots(figsize=(7, 1.5 + room * len(frame)))
+    figure, axes = plt.subplots(figsize=(7, 1.2 + room * len(frame)))
     places = np.arange(len(frame))[::-1]
     _bars(axes, frame, "standard", places + 0.2, STANDARD)
     papers = _bars(axes, frame, "robust", places - 0.2, ROBUST)

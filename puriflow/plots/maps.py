@@ -19,7 +19,7 @@ def draw(columns: Mapping[str, Sequence[Sequence[np.ndarray]]], layer: str) -> p
         layer: where the features are from.
     """
     images = list(zip(*columns.values(), strict=True))
-    size = (3.25, 0.55 + 0.65 * len(ROWS) * len(images))
+    size = (3.25, 0.4 + 0.65 * len(ROWS) * len(images))
     count = len(ROWS) * len(images)
     widths = [1] * len(columns) + [0.08]
     figure, places = plt.subplots(count, len(widths), figsize=size, width_ratios=widths)

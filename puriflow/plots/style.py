@@ -58,11 +58,14 @@ def labelled(frame: pd.DataFrame, name: str) -> list[str]:
 
 
 def titled(figure: plt.Figure, title: str) -> None:
-    """Write a title above a figure, from its left edge, in as many lines as it needs."""
-    letters = int(figure.get_figwidth() * 72 / (0.53 * plt.rcParams["font.size"]))
-    lines = [fill(line, letters, break_on_hyphens=False) for line in title.splitlines()]
+    """Write a title above a figure, from its left edge; it grows by the lines that this takes."""
+    size = plt.rcParams["font.size"]
+    letters = int(figure.get_figwidth() * 72 / (0.53 * size))
+    filled = [fill(line, letters, break_on_hyphens=False) for line in title.splitlines() if line]
+    lines = "\n".join(filled)
+    figure.set_figheight(figure.get_figheight() + 1.25 * size * (1 + lines.count("\n")) / 72)
     said = {"x": 0.01, "ha": "left", "fontsize": "medium", "parse_math": False}
-    figure.suptitle("\n".join(lines), **said)
+    figure.suptitle(lines, **said)
 
 
 def message(text: str) -> plt.Figure:

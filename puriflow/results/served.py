@@ -7,9 +7,15 @@ the mini track. Whoever sees only the picture must see that too.
 import re
 from collections.abc import Iterable, Mapping
 
-from puriflow.config import Config
+from puriflow.config import NONE, Config
+from puriflow.results.rows import Threat
 
 ROLES = {"classifier": "", "dataset": "on ", "attack": "under "}  # and what leads to each
+OPTIONS = {  # of roles, as axes call them
+    "t": "diffusion time t' of the purifier",
+    "bands": "share of the frequencies that the attack may change",
+    "evaluations": "evaluations of the purifier's network",
+}
 MOST = 3  # names of a role; more are counted
 
 
@@ -56,3 +62,19 @@ def _listed(names: Iterable[str]) -> str:
     """`a, b and c`, each once."""
     *others, last = dict.fromkeys(names)
     return f"{', '.join(others)} and {last}" if others else last
+
+
+def in_words(track: Config, role: str, named: str | Threat) -> str:
+    """What serves a role, or what its attack is; where nothing does: `no restorer`."""
+    if isinstance(named, Threat):
+        return named.served_by(track)
+    if named == NONE:
+        return f"no {role}"
+    return named if role == "evaluation" else track.served(role, named).by
+
+
+def axis(along: str) -> str:
+    """What an axis says along which a role lies, or an option of one: `purifier.t`."""
+    role, _, option = along.partition(".")
+    words = f"{option.replace('_', ' ')} of the {role}" if option else role
+    return OPTIONS.get(option, words)
