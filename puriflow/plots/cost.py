@@ -25,7 +25,9 @@ def draw(frame: pd.DataFrame, title: str) -> plt.Figure:
     points = [*zip(seconds, robust, strict=True)]
     half = -(-len(rows) // 2)
     heights = [4, 0.2 + 0.18 * half]
-    figure, (axes, below) = plt.subplots(2, 1, figsize=(7, sum(heights) - 0.3), height_ratios=heights)
+    figure, (axes, below) = plt.subplots(
+        2, 1, figsize=(7, sum(heights) - 0.3), height_ratios=heights
+    )
     bounds = [robust - rows["robust_low"], rows["robust_high"] - robust]
     axes.errorbar(seconds, robust, yerr=bounds, fmt="none", ecolor=AIDE, elinewidth=0.5)
     failed, other = rows["attack_failed"].notna().to_numpy(), under_others(rows["attack"])

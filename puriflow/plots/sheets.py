@@ -13,7 +13,7 @@ from puriflow.atomic import Replacing
 from puriflow.plots.style import RIGHT, WRONG
 
 WORD_COLOURS = {"right": RIGHT, "fooled": WRONG, "wrong": WRONG}
-FONT, LINE, LETTER, GAP = 13, 18, 7, 2  # pixels: of text, a line, a letter; between tiles
+FONT, LINE, GAP = 13, 18, 2  # pixels: of text, of a line; between tiles
 NARROWEST = 640  # pixels of a sheet with a title
 
 
@@ -74,9 +74,13 @@ def contact_sheet(
 
 def _filled(text: str, width: int) -> str:
     """A text in lines that a width in pixels has room for; the font has no no-break space."""
-    letters = max((width - 6) // LETTER, 1)
-    lines = [fill(line, letters, break_on_hyphens=False) for line in text.splitlines()]
-    return "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+    font = ImageFont.load_default(size=FONT)
+    for letters in range(max(width // 5, 1), 0, -1):  # it depends on the letters
+        lines = [fill(line, letters, break_on_hyphens=False) for line in text.splitlines()]
+        lines = "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ").splitlines()
+        if all(font.getlength(line) <= width - 10 for line in lines):
+            break
+    return "\n".join(lines)
 
 
 def _height(text: str) -> int:

@@ -60,12 +60,16 @@ def labelled(frame: pd.DataFrame, name: str) -> list[str]:
 def titled(figure: plt.Figure, title: str) -> None:
     """Write a title above a figure, from its left edge; it grows by the lines that this takes."""
     size = plt.rcParams["font.size"]
-    letters = int(figure.get_figwidth() * 72 / (0.53 * size))
-    filled = [fill(line, letters, break_on_hyphens=False) for line in title.splitlines() if line]
-    lines = "\n".join(filled)
-    figure.set_figheight(figure.get_figheight() + 1.25 * size * (1 + lines.count("\n")) / 72)
     said = {"x": 0.01, "ha": "left", "fontsize": "medium", "parse_math": False}
-    figure.suptitle(lines, **said)
+    above = figure.suptitle("", **said)
+    letters = int(figure.get_figwidth() * 72 / (0.48 * size))
+    for room in range(letters, 9, -2):  # how many letters have room depends on the letters
+        lines = [fill(line, room, break_on_hyphens=False) for line in title.splitlines() if line]
+        above.set_text("\n".join(lines))
+        if above.get_window_extent().width <= 0.98 * figure.bbox.width:
+            break
+    count = 1 + above.get_text().count("\n")
+    figure.set_figheight(figure.get_figheight() + 1.25 * size * count / 72)
 
 
 def message(text: str) -> plt.Figure:

@@ -1,5 +1,6 @@
 """Figure 5: content distance against cross-entropy, along purifications."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -89,10 +90,10 @@ def _arrows(axes: Axes, frame: pd.DataFrame) -> None:
     for label, rows in frame.groupby("line", sort=False):
         points = rows[["content_distance", "cross_entropy"]].to_numpy()
         shown = axes.transData.transform(points) * 72 / axes.figure.dpi
-        for here, there in zip(shown[:-1], shown[1:], strict=True):
+        for here, there in pairwise(shown):
             if not np.hypot(*(there - here)) >= LONG:
                 continue
-            middle = [here + part * (there - here) for part in (0.45, 0.6)]
-            start, end = axes.transData.inverted().transform(np.array(middle) * axes.figure.dpi / 72)
+            middle = np.array([here + part * (there - here) for part in (0.45, 0.6)])
+            start, end = axes.transData.inverted().transform(middle * axes.figure.dpi / 72)
             look = {"arrowstyle": "-|>", "color": colours[label], "linewidth": 0.8}
             axes.annotate("", end, start, arrowprops=look | {"mutation_scale": 7})

@@ -13,7 +13,7 @@ from puriflow.results.rows import Threat
 ROLES = {"classifier": "", "dataset": "on ", "attack": "under "}  # and what leads to each
 OPTIONS = {  # of roles, as axes call them
     "t": "diffusion time t' of the purifier",
-    "bands": "share of the frequencies that the attack may change",
+    "bands": "share of the lowest DCT bands left to the attack",
     "evaluations": "evaluations of the purifier's network",
 }
 MOST = 3  # names of a role; more are counted
@@ -71,6 +71,12 @@ def in_words(track: Config, role: str, named: str | Threat) -> str:
     if named == NONE:
         return f"no {role}"
     return named if role == "evaluation" else track.served(role, named).by
+
+
+def distinct(words: Mapping[str, str]) -> dict[str, str]:
+    """Words by what they stand for, which follows in brackets where others have the same words."""
+    said = list(words.values())
+    return {k: f"{v} ({k})" if said.count(v) > 1 and v != k else v for k, v in words.items()}
 
 
 def axis(along: str) -> str:

@@ -22,7 +22,7 @@ from puriflow.results.base import Device, Files, Model, Result, joined, notes, s
 from puriflow.results.columns import column, write_csv
 from puriflow.results.measures import Stores
 from puriflow.results.rows import OneThreat, Row, Threat, Threats, few_draws, listed
-from puriflow.results.served import axis, here, in_words
+from puriflow.results.served import axis, distinct, here, in_words
 from puriflow.results.swept import METRICS, compared, numbers_of, values_of
 from puriflow.results.table import Table
 
@@ -253,9 +253,9 @@ class Sweep(Result):
         lines = {self.line_of(track, p): self.line_in(track, p, say) for p in self.points.values()}
         places = {_label(named): say(_role(self.along), named) for named in self.swept}
         rows = frame.dropna(subset="metric")
-        rows = rows.assign(
-            line=rows["line"].map(lines), along=rows["along"].map(lambda at: places.get(at, at))
-        )
+        rows = rows.assign(line=rows["line"].map(distinct(lines)))
+        if not rows["along"].map(lambda at: isinstance(at, float | int)).all():
+            rows["along"] = rows["along"].map(distinct(places))
         panels = {name: column(name).axis for name in self.panels}
         return sweep.draw(rows, panels, axis(self.along), REFERENCE, ", ".join(self.headings))
 
