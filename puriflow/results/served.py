@@ -54,8 +54,8 @@ def renamed(text: str, served: Mapping[str, str]) -> str:
         pattern = r"(?<![^\W_])" + r"[\W_]*".join(letters) + r"(?![^\W_])"
         spelled += re.findall(pattern, text, re.IGNORECASE)
         text = re.sub(pattern, lambda _, by=by: by, text, flags=re.IGNORECASE)
-    # on one line, where there is room
-    return f"{text} (for\N{NO-BREAK SPACE}{', '.join(spelled)})" if spelled else text
+    last = f"(for {', '.join(spelled)})".replace(" ", "\N{NO-BREAK SPACE}")  # on one line
+    return f"{text} {last}" if spelled else text
 
 
 def _listed(names: Iterable[str]) -> str:

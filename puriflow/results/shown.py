@@ -117,7 +117,7 @@ def images(rows: Sequence[Chains], stores: Stores) -> "Iterator[Tiles]":
                 yield Tiles(label, own, *(answers.values() if len(answers) == 1 else ()))
                 if stage == "attack":
                     change, gain = difference(clean, own)
-                    enlarged = f", x {gain}" if (own != clean).any() else ": none"
+                    enlarged = f", x\N{NO-BREAK SPACE}{gain}" if (own != clean).any() else ": none"
                     yield Tiles(f"attacked less clean{enlarged}", change)
     if not shown:
         yield Tiles("nothing is served", np.zeros((0, 3, 1, 1), np.float32))

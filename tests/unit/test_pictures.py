@@ -194,7 +194,7 @@ def rows_of(*purifiers):
 
 def test_a_sheet_names_the_attack_marks_every_tile_and_has_a_difference():
     found = list(images(rows_of("none", "d"), Stores()))
-    names = ["clean", "attacked by PGD on NET", "attacked less clean, x 32", "by d"]
+    names = ["clean", "attacked by PGD on NET", "attacked less clean, x\xa032", "by d"]
     assert [row.name for row in found] == names
     clean, attacked, difference, purified = found
     assert clean.words == ["right", "right", "wrong"]

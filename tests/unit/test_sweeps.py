@@ -229,7 +229,7 @@ def test_a_line_of_the_picture_is_of_options_and_their_defaults(loaded, config):
         "variance over draws, clean",
     ]
     (legend,) = figure.legends
-    assert legend.get_title().get_text() == "kind, steps of the purifier"
+    assert legend.get_title().get_text() == "kind, rounds of the purifier"
     names = [text.get_text() for text in legend.get_texts()]
     assert set(names) == {"vpsde, 1", "vpsde, 2", "ode, 1", "scoreopt", "reference (n = 2)"}
     (level,) = (x for x in figure.axes[1].lines if x.get_label() == "reference (n = 2)")
