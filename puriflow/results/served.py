@@ -7,8 +7,7 @@ the mini track. Whoever sees only the picture must see that too.
 import re
 from collections.abc import Iterable, Mapping
 
-from puriflow.config import NONE, Config
-from puriflow.results.rows import Threat
+from puriflow.config import Config
 
 ROLES = {"classifier": "", "dataset": "on ", "attack": "under "}  # and what leads to each
 OPTIONS = {  # of roles, as axes call them
@@ -62,15 +61,6 @@ def _listed(names: Iterable[str]) -> str:
     """`a, b and c`, each once."""
     *others, last = dict.fromkeys(names)
     return f"{', '.join(others)} and {last}" if others else last
-
-
-def in_words(track: Config, role: str, named: str | Threat) -> str:
-    """What serves a role, or what its attack is; where nothing does: `no restorer`."""
-    if isinstance(named, Threat):
-        return named.served_by(track)
-    if named == NONE:
-        return f"no {role}"
-    return named if role == "evaluation" else track.served(role, named).by
 
 
 def distinct(words: Mapping[str, str]) -> dict[str, str]:

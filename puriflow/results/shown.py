@@ -1,15 +1,15 @@
 """The pictures of a table: its bars, and the sheet of clean, attacked and purified images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from puriflow.chain import Chain
 from puriflow.config import NONE
 from puriflow.results.measures import Stores
-from puriflow.results.served import here, renamed
+from puriflow.results.served import renamed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from puriflow.plots.sheets import Row as Tiles
     from puriflow.results.base import Files
     from puriflow.results.rows import Row
-    from puriflow.results.table import Table
 
 SHOWN = 8  # images of a row of the sheet
 RENAMED = ("restorer", "classifier")  # roles that the name of a row may spell
@@ -26,6 +25,40 @@ WORDS = (
     "right: the first answer is the true class. fooled: it is not, and is on the clean image. "
     "wrong: it is not on the clean image either. Images without a word are no defence's own input."
 )
+
+
+class Shown(NamedTuple):
+    """A row of a table.
+
+    Attributes:
+        row: itself.
+        names: of its roles, and its attacks.
+        chains: of clean images, and of those of each attack; None of a row that is not served.
+    """
+
+    row: "Row"
+    names: Mapping[str, Any]
+    chains: tuple[Chain, list[Chain]] | None
+
+    def called(self, track: "Config") -> str:
+        """What it is called: by what serves, where its name spells that of a role."""
+        if self.row.quoted is not None:
+            return self.row.method
+        spelled = {self.names[role]: role for role in RENAMED if self.names[role] != NONE}
+        by = {name: track.served(role, name).by for name, role in spelled.items()}
+        return renamed(self.row.method, by)
+
+    def tiles(self, track: "Config") -> "Chains | None":
+        """Its chains, by what it and its attacks are called."""
+        if self.chains is None:
+            return None
+        clean, attacked = self.chains
+        on = f" on {track.served('classifier', clean.classifier).by}"
+        words = [
+            threat.served_by(track) + (on if threat.victim == "classifier" else "")
+            for threat in self.names["attack"]
+        ]
+        return Chains(self.called(track), clean, dict(zip(words, attacked, strict=True)))
 
 
 class Chains(NamedTuple):
@@ -37,49 +70,32 @@ class Chains(NamedTuple):
 
 
 def draw(
-    table: "Table", track: "Config", numbers: "pd.DataFrame", stores: Stores, files: "Files"
+    picture: str,
+    title: str,
+    numbers: "pd.DataFrame",
+    rows: Sequence[Shown],
+    stores: Stores,
+    files: "Files",
 ) -> None:
     """Draw a table's pictures as the files `png` and `sheet`.
 
     Args:
-        table: which is drawn.
-        track: what serves it.
-        numbers: a row each, of the table's columns.
-        stores: of its chains.
+        picture: `bars` or `cost`.
+        title: above each.
+        numbers: of the rows, by the table's columns.
+        rows: of the table.
+        stores: of their chains.
         files: by form.
     """
     from puriflow.plots import bars, cost, sheets
     from puriflow.plots.style import save, styled
 
-    served = table.served(track)
-    named = [named for row in served for named in table.roles(row)]
-    title = f"{table.source}: {table.title}\n{here(track, named)}"
-    drawn = {"bars": bars.draw, "cost": cost.draw}[table.picture]
-    methods = [method(table, track, row) for row in table.rows]
+    drawn = {"bars": bars.draw, "cost": cost.draw}[picture]
+    named = numbers.assign(method=[row.called(stores.track) for row in rows])
     with styled(text=10):
-        save(drawn(numbers.assign(method=methods), title), [files["png"]])
-    tiles = images([chains(table, track, row) for row in served], stores)
+        save(drawn(named, title), [files["png"]])
+    tiles = images([*filter(None, (row.tiles(stores.track) for row in rows))], stores)
     sheets.contact_sheet(tiles, files["sheet"], above=title, below=WORDS)
-
-
-def method(table: "Table", track: "Config", row: "Row") -> str:
-    """What a row is called in pictures: by what served, where its name spells a role's."""
-    if row.quoted is not None or table.unavailable(track, row):
-        return row.method
-    names = {role: table.role(row, role) for role in RENAMED}
-    by = {name: track.served(role, name).by for role, name in names.items() if name != NONE}
-    return renamed(row.method, by)
-
-
-def chains(table: "Table", track: "Config", row: "Row") -> Chains:
-    """The chains of a row that is served."""
-    clean, attacked = table.chains(track, row)
-    on = f" on {track.served('classifier', clean.classifier).by}"
-    words = [
-        threat.served_by(track) + (on if threat.victim == "classifier" else "")
-        for threat in table.role(row, "attack")
-    ]
-    return Chains(method(table, track, row), clean, dict(zip(words, attacked, strict=True)))
 
 
 def images(rows: Sequence[Chains], stores: Stores) -> "Iterator[Tiles]":

@@ -22,7 +22,7 @@ from puriflow.results.base import Device, Files, Model, Result, joined, notes, s
 from puriflow.results.columns import column, write_csv
 from puriflow.results.measures import Stores
 from puriflow.results.rows import OneThreat, Row, Threat, Threats, few_draws, listed
-from puriflow.results.served import axis, distinct, here, in_words
+from puriflow.results.served import axis, distinct
 from puriflow.results.swept import METRICS, compared, numbers_of, values_of
 from puriflow.results.table import Table
 
@@ -236,7 +236,7 @@ class Sweep(Result):
         say_failures(chains, "chain")
         with styled():
             drawing = self.draw(track, frame)
-            titled(drawing, f"{self.source}: {self.title}\n{self.here(track)}")
+            titled(drawing, self.heading(track))
             save(drawing, [files["png"], files["svg"]])
 
     def columns(self) -> tuple[str, ...]:
@@ -248,7 +248,7 @@ class Sweep(Result):
         from puriflow.plots import sweep
 
         def say(role: str, named: Any) -> str:
-            return in_words(track, role, named)
+            return _in_words(track, role, named)
 
         lines = {self.line_of(track, p): self.line_in(track, p, say) for p in self.points.values()}
         places = {_label(named): say(_role(self.along), named) for named in self.swept}
@@ -270,11 +270,6 @@ class Sweep(Result):
             elif role != _role(self.along) and len(getattr(self, role)) > 1:
                 found.append(role)
         return found
-
-    def here(self, track: Config) -> str:
-        """What serves its classifiers, its data sets and its attacks."""
-        rows = self.served(track)
-        return here(track, (named for row in rows for named in self.roles(row)))
 
     def lines(
         self, track: Config, stores: Stores, device: Device = None
@@ -320,3 +315,12 @@ def _name(role: str | Threat) -> str:
 def _label(role: str | Threat) -> str:
     """The name of a role; of a threat, with what it goes through."""
     return role if isinstance(role, str) else role.words(role.attack, role.surrogate)
+
+
+def _in_words(track: Config, role: str, named: str | Threat) -> str:
+    """What serves a role, or what its attack is; where nothing does: `no restorer`."""
+    if isinstance(named, Threat):
+        return named.served_by(track)
+    if named == NONE:
+        return f"no {role}"
+    return named if role == "evaluation" else track.served(role, named).by

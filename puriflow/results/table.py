@@ -182,7 +182,10 @@ class Table(Judged):
         table = write_csv(rows, self.columns(), files["csv"])
         say_failures(rows, "method")
         write_csv(measures, MEASURES, files["measures"])
-        shown.draw(self, track, table, stores, files)
+        names = [{role: self.role(row, role) for role in (*ROLES, "attack")} for row in self.rows]
+        chains = [self.chains(track, row) if row in served else None for row in self.rows]
+        drawn = list(map(shown.Shown, self.rows, names, chains))
+        shown.draw(self.picture, self.heading(track), table, drawn, stores, files)
 
     def columns(self) -> tuple[str, ...]:
         costs = (*COSTS, *(f"paper_{name}" for name in COSTS)) if self.costs else ()

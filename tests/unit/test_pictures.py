@@ -20,8 +20,8 @@ from puriflow.results import load_result
 from puriflow.results.columns import frame
 from puriflow.results.documents import Grid, Toned, as_html, as_markdown
 from puriflow.results.served import axis, distinct, here, renamed
-from puriflow.results.shown import Chains, chains, images, method
-from puriflow.results.table import COLUMNS
+from puriflow.results.shown import Chains, Shown, images
+from puriflow.results.table import COLUMNS, ROLES
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +40,15 @@ def boxes(figure, texts):
     """Where texts lie, in pixels."""
     figure.canvas.draw()
     return [text.get_window_extent() for text in texts if text.get_text()]
+
+
+def shown(table, track, row):
+    chains = None if row.quoted else table.chains(track, row)
+    return Shown(row, {role: table.role(row, role) for role in (*ROLES, "attack")}, chains)
+
+
+def called(table, track, row):
+    return shown(table, track, row).called(track)
 
 
 def apart(found):
@@ -66,7 +75,7 @@ def test_what_served_stands_where_the_paper_s_name_would(text, served, said):
 
 def test_the_labels_of_table_7_name_what_served_and_not_the_role(repository, track):
     table = load_result(repository / "config" / "tables" / "table7.yaml")
-    names = [method(table, track, row) for row in table.rows]
+    names = [called(table, track, row) for row in table.rows]
     rows = [{"method": name, "n": 20, "standard": 90.0, "robust": 0.0} for name in names]
     (axes,) = bars.draw(frame(rows, COLUMNS), "t").axes
     labels = [label.get_text().replace("\xa0", " ") for label in axes.get_yticklabels()]
@@ -82,7 +91,7 @@ def test_what_is_quoted_keeps_its_name(repository, track):
     table = load_result(repository / "config" / "tables" / "table4.yaml")
     quoted = [row for row in table.rows if row.quoted]
     assert quoted
-    assert all(method(table, track, row) == row.method for row in quoted)
+    assert all(called(table, track, row) == row.method for row in quoted)
 
 
 def test_more_than_three_are_counted(track):
@@ -214,7 +223,9 @@ def test_what_no_classifier_was_asked_about_has_no_word():
 
 def test_the_chains_of_a_row_say_which_attack_on_what(repository, track):
     table = load_result(repository / "config" / "tables" / "table7.yaml")
-    assert list(chains(table, track, table.rows[1]).attacked) == ["pgd-linf4 on efficientnet-lite0"]
+    found = shown(table, track, table.rows[1]).tiles(track)
+    assert found.method == "No initialisation"
+    assert list(found.attacked) == ["pgd-linf4 on efficientnet-lite0"]
 
 
 def test_marks_are_words_in_frames(tmp_path):

@@ -22,7 +22,6 @@ from puriflow.results.base import Device, Files, Judged, Model, joined, notes, s
 from puriflow.results.columns import write_csv
 from puriflow.results.documents import Block
 from puriflow.results.finding import classes
-from puriflow.results.served import here
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,13 +178,8 @@ class Figure(Judged):
             filled = [name for name in columns if any(name in row for row in rows)]
             write_csv(rows, filled, files["csv"], DIGITS)
             write_csv(values, self.measures, files["measures"], DIGITS)
-            titled(drawing, f"{self.source}: {self.title}\n{self.here(track)}")
+            titled(drawing, self.heading(track))
             save(drawing, [files["png"], files["svg"]])
-
-    def here(self, track: Config) -> str:
-        """What serves its classifier, its data set and its attacks."""
-        lines = self.served(track)
-        return here(track, (named for line in lines for named in self.roles(line)))
 
     def columns(self) -> tuple[str, ...]:
         """All that even a figure without a line that is served has."""
