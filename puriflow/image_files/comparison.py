@@ -18,8 +18,8 @@ from puriflow.errors import UserError, printable
 from puriflow.fitting import check_finite
 from puriflow.image_files.formats import open_images
 from puriflow.image_files.inputs import ImageFile
+from puriflow.plots.colours import RIGHT, WRONG
 from puriflow.plots.sheets import difference
-from puriflow.plots.style import RIGHT, WRONG
 from puriflow.registry import Part
 
 ROWS = 12

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from puriflow.plots.style import RIGHT, WRONG, bare, picture
+from puriflow.plots.colours import RIGHT, WRONG
+from puriflow.plots.style import bare, picture
 
 COLOURS = {False: WRONG, True: RIGHT}
 MARKS = {False: "\N{BALLOT X}", True: "\N{CHECK MARK}"}

@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from puriflow.plots.style import AIDE, RIGHT, ROBUST, WRONG, bare, titled
+from puriflow.plots.colours import AIDE, RIGHT, ROBUST, WRONG
+from puriflow.plots.style import bare, titled
 
 COLOURS = {"passed": RIGHT, "failed": WRONG, "not decidable": AIDE}
 WIDTH = 105  # letters of a line of evidence

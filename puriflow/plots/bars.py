@@ -8,7 +8,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from puriflow.plots.style import AIDE, PAPER, ROBUST, STANDARD, labelled, titled
+from puriflow.plots.colours import AIDE, PAPER, ROBUST, STANDARD
+from puriflow.plots.style import labelled, titled
 
 LETTERS = 32  # of a line of a row's name
 LINE = 0.19  # inches of one

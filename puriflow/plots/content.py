@@ -11,8 +11,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from puriflow.plots.colours import AIDE
 from puriflow.plots.ends import End, label_ends
-from puriflow.plots.style import AIDE
 
 MARKERS = ("D", "^", "v", "P", "X", "*", "<", ">")
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from puriflow.plots.style import AIDE, ROBUST, STANDARD, labelled, titled
+from puriflow.plots.colours import AIDE, ROBUST, STANDARD
+from puriflow.plots.style import labelled, titled
 
 TRAINED = "AT"  # the type of rows of adversarially trained classifiers alone
 

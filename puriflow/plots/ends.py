@@ -1,8 +1,9 @@
 """Lines that are labelled at their ends, where the eye is, and not in a legend."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 APART = 1.25  # heights of a line of text, from one label to the next
@@ -14,7 +15,7 @@ class End(NamedTuple):
     x: float
     y: float
     label: str
-    colour: str
+    colour: Any  # as matplotlib takes it
 
 
 def label_ends(axes: Axes, ends: Sequence[End]) -> None:
@@ -24,8 +25,8 @@ def label_ends(axes: Axes, ends: Sequence[End]) -> None:
     leads to its end; the text is black, since light colours cannot be read.
     """
     kept = [end for end in ends if end.y == end.y]
-    inches = axes.get_position().height * axes.figure.get_figheight()
-    line = APART * axes.yaxis.label.get_size() / 72 / inches
+    inches = axes.get_window_extent().height / axes.figure.dpi
+    line = APART * plt.rcParams["font.size"] / 72 / inches
     wanted = [axes.transAxes.inverted().transform(axes.transData.transform(e[:2]))[1] for e in kept]
     look = {"arrowstyle": "-", "linewidth": 0.6, "shrinkB": 3, "relpos": (0, 0.5)}
     for end, height in zip(kept, spread(wanted, line), strict=True):

@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from puriflow.plots.style import AIDE, titled
+from puriflow.plots.colours import AIDE
+from puriflow.plots.style import titled
 
 COSINES = ("split_half_cosine", "expected_cosine")  # measured, and not
 WIDTH, HEIGHT = 2.9, 2.6  # inches of a panel

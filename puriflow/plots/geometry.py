@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from puriflow.plots.style import STANDARD
+from puriflow.plots.colours import STANDARD
 
 PANELS = {
     "idempotence": "idempotent? |J J v - J v| / |J v|",

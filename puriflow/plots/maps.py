@@ -44,9 +44,9 @@ def _heat(figure: plt.Figure, row: np.ndarray, maps: Sequence[np.ndarray]) -> No
     """Maps (h, w) in a row of axes, on one scale from 0, which a bar at the right has."""
     *places, aside = row
     top = max(m.max() for m in maps)
-    for axes, m in zip(places, maps, strict=True):
-        drawn = axes.imshow(m, vmin=0, vmax=top)
+    drawn = [axes.imshow(m, vmin=0, vmax=top) for axes, m in zip(places, maps, strict=True)]
+    for axes in places:
         bare(axes)
-    bar = figure.colorbar(drawn, cax=aside)
+    bar = figure.colorbar(drawn[0], cax=aside)
     bar.locator = MaxNLocator(3)
     bar.update_ticks()

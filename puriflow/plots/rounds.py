@@ -6,7 +6,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from puriflow.plots.style import CROSS_ENTROPY, ROBUST, SQUARED_ERROR, STANDARD, labelled
+from puriflow.plots.colours import CROSS_ENTROPY, ROBUST, SQUARED_ERROR, STANDARD
+from puriflow.plots.style import labelled
 
 
 def draw(frame: pd.DataFrame) -> plt.Figure:

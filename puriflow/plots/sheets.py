@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from puriflow.atomic import Replacing
-from puriflow.plots.style import RIGHT, WRONG
+from puriflow.plots.colours import RIGHT, WRONG
 
 WORD_COLOURS = {"right": RIGHT, "fooled": WRONG, "wrong": WRONG}
 FONT, LINE, GAP = 13, 18, 2  # pixels: of text, of a line; between tiles
@@ -75,12 +75,14 @@ def contact_sheet(
 def _filled(text: str, width: int) -> str:
     """A text in lines that a width in pixels has room for; the font has no no-break space."""
     font = ImageFont.load_default(size=FONT)
-    for letters in range(max(width // 5, 1), 0, -1):  # it depends on the letters
+    filled, letters = text, max(width // 5, 1)
+    while letters:  # how many have room depends on the letters
         lines = [fill(line, letters, break_on_hyphens=False) for line in text.splitlines()]
-        lines = "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ").splitlines()
-        if all(font.getlength(line) <= width - 10 for line in lines):
+        filled = "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
+        if all(font.getlength(line) <= width - 10 for line in filled.splitlines()):
             break
-    return "\n".join(lines)
+        letters -= 1
+    return filled
 
 
 def _height(text: str) -> int:

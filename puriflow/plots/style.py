@@ -1,4 +1,4 @@
-"""The look of all figures: style.mplstyle, a few colours, and what several of them draw."""
+"""The look of all figures: style.mplstyle, their titles, and what several of them draw."""
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -14,14 +14,6 @@ from matplotlib.axes import Axes
 from puriflow.atomic import Replacing
 
 STYLE = Path(__file__).with_name("style.mplstyle")
-
-# What one colour means in every figure. The first two are Okabe and Ito's, the others Tol's, which
-# colour-blind readers tell apart and which are dark enough for text.
-STANDARD, ROBUST = "#0072B2", "#D55E00"  # accuracies
-RIGHT, WRONG = "#117733", "#AA4499"  # answers
-SQUARED_ERROR, CROSS_ENTROPY = "#000000", "#882255"
-PAPER = "#222222"  # the paper's own numbers
-AIDE = "#777777"  # what belongs to no line
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 from pandas.api.types import is_numeric_dtype
 
-from puriflow.plots.style import AIDE, WRONG
+from puriflow.plots.colours import AIDE, WRONG
 
 BESIDE = 22  # characters of a legend of two columns: longer ones stand below each other
 LINE = 0.14  # inches of a line of a legend

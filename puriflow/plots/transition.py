@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from puriflow.plots.style import AIDE
+from puriflow.plots.colours import AIDE
 
 MARKERS = {"attacked": "o", "restored": "^", "diffused": "X", "purified": "*"}  # of states
 DENOISING = ("diffused", "back", "purified")  # the states of the panels below
@@ -72,7 +72,7 @@ def _panel(axes: Axes, frame: pd.DataFrame) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     low, high = axes.get_ylim()
     if high < 3 * low:  # these would be one tick, or none
-        axes.yaxis.set_major_locator(LogLocator(subs=np.arange(1, 10, 0.2)))
+        axes.yaxis.set_major_locator(LogLocator(subs=[1 + 0.2 * i for i in range(45)]))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
 

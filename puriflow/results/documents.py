@@ -12,7 +12,7 @@ STYLE = (
     "table{border-collapse:collapse;margin:1em 0}"
     "td,th{border:1px solid #bbb;padding:.25em .6em;text-align:left;vertical-align:top}"
     "th{background:#eee}"
-    # the colours of answers in pictures (puriflow.plots.style), each with a ground of its own
+    # the colours of answers in pictures (puriflow.plots.colours), each with a ground of its own
     "td.good{color:#173;background:#efe}td.bad{color:#a49;background:#fef}"
     "td.alike{color:#036;background:#eff}td.open{color:#555;background:#eee}"
 )

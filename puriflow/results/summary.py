@@ -206,7 +206,7 @@ def corrected(verdicts: list["pd.DataFrame"]) -> list["pd.DataFrame"]:
 def counts(verdicts: list["pd.DataFrame"]) -> list[str]:
     """How many claims and comparisons have which verdict, by themselves and with the correction."""
 
-    def line(what: str, found: list[str]) -> str:
+    def line(what: str, found: Sequence[str]) -> str:
         numbers = ", ".join(f"{verdict} {found.count(verdict)}" for verdict in VERDICTS)
         return f"Verdicts on {len(found)} {what}: {numbers}."
 

@@ -26,7 +26,7 @@ from puriflow.image_files import comparison, inputs, record
 from puriflow.image_files.comparison import ImageClassifier
 from puriflow.image_files.purify import noise_indices, purify_tiled
 from puriflow.image_files.tiling import Axis, tiling_of
-from puriflow.plots.style import RIGHT, WRONG
+from puriflow.plots.colours import RIGHT, WRONG
 from puriflow.registry import Part
 
 RNG = np.random.default_rng(0)

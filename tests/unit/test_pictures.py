@@ -14,8 +14,9 @@ from puriflow.chain import Chain
 from puriflow.config import load_config
 from puriflow.metrics.accuracy import wilson
 from puriflow.plots import attention, bars, content, maps, rounds, sheets, sweep, transition
+from puriflow.plots.colours import CROSS_ENTROPY, RIGHT, SQUARED_ERROR, WRONG
 from puriflow.plots.ends import End, label_ends, spread
-from puriflow.plots.style import CROSS_ENTROPY, RIGHT, SQUARED_ERROR, WRONG, styled, titled
+from puriflow.plots.style import styled, titled
 from puriflow.results import load_result
 from puriflow.results.columns import frame
 from puriflow.results.documents import Grid, Toned, as_html, as_markdown

@@ -10,8 +10,9 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from puriflow.plots import bars, cost, loss
+from puriflow.plots.colours import ROBUST, STANDARD
 from puriflow.plots.sheets import Row, contact_sheet
-from puriflow.plots.style import ROBUST, STANDARD, save, styled
+from puriflow.plots.style import save, styled
 from puriflow.results.columns import frame
 from puriflow.results.table import COLUMNS
 
@@ -20,7 +21,7 @@ def test_colours_are_named_in_one_place(repository):
     files = [*(repository / "puriflow" / "plots").glob("*.py")]
     files += (repository / "puriflow" / "results").rglob("*.py")
     found = {file.name for file in files if re.search(r"#[0-9A-Fa-f]{6}\b", file.read_text())}
-    assert found == {"style.py"}
+    assert found == {"colours.py"}
 
 
 def test_plots_know_nothing_of_the_rest(repository):
