@@ -14,7 +14,7 @@ STYLE = (
     "th{background:#eee}"
     # the colours of answers in pictures (puriflow.plots.colours), each with a ground of its own
     "td.good{color:#173;background:#efe}td.bad{color:#a49;background:#fef}"
-    "td.alike{color:#036;background:#eff}td.open{color:#555;background:#eee}"
+    "td.alike{color:#036;background:#eff}td.open{color:#555;background:#eee}td.none{color:#777}"
 )
 
 
@@ -24,6 +24,7 @@ SIGNS = {
     "bad": "\N{BALLOT X}",
     "alike": "\N{ALMOST EQUAL TO}",
     "open": "?",
+    "none": "\N{EN DASH}",
 }
 
 

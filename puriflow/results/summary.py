@@ -63,7 +63,7 @@ HOLM = (
     "seem to have one. With Holm's correction for {number} comparisons, {standing} of {decided} "
     "that are decided stand, with 95 % confidence in all at once; the others are not decidable."
 )
-TONES = {HOLDS: "good", FAILS: "bad", ALIKE: "alike", OPEN: "open", NOT_MEASURED: "open"}
+TONES = {HOLDS: "good", FAILS: "bad", ALIKE: "alike", OPEN: "open", NOT_MEASURED: "none"}
 COMPARED = ("about", "column", "layer", "higher", "lower", "paper_factor")  # what is compared
 Row = Mapping[Hashable, Any]  # of a CSV
 

@@ -19,7 +19,7 @@ from puriflow.plots.ends import End, label_ends, spread
 from puriflow.plots.style import styled, titled
 from puriflow.results import load_result
 from puriflow.results.columns import frame
-from puriflow.results.documents import Grid, Toned, as_html, as_markdown
+from puriflow.results.documents import SIGNS, Grid, Toned, as_html, as_markdown
 from puriflow.results.served import axis, distinct, here, renamed
 from puriflow.results.shown import Chains, Shown, images
 from puriflow.results.table import COLUMNS, ROLES
@@ -489,10 +489,11 @@ def test_axes_and_lines_are_in_words(repository, track):
 
 
 def test_verdicts_have_a_colour_and_a_sign_in_html_and_are_words_elsewhere():
-    cells = tuple(Toned(f"<{tone}>", tone) for tone in ("good", "bad", "alike", "open"))
-    grid = Grid(("a", "b", "c", "d"), (cells,))
+    cells = tuple(Toned(f"<{tone}>", tone) for tone in SIGNS)
+    grid = Grid(tuple(SIGNS), (cells,))
     page = as_html([grid])
-    for tone, sign in (("good", "\u2713"), ("bad", "\u2717"), ("alike", "\u2248"), ("open", "?")):
+    assert len(set(SIGNS.values())) == len(SIGNS)  # who sees no colours tells them apart
+    for tone, sign in SIGNS.items():
         assert f'<td class="{tone}">{sign} &lt;{tone}&gt;</td>' in page
         assert f"td.{tone}{{" in page
     assert "\u2713" not in as_markdown([grid])
