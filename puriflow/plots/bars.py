@@ -29,8 +29,9 @@ def draw(frame: pd.DataFrame, title: str) -> plt.Figure:
     room = max([0.5, *(LINE * (1 + name.count("\n")) for name in names)])
     figure, axes = plt.subplots(figsize=(7, 1.2 + room * len(frame)))
     places = np.arange(len(frame))[::-1]
-    _bars(axes, frame, "standard", places + 0.2, STANDARD)
-    papers = _bars(axes, frame, "robust", places - 0.2, ROBUST)
+    # where colours are grey, the two are told by their places
+    _bars(axes, frame, "standard", places + 0.2, STANDARD, "standard, ours (upper)")
+    papers = _bars(axes, frame, "robust", places - 0.2, ROBUST, "robust, ours (lower)")
     papers.set_label("paper")
     for place in places[frame["standard"].isna().to_numpy()]:
         axes.text(1, place, "not run here", color=AIDE, va="center", fontsize="small")
@@ -53,11 +54,13 @@ def _wrapped(name: str) -> str:
     return "\n".join(fill(line, LETTERS, break_on_hyphens=False) for line in name.splitlines())
 
 
-def _bars(axes: Axes, frame: pd.DataFrame, column: str, places: np.ndarray, colour: str) -> Line2D:
+def _bars(
+    axes: Axes, frame: pd.DataFrame, column: str, places: np.ndarray, colour: str, label: str
+) -> Line2D:
     """One accuracy of every row with its interval, and the paper's, which are returned."""
     values = frame[column]
     bounds = [values - frame[f"{column}_low"], frame[f"{column}_high"] - values]
-    bars = axes.barh(places, values, 0.38, color=colour, label=f"{column}, ours")
+    bars = axes.barh(places, values, 0.38, color=colour, label=label)
     for bar, place, value in zip(bars, places, values, strict=True):
         if value == 0:
             bar.set(edgecolor=colour, linewidth=4, clip_on=False)

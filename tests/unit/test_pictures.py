@@ -13,7 +13,7 @@ from PIL import Image, ImageColor
 from puriflow.chain import Chain
 from puriflow.config import load_config
 from puriflow.metrics.accuracy import wilson
-from puriflow.plots import attention, bars, content, maps, rounds, sheets, sweep, transition
+from puriflow.plots import attention, bars, content, cost, maps, rounds, sheets, sweep, transition
 from puriflow.plots.colours import CROSS_ENTROPY, RIGHT, SQUARED_ERROR, WRONG
 from puriflow.plots.ends import End, label_ends, spread
 from puriflow.plots.style import styled, titled
@@ -139,6 +139,27 @@ def test_a_row_without_numbers_says_that_it_was_not_run():
     said = {text.get_text(): text.get_position()[1] for text in axes.texts}
     assert said["not run here"] == 0  # the last row's place
     assert set(said) == {"50", "20", "not run here"}
+
+
+def test_a_table_of_which_nothing_was_run_is_drawn():
+    rows = frame([{"method": "quoted"}, {"method": "not served"}], COLUMNS)
+    figure = bars.draw(rows, "t")
+    (axes,) = figure.axes
+    figure.canvas.draw()
+    assert [text.get_text() for text in axes.texts] == ["not run here"] * 2
+    assert axes.get_xlabel() == "accuracy (%)"
+    cost.draw(rows, "t").canvas.draw()
+
+
+def test_bars_are_told_apart_without_colours():
+    figure = bars.draw(a_table((90.0, 10.0)), "t")
+    (axes,) = figure.axes
+    (legend,) = figure.legends
+    said = [text.get_text() for text in legend.get_texts()]
+    assert said == ["standard, ours (upper)", "robust, ours (lower)", "paper"]
+    standard, robust = axes.patches
+    assert (standard.get_width(), robust.get_width()) == (90, 10)
+    assert standard.get_y() > robust.get_y()
 
 
 @pytest.mark.parametrize("count", [1, 50])
@@ -456,6 +477,13 @@ def test_a_sweep_has_a_heading_and_cross_entropy_by_its_logarithm():
         assert not container.lines[0].get_clip_on()  # whole at 100
     (zero,) = a_sweep([("cross_entropy_attacked", 0.0)]).axes
     assert zero.get_yscale() == "linear"
+
+
+def test_a_sweep_of_which_nothing_is_served_is_drawn():
+    names = ("along", "line", "metric", "value", "low", "high", "n", "attack_failed")
+    figure = sweep.draw(pd.DataFrame(columns=list(names)), {"robust": "r (%)"}, "x", "r", "h")
+    figure.canvas.draw()
+    assert not figure.legends
 
 
 def test_a_sweep_is_laid_out_within_the_picture():
