@@ -32,7 +32,8 @@ def draw(frame: pd.DataFrame, title: str) -> plt.Figure:
     # where colours are grey, the two are told by their places
     _bars(axes, frame, "standard", places + 0.2, STANDARD, "standard, ours (upper)")
     papers = _bars(axes, frame, "robust", places - 0.2, ROBUST, "robust, ours (lower)")
-    papers.set_label("paper")
+    if frame[["paper_standard", "paper_robust"]].notna().any(axis=None):
+        papers.set_label("paper")
     for place in places[frame["standard"].isna().to_numpy()]:
         axes.text(1, place, "not run here", color=AIDE, va="center", fontsize="small")
     axes.set_yticks(places, names, parse_math=False)
@@ -67,7 +68,7 @@ def _bars(
         if value == value:
             aside = axes.get_yaxis_transform()
             axes.text(1.015, place, f"{value:.3g}", color=colour, va="center", transform=aside)
-    style = {"fmt": "none", "ecolor": AIDE, "elinewidth": 1, "capsize": 2}
+    style = {"fmt": "none", "ecolor": "black", "elinewidth": 0.8, "capsize": 2}
     axes.errorbar(values, places, xerr=bounds, **style)
     marks = {"marker": "D", "linestyle": "", "color": PAPER, "markerfacecolor": "white"}
     return axes.plot(frame[f"paper_{column}"], places, clip_on=False, zorder=3, **marks)[0]

@@ -152,11 +152,12 @@ def test_a_table_of_which_nothing_was_run_is_drawn():
 
 
 def test_bars_are_told_apart_without_colours():
-    figure = bars.draw(a_table((90.0, 10.0)), "t")
-    (axes,) = figure.axes
-    (legend,) = figure.legends
-    said = [text.get_text() for text in legend.get_texts()]
-    assert said == ["standard, ours (upper)", "robust, ours (lower)", "paper"]
+    ours = ["standard, ours (upper)", "robust, ours (lower)"]
+    for paper, named in ((np.nan, []), (50.0, ["paper"])):
+        figure = bars.draw(a_table((90.0, 10.0)).assign(paper_robust=paper), "t")
+        (axes,) = figure.axes
+        (legend,) = figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == [*ours, *named]
     standard, robust = axes.patches
     assert (standard.get_width(), robust.get_width()) == (90, 10)
     assert standard.get_y() > robust.get_y()
