@@ -18,12 +18,13 @@ from puriflow.errors import UserError, printable
 from puriflow.fitting import check_finite
 from puriflow.image_files.formats import open_images
 from puriflow.image_files.inputs import ImageFile
+from puriflow.plots.colours import RIGHT, WRONG
+from puriflow.plots.sheets import difference
 from puriflow.registry import Part
 
 ROWS = 12
-GAIN = 8  # of the difference
 LONGEST = 4  # times the short side, of what the classifier is shown
-COLUMNS = ("before", "after", f"difference x {GAIN}")
+COLUMNS = ("before", "after", "after less before")
 SIDE, LINE, GAP = 224, 22, 6  # pixels of an image, of a line of text, and between them
 # Classes of a classifier: the side of its images, where it does not say it, and the short side to
 # which they are resized first, as a multiple.
@@ -108,22 +109,46 @@ def draw_sheet(
         write(pen, column, LINE / 2, title)
     top = LINE
     for name, before, after in islice(pairs(files, out), shown):
-        write(pen, 0, top + LINE / 2, name, width=len(COLUMNS), colour="#555555")
+        change, gain = difference(before, after)
+        enlarged = f"x {gain} about grey" if (before != after).any() else "none"
+        write(pen, 0, top + LINE / 2, name, width=len(COLUMNS) - 1, colour="#555555")
+        write(pen, len(COLUMNS) - 1, top + LINE / 2, enlarged, colour="#555555")
         top += LINE
-        for column, image in enumerate((before, after, GAIN * np.abs(after - before))):
+        for column, image in enumerate((before, after, change)):
             sheet.paste(framed(image), (GAP + column * (SIDE + GAP), top))
         top += SIDE
         if classifier is not None:
-            predictions = [classifier(image) for image in (before, after)]
-            texts = [f"{label}, {100 * confidence:.0f} %" for label, confidence in predictions]
-            for column, text in enumerate(texts):
-                write(pen, column, top + LINE / 2, text)
-            print(printable(f"{name}: {' -> '.join(texts)}"))
+            print(printable(f"{name}: {answers(pen, classifier, before, after, top)}"))
             top += LINE
         top += GAP
     if shown < total:
         print(f"the sheet shows the first {shown} of {total} images")
     sheet.save(to, format="PNG")
+
+
+def answers(
+    pen: ImageDraw.ImageDraw,
+    classifier: ImageClassifier,
+    before: np.ndarray,
+    after: np.ndarray,
+    top: int,
+) -> str:
+    """Write below a row what a classifier sees before and after, and whether that is another class.
+
+    Returns:
+        Both answers.
+    """
+    predictions = [classifier(image) for image in (before, after)]
+    texts = [f"{label}, {100 * confidence:.0f} %" for label, confidence in predictions]
+    for column, text in enumerate(texts):
+        write(pen, column, top + LINE / 2, text)
+    changed = predictions[0][0] != predictions[1][0]
+    words, colour = ("another class than before", WRONG) if changed else ("the same class", RIGHT)
+    if changed:
+        left = GAP + SIDE + GAP
+        pen.rectangle((left, top - SIDE, left + SIDE - 1, top - 1), outline=colour, width=4)
+    write(pen, 2, top + LINE / 2, words, colour=colour)
+    return " -> ".join(texts)
 
 
 def framed(image: np.ndarray) -> Image.Image:

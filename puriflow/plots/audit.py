@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from puriflow.plots.style import AIDE, RIGHT, ROBUST, WRONG, bare
+from puriflow.plots.colours import AIDE, RIGHT, ROBUST, WRONG
+from puriflow.plots.style import bare, titled
 
 COLOURS = {"passed": RIGHT, "failed": WRONG, "not decidable": AIDE}
 WIDTH = 105  # letters of a line of evidence
@@ -56,7 +57,7 @@ def draw(
         axes.text(0.19, y, row["verdict"], va="center", color=COLOURS[row["verdict"]])
         said = row["evidence"]
         axes.text(0.29, y, said if len(said) <= WIDTH else f"{said[:WIDTH]}...", va="center")
-    figure.suptitle(title, fontsize="medium")
+    titled(figure, title)
     return figure
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from puriflow.plots.style import AIDE, ROBUST, STANDARD, labelled
+from puriflow.plots.colours import AIDE, ROBUST, STANDARD
+from puriflow.plots.style import labelled, titled
 
 TRAINED = "AT"  # the type of rows of adversarially trained classifiers alone
 
@@ -25,7 +26,9 @@ def draw(frame: pd.DataFrame, title: str) -> plt.Figure:
     points = [*zip(seconds, robust, strict=True)]
     half = -(-len(rows) // 2)
     heights = [4, 0.2 + 0.18 * half]
-    figure, (axes, below) = plt.subplots(2, 1, figsize=(7, sum(heights)), height_ratios=heights)
+    figure, (axes, below) = plt.subplots(
+        2, 1, figsize=(7, sum(heights) - 0.3), height_ratios=heights
+    )
     bounds = [robust - rows["robust_low"], rows["robust_high"] - robust]
     axes.errorbar(seconds, robust, yerr=bounds, fmt="none", ecolor=AIDE, elinewidth=0.5)
     failed, other = rows["attack_failed"].notna().to_numpy(), under_others(rows["attack"])
@@ -49,7 +52,7 @@ def draw(frame: pd.DataFrame, title: str) -> plt.Figure:
     axes.set_ylim(-2, 100)
     axes.set_xlabel("seconds an image")
     axes.set_ylabel("robust accuracy (%), 95 % Wilson intervals")
-    axes.set_title(title, wrap=True)
+    titled(figure, title)
     axes.legend(loc="upper left")
     names = [f"{number} {name}" for number, name in enumerate(labelled(rows, "method"), start=1)]
     below.set_axis_off()

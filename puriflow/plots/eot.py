@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from puriflow.plots.style import AIDE
+from puriflow.plots.colours import AIDE
+from puriflow.plots.style import titled
 
 COSINES = ("split_half_cosine", "expected_cosine")  # measured, and not
 WIDTH, HEIGHT = 2.9, 2.6  # inches of a panel
@@ -35,7 +36,7 @@ def draw(frame: pd.DataFrame, wanted: float, title: str) -> plt.Figure:
         axes.set_xlabel("draws of a gradient")
     _success(places[2], rows[rows["metric"] == "success_average"], styles)
     n = "" if rows.empty else f"{rows['n'].iloc[0]} images, 95 % intervals"
-    figure.suptitle(f"{title}\n{n}", fontsize="medium")
+    titled(figure, f"{title}\n{n}")
     if styles:
         handles = places[2].get_legend_handles_labels()
         figure.legend(*handles, loc="outside lower center", ncols=3)
@@ -52,6 +53,7 @@ def _curves(axes: Axes, rows: pd.DataFrame, styles: dict[str, Any]) -> None:
         draws = own["draws"].astype(float)
         axes.fill_between(draws, own["low"], own["high"], color=colour, alpha=0.1, linewidth=0)
     axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
 
 
 def _success(axes: Axes, rows: pd.DataFrame, styles: dict[str, Any]) -> None:
@@ -61,5 +63,6 @@ def _success(axes: Axes, rows: pd.DataFrame, styles: dict[str, Any]) -> None:
         look: dict[str, Any] = {"elinewidth": 0.6, "capsize": 2, **styles[str(method)]}
         axes.errorbar(own["draws"].astype(float), own["value"], yerr=bounds, label=method, **look)
     axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set(title="under the attack", ylabel="wrong answers (%)", ylim=(0, 100))
     axes.set_xlabel("draws of each step (eot_iter)")

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from puriflow.plots.style import STANDARD
+from puriflow.plots.colours import STANDARD
 
 PANELS = {
     "idempotence": "idempotent? |J J v - J v| / |J v|",
@@ -36,6 +36,6 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(left=0)
         axes.grid(axis="y", linewidth=0.3)
-        axes.set_title(PANELS[name])
+        axes.set_title(PANELS[name], loc="right")  # long names leave no room at its right
     figure.supxlabel(f"{frame['n'].iloc[0]} images, 95 % intervals", fontsize="medium")
     return figure

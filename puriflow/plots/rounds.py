@@ -6,7 +6,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from puriflow.plots.style import CROSS_ENTROPY, ROBUST, SQUARED_ERROR, STANDARD, labelled
+from puriflow.plots.colours import CROSS_ENTROPY, ROBUST, SQUARED_ERROR, STANDARD
+from puriflow.plots.style import labelled
 
 
 def draw(frame: pd.DataFrame) -> plt.Figure:
@@ -19,12 +20,21 @@ def draw(frame: pd.DataFrame) -> plt.Figure:
     figure, (above, below) = plt.subplots(2, 1, figsize=(3.25, 3.6), sharex=True)
     beside = above.twinx()
     beside.spines["right"].set_visible(True)
+    above.spines["right"].set_visible(False)
+    beside.spines["left"].set_visible(False)
     _line(above, frame, "mse", -0.05, color=SQUARED_ERROR, marker="s")
-    _line(beside, frame, "cross_entropy", 0.05, color=CROSS_ENTROPY, marker="D")
-    above.set_ylabel("mean squared error", color=SQUARED_ERROR)
-    beside.set_ylabel("cross-entropy (nats)", color=CROSS_ENTROPY)
-    for axes, colour in ((above, SQUARED_ERROR), (beside, CROSS_ENTROPY)):
+    _line(beside, frame, "cross_entropy", 0.05, color=CROSS_ENTROPY, marker="D", linestyle="--")
+    # who sees no colours goes by the markers
+    above.set_ylabel("mean squared error (\N{BLACK SQUARE})", color=SQUARED_ERROR)
+    beside.set_ylabel("cross-entropy (nats) (\N{BLACK DIAMOND})", color=CROSS_ENTROPY)
+    for axes, side, colour in (
+        (above, "left", SQUARED_ERROR),
+        (beside, "right", CROSS_ENTROPY),
+    ):
         axes.tick_params(axis="y", colors=colour)
+        axes.yaxis.get_offset_text().set_color(colour)
+        axes.spines[side].set_color(colour)
+        axes.spines[side].set_linewidth(1.2)
         axes.set_ylim(bottom=0)
         axes.ticklabel_format(axis="y", scilimits=(-2, 3))
     above.set_title("attacked images")

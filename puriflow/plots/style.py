@@ -1,8 +1,9 @@
-"""The look of all figures: style.mplstyle, a few colours, and what several of them draw."""
+"""The look of all figures: style.mplstyle, their titles, and what several of them draw."""
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib
 import numpy as np
@@ -13,14 +14,6 @@ from matplotlib.axes import Axes
 from puriflow.atomic import Replacing
 
 STYLE = Path(__file__).with_name("style.mplstyle")
-
-# What one colour means in every figure. The first two are Okabe and Ito's, the others Tol's, which
-# colour-blind readers tell apart and which are dark enough for text.
-STANDARD, ROBUST = "#0072B2", "#D55E00"  # accuracies
-RIGHT, WRONG = "#117733", "#AA4499"  # answers
-SQUARED_ERROR, CROSS_ENTROPY = "#000000", "#882255"
-PAPER = "#222222"  # the paper's own numbers
-AIDE = "#777777"  # what belongs to no line
 
 
 @contextmanager
@@ -54,6 +47,21 @@ def labelled(frame: pd.DataFrame, name: str) -> list[str]:
         f"{label}\n(attack failed)" if bad else label
         for label, bad in zip(frame[name], failed, strict=True)
     ]
+
+
+def titled(figure: plt.Figure, title: str) -> None:
+    """Write a title above a figure, from its left edge; it grows by the lines that this takes."""
+    size = plt.rcParams["font.size"]
+    said = {"x": 0.01, "ha": "left", "fontsize": "medium", "parse_math": False}
+    above = figure.suptitle("", **said)
+    letters = int(figure.get_figwidth() * 72 / (0.48 * size))
+    for room in range(letters, 9, -2):  # how many letters have room depends on the letters
+        lines = [fill(line, room, break_on_hyphens=False) for line in title.splitlines() if line]
+        above.set_text("\n".join(lines))
+        if above.get_window_extent().width <= 0.98 * figure.bbox.width:
+            break
+    count = 1 + above.get_text().count("\n")
+    figure.set_figheight(figure.get_figheight() + 1.25 * size * count / 72)
 
 
 def message(text: str) -> plt.Figure:

@@ -22,6 +22,7 @@ from puriflow.provenance import identified
 from puriflow.registry import Part
 from puriflow.results.columns import read_csv
 from puriflow.results.documents import Block
+from puriflow.results.served import here
 from puriflow.weight_files import Weights
 
 if TYPE_CHECKING:
@@ -116,6 +117,11 @@ class Result(Model):
     def served(self, track: Config) -> list[Any]:
         """The items that a track can serve."""
         return [item for item in self.items() if self.unavailable(track, item) is None]
+
+    def heading(self, track: Config) -> str:
+        """What stands above its pictures: source, title, and in a second line what serves it."""
+        named = (named for item in self.served(track) for named in self.roles(item))
+        return f"{self.source}: {self.title}\n{here(track, named)}"
 
     def stores(self, track: Config) -> list[str]:
         """Folders, below the results, of all stores that it reads, once each."""

@@ -5,13 +5,48 @@ import re
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 STYLE = (
     "body{font:15px/1.5 sans-serif;margin:2em;color:#222}"
     "table{border-collapse:collapse;margin:1em 0}"
     "td,th{border:1px solid #bbb;padding:.25em .6em;text-align:left;vertical-align:top}"
     "th{background:#eee}"
+    # the colours of answers in pictures (puriflow.plots.colours), each with a ground of its own
+    "td.good{color:#173;background:#efe}td.bad{color:#a49;background:#fef}"
+    "td.alike{color:#036;background:#eff}td.open{color:#555;background:#eee}td.none{color:#777}"
 )
+
+
+# What a tone is to those who see no colours.
+SIGNS = {
+    "good": "\N{CHECK MARK}",
+    "bad": "\N{BALLOT X}",
+    "alike": "\N{ALMOST EQUAL TO}",
+    "open": "?",
+    "none": "\N{EN DASH}",
+}
+
+
+class Toned(str):
+    """A text that is good or bad news, as HTML shows it in a table, by sign and colour.
+
+    Attributes:
+        tone: of `SIGNS`.
+    """
+
+    tone: str
+
+    def __new__(cls, text: str, tone: str) -> Self:
+        """The text with its tone."""
+        made = super().__new__(cls, text)
+        made.tone = tone
+        return made
+
+    @property
+    def signed(self) -> str:
+        """The text behind its sign."""
+        return f"{SIGNS[self.tone]} {self}"
 
 
 @dataclass(frozen=True)
@@ -60,8 +95,13 @@ def as_markdown(blocks: list[Block]) -> str:
 def as_html(blocks: list[Block]) -> str:
     """Blocks as one page."""
 
+    def cell(text: str, tag: str) -> str:
+        if isinstance(text, Toned):
+            return f'<{tag} class="{text.tone}">{html.escape(text.signed)}</{tag}>'
+        return f"<{tag}>{html.escape(text)}</{tag}>"
+
     def cells(row: tuple[str, ...], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row) + "</tr>"
+        return "<tr>" + "".join(cell(text, tag) for text in row) + "</tr>"
 
     lines = [f'<!doctype html><html lang="en"><meta charset="utf-8"><style>{STYLE}</style>']
     for block in blocks:

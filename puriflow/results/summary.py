@@ -13,12 +13,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from puriflow.atomic import write_text
 from puriflow.metrics.paired import holm
 from puriflow.results.base import Judged, make_folders
-from puriflow.results.claims import ALIKE, COLUMNS, NOT_MEASURED, OPEN, VERDICTS, overall
+from puriflow.results.claims import (
+    ALIKE,
+    COLUMNS,
+    FAILS,
+    HOLDS,
+    NOT_MEASURED,
+    OPEN,
+    VERDICTS,
+    overall,
+)
 from puriflow.results.columns import column, read_csv
 from puriflow.results.documents import (
     Block,
     Grid,
     Heading,
+    Toned,
     as_html,
     as_markdown,
     escaped,
@@ -53,6 +63,7 @@ HOLM = (
     "seem to have one. With Holm's correction for {number} comparisons, {standing} of {decided} "
     "that are decided stand, with 95 % confidence in all at once; the others are not decidable."
 )
+TONES = {HOLDS: "good", FAILS: "bad", ALIKE: "alike", OPEN: "open", NOT_MEASURED: "none"}
 COMPARED = ("about", "column", "layer", "higher", "lower", "paper_factor")  # what is compared
 Row = Mapping[Hashable, Any]  # of a CSV
 
@@ -83,8 +94,8 @@ class Verdict(NamedTuple):
     """A claim of a CSV: its quote, the verdict with its count, that by Holm, its comparisons."""
 
     quote: str
-    words: str
-    corrected: str
+    words: Toned
+    corrected: Toned
     rows: Sequence[Row]
 
 
@@ -195,7 +206,7 @@ def corrected(verdicts: list["pd.DataFrame"]) -> list["pd.DataFrame"]:
 def counts(verdicts: list["pd.DataFrame"]) -> list[str]:
     """How many claims and comparisons have which verdict, by themselves and with the correction."""
 
-    def line(what: str, found: list[str]) -> str:
+    def line(what: str, found: Sequence[str]) -> str:
         numbers = ", ".join(f"{verdict} {found.count(verdict)}" for verdict in VERDICTS)
         return f"Verdicts on {len(found)} {what}: {numbers}."
 
@@ -225,8 +236,8 @@ def caption(source: Source) -> str:
     paragraphs = [block for block in source.blocks() if isinstance(block, str)]
     lines = [f"**{escaped(source.title)}**", "", *(f"{escaped(p)}\n" for p in paragraphs)]
     for claim in claims_of(source.verdicts()):
-        lines += [f"- The paper: {escaped(claim.quote)}. Ours: {escaped(claim.words)}.", ""]
-        lines += [f"  - {escaped(f'{compared(r)}: {decided(r)[1]}')}" for r in claim.rows]
+        lines += [f"- The paper: {escaped(claim.quote)}. Ours: {escaped(claim.words.signed)}.", ""]
+        lines += [f"  - {escaped(f'{compared(r)}: {decided(r)[1].signed}')}" for r in claim.rows]
         lines.append("")
     return "\n".join(lines) + "\n"
 
@@ -256,9 +267,10 @@ def claims_of(rows: "pd.DataFrame") -> list[Verdict]:
         verdicts = Counter(own["verdict"])
         counted = [f"{verdicts[v]} {v}" for v in VERDICTS if verdicts[v]]
         cited = f"\u201c{quote}\u201d ({section})"
-        words = f"{own['claim_verdict'].iloc[0]} ({', '.join(counted)})"
+        said = own["claim_verdict"].iloc[0]
+        words = Toned(f"{said} ({', '.join(counted)})", TONES[said])
         strict = overall(row["verdict"] if stands(row) else OPEN for row in comparisons)
-        claims.append(Verdict(cited, words, strict, comparisons))
+        claims.append(Verdict(cited, words, Toned(strict, TONES[strict]), comparisons))
     return claims
 
 
@@ -268,8 +280,14 @@ def compared(row: Row) -> str:
     return f"{column(row['column']).words}{at}: {row['higher']} above {row['lower']}"
 
 
-def decided(row: Row) -> tuple[str, str]:
+def decided(row: Row) -> tuple[str, Toned]:
     """How many images speak for a comparison, and the verdict with what it rests on."""
+    speaking, words = _decided(row)
+    return speaking, Toned(words, TONES[row["verdict"]])
+
+
+def _decided(row: Row) -> tuple[str, str]:
+    """`decided` without the tone."""
     if row["verdict"] == NOT_MEASURED:
         return "", f"{NOT_MEASURED}: {row['note']}"
     if row["n"] != row["n"]:  # counted

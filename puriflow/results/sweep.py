@@ -8,7 +8,7 @@ reference, is in `puriflow.results.swept`.
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from functools import cache, cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from puriflow.results.base import Device, Files, Model, Result, joined, notes, s
 from puriflow.results.columns import column, write_csv
 from puriflow.results.measures import Stores
 from puriflow.results.rows import OneThreat, Row, Threat, Threats, few_draws, listed
+from puriflow.results.served import axis, distinct
 from puriflow.results.swept import METRICS, compared, numbers_of, values_of
 from puriflow.results.table import Table
 
@@ -39,7 +40,7 @@ MOST = 10_000  # combinations of a sweep
 REFERENCE = "reference"  # what the reference is called in place of a line
 PANELS = ("standard", "robust", "cross_entropy_attacked")  # the metrics that are drawn
 
-
+Say = Callable[[str, Any], str]  # what a name of a role is called
 Names = Annotated[tuple[str, ...], BeforeValidator(listed), Field(min_length=1)]
 
 
@@ -207,6 +208,10 @@ class Sweep(Result):
 
         A reference that is not swept has a line of its own if it lies elsewhere along the picture.
         """
+        return self.line_in(track, point, lambda role, named: _label(named))
+
+    def line_in(self, track: Config, point: Mapping[str, Any], say: Say) -> str:
+        """`line_of` in other words: `say` says a role's name."""
         is_swept = all(point[role] in getattr(self, role) for role in ROLES)
         if self.reference and getattr(self.reference, _role(self.along)) and not is_swept:
             return REFERENCE
@@ -218,11 +223,11 @@ class Sweep(Result):
                 values = [track.part(role, name).value(option) for option in shared]
                 words.append(", ".join(str(v) for v in values if v is not None) or name)
             elif shared or (role != _role(self.along) and len(getattr(self, role)) > 1):
-                words.append(_label(point[role]))
+                words.append(say(role, point[role]))
         return ", ".join(words)
 
     def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
-        from puriflow.plots.style import save, styled
+        from puriflow.plots.style import save, styled, titled
 
         lines = list(self.lines(track, Stores(track, results), device))
         frame = write_csv(lines, self.columns(), files["csv"])
@@ -230,18 +235,41 @@ class Sweep(Result):
         chains = [line | {"chain": ", ".join(line[role] for role in ROLES)} for line in robust]
         say_failures(chains, "chain")
         with styled():
-            save(self.draw(frame), [files["png"], files["svg"]])
+            drawing = self.draw(track, frame)
+            titled(drawing, self.heading(track))
+            save(drawing, [files["png"], files["svg"]])
 
     def columns(self) -> tuple[str, ...]:
         """The columns of the CSV."""
         return (*COLUMNS, *(COMPARED if self.reference else ()), "attack_failed", "note")
 
-    def draw(self, frame: "pd.DataFrame") -> "Drawing":
-        """Draw the lines of the CSV; the reference, which lies anywhere, from side to side."""
+    def draw(self, track: Config, frame: "pd.DataFrame") -> "Drawing":
+        """Draw the lines of the CSV, by what serves them; the reference from side to side."""
         from puriflow.plots import sweep
 
+        def say(role: str, named: Any) -> str:
+            return _in_words(track, role, named)
+
+        lines = {self.line_of(track, p): self.line_in(track, p, say) for p in self.points.values()}
+        places = {_label(named): say(_role(self.along), named) for named in self.swept}
+        rows = frame.dropna(subset="metric")
+        rows = rows.assign(line=rows["line"].map(distinct(lines)))
+        if not rows["along"].map(lambda at: isinstance(at, float | int)).all():
+            rows["along"] = rows["along"].map(distinct(places))
         panels = {name: column(name).axis for name in self.panels}
-        return sweep.draw(frame.dropna(subset="metric"), panels, self.along, REFERENCE)
+        return sweep.draw(rows, panels, axis(self.along), REFERENCE, ", ".join(self.headings))
+
+    @property
+    def headings(self) -> list[str]:
+        """What tells the lines of the picture apart: roles, or options of one."""
+        found = []
+        for role in ROLES:
+            options = [one.partition(".")[2] for one in self.line or () if _role(one) == role]
+            if options:
+                found.append(f"{', '.join(options)} of the {role}")
+            elif role != _role(self.along) and len(getattr(self, role)) > 1:
+                found.append(role)
+        return found
 
     def lines(
         self, track: Config, stores: Stores, device: Device = None
@@ -287,3 +315,12 @@ def _name(role: str | Threat) -> str:
 def _label(role: str | Threat) -> str:
     """The name of a role; of a threat, with what it goes through."""
     return role if isinstance(role, str) else role.words(role.attack, role.surrogate)
+
+
+def _in_words(track: Config, role: str, named: str | Threat) -> str:
+    """What serves a role, or what its attack is; where nothing does: `no restorer`."""
+    if isinstance(named, Threat):
+        return named.served_by(track)
+    if named == NONE:
+        return f"no {role}"
+    return named if role == "evaluation" else track.served(role, named).by

@@ -176,20 +176,16 @@ class Table(Judged):
     # Its files
 
     def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
-        from puriflow.plots import bars, cost, sheets
-        from puriflow.plots.style import save, styled
-
         stores, served = Stores(track, results), self.served(track)
         rows = [self.cells(track, row, stores) for row in self.rows]
         measures = [line for row in served for line in self.measured(track, row, stores)]
         table = write_csv(rows, self.columns(), files["csv"])
         say_failures(rows, "method")
         write_csv(measures, MEASURES, files["measures"])
-        draw = {"bars": bars.draw, "cost": cost.draw}[self.picture]
-        with styled(text=10):
-            save(draw(table, f"{self.source}: {self.title}"), [files["png"]])
-        attacked = [(row.method, self.chains(track, row)[1]) for row in served]
-        sheets.contact_sheet(shown.images(attacked, stores), files["sheet"])
+        names = [{role: self.role(row, role) for role in (*ROLES, "attack")} for row in self.rows]
+        chains = [self.chains(track, row) if row in served else None for row in self.rows]
+        drawn = list(map(shown.Shown, self.rows, names, chains))
+        shown.draw(self.picture, self.heading(track), table, drawn, stores, files)
 
     def columns(self) -> tuple[str, ...]:
         costs = (*COSTS, *(f"paper_{name}" for name in COSTS)) if self.costs else ()

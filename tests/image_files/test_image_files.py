@@ -13,7 +13,7 @@ import pytest
 import torch
 import xarray
 import zarr
-from PIL import Image
+from PIL import Image, ImageColor, ImageDraw
 from torch import nn
 
 import puriflow
@@ -26,6 +26,7 @@ from puriflow.image_files import comparison, inputs, record
 from puriflow.image_files.comparison import ImageClassifier
 from puriflow.image_files.purify import noise_indices, purify_tiled
 from puriflow.image_files.tiling import Axis, tiling_of
+from puriflow.plots.colours import RIGHT, WRONG
 from puriflow.registry import Part
 
 RNG = np.random.default_rng(0)
@@ -773,15 +774,42 @@ def test_an_image_called_as_the_sheet_is_refused(tmp_path, command):
     assert (status, "rename it" in said) == (2, True)
 
 
-def test_the_difference_is_eight_times_as_large(tmp_path, command):
+def test_the_difference_is_enlarged_about_grey(tmp_path, command):
     Image.new("RGB", (224, 224), (100, 100, 100)).save(tmp_path / "a.png")
     command(tmp_path / "a.png", "--restorer", "edsr", "--compare", "--out", tmp_path / "out")
     before, after = (np.asarray(Image.open(tmp_path / f)) for f in ("a.png", "out/a.png"))
     sheet = np.asarray(Image.open(tmp_path / "out" / "compare.png"))[44:268]
     np.testing.assert_array_equal(sheet[:, 236:460], after)
-    difference = np.abs(after.astype(int) - before.astype(int))
-    assert difference.max() > 0
-    np.testing.assert_array_equal(sheet[:, 466:690], (8 * difference).clip(0, 255))
+    change = (after.astype(int) - before.astype(int)) / 255
+    gain = 2 ** round(np.log2(0.5 / np.quantile(np.abs(change), 0.99)))
+    assert 1 < gain < 128
+    expected = 255 * (0.5 + gain * change).clip(0, 1)
+    assert np.abs(sheet[:, 466:690] - expected).max() <= 0.6  # of rounding
+
+
+def test_another_prediction_is_framed_and_said_in_words(tmp_path, command):
+    """Of an image that stays as it is and of one whose class changes, by a classifier of means."""
+    pen = ImageDraw.Draw(sheet := Image.new("RGB", (700, 300), "white"))
+
+    def classifier(image):
+        return ("dark" if image.mean() < 0.5 else "light"), 0.9
+
+    dark, light = np.zeros((3, 8, 8), np.float32), np.ones((3, 8, 8), np.float32)
+    looks = []
+    for after in (dark, light):
+        said = comparison.answers(pen, classifier, dark, after, 224)
+        looks.append(np.asarray(sheet).copy())
+        pen.rectangle((0, 0, 700, 300), fill="white")
+    assert said == "dark, 90 % -> light, 90 %"
+    same, other = looks
+    wrong, right = ImageColor.getrgb(WRONG), ImageColor.getrgb(RIGHT)
+    assert (same[:224] == 255).all()  # no frame
+    assert (other[100, 236] == wrong).all()
+    assert (other[100, 236 + 223] == wrong).all()
+    below = slice(466, 690)  # and in words, which are not only of another colour
+    ink = [(look[224:, below] < 250).any(axis=2).sum() for look in looks]
+    assert ink[1] > 1.3 * ink[0] > 0
+    assert (same[224:, below] == right).all(axis=2).any()
 
 
 def test_imagenet_s_classes_are_named_and_images_of_the_right_size_left_alone(

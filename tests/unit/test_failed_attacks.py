@@ -246,7 +246,7 @@ def test_a_sweep_says_so_in_its_lines_and_has_crosses_in_its_picture(track):
         said = {("pgd-linf8", "robust"), ("pgd-linf8", "cross_entropy_attacked")}
         found = set(zip(failed["attack"], failed["metric"], strict=True))
         assert found == (said if crosses else set())
-        for axes, count in zip(sweep.draw(lines).axes, (0, crosses, crosses), strict=True):
+        for axes, count in zip(sweep.draw(track, lines).axes, (0, crosses, crosses), strict=True):
             drawn = [line for line in axes.lines if line.get_marker() == "x"]
             assert sum(len(line.get_xdata()) for line in drawn) == count
     plt.close("all")

@@ -10,8 +10,9 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from puriflow.plots import bars, cost, loss
-from puriflow.plots.sheets import contact_sheet
-from puriflow.plots.style import ROBUST, STANDARD, save, styled
+from puriflow.plots.colours import ROBUST, STANDARD
+from puriflow.plots.sheets import Row, contact_sheet
+from puriflow.plots.style import save, styled
 from puriflow.results.columns import frame
 from puriflow.results.table import COLUMNS
 
@@ -20,7 +21,7 @@ def test_colours_are_named_in_one_place(repository):
     files = [*(repository / "puriflow" / "plots").glob("*.py")]
     files += (repository / "puriflow" / "results").rglob("*.py")
     found = {file.name for file in files if re.search(r"#[0-9A-Fa-f]{6}\b", file.read_text())}
-    assert found == {"style.py"}
+    assert found == {"colours.py"}
 
 
 def test_plots_know_nothing_of_the_rest(repository):
@@ -55,7 +56,7 @@ def test_a_picture_is_a_file_of_each_ending_and_the_same_again(tmp_path):
         save(bars.draw(rows, "a title"), files[1:])
     assert files[0].read_bytes() == files[1].read_bytes()
     with Image.open(files[2]) as picture:
-        assert picture.size == (2100, 510)
+        assert picture.size == (2100, 562)
 
 
 def test_a_training_curve_is_drawn(tmp_path):
@@ -79,7 +80,7 @@ def test_a_picture_is_there_whole_or_as_it_was(tmp_path, monkeypatch, ending):
     monkeypatch.setattr(Image.Image, "save", half)
     with styled():
         drawing = plt.figure()
-    sheet = [("a", np.zeros((1, 3, 4, 4)))]
+    sheet = [Row("a", np.zeros((1, 3, 4, 4)))]
     with pytest.raises(OSError, match="No space left"):
         contact_sheet(sheet, file) if ending == "sheet.png" else save(drawing, [file])
     assert file.read_bytes() == b"the old one"

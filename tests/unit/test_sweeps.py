@@ -104,12 +104,13 @@ def test_what_the_track_cannot_serve_says_why(loaded, config):
 @pytest.mark.parametrize("along", ["purifier.t", "restorer", "classifier"])
 def test_the_picture_has_a_line_for_each_combination(loaded, config, along):
     sweep = loaded(along=along)
-    drawn = sweep.draw(lines_of(sweep, config))
+    drawn = sweep.draw(config, lines_of(sweep, config))
     combinations = 24 / len(getattr(sweep, along.partition(".")[0]))
     assert [len(axes.containers) for axes in drawn.axes] == [combinations] * len(PANELS)
     lines = {container.lines[0].get_linestyle() for container in drawn.axes[0].containers}
     assert lines == ({"-"} if along == "purifier.t" else {"None"})  # none between names
-    assert drawn.axes[-1].get_xlabel() == f"{along}; 4 images, 95 % intervals"
+    words = {"purifier.t": "diffusion time t' of the purifier"}.get(along, along)
+    assert drawn.axes[-1].get_xlabel() == f"{words}\n4 images, 95 % intervals"
     assert drawn.axes[0].get_ylabel() == "standard accuracy (%)"
 
 
@@ -222,12 +223,13 @@ def test_a_line_of_the_picture_is_of_options_and_their_defaults(loaded, config):
         "vpsde-t100": "reference",
     }
     assert named["along"].tolist() == [100, 75, 100, 146, 100]
-    figure = sweep.draw(lines)
+    figure = sweep.draw(config, lines)
     assert [axes.get_ylabel() for axes in figure.axes] == [
         "robust accuracy (%)",
         "variance over draws, clean",
     ]
     (legend,) = figure.legends
+    assert legend.get_title().get_text() == "kind, rounds of the purifier"
     names = [text.get_text() for text in legend.get_texts()]
     assert set(names) == {"vpsde, 1", "vpsde, 2", "ode, 1", "scoreopt", "reference (n = 2)"}
     (level,) = (x for x in figure.axes[1].lines if x.get_label() == "reference (n = 2)")

@@ -37,7 +37,7 @@ def test_draws_are_counted_in_a_job_of_their_own_and_again_for_another_purifier(
     success = table[table.metric == "success_average"]
     assert list(success.draws.dropna()) == [1, 2] * 2  # the attack's own are two
     with Image.open(folder / "tiny.png") as picture:
-        assert picture.size == (2610, 780)
+        assert picture.size == (2610, 863)
 
     assert empty.planned("results/eot/tiny.svg") == {}
     empty.edit(lambda config: config["purifiers"]["osd-t10"].update(t=11))

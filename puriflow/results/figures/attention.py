@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field
 from scipy.special import softmax
 
+from puriflow.config import NONE, Config
 from puriflow.datasets.names import class_names
 from puriflow.progress import Progress
 from puriflow.results.figures.base import Built, Shown
@@ -70,7 +71,19 @@ class Attention(Shown):
             for row in rows
             for name in METRICS
         ]
-        return Built(rows, values, attention.draw(answers))
+        explained = {"label": "the true class", "predicted": "the answer"}[self.target]
+        drawn = attention.draw(self.grouped(sources.track, answers), explained, self.reference)
+        return Built(rows, values, drawn)
+
+    def grouped(self, track: Config, answers: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """What is drawn of each line, by the attack on it: clean images and attacked ones apart."""
+        groups: dict[str, dict[str, Any]] = {}
+        for line in self.served(track):
+            attack = self.chain(line).attack
+            by = None if attack == NONE else track.served("attack", attack).by
+            title = "clean images" if by is None else f"attacked by {by}"
+            groups.setdefault(title, {})[line.label] = answers[line.label]
+        return groups
 
     def answer(self, sources: "Sources", images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logits (n, classes) and Grad-CAM (n, H, W) of images (n, 3, H, W)."""

@@ -160,7 +160,7 @@ class Figure(Judged):
         raise NotImplementedError
 
     def write(self, track: Config, files: Files, results: Path, device: Device) -> None:
-        from puriflow.plots.style import message, save, styled
+        from puriflow.plots.style import message, save, styled, titled
         from puriflow.results.figures.sources import Sources
 
         with styled():
@@ -178,6 +178,7 @@ class Figure(Judged):
             filled = [name for name in columns if any(name in row for row in rows)]
             write_csv(rows, filled, files["csv"], DIGITS)
             write_csv(values, self.measures, files["measures"], DIGITS)
+            titled(drawing, self.heading(track))
             save(drawing, [files["png"], files["svg"]])
 
     def columns(self) -> tuple[str, ...]:
