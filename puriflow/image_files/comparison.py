@@ -3,6 +3,7 @@
 Both are read from the files, so that the sheet shows, and the classifier sees, what was written.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from puriflow.image_files.formats import open_images
 from puriflow.image_files.inputs import ImageFile
 from puriflow.registry import Part
 
+log = logging.getLogger(__name__)
 ROWS = 12
 GAIN = 8  # of the difference
 LONGEST = 4  # times the short side, of what the classifier is shown
@@ -122,7 +124,7 @@ def draw_sheet(
             top += LINE
         top += GAP
     if shown < total:
-        print(f"the sheet shows the first {shown} of {total} images")
+        log.info(f"the sheet shows the first {shown} of {total} images")
     sheet.save(to, format="PNG")
 
 

@@ -1,5 +1,6 @@
 """Finding image files, and checking all of them before anything is computed."""
 
+import logging
 import os
 import shutil
 from collections import Counter
@@ -18,6 +19,7 @@ from puriflow.image_files.zarr_stores import is_zarr
 from puriflow.store import MANIFEST
 
 BEHIND_RESULTS = False
+log = logging.getLogger(__name__)
 WORKING = 64  # bytes of memory that a pixel of an image takes while it is purified, at most
 
 
@@ -122,5 +124,5 @@ def _in_folder(folder: Path, out: Path) -> list[Path]:
         raise UserError(f"folder {folder} has no {ENDINGS} or Zarr store in it")
     if others:
         endings = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items()))
-        print(printable(f"{folder}: {endings} left out, being no images"), flush=True)
+        log.info(printable(f"{folder}: {endings} left out, being no images"))
     return files

@@ -201,9 +201,10 @@ def test_a_damaged_checkpoint_is_dropped_with_a_line(
         capsys.readouterr()
         assert train(folder, out).read_bytes() == whole.read_bytes()
         assert steps_done == list(range(6))
-        said = [line for line in capsys.readouterr().out.splitlines() if "damaged" in line]
+        said = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
         assert said == [
-            f"{out / 'net.checkpoint'} was damaged: it is dropped, and what it held is made anew"
+            f"puriflow: {out / 'net.checkpoint'} was damaged: it is dropped, and what it held is "
+            "made anew"
         ]
         assert names_in(out) == RESULTS
 
