@@ -68,7 +68,7 @@ $(READY): pyproject.toml
 	@touch $@
 
 # In an environment of their own: they need newer requests than torchattacks takes.
-$(BESIDE): tests/beside.txt docs/requirements.txt | $(READY)
+$(BESIDE): tests/beside.txt docs/site/requirements.txt | $(READY)
 	@echo "== adding to $(ENV) what runs beside: a server of S3, a validator of RO-Crates, mkdocs, linters"
 	$(PYTHON) -m venv --clear $(ENV)/beside
 	$@ -m pip install --quiet --disable-pip-version-check --requirement $<

@@ -3,7 +3,7 @@
     python docs/site/reference.py
 
 prints them as JSON, Markdown by path. It runs where PuriFlow is installed, which need not be where
-the site is built (docs/requirements.txt); hooks.py beside it asks for them.
+the site is built (docs/site/requirements.txt); hooks.py beside it asks for them.
 """
 
 import ast
