@@ -67,6 +67,20 @@ def test_quiet_says_results_and_what_is_wrong_and_nothing_else(command, tmp_path
     assert (status, out, err) == (2, "", "puriflow: error: store nothing does not exist\n")
 
 
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_stage_says_what_it_does_unless_it_is_to_be_quiet(
+    command, repository, tmp_path, monkeypatch, quiet
+):
+    monkeypatch.chdir(repository)
+    stage = ("stage", "images", "cifar10", "--subset", 2, "--out", tmp_path / "s")
+    status, out, err = command(*(["--quiet"] if quiet else []), *stage)
+    assert (status, out) == (0, "")
+    begun = [
+        line for line in err.splitlines() if line.startswith("puriflow: images of 2 images on")
+    ]
+    assert (len(begun), err == "") == (not quiet, quiet), err
+
+
 @pytest.mark.parametrize("how", [(), ("--quiet",), ("-q",), ("--verbose",), ("-v",)])
 def test_levels(command, repository, monkeypatch, how):
     monkeypatch.chdir(repository)

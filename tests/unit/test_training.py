@@ -491,7 +491,7 @@ def test_the_state_of_another_recipe_or_code_is_not_resumed(
     steps_done.clear()
     assert train(folder, tmp_path / "other", learning_rate=1e-2).read_bytes() == fresh.read_bytes()
     assert steps_done == list(range(6))
-    assert "net is trained from its first step" in capsys.readouterr().out
+    assert "net is trained from its first step" in capsys.readouterr().err
     with monkeypatch.context() as patch:
         kill_after(patch, 2)
         patch.setattr("puriflow.training.runs.code_hash", lambda *modules: "of before")
