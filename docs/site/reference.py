@@ -88,18 +88,36 @@ def kind_section(kind: Kind) -> str:
         titles = ["option", "values", "default"]
         if meanings.keys() & kind.options.keys():
             titles.append("meaning")
-        rows = [option_cells(kind, option, meanings)[: len(titles)] for option in kind.options]
-        lines += ["", row(titles), row(["---"] * len(titles)), *map(row, rows)]
+        written = written_in(build)
+        lines += ["", row(titles), row(["---"] * len(titles))]
+        for option in kind.options:
+            annotation, default = written[option]
+            cells = [f"`{option}`", values_text(kind, option, annotation), default]
+            lines.append(row([*cells, meanings.get(option, "")][: len(titles)]))
     return "\n".join(lines) + "\n"
 
 
-def option_cells(kind: Kind, option: str, meanings: dict[str, str]) -> list[str]:
-    """An option, its values, its default and its meaning."""
-    if kind.options[option]:
-        default = "must be given"
-    else:
-        default = f"`{kind.defaults[option]!r}`" if option in kind.defaults else "see the code"
-    return [f"`{option}`", values_text(kind, option), default, meanings.get(option, "")]
+def written_in(build: ast.FunctionDef) -> dict[str, tuple[str, str]]:
+    """The annotation and the default of each argument, as a track or the code would have them."""
+    given = build.args
+    missing = [None] * (len(given.args) - len(given.defaults))
+    pairs = [
+        *zip(given.args, [*missing, *given.defaults], strict=True),
+        *zip(given.kwonlyargs, given.kw_defaults, strict=True),
+    ]
+    return {argument.arg: (as_code(argument.annotation), default_of(d)) for argument, d in pairs}
+
+
+def default_of(node: ast.expr | None) -> str:
+    """A default, in the words of a track if it is a plain value."""
+    if node is None:
+        return "must be given"
+    return f"`{json.dumps(node.value)}`" if isinstance(node, ast.Constant) else as_code(node)
+
+
+def as_code(node: ast.expr | None) -> str:
+    """A piece of code."""
+    return "" if node is None else f"`{ast.unparse(node)}`"
 
 
 def row(cells: list[str]) -> str:
@@ -107,7 +125,7 @@ def row(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def values_text(kind: Kind, option: str) -> str:
+def values_text(kind: Kind, option: str, annotation: str) -> str:
     """The values that an option takes, in words."""
     if option in INNER:
         return "the name of an entry, or an entry itself"
@@ -115,7 +133,7 @@ def values_text(kind: Kind, option: str) -> str:
         return "a file, or null for random ones"
     declared = kind.declared.get(option)
     values = None if declared is None else values_of(declared)
-    return "see the code" if values is None else allowed(values.declared)
+    return annotation if values is None else allowed(values.declared)
 
 
 def near(tree: ast.Module, kind: Kind) -> list[ast.Module]:

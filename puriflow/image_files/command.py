@@ -13,7 +13,7 @@ from puriflow.errors import UserError, printable
 from puriflow.image_files.chain import chain_parts, provenance
 from puriflow.image_files.files import tree_hash
 from puriflow.image_files.formats import open_images
-from puriflow.image_files.inputs import ImageFile, find_images
+from puriflow.image_files.inputs import ImageFile, check_room, find_images
 from puriflow.image_files.layout import layout_of
 from puriflow.image_files.open_file import OpenFile
 from puriflow.image_files.record import Record
@@ -104,6 +104,14 @@ def write_purified(
             kept[name] = KeptTiles(record.folder, name, made[name], size)
     total = sum(image.layout.count * tilings[image.output].count for image in images)
     unit = "images" if all(tiling.count == 1 for tiling in tilings.values()) else "tiles"
+    sizes = (
+        tiles.size * (image.layout.count * tilings[image.output].count - tiles.count)
+        for image in images
+        if (tiles := kept.get(image.output)) is not None
+    )
+    check_room(
+        record.folder, max(sizes, default=0), "the tiles of a large image, until it is written,"
+    )
     before = sum(tiles.count for tiles in kept.values())
     with Progress("purify", total=total, unit=unit, done=before) as progress:
         purification = replace(purification, advance=progress.advance)

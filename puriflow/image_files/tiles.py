@@ -8,6 +8,7 @@ another command, whose tiles are removed. A tile is a sealed file: one that is d
 
 import hashlib
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from puriflow.atomic import read_sealed, remove, write_sealed
 from puriflow.errors import UserError
 
 BEHIND_RESULTS = False
+FLOAT = 4  # bytes
 
 
 class Tiles(Protocol):
@@ -49,10 +51,12 @@ class KeptTiles:
 
     Attributes:
         count: how many tiles there are, whole.
+        size: bytes of a tile.
     """
 
     def __init__(self, folder: Path, name: Path, made_by: dict[str, Any], size: tuple[int, int]):
         self.shape = (3, *size)
+        self.size = FLOAT * math.prod(self.shape)
         self.parent = folder / f".{_digest(str(name))}.tiles"
         self.folder = self.parent / _digest(json.dumps(made_by, sort_keys=True))
         if self.parent.is_symlink():

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -146,6 +147,18 @@ def test_images_of_one_array_keep_tiles_of_their_own(tmp_path, command, computed
     assert command(file, *CHAIN, "--out", out)[0] == 0
     assert sum(computed) == 1
     assert (out / "two.npy").read_bytes() == (tmp_path / "whole" / "two.npy").read_bytes()
+
+
+def test_what_the_disk_cannot_hold_of_tiles_is_refused_before_one_is_computed(
+    photo, tmp_path, command, computed, monkeypatch
+):
+    """The picture itself has 0.72 MB uncompressed, with an alpha channel; its six tiles 3.1."""
+    usage = "puriflow.image_files.inputs.shutil.disk_usage"
+    monkeypatch.setattr(usage, lambda place: SimpleNamespace(free=2_000_000))
+    status, said = command(photo, *CHAIN, "--out", tmp_path / "out")
+    assert (status, computed) == (2, [])
+    assert "until it is written, take up to " in said
+    assert "but 2 MB are free" in said
 
 
 def test_a_folder_of_tiles_that_is_a_link_is_refused(photo, tmp_path, command):

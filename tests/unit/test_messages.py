@@ -133,12 +133,11 @@ def test_somebody_s_own_handlers_are_left_alone(monkeypatch):
 # On a terminal and in a notebook
 
 
-def on_a_terminal(**variables):
-    """What a terminal shows of a process that makes progress."""
+def on_a_terminal(command, **variables):
+    """What a terminal shows of a command."""
     ours, theirs = pty.openpty()
     without = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
     environment = {**without, "TERM": "xterm-256color", "COLUMNS": "120", **variables}
-    command = [sys.executable, "-c", ADVANCES]
     with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment) as running:
         os.close(theirs)
         shown = b""
@@ -153,7 +152,8 @@ def on_a_terminal(**variables):
 
 
 def test_a_terminal_has_a_bar_with_the_time_left_in_colours_unless_it_wants_none():
-    plain, coloured = on_a_terminal(NO_COLOR="1"), on_a_terminal()
+    command = [sys.executable, "-c", ADVANCES]
+    plain, coloured = on_a_terminal(command, NO_COLOR="1"), on_a_terminal(command)
     for shown in (plain, coloured):
         text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
         assert "4/4" in text
@@ -161,6 +161,12 @@ def test_a_terminal_has_a_bar_with_the_time_left_in_colours_unless_it_wants_none
         assert re.search(r"\d:\d\d:\d\d", text)
     assert COLOUR.search(coloured)
     assert not COLOUR.search(plain)
+
+
+def test_help_has_colours_unless_a_terminal_wants_none():
+    command = [sys.executable, "-c", "from puriflow.cli import main; main()", "--help"]
+    assert COLOUR.search(on_a_terminal(command))
+    assert not COLOUR.search(on_a_terminal(command, NO_COLOR="1"))
 
 
 def test_a_notebook_has_one_line_that_is_written_anew(monkeypatch):
