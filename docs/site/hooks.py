@@ -2,24 +2,30 @@
 
 Pages keep their paths in the repository, so that the links between them are those that GitHub
 shows: README.md, docs/, and the other Markdown that these link to. What else they link to, such as
-code, is copied beside them. The reference is made by reference.py, where PuriFlow is installed: by
-the Python that PURIFLOW_PYTHON names, or the first one of the path. The leaderboard is the folder
-that `puriflow site` made, if LEADERBOARD names one; the results then lead to it.
+code, is copied beside them. The notebook is a page as well (from_notebook.py). The reference is
+made by reference.py, where PuriFlow is installed: by the Python that PURIFLOW_PYTHON names, or the
+first one of the path. The leaderboard is the folder that `puriflow site` made, if LEADERBOARD names
+one; the results then lead to it.
 """
 
 import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
+sys.path.insert(0, str(Path(__file__).parent))
+from from_notebook import as_page
+
 ROOT = Path(__file__).parents[2]
 TOPS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md")
 FOLDERS = ("docs", "resources")
 LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
+NOTEBOOK = "docs/own-images"
 RESULTS, BOARD = "docs/results.md", "leaderboard"
 TO_BOARD = f"""
 ## Leaderboard
@@ -32,7 +38,7 @@ def on_files(files: Files, config: Any) -> Files:
     """The site's files, in place of what lies in the folder that mkdocs looks into."""
     pages = [ROOT / name for name in TOPS]
     pages += [file for folder in FOLDERS for file in (ROOT / folder).glob("*.md")]
-    made = generated()
+    made = generated() | {f"{NOTEBOOK}.md": as_page(ROOT / f"{NOTEBOOK}.ipynb")}
     texts = {str(page.relative_to(ROOT)): page.read_text() for page in pages} | made
     linked = {name for page, text in texts.items() for name in linked_files(page, text)}
     ours = sorted((texts.keys() - made.keys()) | (linked - texts.keys()))

@@ -16,10 +16,12 @@ from puriflow.compute import THREADS
 from puriflow.config import Config, default_track, load_config
 from puriflow.config.track import Compute
 from puriflow.elsewhere import check_local
+from puriflow.errors import UserError
 from puriflow.options import MOST_SEED
 
 BEHIND_RESULTS = False
 log = logging.getLogger(__name__)
+FIRST = {"--quiet", "--verbose"}  # options of `puriflow` itself
 
 Source = Annotated[Path, typer.Argument(help="finished stage: its folder or its manifest.json")]
 Out = Annotated[Path, typer.Option(help="folder of the new store")]
@@ -58,6 +60,13 @@ AsJson = Annotated[
 
 class Local(TyperCommand):
     """A command whose paths are of this machine, but for those that `located` reads."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for word in FIRST & {*args}:
+            group = "" if ctx.parent.parent is None else f"{ctx.parent.info_name} "
+            named = f"puriflow {word} {group}{ctx.info_name} ..."
+            raise UserError(f"{word} goes before the command: {named}")
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         for name, value in ctx.params.items():

@@ -111,7 +111,14 @@ def test_every_page_is_in_the_navigation():
     """Only cards beside weights are found by their links alone."""
     config = (REPOSITORY / "mkdocs.yml").read_text()
     listed = set(re.findall(r"docs/[\w-]+\.md", config))
-    assert listed == {str(f.relative_to(REPOSITORY)) for f in (REPOSITORY / "docs").glob("*.md")}
+    there = {f"docs/{file.name}" for file in (REPOSITORY / "docs").glob("*.md")}
+    assert listed == there | {"docs/own-images.md"}  # of the notebook
+
+
+def test_the_notebook_is_a_page_with_its_pictures(site):
+    page = site / "docs" / "own-images" / "index.html"
+    assert "dog.png: 512x512; 9 tiles of 192x192" in text_of(page)
+    assert "data:image/jpeg;base64," in page.read_text()
 
 
 @pytest.mark.parametrize("page", ["docs/reviewers.md"])

@@ -5,6 +5,7 @@ import logging
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 
@@ -97,6 +98,16 @@ def test_both_are_refused(command):
     status, out, err = command("--quiet", "--verbose", "zoo", "list")
     assert (status, out, len(err.splitlines())) == (2, "", 1)
     assert "--quiet and --verbose" in err
+
+
+@pytest.mark.parametrize("word", ["--quiet", "--verbose"])
+@pytest.mark.parametrize(
+    ("given", "name"), [(("inspect", "x"), "inspect"), (("zoo", "list"), "zoo list")]
+)
+def test_behind_the_command_they_are_refused_with_their_place(command, word, given, name):
+    status, out, err = command(*given, word)
+    assert (status, out) == (2, "")
+    assert err == f"puriflow: error: {word} goes before the command: puriflow {word} {name} ...\n"
 
 
 def test_no_progress_where_puriflow_is_quiet(capsys):
@@ -243,3 +254,16 @@ def test_verify_says_what_is_wrong_as_json(command, tmp_path, monkeypatch, damag
     assert found["changed"] == {}
     if damaged:
         assert "label/zarr.json" in found["broken"]["results/images/cifar10/0-of-1"]
+
+
+def test_benchmark_says_its_record_as_json(command, repository, tmp_path, monkeypatch):
+    """The example's model: a record that can be read again, and nothing else beside it."""
+    shutil.copytree(repository / "docs" / "example", tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    lines = ("defence: mymodel:plain", "data: mymodel:data", "attack: quick", "out: judged")
+    (tmp_path / "plain.yaml").write_text("\n".join(lines))
+    status, out, _ = command("benchmark", "plain.yaml", "--json", "--gpus", 0)
+    assert status == 0
+    assert out == (tmp_path / "judged" / "benchmark.json").read_text()
+    assert json.loads(out)["defence"]["name"] == "Linear"
