@@ -9,7 +9,7 @@ SLURM := slurmctld slurmd slurm-client munge
 # Snakemake's jobs and the tests call `puriflow`, `snakemake` and `ruff` by name.
 export PATH := $(CURDIR)/$(ENV)/bin:$(PATH)
 
-.PHONY: table7 report test slurm test-gpu storm rehearsal bench setup clean
+.PHONY: table7 report test site slurm test-gpu storm rehearsal bench setup clean
 
 table7: $(READY)
 	@echo "== Table 7 of the paper, on the mini track: results/table7.csv"
@@ -27,6 +27,10 @@ report: $(READY)
 test: $(READY) $(BESIDE)
 	@echo "== tests, as many side by side as there are cores"
 	OMP_NUM_THREADS=1 python -m pytest --numprocesses auto
+
+site: $(READY) $(BESIDE)
+	@echo "== the documentation's site: site/index.html"
+	NO_MKDOCS_2_WARNING=1 $(dir $(BESIDE))mkdocs build --strict
 
 # A Slurm for tests/cluster, which are skipped without. It installs packages of the system, so nothing calls it
 # but CI and whoever wants it.
@@ -64,8 +68,8 @@ $(READY): pyproject.toml
 	@touch $@
 
 # In an environment of their own: they need newer requests than torchattacks takes.
-$(BESIDE): tests/beside.txt | $(READY)
-	@echo "== adding to $(ENV) what tests run beside themselves: a server of S3, a validator of RO-Crates"
+$(BESIDE): tests/beside.txt docs/site/requirements.txt | $(READY)
+	@echo "== adding to $(ENV) what runs beside: a server of S3, a validator of RO-Crates, mkdocs, linters"
 	$(PYTHON) -m venv --clear $(ENV)/beside
 	$@ -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

@@ -10,6 +10,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from puriflow.messages import speak
+
 if TYPE_CHECKING:
     from puriflow.auditing.audit import audit
     from puriflow.benchmarking.benchmark import benchmark
@@ -25,6 +27,8 @@ MODULES = {
     "benchmark": "puriflow.benchmarking.benchmark",
     "purify": "puriflow.image_files.purify",
 }
+
+speak()
 
 
 def __getattr__(name: str) -> object:

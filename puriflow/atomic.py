@@ -7,6 +7,7 @@ job goes on from them, and a flipped bit would end in other results under a vali
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import uuid
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO, Literal, overload
 
 BEHIND_RESULTS = False
+log = logging.getLogger(__name__)
 DIGEST = 32  # bytes at the end of a sealed file
 NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}  # Lustre, some NFS
 
@@ -76,7 +78,7 @@ def sealed_content(path: Path) -> bytes | None:
 def drop(path: Path) -> None:
     """Remove what work under way cannot go on from, and say so."""
     remove(path)
-    print(f"{path} was damaged: it is dropped, and what it held is made anew", flush=True)
+    log.warning(f"{path} was damaged: it is dropped, and what it held is made anew")
 
 
 def remove(path: Path) -> None:

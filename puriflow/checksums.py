@@ -10,9 +10,9 @@ as `SHA256SUMS` in the format of `sha256sum`. A file that neither knows is its o
 """
 
 import json
+import logging
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -24,6 +24,7 @@ from puriflow.atomic import digest, lock, sealed_content, write_sealed
 from puriflow.errors import UserError, on_disk
 
 BEHIND_RESULTS = False
+log = logging.getLogger(__name__)
 MEMORY = Path(".snakemake/puriflow/checksums")  # below the folder in which the workflow runs
 MUCH = 2**30  # bytes, whose hashing is announced
 SUMS = "SHA256SUMS"
@@ -50,7 +51,7 @@ def file_hashes(files: Sequence[Path], algorithm: str = "sha256") -> list[str]:
 def _hashed(files: Sequence[str], algorithm: str) -> list[str]:
     if (size := sum(os.path.getsize(file) for file in files)) > MUCH:
         text = f"hashing {len(files)} files ({size / 2**30:.1f} GB), once as long as they stay"
-        print(f"puriflow: {text}", file=sys.stderr, flush=True)
+        log.info(text)
     with ThreadPoolExecutor() as pool:  # hashlib lets others run
         return list(pool.map(partial(digest, algorithm=algorithm), files))
 

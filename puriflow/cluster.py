@@ -5,16 +5,17 @@ the start. `sbatch --test-only` says it of a kind of job at once, and submits no
 well what waits in a queue until nodes are up again or a reservation has ended: that is a warning.
 """
 
+import logging
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from puriflow.errors import UserError, unknown
 
 BEHIND_RESULTS = False
+log = logging.getLogger(__name__)
 PATIENCE = 30  # seconds for an answer of Slurm
 TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d+):(\d+)")  # days, hours, minutes, seconds
 GPUS = re.compile(r"gpu(?::([^:(),]+))?:(\d+)")  # of a node: model and number
@@ -103,7 +104,7 @@ def _check(asked: Asked, known: Mapping[str, Partition], default: str) -> None:
         if UNAVAILABLE not in why or not any(asked.fits(known[name]) for name in names):
             raise UserError(f"Slurm refuses jobs with {said}: {why}")
         line = f"jobs with {said} wait until nodes are up or free, which they are not now: {why}"
-        print(f"puriflow: {line}", file=sys.stderr, flush=True)
+        log.warning(line)
     longest = max((known[name].minutes for name in names), default=float("inf"))
     if asked.runtime is not None and asked.runtime > longest:
         raise UserError(

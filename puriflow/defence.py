@@ -159,7 +159,7 @@ class Defence(nn.Module):
 
         Raises:
             UserError: these are no images that all parts can take, they do not lie in [0, 1], or
-            they are not as many as indices.
+                they are not as many as indices.
         """
         return self.classify(self.purify(images, indices, draw))
 

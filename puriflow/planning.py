@@ -5,7 +5,7 @@ restorer are computed again one by one. So a defence is built with the fewest st
 device, and asked once.
 """
 
-import sys
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -27,6 +27,7 @@ from puriflow.registry import Part, Parts
 from puriflow.smoothing import BLOCK, OneShot
 
 BEHIND_RESULTS = False
+log = logging.getLogger(__name__)
 # Options of which memory does not depend on the value, for as many kinds as have them.
 FEWEST = {"t": 1, "t_delta": 0, "evaluations": 1, "n_iter": 1, "rounds": 1}
 ROLES = ("restorer", "denoiser", "purifier", "classifier")
@@ -208,7 +209,7 @@ def together(device: torch.device, parts: Parts, size: tuple[int, int], *, gradi
     free = torch.cuda.mem_get_info(device)[0]
     count = min(GPU_BATCH, max(1, found.fits(free + found.parameters)))
     said = f"{found.image / GIB:.2f} GiB an image, {free / GIB:.1f} GiB free: {count} at once"
-    print(f"puriflow: {said}", file=sys.stderr)
+    log.info(said)
     return count
 
 

@@ -11,6 +11,7 @@ does.
 
 import importlib
 import inspect
+import logging
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from puriflow.sources import file_of, is_library, top_of
 from puriflow.weight_files import Weights
 
 BEHIND_RESULTS = False
+log = logging.getLogger(__name__)
 NONE = "none"  # in place of a part's name: the stage is left out
 DETERMINISTIC = "deterministic"  # what a record says of a part that computes otherwise
 NETWORK = "network"  # an option that is a part itself: a purifier's diffusion network
@@ -209,6 +211,7 @@ class Part:
         loads = self.weights is not None and self.known.is_own
         with self._explained(), building(loads=loads):
             built = frozen(function(**given))
+        log.debug(f"built {self.where}, kind {self.kind}")
         if built is None:
             raise UserError(f"{self.where}: `build` of {self.module} returns nothing")
         return built

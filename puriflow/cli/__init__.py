@@ -6,6 +6,7 @@ experts use `stage` as well. A part is given by its name in a track (`--config`)
 imported before a command needs it.
 """
 
+import logging
 import sys
 from io import TextIOWrapper
 from typing import Annotated, Any, NoReturn
@@ -30,6 +31,7 @@ from puriflow.cli.train import train
 from puriflow.cli.upkeep import repair, verify
 from puriflow.cli.zoo import app as zoo
 from puriflow.errors import UserError, printable
+from puriflow.messages import LOGGER
 from puriflow.renames import COMMANDS_RENAMED
 
 BEHIND_RESULTS = False
@@ -74,8 +76,20 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="show the version")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="say only what is wrong, and show no progress")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="say also by what, and where an error was found")
+    ] = False,
 ) -> None:
-    """Adversarial purification via super-resolution and diffusion."""
+    """Adversarial purification via super-resolution and diffusion.
+
+    Results go to standard output, all else that is said to standard error.
+    """
+    if quiet and verbose:
+        raise UserError("--quiet and --verbose say the opposite: give one of them")
+    LOGGER.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
 
 
 def main() -> None:
@@ -92,5 +106,6 @@ def main() -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    print(f"puriflow: error: {printable(message)}", file=sys.stderr)
+    LOGGER.debug("the error is of here", exc_info=True)
+    LOGGER.error(printable(message))
     sys.exit(2)

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from puriflow.cli.options import ConfigFile, Gpus, Threads, leased, track_of
+from puriflow.cli.options import AsJson, ConfigFile, Gpus, Threads, leased, track_of
 
 BEHIND_RESULTS = False
 
 
 def benchmark(
     file: Annotated[Path, typer.Argument(help="file that says what is judged, and how")],
+    as_json: AsJson = False,
     threads: Threads = None,
     gpus: Gpus = 1,
     config: ConfigFile = None,
@@ -38,5 +39,6 @@ def benchmark(
             out=asked.out,
             config=track,
         )
-    typer.echo(record)
-    typer.echo(Path(asked.out) / "benchmark.json")
+    typer.echo(record.to_json().rstrip() if as_json else record)
+    if not as_json:
+        typer.echo(Path(asked.out) / "benchmark.json")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from puriflow.cli.options import ConfigFile, Gpus, Seed, Threads, leased, track_of
+from puriflow.cli.options import AtOnce, ConfigFile, Gpus, Seed, Threads, batch_of, leased, track_of
 from puriflow.registry import NONE
 
 BEHIND_RESULTS = False
@@ -27,6 +27,7 @@ def purify(
         str, typer.Option(help="name of the classifier whose predictions compare.png shows")
     ] = NONE,
     seed: Seed = None,
+    batch: AtOnce = None,
     threads: Threads = None,
     gpus: Gpus = 1,
     config: ConfigFile = None,
@@ -34,7 +35,8 @@ def purify(
     """Purify your own images, which keep their names, formats and sizes.
 
     Pictures are PNG, JPEG, WebP, BMP, TIFF and GIF, and come out as PNG. Nothing in the folder of
-    the results is overwritten, and the same command goes on where it was stopped.
+    the results is overwritten, and the same command goes on where it was stopped: within a large
+    picture, at the tile.
     """
     from puriflow.image_files.command import purify_files
 
@@ -46,5 +48,6 @@ def purify(
         {"restorer": restorer, "purifier": purifier, "classifier": classifier},
         compare=compare,
         seed=track.seed if seed is None else seed,
+        batch=batch_of(track, batch),
         device=leased(gpus, track.compute, threads),
     )

@@ -1,5 +1,6 @@
 """`puriflow results` and `puriflow diff`: results for others, and how two of them differ."""
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from puriflow.cli.options import ConfigFile, Results, track_of
 from puriflow.errors import UserError
 
 BEHIND_RESULTS = False
+log = logging.getLogger(__name__)
 
 
 def results(
@@ -43,7 +45,7 @@ def results(
 
         records, left_out = board(track_of(config), folder, results_folder())
         for name, why in left_out.items():
-            typer.echo(f"{name} is left out: {why}", err=True)
+            log.warning(f"{name} is left out: {why}")
         write_text(as_json, written(records))
         typer.echo(f"{as_json}: {len(records)} records")
 

@@ -1,12 +1,13 @@
 """`puriflow verify` and `puriflow repair`: whether results are whole, and making them so."""
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from puriflow.cli.options import ConfigFile
+from puriflow.cli.options import AsJson, ConfigFile
 from puriflow.config import Config, default_track, load_config
 from puriflow.elsewhere import located
 from puriflow.errors import UserError
@@ -30,6 +31,7 @@ def verify(
             metavar="FOLDER",
         ),
     ] = RESULTS,
+    as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> None:
     """Verify all results: stores, the chains between them, weights, work under way.
@@ -40,11 +42,17 @@ def verify(
 
     found = verified(folder, *_known(config))
     wrong = [*found.broken.values(), *found.changed.values()]
-    for line in wrong:
-        typer.echo(line)
-    counts = ("stores", found.stores), ("under way", found.work), ("weights", found.weights)
-    seen = ", ".join(f"{len(items)} {name}" for name, items in counts)
-    typer.echo(f"{folder}: {seen}: {len(wrong) or 'nothing'} wrong")
+    counts = {"stores": found.stores, "under way": found.work, "weights": found.weights}
+    seen = {name: len(items) for name, items in counts.items()}
+    if as_json:
+        named = {"broken": found.broken, "changed": found.changed}
+        said = {kind: {str(path): why for path, why in of.items()} for kind, of in named.items()}
+        typer.echo(json.dumps({"folder": str(folder), **seen, **said}, indent=1))
+    else:
+        for line in wrong:
+            typer.echo(line)
+        listed = ", ".join(f"{count} {name}" for name, count in seen.items())
+        typer.echo(f"{folder}: {listed}: {len(wrong) or 'nothing'} wrong")
     if wrong:
         raise typer.Exit(1)
 

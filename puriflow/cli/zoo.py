@@ -1,19 +1,22 @@
 """`puriflow zoo`: the official checkpoints."""
 
+import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from puriflow.checksums import file_hash, forget
-from puriflow.cli.options import ConfigFile
+from puriflow.cli.options import AsJson, ConfigFile
 from puriflow.config import load_config
 from puriflow.errors import UserError
 from puriflow.registry import family_named
 from puriflow.zoo.catalogue import Zoo
 
 BEHIND_RESULTS = False
+log = logging.getLogger(__name__)
 
 app = typer.Typer(help="The official checkpoints: list, fetch, verify, path, convert.")
 Name = Annotated[str, typer.Argument(help="name of an entry")]
@@ -26,29 +29,41 @@ def places(context: typer.Context, config: ConfigFile = None) -> None:
 
 
 @app.command("list")
-def list_entries(context: typer.Context) -> None:
+def list_entries(context: typer.Context, as_json: AsJson = False) -> None:
     """Show all entries: kind, size, licence, and whether they are here, and right."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from puriflow.zoo.fetching import state
 
     places: Zoo = context.obj
-    table = Table("name", "kind", "file", "size", "licence", "here", box=None)
+    entries: list[dict[str, Any]] = []
     refused: list[Exception] = []
     for name, what in places.known().items():
-        size = "?" if what.size is None else f"{what.size / 1e6:,.0f} MB"
         try:
             here = state(places, name)
         except (UserError, OSError) as problem:
             here = "refused"
             refused.append(problem)
-        kind = f"{family_named(what.family).roles[0]} {what.part['kind']}"
-        # As texts: brackets in an entry are no markup.
-        table.add_row(*map(Text, (name, kind, what.file, size, what.licence, here)))
-    Console(width=None if Console().is_terminal else 200).print(table)
+        role, kind = family_named(what.family).roles[0], what.part["kind"]
+        entry = {"name": name, "role": role, "kind": kind, "file": what.file, "bytes": what.size}
+        entries.append({**entry, "licence": what.licence, "here": here})
+    if as_json:
+        typer.echo(json.dumps(entries, indent=1))
+    else:
+        _draw(entries)
     _raise(refused)
+
+
+def _draw(entries: list[dict[str, Any]]) -> None:
+    """Print entries as a table."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("name", "kind", "file", "size", "licence", "here", box=None)
+    for e in entries:
+        size = "?" if e["bytes"] is None else f"{e['bytes'] / 1e6:,.0f} MB"
+        row = (e["name"], f"{e['role']} {e['kind']}", e["file"], size, e["licence"], e["here"])
+        table.add_row(*map(Text, row))  # as texts: brackets in an entry are no markup
+    Console(width=None if Console().is_terminal else 200).print(table)
 
 
 @app.command("fetch")
@@ -82,7 +97,7 @@ def verify_entries(
         if places.find(name, what.file) or places.find(name, what.ready)
     ]
     if not names and not here:
-        typer.echo("no entry is here")
+        log.info("no entry is here")
 
     def verified(name: str) -> str:
         weights = places.weights(name)
@@ -140,6 +155,6 @@ def _for_all(names: list[str], act: Callable[[str], str]) -> None:
 def _raise(failed: list[Exception]) -> None:
     """Say what failed, each in a line of its own."""
     for problem in failed[:-1]:
-        typer.echo(f"puriflow: error: {problem}", err=True)
+        log.error(problem)
     if failed:
         raise failed[-1]

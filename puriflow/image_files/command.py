@@ -1,7 +1,10 @@
 """The command `puriflow purify`: check everything, compute, record."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
+from dataclasses import replace
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,19 +13,21 @@ from puriflow.errors import UserError, printable
 from puriflow.image_files.chain import chain_parts, provenance
 from puriflow.image_files.files import tree_hash
 from puriflow.image_files.formats import open_images
-from puriflow.image_files.inputs import ImageFile, find_images
+from puriflow.image_files.inputs import ImageFile, check_room, find_images
 from puriflow.image_files.layout import layout_of
+from puriflow.image_files.open_file import OpenFile
 from puriflow.image_files.record import Record
+from puriflow.image_files.tiles import KeptTiles
 from puriflow.progress import Progress
-from puriflow.registry import Parts
 
 if TYPE_CHECKING:
     import torch
 
-    from puriflow.defence import Defence
+    from puriflow.image_files.purify import Image, Purification
     from puriflow.image_files.tiling import Tiling
 
 BEHIND_RESULTS = False
+log = logging.getLogger(__name__)
 SHEET = Path("compare.png")
 
 
@@ -34,25 +39,27 @@ def purify_files(
     *,
     compare: bool,
     seed: int,
+    batch: int | None = None,
     device: AbstractContextManager["torch.device"],
 ) -> None:
     """Purify files, Zarr stores and folders of images into `out`, under their own names.
 
     The names in the track are those of `restorer` and `purifier`, one of which may be `none`, and
-    of the `classifier` whose predictions are on the sheet that `compare` draws, or `none`. `device`
-    gives the device when it is entered, since importing torch takes seconds.
+    of the `classifier` whose predictions are on the sheet that `compare` draws, or `none`. `batch`
+    is how many images or tiles a GPU purifies at once, by default what fits. `device` gives the
+    device when it is entered, since importing torch takes seconds.
 
     Raises:
         UserError: anything is wrong with names, images or the folder; nothing was computed then.
     """
-    chain = chain_parts(config, names["restorer"], names["purifier"])
+    parts = chain_parts(config, names["restorer"], names["purifier"])
     classifier = config.parts({"classifier": names["classifier"]}).get("classifier")
     if classifier and not compare:
         raise UserError(f"classifier {classifier.name} is for the sheet: add --compare")
     images = find_images(paths, out)
     if compare and any(image.output == SHEET for image in images):
         raise UserError(f"an image is called {SHEET}, as the sheet would be: rename it")
-    made_by = provenance(chain, seed)
+    made_by = provenance(parts, seed)
     with closing(Record(out)) as record:
         if compare and not record.may_replace(SHEET):
             raise UserError(f"{out / SHEET} exists and was not made here: move it away")
@@ -63,51 +70,100 @@ def purify_files(
         with device as torch_device:
             from puriflow.defence import Defence
             from puriflow.image_files.comparison import ImageClassifier, draw_sheet
+            from puriflow.image_files.purify import Purification
 
-            defence = Defence.from_parts(chain, seed=seed).to(torch_device)
+            defence = Defence.from_parts(parts, seed=seed).to(torch_device)
             predict = ImageClassifier(classifier, torch_device) if classifier else None
-            write_purified(defence, chain, todo, record, made, torch_device)
+            write_purified(Purification(defence, parts, torch_device, batch), todo, record, made)
             before = len(images) - len(todo)
-            print(f"{len(images)} files in {out}" + (f", {before} done before" if before else ""))
+            log.info(
+                f"{len(images)} files in {out}" + (f", {before} done before" if before else "")
+            )
             if compare:
                 with record.writing(SHEET, made_by) as temporary:
                     draw_sheet(images, out, temporary, predict)
-                print(f"sheet: {out / SHEET}")
+                log.info(f"sheet: {out / SHEET}")
 
 
 def write_purified(
-    defence: "Defence",
-    parts: Parts,
+    purification: "Purification",
     images: Sequence[ImageFile],
     record: Record,
     made: Mapping[Path, dict[str, Any]],
-    device: "torch.device",
 ) -> None:
     """Say what will be done to each file, and do it; `made` says of outputs what makes them."""
-    from puriflow.image_files.purify import noise_indices, purified_blocks, tiling_for
+    from puriflow.image_files.purify import tiling_for
 
-    tilings = [tiling_for(defence, image.layout.size) for image in images]
-    for image, tiling in zip(images, tilings, strict=True):
-        to = record.folder / image.output
-        print(printable(f"{image.path} -> {to}: {describe(image, tiling)}"), flush=True)
-    total = sum(i.layout.count * t.count for i, t in zip(images, tilings, strict=True))
-    unit = "images" if all(t.count == 1 for t in tilings) else "tiles"
-    with Progress("purify", total=total, unit=unit) as progress:
+    tilings = {i.output: tiling_for(purification.defence, i.layout.size) for i in images}
+    kept: dict[Path, KeptTiles] = {}
+    for image in images:
+        name, tiling = image.output, tilings[image.output]
+        log.info(printable(f"{image.path} -> {record.folder / name}: {describe(image, tiling)}"))
+        if tiling.count > 1:
+            size = tiling.rows.size, tiling.columns.size
+            kept[name] = KeptTiles(record.folder, name, made[name], size)
+    total = sum(image.layout.count * tilings[image.output].count for image in images)
+    unit = "images" if all(tiling.count == 1 for tiling in tilings.values()) else "tiles"
+    sizes = (
+        tiles.size * (image.layout.count * tilings[image.output].count - tiles.count)
+        for image in images
+        if (tiles := kept.get(image.output)) is not None
+    )
+    check_room(
+        record.folder, max(sizes, default=0), "the tiles of a large image, until it is written,"
+    )
+    before = sum(tiles.count for tiles in kept.values())
+    with Progress("purify", total=total, unit=unit, done=before) as progress:
+        purification = replace(purification, advance=progress.advance)
+        for size, of_size in groupby(images, key=lambda image: image.layout.size):
+            write_alike(purification, list(of_size), size, record, made, kept)
+
+
+def write_alike(
+    purification: "Purification",
+    images: Sequence[ImageFile],
+    size: tuple[int, int],
+    record: Record,
+    made: Mapping[Path, dict[str, Any]],
+    kept: Mapping[Path, KeptTiles],
+) -> None:
+    """Purify and write files whose images all have one size; some may be read ahead."""
+    from puriflow.image_files.purify import images_of, noise_indices
+
+    opened: dict[Path, OpenFile] = {}
+
+    def read() -> "Iterator[Image]":
         for image in images:
-            changed = UserError(f"{image.path} has changed since this run began: start it again")
-            file = open_images(image.path)
-            if layout_of(file.array.shape, file.array.dtype, str(image.path)) != image.layout:
-                raise changed
+            file = opened[image.output] = open_again(image)
             indices = noise_indices(image.output, image.layout.count)
-            blocks = purified_blocks(
-                *(defence, parts, file.array, image.layout, indices, device),
-                str(image.path),
-                progress.advance,
-            )
-            with record.writing(image.output, made[image.output]) as temporary:
-                file.save(temporary, image.layout, blocks)
-                if tree_hash(image.path) != made[image.output]["source"]:
-                    raise changed
+            tiles = kept.get(image.output)
+            yield from images_of(file.array, image.layout, indices, str(image.path), tiles)
+
+    purified = purification.purified(read(), size)
+    for image in images:
+        # The first is there before its file is written: then that is open.
+        first = image.layout.encode(next(purified)[None])
+        count = image.layout.count
+        others = (image.layout.encode(one[None]) for one in islice(purified, count - 1))
+        with record.writing(image.output, made[image.output]) as temporary:
+            opened.pop(image.output).save(temporary, image.layout, chain((first,), others))
+            if tree_hash(image.path) != made[image.output]["source"]:
+                raise changed(image)
+        if image.output in kept:
+            kept[image.output].discard()
+
+
+def open_again(image: ImageFile) -> OpenFile:
+    """Open a file that was looked at before; a UserError if it is not as it was."""
+    file = open_images(image.path)
+    if layout_of(file.array.shape, file.array.dtype, str(image.path)) != image.layout:
+        raise changed(image)
+    return file
+
+
+def changed(image: ImageFile) -> UserError:
+    """That a file is not what was looked at when the run began."""
+    return UserError(f"{image.path} has changed since this run began: start it again")
 
 
 def describe(image: ImageFile, tiling: "Tiling") -> str:

@@ -3,6 +3,7 @@
 Both are read from the files, so that the sheet shows, and the classifier sees, what was written.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,7 @@ from puriflow.plots.colours import RIGHT, WRONG
 from puriflow.plots.sheets import difference
 from puriflow.registry import Part
 
+log = logging.getLogger(__name__)
 ROWS = 12
 LONGEST = 4  # times the short side, of what the classifier is shown
 COLUMNS = ("before", "after", "after less before")
@@ -122,7 +124,7 @@ def draw_sheet(
             top += LINE
         top += GAP
     if shown < total:
-        print(f"the sheet shows the first {shown} of {total} images")
+        log.info(f"the sheet shows the first {shown} of {total} images")
     sheet.save(to, format="PNG")
 
 

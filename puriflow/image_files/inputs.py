@@ -1,5 +1,6 @@
 """Finding image files, and checking all of them before anything is computed."""
 
+import logging
 import os
 import shutil
 from collections import Counter
@@ -18,6 +19,7 @@ from puriflow.image_files.zarr_stores import is_zarr
 from puriflow.store import MANIFEST
 
 BEHIND_RESULTS = False
+log = logging.getLogger(__name__)
 WORKING = 64  # bytes of memory that a pixel of an image takes while it is purified, at most
 
 
@@ -57,7 +59,7 @@ def find_images(paths: Sequence[Path], out: Path) -> list[ImageFile]:
         height, width = layout.size
         check_memory(path, WORKING * height * width)
         size += 0 if os.path.lexists(out / output) else file.size
-        _check_room(out, size)
+        check_room(out, size)
         with reading(path):
             layout.check(file.array, str(path))
         images[output] = ImageFile(path, output, layout, (*notes, *file.notes))
@@ -68,14 +70,14 @@ def find_images(paths: Sequence[Path], out: Path) -> list[ImageFile]:
     return list(images.values())
 
 
-def _check_room(out: Path, size: int) -> None:
-    """Refuse results of more bytes, uncompressed, than the disk has left."""
+def check_room(out: Path, size: int, what: str = "the results") -> None:
+    """Refuse what takes more bytes, uncompressed, than the disk has left."""
     real = Path(os.path.realpath(out))
     place = next(p for p in (real, *real.parents) if p.is_dir())
     free = shutil.disk_usage(place).free
     if size > free:
         raise UserError(
-            f"the results take up to {in_bytes(size)}, but {in_bytes(free)} are free in {place}"
+            f"{what} take up to {in_bytes(size)}, but {in_bytes(free)} are free in {place}"
         )
 
 
@@ -122,5 +124,5 @@ def _in_folder(folder: Path, out: Path) -> list[Path]:
         raise UserError(f"folder {folder} has no {ENDINGS} or Zarr store in it")
     if others:
         endings = ", ".join(f"{count} {ending}" for ending, count in sorted(others.items()))
-        print(printable(f"{folder}: {endings} left out, being no images"), flush=True)
+        log.info(printable(f"{folder}: {endings} left out, being no images"))
     return files

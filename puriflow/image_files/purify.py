@@ -3,12 +3,15 @@
 The noise of an image of an array is that of the purify stage for its place in it, so that images of
 the tables' size come out as from `Defence.purify`. The noise of an image of a file goes by the name
 of the file and the place in it, so that no neighbour changes it. Each tile of a larger image has
-noise of its own.
+noise of its own. How many images and tiles are computed at once changes none of them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -20,14 +23,17 @@ from puriflow.defence import Defence
 from puriflow.errors import UserError
 from puriflow.image_files.chain import chain_parts
 from puriflow.image_files.layout import Layout, layout_of
-from puriflow.image_files.tiling import Tiling, tiling_of
+from puriflow.image_files.tiles import Forgotten, Tiles
+from puriflow.image_files.tiling import Blend, Tiling, tiling_of
+from puriflow.memory import free_memory, out_of_memory
+from puriflow.planning import together
 from puriflow.randomness import PURIFY, TILE, ImageNoise, derive
 from puriflow.registry import Parts
 
 Images = TypeVar("Images", np.ndarray, Tensor)
 Advance = Callable[[int], None]  # told how many tiles were computed
+log = logging.getLogger(__name__)
 TYPES = (torch.uint8, torch.float16, torch.float32, torch.float64)  # of tensors
-GPU_BATCH = 16  # images of one size computed at once; on a CPU one is as fast
 
 
 def purify(
@@ -37,6 +43,7 @@ def purify(
     purifier: str = NONE,
     config: Config | str | Path | None = None,
     seed: int = 0,
+    batch: int | None = None,
 ) -> Images:
     """Restore and purify images, of any size.
 
@@ -47,6 +54,7 @@ def purify(
         purifier: name in the configuration, or `none`.
         config: a track, or its file; by default config/config.yaml here, or PuriFlow's own.
         seed: of the purifier's noise.
+        batch: how many images or tiles a GPU purifies at once; by default what its memory holds.
 
     Returns:
         An array or a tensor, as given, of the same shape, type and scale; computed on a GPU if
@@ -74,78 +82,131 @@ def purify(
     kernels = {"deterministic": how.deterministic, "compiled": how.compile}
     with compute.device(gpu=True, threads=None, **kernels) as device:
         defence = Defence.from_parts(chain, seed=seed).to(device)
-        indices = range(layout.count)
-        blocks = list(purified_blocks(defence, chain, array, layout, indices, device, "images"))
+        batch = track.compute.batch if batch is None else batch
+        purification = Purification(defence, chain, device, batch)
+        given = images_of(array, layout, range(layout.count), "images")
+        purified_images = purification.purified(given, layout.size)
+        blocks = [layout.encode(image[None]) for image in purified_images]
     purified = layout.concatenate(blocks)
     # pyrefly: ignore[bad-return]  # `tensor` says which of the two
     return torch.from_numpy(purified).to(images.device) if tensor else purified
 
 
-class NotFiniteError(Exception):
-    """A part makes NaN or infinity of an image."""
+class Image(NamedTuple):
+    """An image that is to be purified."""
 
-    def __init__(self, role: str, position: int):
-        super().__init__(role, position)
-        self.role, self.position = role, position  # of the image in its batch
+    pixels: np.ndarray  # float32 (3, H, W) in [0, 1]
+    index: int  # selects its noise
+    where: str  # that errors name
+    place: int = 0  # in its file
+    tiles: Tiles = Forgotten()  # what is kept of the file's tiles
 
 
-def purified_blocks(
-    defence: Defence,
-    parts: Parts,
-    array: Any,
-    layout: Layout,
-    indices: Sequence[int],
-    device: torch.device,
-    where: str,
-    advance: Advance = lambda tiles: None,
-) -> Iterator[np.ndarray]:
-    """Purify the images of an array, some at a time: (n, ...) as the array holds them.
+def images_of(
+    array: Any, layout: Layout, indices: Sequence[int], where: str, tiles: Tiles | None = None
+) -> Iterator[Image]:
+    """The images of an array, each read when it is asked for; the indices select their noise."""
+    for place, index in enumerate(indices):
+        named = where if layout.count == 1 else f"{where} [{place}]"
+        pixels = layout.read(array, place, place + 1)[0]
+        yield Image(pixels, index, named, place, tiles or Forgotten())
 
-    The indices of the images select their noise; `advance` is told how many tiles were computed.
 
-    Raises:
-        UserError: NaN or infinity come out, of the array `where` and of one of the defence's parts.
+class TileNoise(ImageNoise):
+    """The noise of tiles, each of which has a word and the index of its image."""
+
+    def __init__(self, seed: int, drawn: Sequence[tuple[str, int]]):
+        super().__init__(seed, PURIFY, ())
+        self._seeds = [(seed, word, index, 0) for word, index in drawn]
+
+
+@dataclass(frozen=True)
+class Purification:
+    """What purifies images, some or some tiles of them at once.
+
+    Attributes:
+        defence: restorer and purifier.
+        parts: of it, for what is said of them.
+        device: where they are. A CPU computes one tile after the other, which is as fast, and gives
+            the same bits whatever comes together.
+        batch: how many tiles a GPU computes at once; None for what its memory holds.
+        advance: told how many tiles were computed.
     """
-    step = 1 if device.type == "cpu" else GPU_BATCH
-    for begin in range(0, layout.count, step):
-        end = min(begin + step, layout.count)
-        images = torch.from_numpy(layout.read(array, begin, end)).to(device)
+
+    defence: Defence
+    parts: Parts
+    device: torch.device
+    batch: int | None = None
+    advance: Advance = lambda tiles: None
+
+    def purified(self, images: Iterable[Image], size: tuple[int, int]) -> Iterator[np.ndarray]:
+        """Purify images of one height and width: each float32 (3, H, W) in [0, 1].
+
+        As many are read ahead as are computed at once.
+
+        Raises:
+            UserError: a part makes NaN or infinity of one, or the memory has no room for a tile.
+        """
+        tiling = tiling_for(self.defence, size)
+        at_once = self._at_once(tiling)
+        images = iter(images)
+        while group := list(islice(images, max(1, at_once // tiling.count))):
+            yield from self._together(group, tiling, at_once)
+
+    def _at_once(self, tiling: Tiling) -> int:
+        """How many tiles are computed at once."""
+        if self.device.type == "cpu":
+            return 1
+        size = (tiling.rows.size, tiling.columns.size)
+        return self.batch or together(self.device, self.parts, size, gradient=False)
+
+    def _together(self, group: list[Image], tiling: Tiling, at_once: int) -> list[np.ndarray]:
+        """Some images purified, whose tiles are computed together; what is kept is not again."""
+        blends = [Blend(tiling) for _ in group]
+        places = product(range(len(group)), enumerate(tiling))
+        while some := list(islice(places, at_once)):
+            kept = [group[i].tiles.get(group[i].place, number) for i, (number, _) in some]
+            missing = [one for one, tile in zip(some, kept, strict=True) if tile is None]
+            cut = [tiling.cut(group[i].pixels, corner) for i, (_, corner) in missing]
+            # One tile has the noise of the purify stage; two never have the same.
+            words = [PURIFY if tiling.count == 1 else TILE.format(n) for _, (n, _) in missing]
+            sources = [(word, group[i]) for word, (i, _) in zip(words, missing, strict=True)]
+            new = iter(self._computed(np.stack(cut), sources) if missing else ())
+            for (i, (number, corner)), tile in zip(some, kept, strict=True):
+                if tile is None:
+                    tile = next(new)
+                    group[i].tiles.keep(group[i].place, number, tile)
+                blends[i].add(tile, corner)
+            self.advance(len(missing))
+        return [blend.image() for blend in blends]
+
+    @torch.no_grad()
+    def _computed(self, tiles: np.ndarray, sources: list[tuple[str, Image]]) -> np.ndarray:
+        """Purified tiles (n, 3, h, w), in halves where the memory runs out; all are finite."""
+        images = torch.from_numpy(tiles).to(self.device)
+        noise = TileNoise(self.defence.seed, [(word, image.index) for word, image in sources])
+        half = len(tiles) // 2
         try:
-            purified = purify_tiled(defence, images, indices[begin:end], advance)
-        except NotFiniteError as found:
-            place = "" if layout.count == 1 else f" [{begin + found.position}]"
-            part = f"{found.role} {parts[found.role].name}"
-            raise UserError(f"{part}: {where}{place} becomes NaN or infinity") from None
-        yield layout.encode(purified.cpu().numpy())
-
-
-@torch.no_grad()
-def purify_tiled(
-    defence: Defence, images: Tensor, indices: Sequence[int], advance: Advance = lambda tiles: None
-) -> Tensor:
-    """Purified images (n, 3, H, W) of any size, clamped to [0, 1]; see `purified_blocks`.
-
-    Raises:
-        NotFiniteError: a part makes NaN or infinity of one, which clamped could pass for a colour.
-    """
-    height, width = images.shape[-2:]
-    tiling = tiling_for(defence, (height, width))
-    rows, columns = tiling.rows, tiling.columns
-    window = torch.from_numpy(np.outer(rows.window(), columns.window())).to(images.device)
-    total, weights = torch.zeros_like(images), torch.zeros_like(images[0, 0])
-    for number, (top, left) in enumerate(tiling):
-        tile = images[:, :, rows.pixels(top)][..., columns.pixels(left)]
-        # One tile has the noise of the purify stage; two never have the same.
-        word = PURIFY if tiling.count == 1 else TILE.format(number)
-        purified = defence.purified(tile, ImageNoise(defence.seed, word, indices))
-        if len(wrong := torch.nonzero(~purified.isfinite().flatten(1).all(1))):
-            first = int(wrong[0])
-            raise NotFiniteError(guilty(defence, tile[first : first + 1]), first)
-        (in_y, y), (in_x, x) = rows.inside(top), columns.inside(left)
-        total[..., y, x] += (purified * window)[..., in_y, in_x]
-        weights[y, x] += window[in_y, in_x]
-        advance(len(images))
-    return (total / weights).clamp(0, 1)
+            purified = self.defence.purified(images, noise)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            if not half:
+                said = f"{sources[0][1].where}: the memory of {self.device} has no room for a tile"
+                raise UserError(said) from None
+        else:
+            if len(wrong := torch.nonzero(~purified.isfinite().flatten(1).all(1))):
+                first = int(wrong[0])
+                role = guilty(self.defence, images[first : first + 1])
+                raise UserError(
+                    f"{role} {self.parts[role].name}: {sources[first][1].where} becomes NaN or "
+                    "infinity"  # which clamped could pass for a colour
+                )
+            return purified.cpu().numpy()
+        free_memory()  # what the error held is gone by now
+        log.warning(f"no room for {len(tiles)} tiles at once; on with {half}")
+        halves = (slice(half), slice(half, None))
+        return np.concatenate([self._computed(tiles[h], sources[h]) for h in halves])
 
 
 def guilty(defence: Defence, tile: Tensor) -> str:

@@ -7,6 +7,7 @@ its own sha256, so that no flipped bit passes another run's image for this one's
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from puriflow.errors import UserError, on_disk
 from puriflow.image_files.files import is_within, tree_hash
 
 BEHIND_RESULTS = False
+log = logging.getLogger(__name__)
 NAME = "purified.jsonl"
 START = b'{"file": "'  # of a line; a kill may have left less
 TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.purifying")  # a name that nobody else gives
@@ -71,7 +73,7 @@ class Record:
             raise UserError(f"{file} is no record of purified files: move it away")
         if damaged:
             lines = ", ".join(map(str, damaged))
-            print(f"{file}: line {lines} cut off by a kill or damaged, and left out", flush=True)
+            log.warning(f"{file}: line {lines} cut off by a kill or damaged, and left out")
         if content and not content.endswith(b"\n"):
             self.file.write("\n")
 

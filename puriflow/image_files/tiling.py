@@ -84,6 +84,11 @@ class Tiling:
         """Row and column at which each tile starts."""
         return ((top, left) for top in self.rows.starts for left in self.columns.starts)
 
+    def cut(self, image: np.ndarray, corner: tuple[int, int]) -> np.ndarray:
+        """The tile (3, h, w) at a corner of an image (3, H, W)."""
+        top, left = corner
+        return image[:, self.rows.pixels(top)][..., self.columns.pixels(left)]
+
     def describe(self) -> str:
         """What is done to the size, in words; empty where nothing is."""
         size = f"{self.columns.size}x{self.rows.size}"
@@ -92,6 +97,29 @@ class Tiling:
             padding = ", padded by reflection" if padded else ""
             return f"{self.count} tiles of {size}{padding}, blended where they overlap"
         return f"padded by reflection to {size}, and cropped back" if padded else ""
+
+
+class Blend:
+    """An image made of its tiles, each with less weight the nearer it comes to its neighbour."""
+
+    def __init__(self, tiling: Tiling):
+        self.tiling = tiling
+        size = (tiling.rows.length, tiling.columns.length)
+        self.window = np.outer(tiling.rows.window(), tiling.columns.window())
+        self.total, self.weights = np.zeros((3, *size), np.float32), np.zeros(size, np.float32)
+
+    def add(self, tile: np.ndarray, corner: tuple[int, int]) -> None:
+        """Add a tile, float32 (3, h, w); sums go by the order, which is that of the tiling."""
+        (in_y, y), (in_x, x) = (
+            axis.inside(start)
+            for axis, start in zip((self.tiling.rows, self.tiling.columns), corner, strict=True)
+        )
+        self.total[:, y, x] += (tile * self.window)[:, in_y, in_x]
+        self.weights[y, x] += self.window[in_y, in_x]
+
+    def image(self) -> np.ndarray:
+        """The image, float32 (3, H, W), clamped to [0, 1]."""
+        return (self.total / self.weights).clip(0, 1)
 
 
 def tiling_of(size: tuple[int, int], resize: int | None) -> Tiling:

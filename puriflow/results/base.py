@@ -5,7 +5,7 @@ A kind of result is a module of this package whose class says the `folder` of it
 heavy is imported here: the workflow reads results whenever it is parsed.
 """
 
-import sys
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -33,6 +33,7 @@ Files = dict[str, Path]  # by form
 Lines = Collection[str]
 Device: TypeAlias = "torch.device | None"
 # What claims are judged by: a value of one image, or of one repeat, a row.
+log = logging.getLogger(__name__)
 EVIDENCE = ("line", "layer", "index", "metric", "value", "note")
 
 
@@ -258,7 +259,7 @@ def say_failures(rows: Iterable[Mapping[Any, Any]], name: str) -> None:
     """Say on the command line which of some rows have an `attack_failed`; `name` as above."""
     for row in rows:
         if isinstance(why := row.get("attack_failed"), str):
-            print(f"an attack failed on {row[name]}: {why}", file=sys.stderr)
+            log.warning(f"an attack failed on {row[name]}: {why}")
 
 
 def make_folders(files: Iterable[Path]) -> None:

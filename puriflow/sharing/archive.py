@@ -5,9 +5,9 @@ crate says. The manifests of all stores lie in it, and not their arrays, which m
 """
 
 import json
+import logging
 import mimetypes
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from puriflow.store import MANIFEST, Stage
 from puriflow.yaml_files import dump_yaml
 
 BEHIND_RESULTS = False
+log = logging.getLogger(__name__)
 PAPER = "Adversarial Purification via Super-Resolution and Diffusion (ICCV 2025)"
 LICENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")  # an identifier of SPDX
 ORCID = re.compile(r"(.*\S)\s+((?:\d{4}-){3}\d{3}[\dX])")  # behind a name
@@ -111,10 +112,9 @@ def _say_folders(stages: Iterable[Stage]) -> None:
     """Say which manifests, which are hashed and stay as they are, name folders of this machine."""
     named = [s.folder for s in stages if re.search(r'"/[^"]', json.dumps(s.manifest["upstream"]))]
     if named:
-        print(
-            f"puriflow: {len(named)} manifests name folders of this machine, the first that of "
-            f"{named[0]}: stages were given absolute paths",
-            file=sys.stderr,
+        log.warning(
+            f"{len(named)} manifests name folders of this machine, the first that of {named[0]}: "
+            "stages were given absolute paths"
         )
 
 

@@ -6,7 +6,7 @@ success, where the attack judges that too.
 """
 
 import io
-import sys
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -26,6 +26,7 @@ from puriflow.registry import Part, Parts
 from puriflow.stages.base import Arrays, Inputs, run
 from puriflow.store import Stage
 
+log = logging.getLogger(__name__)
 ULP = 2**-23  # of float32 at 1, and above that of every pixel
 SAVE_EVERY = 60.0  # seconds that a killed attack loses at most, beside its current step
 # Of the state: the adversarial images, of a judgement in the loop those of every rule, and what the
@@ -167,7 +168,7 @@ class _Progress:
         if rows:
             lost = f"{found['done']} steps of an attack on {len(found['indices'])} images"
             said = f"{lost} are lost, since {len(self.indices)} are attacked together now"
-            print(f"puriflow: {said}; --batch keeps their number", file=sys.stderr)
+            log.warning(f"{said}; --batch keeps their number")
         return None
 
     def save(self, state: State, done: int) -> None:

@@ -6,9 +6,9 @@ stage that it was made from. What writes a stage takes `source`, `out`, `seed` a
 does; `batch` is the number of images between two saves, by default what suits the device.
 """
 
+import logging
 import os
 import platform
-import sys
 import time
 from collections import ChainMap, deque
 from collections.abc import Callable, Mapping, MutableMapping
@@ -29,6 +29,7 @@ from puriflow.store import AXES, Provenance, Stage, Writer
 if TYPE_CHECKING:
     import torch
 
+log = logging.getLogger(__name__)
 LOOKED_AT = 64  # images in memory at once, where all are checked before the first is computed
 Arrays = Mapping[str, np.ndarray]
 IMAGES = {name for name, axes in AXES.items() if axes == AXES["images"]}
@@ -149,8 +150,8 @@ def fill(
     """
     before, done = startup(), writer.done()
     name, total = writer.provenance["stage"], len(writer.labels)
-    said = f"puriflow: {name} of {total} images on {platform.node()}, {device}"
-    print(said, file=sys.stderr)  # which `puriflow status` reads
+    # `puriflow status` reads this line.
+    log.info(f"{name} of {total} images on {platform.node()}, {device}")
     with closing(writer), Progress(name, total=total, done=len(done)) as progress:
         left = deque(writer.todo(batch))
         while left:
@@ -180,7 +181,7 @@ def _computed(
             why = (str(error) or type(error).__name__).splitlines()[0]
             raise UserError(f"{said}: {why}") from None
     free_memory()  # what the error held is gone by now
-    print(f"puriflow: no room for {count} images at once; on with {count // 2}", file=sys.stderr)
+    log.warning(f"no room for {count} images at once; on with {count // 2}")
     return None
 
 

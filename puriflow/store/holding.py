@@ -6,9 +6,9 @@ that is gone from one that is slow. Where there is no `flock`, a *soft lock* sta
 whose holder has given no sign of life for `SILENT` seconds passes for dead, and loses it.
 """
 
+import logging
 import os
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -20,6 +20,7 @@ from puriflow.atomic import NO_LOCKS, lock
 from puriflow.errors import UserError
 
 BEHIND_RESULTS = False
+log = logging.getLogger(__name__)
 BEAT = 30.0  # seconds between two signs of life
 SILENT = 600.0  # seconds without one, after which a host passes for dead
 POLL = 1.0  # seconds between two looks at a lock
@@ -86,14 +87,14 @@ def hold(path: Path, store: Path) -> Holding:
     found = take(path)
     if waited := found is None:
         holder = _Holder(path)
-        _say(f"store {store} is being written by {holder}: waiting for it")
+        log.info(f"store {store} is being written by {holder}: waiting for it")
         while found is None:
             time.sleep(POLL)
             if holder.is_silent():
                 holder.gone()
             found = take(path)
     if found.is_soft and not waited:
-        _say(
+        log.info(
             f"the file system of {store} has no locks (flock): {found.path.name} keeps others out, "
             f"for as long as this process gives a sign of life every {SILENT / 60:g} minutes"
         )
@@ -179,10 +180,10 @@ class _Holder:
         silent = f"{self} has given no sign of life for {SILENT / 60:g} minutes"
         if (soft := self.file) != self.path:
             self._remove(soft)
-            _say(f"{silent}: its lock is gone")
+            log.warning(f"{silent}: its lock is gone")
         elif not self.told:
             self.told = True
-            _say(f"{silent}; if its host is dead, remove {self.path}, and this goes on")
+            log.warning(f"{silent}; if its host is dead, remove {self.path}, and this goes on")
 
     def _remove(self, soft: Path) -> None:
         """Remove the soft lock of this holder, not that of another which has taken it since."""
@@ -193,7 +194,3 @@ class _Holder:
                 with suppress(FileExistsError):
                     os.link(aside, soft)
             aside.unlink()
-
-
-def _say(line: str) -> None:
-    print(f"puriflow: {line}", file=sys.stderr, flush=True)

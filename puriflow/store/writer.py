@@ -1,9 +1,9 @@
 """Writing one stage: finished batches are kept as they come, and the whole appears at the end."""
 
 import json
+import logging
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import zarr
 
 BEHIND_RESULTS = False
+log = logging.getLogger(__name__)
 # Of Snakemake, and of files of ours that a kill left beside their places.
 LEFT = re.compile(r"\.snakemake_timestamp|\.(manifest|timing)\.json\.[0-9a-f]{32}\.tmp")
 
@@ -124,7 +125,7 @@ class Writer:
     def finish(self, timing: Mapping[str, Any] | None = None) -> Stage:
         """Assemble the store from the batches, and put it in place whole, by one renaming."""
         if self._found is not None:
-            print(f"puriflow: store {self.folder} is there: it is used", file=sys.stderr)
+            log.info(f"store {self.folder} is there: it is used")
             self._work.discard()
             return self._found
         missing = sorted(set(range(len(self.labels))) - self.done())

@@ -6,6 +6,7 @@ average, optimiser, step, log) is saved every two minutes and after the last ste
 
 import io
 import json
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from puriflow.precision import keep_ends_in_float32, lowered
 from puriflow.progress import Progress
 from puriflow.randomness import derive
 
+log = logging.getLogger(__name__)
 CHECKPOINT_EVERY = 120  # seconds
 LOG_EVERY = 100  # steps
 Predict = Callable[..., Tensor]  # the network that is trained, as a function
@@ -170,7 +172,7 @@ def _resume(run: Run, device: torch.device, states: Stateful) -> Progressed:
     checkpoint = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     if checkpoint["identity"] != run.identity:
         why = "of another network, recipe, start, folder of images or code"
-        print(f"{run.checkpoint} is {why}: {run.name} is trained from its first step", flush=True)
+        log.warning(f"{run.checkpoint} is {why}: {run.name} is trained from its first step")
         return Progressed()
     for state, values in zip(states, checkpoint["states"], strict=True):
         state.load_state_dict(values)

@@ -25,6 +25,7 @@ COPIED_FOLDERS = (
     "benchmarks",
     "config",
     "docs/example",
+    "docs/site",
     "profiles",
     "puriflow",
     "tests",

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny_parts import tiny
 
-from puriflow import compute
+from puriflow import compute, purify
 from puriflow.config import load_config
 from puriflow.config.track import Compute
 from puriflow.diffusion.recomputation import watched
@@ -160,3 +160,12 @@ def test_a_batch_that_finds_no_room_is_halved(track, gpu, images, tmp_path, caps
         torch.cuda.set_per_process_memory_fraction(1.0, gpu)
     assert "no room for 4 images at once" in capsys.readouterr().err
     assert np.abs(halved.read("images") - whole.read("images")).max() < 1e-3
+
+
+def test_own_images_are_the_same_in_batches_of_any_size(track, gpu, capsys):
+    images = np.random.default_rng(0).random((3, 3, 40, 300), dtype=np.float32)  # two tiles each
+    chain = {"restorer": "mdsr-x2", "purifier": "vpsde-t100", "config": track}
+    alone = purify(images, **chain, batch=1)
+    for batch in (2, 4, None):
+        assert np.abs(purify(images, **chain, batch=batch) - alone).max() < 1e-3
+    assert "at once" in capsys.readouterr().err  # how many it found room for

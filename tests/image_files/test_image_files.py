@@ -24,7 +24,8 @@ from puriflow.errors import UserError
 from puriflow.image_files import command as command_module
 from puriflow.image_files import comparison, inputs, record
 from puriflow.image_files.comparison import ImageClassifier
-from puriflow.image_files.purify import noise_indices, purify_tiled
+from puriflow.image_files.purify import Image as Given
+from puriflow.image_files.purify import Purification, noise_indices
 from puriflow.image_files.tiling import Axis, tiling_of
 from puriflow.plots.colours import RIGHT, WRONG
 from puriflow.registry import Part
@@ -56,6 +57,13 @@ class Stub(nn.Module):
     def forward(self, images, noise):
         self.sizes.append(tuple(images.shape[-2:]))
         return self.compute(images, noise)
+
+
+def purify_tiled(defence, images, indices):
+    """Images (n, 3, H, W) of any size, purified on the CPU."""
+    purification = Purification(defence, {}, torch.device("cpu"))
+    given = (Given(x.numpy(), i, "given") for x, i in zip(images, indices, strict=True))
+    return torch.from_numpy(np.stack(list(purification.purified(given, images.shape[-2:]))))
 
 
 # Any size
@@ -94,7 +102,7 @@ def test_an_image_of_any_size_keeps_its_pixels_and_tiles_stay_small(size):
     out = purify_tiled(Defence(None, stub, None), images, [0, 1])
     torch.testing.assert_close(out, images, rtol=0, atol=2e-7)
     assert all(side % 32 == 0 and side <= 256 for size in stub.sizes for side in size)
-    assert len(stub.sizes) == tiling_of(size, None).count
+    assert len(stub.sizes) == 2 * tiling_of(size, None).count
 
 
 def test_no_tile_is_larger_than_what_a_purifier_resizes_to():
@@ -103,7 +111,10 @@ def test_no_tile_is_larger_than_what_a_purifier_resizes_to():
     assert set(stub.sizes) == {(64, 64)}
 
 
-def test_tiles_have_noise_of_their_own_whatever_the_batch():
+@pytest.mark.parametrize("at_once", [1, 2, 3, 9])
+def test_tiles_have_noise_of_their_own_whatever_the_batch(monkeypatch, at_once):
+    """As on a GPU, which computes several at once, of one image and of several."""
+    monkeypatch.setattr(Purification, "_at_once", lambda *_: at_once)
     noises = []
 
     def compute(x, noise):
@@ -112,10 +123,34 @@ def test_tiles_have_noise_of_their_own_whatever_the_batch():
 
     defence = Defence(None, Stub(compute), None, seed=4)
     together = purify_tiled(defence, torch.zeros(2, 3, 40, 300), [0, 7])
-    assert len(noises) == 2
-    assert not torch.equal(noises[0], noises[1])
+    # Two images of two tiles: only as many images are read as fill a batch.
+    assert [len(x) for x in noises] == {1: 4 * [1], 2: [2, 2], 3: [2, 2], 9: [4]}[at_once]
+    drawn = torch.cat(noises)
+    assert all(not torch.equal(drawn[i], drawn[j]) for i in range(4) for j in range(i))
+    monkeypatch.setattr(Purification, "_at_once", lambda *_: 1)
     alone = purify_tiled(defence, torch.zeros(1, 3, 40, 300), [7])
     assert torch.equal(together[1], alone[0])
+
+
+def test_where_the_memory_runs_out_tiles_are_computed_in_halves(monkeypatch, capsys):
+    def compute(x, noise):
+        if len(x) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return x + 0.1 * noise.normal_like(x)
+
+    images = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    defence = Defence(None, Stub(compute), None)
+    alone = purify_tiled(defence, images, range(5))
+    monkeypatch.setattr(Purification, "_at_once", lambda *_: 5)
+    assert torch.equal(purify_tiled(defence, images, range(5)), alone)
+    assert "no room for 5 tiles at once; on with 2" in capsys.readouterr().err
+
+    defence = Defence(None, Stub(lambda x, noise: 1 / 0), None)
+    with pytest.raises(ZeroDivisionError):
+        purify_tiled(defence, images, range(5))
+    monkeypatch.setattr(defence.purifier, "compute", lambda x, noise: compute(x[[0, 0]], noise))
+    with pytest.raises(UserError, match="given: the memory of cpu has no room for a tile"):
+        purify_tiled(defence, images, range(5))
 
 
 def test_tiles_are_blended_without_a_step():
@@ -273,11 +308,16 @@ def test_a_file_that_becomes_nan_is_one_line_and_not_written(tmp_path, command, 
     place = "" if ending == "png" else " [1]"
     assert status == 2
     assert said.splitlines()[-1].endswith(f"{part}: {bad}{place} becomes NaN or infinity")
-    assert sorted(f.name for f in out.iterdir()) == ["a.png", "purified.jsonl"]
+    assert whole_files(out) == ["a.png", "purified.jsonl"]
     bad.rename(tmp_path / bad.name)  # without it, the others go on
     status, said = command(photos, *CHAIN, "--out", out)
     assert (status, "1 done before" in said) == (0, True), said
-    assert sorted(f.name for f in out.iterdir()) == ["a.png", "c.png", "purified.jsonl"]
+    assert whole_files(out) == ["a.png", "c.png", "purified.jsonl"]
+
+
+def whole_files(folder):
+    """What a folder of results has, without the tiles of an image that is not finished."""
+    return sorted(f.name for f in folder.iterdir() if f.suffix != ".tiles")
 
 
 def test_unknown_names_are_refused(track):

@@ -38,7 +38,8 @@ def purify(four_images, tiny_adm, tmp_path):
 
     def start(out):
         command = [sys.executable, "-c", JOB, str(four_images.folder), str(out), entry]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(command, **both, text=True)
 
     return start
 

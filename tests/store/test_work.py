@@ -48,8 +48,8 @@ def test_a_flipped_bit_of_a_batch_is_made_anew(tmp_path, capsys, where):
     assert damaged_work(tmp_path / ".s.work") == [file]
     with closing(writer(tmp_path / "s", IMAGES)) as made:
         assert made.done() == {0}
-    said = capsys.readouterr().out.splitlines()
-    assert said == [f"{file} was damaged: it is dropped, and what it held is made anew"]
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"puriflow: {file} was damaged: it is dropped, and what it held is made anew"]
     assert finished(tmp_path / "s") == whole
 
 

@@ -187,7 +187,7 @@ def test_a_damaged_state_is_dropped_and_the_attack_begins_anew(
     state.write_bytes(content)
     assert damaged_work(tmp_path / ".a.work") == [state]
     again = attack(images, tmp_path / "a", victim, "pgd", n_iter=4)
-    assert f"{state} was damaged: it is dropped" in capsys.readouterr().out
+    assert f"{state} was damaged: it is dropped" in capsys.readouterr().err
     for array in ("images", "success", "loss", "queries"):
         np.testing.assert_array_equal(again.read(array), whole.read(array))
 

@@ -33,7 +33,7 @@ def test_progress_is_read_as_it_is_written(job, capsys, monkeypatch):
     monkeypatch.setattr("puriflow.progress.time.monotonic", iter((0.0, 20.0)).__next__)
     with Progress("purify", total=8) as progress:
         progress.advance(2)
-    found = job(BEGUN + capsys.readouterr().out)
+    found = job(BEGUN + capsys.readouterr().err)
     assert (found.state, found.where) == ("running", "node3, cuda:0")
     assert (found.done, found.total, found.unit) == (2, 8, "images")
     assert found.left == pytest.approx(60)

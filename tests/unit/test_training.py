@@ -201,9 +201,10 @@ def test_a_damaged_checkpoint_is_dropped_with_a_line(
         capsys.readouterr()
         assert train(folder, out).read_bytes() == whole.read_bytes()
         assert steps_done == list(range(6))
-        said = [line for line in capsys.readouterr().out.splitlines() if "damaged" in line]
+        said = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
         assert said == [
-            f"{out / 'net.checkpoint'} was damaged: it is dropped, and what it held is made anew"
+            f"puriflow: {out / 'net.checkpoint'} was damaged: it is dropped, and what it held is "
+            "made anew"
         ]
         assert names_in(out) == RESULTS
 
@@ -490,7 +491,7 @@ def test_the_state_of_another_recipe_or_code_is_not_resumed(
     steps_done.clear()
     assert train(folder, tmp_path / "other", learning_rate=1e-2).read_bytes() == fresh.read_bytes()
     assert steps_done == list(range(6))
-    assert "net is trained from its first step" in capsys.readouterr().out
+    assert "net is trained from its first step" in capsys.readouterr().err
     with monkeypatch.context() as patch:
         kill_after(patch, 2)
         patch.setattr("puriflow.training.runs.code_hash", lambda *modules: "of before")

@@ -81,7 +81,7 @@ def test_a_flipped_bit_of_work_under_way_changes_no_byte(tmp_path, draw, flips, 
         flip(file, draw)
         assert damaged_work(work) == [file]
         assert contents(write(folder, stop=4)) == whole
-        assert f"{file} was damaged" in capsys.readouterr().out
+        assert f"{file} was damaged" in capsys.readouterr().err
 
 
 def write(folder, *, stop):
