@@ -35,13 +35,12 @@ def site(
     if results is not None and not results.is_dir():
         raise UserError(f"results {results} are no folder")
     here = Path("results") if results is None else results
-    if here.is_dir():
-        given = {"track": track_of(config), "results": here, "config": results_folder()}
-    elif not records:
-        raise UserError("no results are here: build a table (snakemake results/table7.csv) first, "
-                        "give --results FOLDER, or name files of records")
-    else:
-        given = {}
-    found = write_site(out, records or [], **given)
+    if not here.is_dir() and not records:
+        raise UserError(
+            "no results are here: build a table (snakemake results/table7.csv) first, "
+            "give --results FOLDER, or name files of records"
+        )
+    track = track_of(config) if here.is_dir() else None
+    found = write_site(out, records or [], track=track, results=here, config=results_folder())
     say_left_out(found)
     typer.echo(f"{out / 'index.html'}: {len(found.entries)} rows of tables and sweeps")

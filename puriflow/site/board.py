@@ -28,13 +28,11 @@ def board(entries: Iterable[Entry]) -> list[dict[str, Any]]:
         protocol = protocol_of(entry.record, entry.rule, entry.gradients)
         grouped.setdefault(protocol, []).append(entry)
     named = {p.images: e.dataset for p, group in grouped.items() for e in group if e.dataset}
-    found = [
+    found: list[dict[str, Any]] = [
         {**_described(protocol, group, named.get(protocol.images, "")), "rows": _ranked(group)}
         for protocol, group in grouped.items()
     ]
-    found.sort(
-        key=lambda one: (-one["knows"], -len(one["rows"]), one["dataset"], one["attack"])
-    )
+    found.sort(key=lambda one: (-one["knows"], -len(one["rows"]), one["dataset"], one["attack"]))
     rows = [row for protocol in found for row in protocol["rows"]]
     for number, row in enumerate(rows):
         row["id"] = f"row-{number}"

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 from puriflow.atomic import publish
 from puriflow.config import Config
@@ -25,7 +25,7 @@ MINI = (
     "to a kind of defence, on a machine without a GPU; they are not the numbers of the published "
     "networks, whose claims stand beside them."
 )
-CHARTS = {
+CHARTS: dict[str, tuple[str, Literal["log", "symlog"]]] = {
     "seconds": ("seconds an image", "log"),
     "evaluations": ("network evaluations an image", "symlog"),
 }
@@ -36,15 +36,17 @@ def write_site(
     records: Sequence[Path] = (),
     *,
     track: Config | None = None,
-    results: Path | None = None,
-    config: Path | None = None,
+    results: Path = Path("results"),
+    config: Path = Path("config"),
 ) -> Found:
     """Write the page of all rows that are built, and of others' records, into a new folder.
 
     Args:
         out: the folder, which is not there or is empty.
         records: files of others: of `puriflow.benchmark`, or of `puriflow results --json`.
-        track, results, config: whose stores have rows; see `Gathering`. None: only `records`.
+        track: of results, whose stores have rows; None for `records` alone.
+        results: the folder of its stores.
+        config: the folder of its tables; see `Gathering`.
 
     Returns:
         The rows of this track, and which were left out.
@@ -62,12 +64,12 @@ def write_site(
             folder = Path(made, "site")
             folder.mkdir()
             found = Found()
-            if track is not None and results is not None and config is not None:
+            if track is not None:
                 found = Gathering(track, results, config, folder).found()
                 theirs += _taken_in(results)
             protocols = board([*found.entries, *theirs])
             if not protocols:
-                raise UserError(_why_empty(found, results))
+                raise UserError(_why_empty(found, None if track is None else results))
             mini = track is not None and track.track == "mini" and bool(found.entries)
             text = page(protocols, found.quoted, scripts, MINI if mini else "")
             (folder / PAGE).write_text(text, encoding="utf-8")
@@ -84,7 +86,8 @@ def _taken_in(results: Path) -> Iterable[Any]:
 def _why_empty(found: Found, results: Path | None) -> str:
     broken = next((f"; {title}: {why}" for title, why in found.broken.items()), "")
     where = "no records are given" if results is None else f"nothing is built below {results}"
-    return f"{where}, so there is no row{broken}: build a table (snakemake results/table7.csv) first, or name files of records"
+    cure = "build a table (snakemake results/table7.csv) first, or name files of records"
+    return f"{where}, so there is no row{broken}: {cure}"
 
 
 def page(

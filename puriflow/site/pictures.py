@@ -54,10 +54,10 @@ class Album:
         names = _names(clean.dataset, answers["defended"])
         shown = []
         for i, label in enumerate(labels):
-            files = [
-                {"what": what, "file": self._file(stage, i), "says": _says(answers.get(of), i, names)}
-                for what, stage, of in stages
-            ]
+            files = []
+            for what, stage, of in stages:
+                says = _says(answers.get(of), i, names)
+                files.append({"what": what, "file": self._file(stage, i), "says": says})
             defended = {
                 "clean": _verdict(self._answers(clean), i, int(label), names),
                 "attacked": _verdict(answers["defended"], i, int(label), names),
@@ -94,7 +94,7 @@ class Album:
             small = max(picture.size) <= SMALL
             name = f"images/{stage.identity[:12]}-{number}.{'png' if small else 'webp'}"
             (self.folder / "images").mkdir(exist_ok=True)
-            picture.save(self.folder / name, **({} if small else {"quality": 90, "method": 4}))
+            picture.save(self.folder / name, quality=90, method=4)  # which a PNG has not
             self.written[key] = name
         return self.written[key]
 

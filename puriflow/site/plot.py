@@ -1,7 +1,7 @@
 """Robust accuracy against cost, as a specification of Vega-Lite, and the scripts that draw it."""
 
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from puriflow.errors import UserError
 
@@ -11,7 +11,7 @@ NAME = "rows"  # of the data, which the page gives
 MISSING = "a site needs Altair: pip install 'puriflow[site]'"
 
 
-def spec(cost: str, title: str, scale: str) -> dict[str, Any]:
+def spec(cost: str, title: str, scale: Literal["log", "symlog"]) -> dict[str, Any]:
     """A chart of the rows of one protocol: intervals, points, and the line of Pareto.
 
     Args:

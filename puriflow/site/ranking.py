@@ -27,7 +27,7 @@ def ranks(outcomes: Sequence[np.ndarray]) -> list[tuple[int, int]]:
 
 
 def front(costs: Sequence[float | None], robust: Sequence[float]) -> list[int]:
-    """The places of the rows that nothing beats that costs no more; those without a cost are out."""
+    """The places of rows that nothing beats that costs no more, of those whose cost is known."""
     known = [place for place, cost in enumerate(costs) if cost is not None]
     own = np.array([costs[place] for place in known], float)
     return [known[i] for i in pareto(own, np.array([robust[place] for place in known], float))]

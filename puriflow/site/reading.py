@@ -19,23 +19,23 @@ def entries_of(file: Path) -> Iterator[Entry]:
     Raises:
         UserError: it cannot be read, is neither of the two, or its numbers do not fit each other.
     """
-    for where, record in _records(file):
+    for record in _records(file):
         gradients = tuple(gradient_of(record, attack) for attack in record.attacks)
         for rule in record.robust:
             yield Entry(record, rule, gradients, record.defence.name)
 
 
-def _records(file: Path) -> Iterator[tuple[str, Benchmark]]:
+def _records(file: Path) -> Iterator[Benchmark]:
     with on_disk(file):
         _, raw = read_json(file, f"record {file}")
     if not isinstance(raw, dict):
         raise UserError(f"record {file} is no object of JSON: give what puriflow.benchmark wrote")
     if "records" not in raw:
         where = f"record {file}"
-        yield where, Benchmark.from_json(json.dumps(raw), where=where)
+        yield Benchmark.from_json(json.dumps(raw), where=where)
         return
     if raw.get("schema") != SCHEMA or not isinstance(raw["records"], list):
         raise UserError(f"leaderboard {file}: schema {raw.get('schema')!r:.40}, known is {SCHEMA}")
     for number, one in enumerate(raw["records"]):
         where = f"leaderboard {file}, record {number}"
-        yield where, Benchmark.from_json(json.dumps(one), where=where)
+        yield Benchmark.from_json(json.dumps(one), where=where)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 
+from puriflow.chain import victim_roles
 from puriflow.config import load_config
 from puriflow.results import load_result
 from puriflow.sharing.leaderboard import board, written
@@ -15,7 +16,6 @@ from puriflow.stages.evaluate import write_evaluated
 from puriflow.stages.images import write_images
 from puriflow.stages.restore import write_restored
 from puriflow.store import open_stage
-from puriflow.chain import victim_roles
 
 TABLE = {
     "title": "a table",
@@ -46,7 +46,9 @@ def built(folder, repository):
         "datasets": {
             "cifar10": {"kind": "foolbox", "sample": "cifar10", "subset": 4, "served_by": "four"}
         },
-        "attacks": {"pgd-linf8": {"kind": "pgd", "eps": "8/255", "step_size": "4/255", "n_iter": 2}},
+        "attacks": {
+            "pgd-linf8": {"kind": "pgd", "eps": "8/255", "step_size": "4/255", "n_iter": 2}
+        },
         "evaluations": {"two": {"n_draws": 2, "rule": "average"}},
     }
     (folder / "config" / "tables").mkdir(parents=True)
