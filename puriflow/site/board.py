@@ -128,7 +128,7 @@ def _audit(audit: dict[str, Any] | str) -> dict[str, Any]:
     if isinstance(audit, str):
         return {"why_none": audit, "failed": None}
     checks = [
-        {key: check[key] for key in ("name", "verdict", "evidence", "cure")}
+        {key: check.get(key, "") for key in ("name", "verdict", "evidence", "cure")}
         for check in audit["checks"]
     ]
     failed = [check["name"] for check in checks if check["verdict"] == "failed"]

@@ -8,10 +8,15 @@ different protocols compares attacks, and not defences.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+from puriflow.benchmarking.presets import options_of
 from puriflow.benchmarking.record import Attacked, Benchmark, eps_text
+from puriflow.errors import UserError
+from puriflow.kinds import own_kinds
 from puriflow.metrics.rules import Rule
+from puriflow.registry import part_of
 
 BEHIND_RESULTS = False
 GRADIENTS = {
@@ -77,7 +82,7 @@ class Protocol:
 def protocol_of(record: Benchmark, rule: Rule, gradients: tuple[str, ...]) -> Protocol:
     """The protocol of a record by one of its rules; `gradients` are in words, of each attack."""
     counted = rule in ("worst", "majority") and record.defence.random
-    settings = [_settings(attack) for attack in record.attacks]
+    settings = [_settings(json.dumps(a.options, sort_keys=True)) for a in record.attacks]
     return Protocol(
         images=record.made_by.images,
         labels=record.made_by.labels,
@@ -113,9 +118,22 @@ def gradient_of_options(options: Mapping[str, Any]) -> str:
     return GRADIENTS.get(gradient, str(gradient))
 
 
-def _settings(attack: Attacked) -> str:
-    """All options of an attack as JSON, the same for equal ones."""
-    return json.dumps(attack.options, sort_keys=True)
+@cache
+def _settings(options: str) -> str:
+    """All options of an attack as JSON, the same for equal ones.
+
+    A store has them as an entry of a track says them, and a benchmark as the attack itself. Of an
+    entry of a kind of our own the attack is built, so that the two are alike.
+    """
+    said = json.loads(options)
+    known = {kind.name for kind in own_kinds("attacks")}
+    if said.get("kind") not in known:
+        return options
+    try:
+        made = json.dumps(options_of(part_of("attack", "record", said).build()), sort_keys=True)
+    except UserError:
+        return options
+    return options if '"function"' in made else made  # of which nobody knows what it is
 
 
 def attack_words(attack: Attacked) -> str:

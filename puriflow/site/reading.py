@@ -25,9 +25,20 @@ def entries_of(file: Path) -> Iterator[Entry]:
             yield Entry(record, rule, gradients, record.defence.name)
 
 
+def _finite(raw: object) -> bool:
+    """Whether JSON has numbers alone that others can read."""
+    try:
+        json.dumps(raw, allow_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
 def _records(file: Path) -> Iterator[Benchmark]:
     with on_disk(file):
         _, raw = read_json(file, f"record {file}")
+    if not _finite(raw):
+        raise UserError(f"record {file} has NaN or infinity, which no JSON has")
     if not isinstance(raw, dict):
         raise UserError(f"record {file} is no object of JSON: give what puriflow.benchmark wrote")
     if "records" not in raw:

@@ -3,11 +3,13 @@
 import json
 import re
 import subprocess
+import sys
 
 import numpy as np
 import pytest
 from browser import chromium, opened, violations
 
+from puriflow.benchmarking.presets import options_of
 from puriflow.errors import UserError
 from puriflow.site.board import board
 from puriflow.site.ours import Gathering
@@ -81,6 +83,23 @@ def test_whatever_defines_a_protocol_sets_a_row_apart(records, tmp_path, change,
     assert [len(p["rows"]) for p in board(entries_of(file))] == ([1, 1] if alone else [2])
 
 
+def test_a_benchmark_s_record_stands_with_the_track_s_rows(small, records, tmp_path):
+    (own,) = (r for r in records["records"] if r["title"] == "small: MDSR, adaptive")
+    theirs = json.loads(json.dumps(another(own, "Theirs")))
+    attack = small[0].part("attack", "pgd-linf8").build()
+    theirs["attacks"][0] |= {"options": options_of(attack), "through": "the defence"}
+    assert theirs["attacks"][0]["options"]["kind"] == "PGD"  # and not an entry's `pgd`
+    (protocol,) = board(entries_of(written(tmp_path, records, records=[own, theirs])))
+    assert len(protocol["rows"]) == 2
+
+
+def test_no_module_is_imported_for_a_record(records, tmp_path):
+    one = json.loads(json.dumps(records["records"][0]))
+    one["attacks"][0]["options"] = {"kind": "antigravity.this"}
+    board(entries_of(written(tmp_path, one)))
+    assert "antigravity" not in sys.modules
+
+
 def test_a_record_that_is_given_twice_is_one_row(records, tmp_path):
     one = records["records"][0]
     other = {**one, "title": "elsewhere: the same"}
@@ -127,6 +146,7 @@ def test_bad_input_is_one_line_and_loses_nothing(records, tmp_path):
         ("n.json", json.dumps({**one, "n": 3}), "n is 3, but there are 4 images"),
         ("board.json", '{"schema": 9, "records": []}', "schema 9, known is 1"),
         ("bad.json", json.dumps({**records, "records": [one, {}]}), "bad.json, record 1: "),
+        ("nan.json", json.dumps({**one, "audit": {"x": float("nan")}}), "has NaN or infinity"),
         ("none.json", '{"schema": 1, "records": []}', "there is no row"),
         ("gone.json", None, "gone.json: No such file"),
     ]:
