@@ -5,6 +5,7 @@ of their names and claims.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ def board(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     for entry in entries:
         protocol = protocol_of(entry.record, entry.rule, entry.gradients)
         grouped.setdefault(protocol, []).append(entry)
+    _join_deterministic(grouped)
     named = {p.images: e.dataset for p, group in grouped.items() for e in group if e.dataset}
     found: list[dict[str, Any]] = [
         {**_described(protocol, group, named.get(protocol.images, "")), "rows": _ranked(group)}
@@ -37,6 +39,19 @@ def board(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     for number, row in enumerate(rows):
         row["id"] = f"row-{number}"
     return found
+
+
+def _join_deterministic(grouped: dict[Protocol, list[Entry]]) -> None:
+    """Put deterministic defences beside the random ones that were asked several times.
+
+    Whatever the number of their answers, all are the same.
+    """
+    for protocol in [one for one in grouped if one.draws is None]:
+        random = [p for p in grouped if p.draws and replace(p, draws=None) == protocol]
+        for other in random:
+            grouped[other] += grouped[protocol]
+        if random:
+            del grouped[protocol]
 
 
 def _described(protocol: Protocol, group: list[Entry], dataset: str) -> dict[str, Any]:

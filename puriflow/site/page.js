@@ -278,7 +278,7 @@ function attack(one) {
 function audit(one) {
   if (one.failed === null) return [el("p", {}, `none: ${one.why_none}`)];
   const checks = one.checks.map((check) => [check.name, [
-    el("span", { class: check.verdict === "failed" ? "bad" : "" }, check.verdict), `: ${check.evidence}`, check.cure ? ` ${check.cure}` : ""]]);
+    el("span", { class: check.verdict === "failed" ? "bad" : "" }, check.verdict), `: ${check.evidence}`, check.cure ? `. What to do: ${check.cure}` : ""]]);
   return [el("p", {}, `${one.failed.length} of ${one.checks.length} checks of ${one.attack} failed, on ${one.n} images`), list(checks)];
 }
 

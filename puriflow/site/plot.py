@@ -52,18 +52,33 @@ def spec(cost: str, title: str, scale: Literal["log", "symlog"]) -> dict[str, An
                 range=[BLUE, GREY, ORANGE],
             ),
         ),
-        shape=alt.Shape("source:N", title=None, legend=legend),
+        shape=alt.Shape(
+            "source:N",
+            title=None,
+            legend=alt.Legend(orient="top"),
+            scale=alt.Scale(domain=["run here", "others' record"], range=["circle", "diamond"]),
+        ),
         size=alt.condition("datum.id === chosen", alt.value(300), alt.value(90)),
         tooltip=[
             alt.Tooltip("name:N", title="defence"),
             alt.Tooltip("said:N", title="robust (95 %)"),
-            alt.Tooltip(f"{cost}:Q", title=title),
+            alt.Tooltip(f"{cost}:Q", title=title, format=".3~g"),
             alt.Tooltip("standard:Q", title="standard"),
         ],
     )
+    # A name stands where there is room for it, so that it does not push the axes together.
+    right = f"scale('x', datum.{cost}) > width / 2"
     names = (
         base.transform_filter("datum.front")
-        .mark_text(align="left", dx=8, dy=-8, color=BLUE, fontSize=12)
+        .mark_text(
+            align=alt.ExprRef(f"{right} ? 'right' : 'left'"),
+            dx=alt.ExprRef(f"{right} ? -8 : 8"),
+            limit=alt.ExprRef("width / 2"),
+            opacity=alt.ExprRef("width < 500 ? 0 : 1"),  # of a phone
+            dy=-9,
+            color=BLUE,
+            fontSize=12,
+        )
         .encode(x=x, y=y, text="name:N")
     )
     chart = (intervals + line + points + names).add_params(chosen)

@@ -93,6 +93,22 @@ def test_a_benchmark_s_record_stands_with_the_track_s_rows(small, records, tmp_p
     assert len(protocol["rows"]) == 2
 
 
+def test_one_answer_of_a_deterministic_defence_stands_for_any_number(records, tmp_path):
+    board_of = json.loads(json.dumps(records["records"]).replace('"average"', '"majority"'))
+    by_title = {record["title"]: record for record in board_of}
+    random, fixed = by_title["small: SR and one shot"], by_title["small: MDSR"]
+    five = another(random, "Five", n_draws=5)
+    file = written(tmp_path, records, records=[random, fixed, five])
+    found = board(entries_of(file))
+    assert sorted(protocol["rule"] for protocol in found) == [
+        "majority, 2 answers",
+        "majority, 5 answers",
+    ]
+    assert all(len(protocol["rows"]) == 2 for protocol in found)
+    ids = [row["id"] for protocol in found for row in protocol["rows"]]
+    assert len(set(ids)) == 4
+
+
 def test_no_module_is_imported_for_a_record(records, tmp_path):
     one = json.loads(json.dumps(records["records"][0]))
     one["attacks"][0]["options"] = {"kind": "antigravity.this"}
