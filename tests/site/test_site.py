@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from browser import chromium, opened, violations
 
 from puriflow.benchmarking.presets import options_of
+from puriflow.cli import app
 from puriflow.errors import UserError
 from puriflow.site.board import board
 from puriflow.site.ours import Gathering
@@ -140,12 +140,6 @@ def test_the_line_of_pareto_has_what_nothing_beats():
 # Bad input
 
 
-def site(folder, *arguments):
-    command = ["puriflow", "site", *map(str, arguments)]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    return ended.returncode, ended.stdout, ended.stderr
-
-
 def test_bad_input_is_one_line_and_loses_nothing(records, tmp_path):
     pytest.importorskip("altair", reason="needs Altair, which 'puriflow[dev]' brings")
     from puriflow.site import write_site
@@ -177,12 +171,24 @@ def test_bad_input_is_one_line_and_loses_nothing(records, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_the_command_says_what_is_missing(tmp_path):
-    status, _, error = site(tmp_path, "out")
-    assert (status, len(error.splitlines())) == (2, 1)
-    assert "no results are here: build a table" in error
-    status, _, error = site(tmp_path, "out", "--results", "nowhere")
-    assert (status, error) == (2, "puriflow: error: results nowhere are no folder\n")
+def test_the_command_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments, says in [
+        ([], "no results are here: build a table .*, or name files of records"),
+        (["--results", "nowhere"], "results nowhere are no folder"),
+    ]:
+        with pytest.raises(UserError, match=says):
+            app(["site", "out", *arguments], standalone_mode=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_takes_the_results_that_are_here(small, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("altair", reason="needs Altair, which 'puriflow[dev]' brings")
+    monkeypatch.chdir(small[1].parent)
+    app(["site", str(tmp_path / "out")], standalone_mode=False)
+    said = capsys.readouterr()
+    assert said.out == f"{tmp_path / 'out' / 'index.html'}: 4 rows of tables and sweeps\n"
+    assert said.err == ""
 
 
 # In a browser
