@@ -41,6 +41,7 @@ def site(
             "give --results FOLDER, or name files of records"
         )
     track = track_of(config) if here.is_dir() else None
-    found = write_site(out, records or [], track=track, results=here, config=results_folder())
+    given = {"results": here, "config": results_folder(), "configfile": config}
+    found = write_site(out, records or [], track=track, **given)
     say_left_out(found)
     typer.echo(f"{out / 'index.html'}: {len(found.entries)} rows of tables and sweeps")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from puriflow.benchmarking.record import Benchmark
@@ -70,10 +71,19 @@ class Gathering:
         results: the folder.
         config: the folder whose `tables/` and `sweeps/` say what rows there are.
         out: the folder of the page, for their images.
+        configfile: of the track, for the command that builds a row again; None of the default one.
     """
 
-    def __init__(self, track: Config, results: Path, config: Path, out: Path):
+    def __init__(
+        self,
+        track: Config,
+        results: Path,
+        config: Path,
+        out: Path,
+        configfile: Path | None = None,
+    ):
         self.track, self.config = track, config
+        self.given = "" if configfile is None else f" --configfile {quote(str(configfile))}"
         self.stores = Stores(track, results)
         self.album = Album(self.stores, out)
         self.evaluations = cache(lambda *of: cost_of_purifier(track, *of)["evaluations"])
@@ -128,7 +138,7 @@ class Gathering:
                 "served": _served(track, least),
                 "stores": _identities(stored, stores.results),
                 "weights": {k: v for s in stored for k, v in s.manifest["weights"].items()},
-                "command": f"snakemake {self.target(result)}",
+                "command": f"snakemake {self.target(result)}{self.given}",
                 "shown_attack": least.attack,
                 "pictures": self.album.of(clean, least),
             },
@@ -195,4 +205,4 @@ def say_left_out(found: Found) -> None:
     for title, why in found.broken.items():
         print(f"{title} is left out: {why}", file=sys.stderr)
     if found.missing:
-        print(f"{found.missing} rows of tables and sweeps are not built", file=sys.stderr)
+        print(f"rows of tables and sweeps that are not built: {found.missing}", file=sys.stderr)

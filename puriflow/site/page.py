@@ -38,6 +38,7 @@ def write_site(
     track: Config | None = None,
     results: Path = Path("results"),
     config: Path = Path("config"),
+    configfile: Path | None = None,
 ) -> Found:
     """Write the page of all rows that are built, and of others' records, into a new folder.
 
@@ -47,6 +48,7 @@ def write_site(
         track: of results, whose stores have rows; None for `records` alone.
         results: the folder of its stores.
         config: the folder of its tables; see `Gathering`.
+        configfile: see there.
 
     Returns:
         The rows of this track, and which were left out.
@@ -65,7 +67,7 @@ def write_site(
             folder.mkdir()
             found = Found()
             if track is not None:
-                found = Gathering(track, results, config, folder).found()
+                found = Gathering(track, results, config, folder, configfile).found()
                 theirs += _taken_in(results)
             protocols = board([*found.entries, *theirs])
             if not protocols:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -12,7 +13,7 @@ from puriflow.benchmarking.presets import options_of
 from puriflow.cli import app
 from puriflow.errors import UserError
 from puriflow.site.board import board
-from puriflow.site.ours import Gathering
+from puriflow.site.ours import Gathering, say_left_out
 from puriflow.site.ranking import front, ranks
 from puriflow.site.reading import entries_of
 
@@ -53,6 +54,25 @@ def test_only_rows_of_one_protocol_stand_together(small, tmp_path):
     assert undefended["command"] == "snakemake results/small.csv"
     assert undefended["chain"]["victim"] == "wrn-28-10"
     assert undefended["evaluations"] == 0
+
+
+def test_what_is_missing_or_damaged_is_left_out_and_said(small, tmp_path, capsys):
+    track, results, config = small
+    copy = shutil.copytree(results, tmp_path / "results")
+    shutil.rmtree(copy / "classify/cifar10/pgd-linf8/mdsr-x2.none.wrn-28-10")
+    restored = copy / "restore/cifar10/pgd-linf8/wrn-28-10/mdsr-x2/0-of-1/images.zarr"
+    (restored / "zarr.json").write_text("{}")
+    file = tmp_path / "other.yaml"
+    found = Gathering(track, copy, config, tmp_path, file).found()
+    assert [entry.record.title for entry in found.entries] == ["small: undefended"]
+    assert found.entries[0].more["command"] == f"snakemake results/small.csv --configfile {file}"
+    assert found.missing == 1
+    assert list(found.broken) == ["small: MDSR", "small: SR and one shot"]
+    say_left_out(found)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("small: MDSR is left out: store ")
+    assert said[0].endswith(f"run `puriflow repair {restored.parent}`, and again what made it")
+    assert said[2] == "rows of tables and sweeps that are not built: 1"
 
 
 @pytest.mark.parametrize(
