@@ -99,11 +99,8 @@ def built(gradio: Any, bench: Bench) -> Any:
             with gradio.Column(scale=1):
                 classifier = gradio.Dropdown(classifiers, value=first, label="Classifier")
                 sample = gradio.Dropdown(**_samples(bench, first), label="Image")
-                picture = gradio.Image(
-                    type="filepath",
-                    sources=["upload", "clipboard"],
-                    label="Your own picture",
-                    height=160,
+                picture = gradio.File(
+                    type="filepath", file_types=["image"], label="Your own picture", height=120
                 )
                 attack = gradio.Dropdown(list(ATTACKS), value=list(ATTACKS)[1], label="Attack")
                 eps = gradio.Slider(0, MOST_EPS, value=8, step=0.5, label="eps (255ths, Linf)")
@@ -131,7 +128,8 @@ def built(gradio: Any, bench: Bench) -> Any:
                     image, label = bench.sample(asked.classifier, int(number))
                 found = bench.tried(image, label, asked)
             except UserError as error:
-                raise gradio.Error(str(error), print_exception=False) from None
+                said = str(error).replace(f"{Path(file).parent}/" if file else "", "")
+                raise gradio.Error(said, print_exception=False) from None
             return pictures(found), summary(found)
 
         button.click(compute, inputs, [gallery, said], concurrency_limit=1)
