@@ -4,12 +4,13 @@ ENV := .venv
 READY := $(ENV)/.ready
 PEERS := $(ENV)/.peers
 BESIDE := $(ENV)/beside/bin/python
+DEMO := $(ENV)/demo/.ready
 BENCHMARKS := against_torchsde against_attacks against_zarr job_overhead growth fewest_evaluations planning
 SLURM := slurmctld slurmd slurm-client munge
 # Snakemake's jobs and the tests call `puriflow`, `snakemake` and `ruff` by name.
 export PATH := $(CURDIR)/$(ENV)/bin:$(PATH)
 
-.PHONY: table7 report test site slurm test-gpu storm rehearsal bench setup clean
+.PHONY: table7 report test site slurm browser test-gpu storm rehearsal bench setup clean
 
 table7: $(READY)
 	@echo "== Table 7 of the paper, on the mini track: results/table7.csv"
@@ -24,7 +25,7 @@ report: $(READY)
 	snakemake all --report results/report.html --quiet
 	@echo "== results/report.html, and the paper beside our results in results/summary.md"
 
-test: $(READY) $(BESIDE)
+test: $(READY) $(BESIDE) $(DEMO)
 	@echo "== tests, as many side by side as there are cores"
 	OMP_NUM_THREADS=1 python -m pytest --numprocesses auto
 
@@ -39,6 +40,13 @@ slurm:
 	&& export DEBIAN_FRONTEND=noninteractive && timeout 120 apt-get update -qq \
 	&& timeout 120 apt-get install -qq --download-only --no-install-recommends $(SLURM) \
 	&& apt-get install -qq --no-install-recommends $(SLURM); }
+
+# A browser for tests/site and tests/demo, in the same way.
+browser:
+	@command -v chromium > /dev/null || { echo "== installing Chromium for the tests of pages, by apt" \
+	&& export DEBIAN_FRONTEND=noninteractive && timeout 120 apt-get update -qq \
+	&& timeout 240 apt-get install -qq --download-only --no-install-recommends chromium \
+	&& apt-get install -qq --no-install-recommends chromium; }
 
 test-gpu: $(READY)
 	@echo "== tests of what only a GPU can tell, minutes"
@@ -72,6 +80,15 @@ $(BESIDE): tests/beside.txt docs/site/requirements.txt | $(READY)
 	@echo "== adding to $(ENV) what runs beside: a server of S3, a validator of RO-Crates, mkdocs, linters"
 	$(PYTHON) -m venv --clear $(ENV)/beside
 	$@ -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+# Gradio, over the libraries of $(ENV), of which it takes an older Pillow.
+$(DEMO): pyproject.toml | $(READY)
+	@echo "== adding to $(ENV) what the tests of the demo run beside themselves"
+	$(PYTHON) -m venv --clear $(ENV)/demo
+	python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	> "$$($(ENV)/demo/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/libraries.pth"
+	$(ENV)/demo/bin/python -m pip install --quiet --disable-pip-version-check 'gradio>=6,<7'
 	@touch $@
 
 # adv-lib without its dependencies: visdom, which draws, has no wheel and does not build any more.

@@ -1,9 +1,9 @@
 """The `puriflow` command.
 
 People use `init`, `purify`, `inspect`, `benchmark`, `audit`, `plan`, `status`, `doctor`, `train`,
-`result`, `results`, `archive`, `diff`, `verify`, `repair` and `zoo`; the rules of the workflow and
-experts use `stage` as well. A part is given by its name in a track (`--config`). Nothing heavy is
-imported before a command needs it.
+`result`, `results`, `site`, `demo`, `archive`, `diff`, `verify`, `repair` and `zoo`; the rules of
+the workflow and experts use `stage` as well. A part is given by its name in a track (`--config`).
+Nothing heavy is imported before a command needs it.
 """
 
 import logging
@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from puriflow.cli.archive import archive
 from puriflow.cli.audit import audit
 from puriflow.cli.benchmark import benchmark
+from puriflow.cli.demo import demo
 from puriflow.cli.doctor import doctor
 from puriflow.cli.init import init
 from puriflow.cli.inspect import inspect
@@ -25,6 +26,7 @@ from puriflow.cli.plan import plan
 from puriflow.cli.purify import purify
 from puriflow.cli.result import result
 from puriflow.cli.sharing import diff, results
+from puriflow.cli.site import site
 from puriflow.cli.stage import app as stage
 from puriflow.cli.status import status
 from puriflow.cli.train import train
@@ -54,7 +56,7 @@ app = typer.Typer(
 )
 for command in (
     *(init, purify, inspect, benchmark, audit, plan, status, doctor, train),
-    *(result, results, archive, diff, verify, repair),
+    *(result, results, site, demo, archive, diff, verify, repair),
 ):
     app.command()(command)
 app.add_typer(zoo, name="zoo")

@@ -62,6 +62,11 @@ SUBSTITUTES = [
         "puriflow audit --help",
         "minutes; tests/unit/test_audit_result.py runs the command",
     ),
+    Substitute(
+        r"^puriflow demo .*",
+        "puriflow demo --help",
+        "it serves until it is ended; tests/demo runs it",
+    ),
     Substitute(r"^aws s3 sync .*", "true", "there is no bucket; tests/elsewhere copies to one"),
     Substitute(
         r"^puriflow (\w+) .*s3://.*",

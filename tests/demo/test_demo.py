@@ -1,0 +1,203 @@
+"""The demo: what it computes, what it refuses, and the page in a browser on one CIFAR-10 image."""
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from browser import chromium, opened
+from PIL import Image
+
+from puriflow.config import load_config
+from puriflow.demo.bench import ATTACKS, DRAWS, Asked, Bench
+from puriflow.demo.page import pictures, summary
+from puriflow.errors import UserError
+
+ON_CLASSIFIER, IDENTITY, EXACT, SQUARE = list(ATTACKS)[1:]
+CNN = "wrn-28-10"
+
+
+@pytest.fixture(scope="module")
+def bench(repository):
+    return Bench(load_config(repository / "config" / "config.yaml"), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def cat(bench):
+    """The first image of CIFAR-10's samples, and its label."""
+    return bench.sample(CNN, 0)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_every_stage_is_shown(bench, cat, attack):
+    asked = Asked(CNN, "mdsr-x2", "osd-t100", attack=attack, eps=4, steps=2)
+    found = bench.tried(*cat, asked)
+    attacked = [] if attack == "none" else ["attacked"]
+    assert [seen.what for seen in found.stages] == ["clean", *attacked, "restored", "purified"]
+    assert len(found.answers) == DRAWS
+    assert found.label == "cat"
+    assert len(pictures(found)) == len(found.stages) + len(attacked) + 1
+    if attacked:
+        change = np.abs(found.stages[1].image - found.stages[0].image).max()
+        assert 0 < change <= 4 / 255 + 1e-6
+    assert f"of {DRAWS} fresh answers" in summary(found)
+
+
+def test_without_a_label_the_attack_is_on_the_first_answer(bench, cat):
+    found = bench.tried(cat[0], None, Asked(CNN, attack=ON_CLASSIFIER, steps=3))
+    assert [seen.what for seen in found.stages] == ["clean", "attacked"]
+    assert found.label == found.stages[0].answer
+    assert "the attack is on the first answer" in summary(found)
+
+
+def test_t_and_solver_take_the_place_of_the_entry_s(bench):
+    def options(**changes):
+        part = bench.purifier(Asked(CNN, purifier="vpsde-t100", **changes))
+        return {key: part.options.get(key) for key in ("t", "solver", "evaluations", "correction")}
+
+    entry = {"t": 100, "solver": "sde-dpmpp-2m", "evaluations": 10, "correction": "heun"}
+    assert options() == entry
+    assert options(t=30) == {**entry, "t": 30}
+    plain = {"t": 100, "solver": "euler-maruyama", "evaluations": None, "correction": None}
+    assert options(solver="euler-maruyama") == plain
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"eps": 17}, "eps is 17, but must be from 0 to 16"),
+        ({"steps": 10**9}, "steps is 1000000000, but must be from 1 to 40"),
+        ({"steps": 0}, "steps is 0"),
+        ({"t": "9"}, "t is '9'"),
+        ({"t": float("nan")}, "t is nan"),
+        ({"attack": "PDG"}, "unknown attack 'PDG'"),
+        ({"solver": "heun"}, "unknown solver 'heun'"),
+        ({"classifier": "wrn"}, "unknown classifier 'wrn'"),
+        ({"purifier": "scoreopt-o", "t": 50}, r"purifier scoreopt-o \(scoreopt\) has no t"),
+        ({"purifier": "ode-t100", "solver": "sde-dpmpp"}, "unknown solver .*did you mean 'dpmpp-"),
+    ],
+)
+def test_what_is_out_of_bounds_is_refused(bench, cat, changes, says):
+    with pytest.raises(UserError, match=says):
+        bench.tried(*cat, Asked(**{"classifier": CNN, **changes}))
+
+
+def test_time_and_size_are_bounded(bench, cat, tmp_path, monkeypatch):
+    impatient = Bench(bench.track, bench.device, limit=0)
+    found = impatient.tried(*cat, Asked(CNN, "none", "osd-t100", attack=EXACT, steps=5))
+    assert any("stopped after 1 of 5 steps" in note for note in found.notes)
+    assert len(found.answers) == 1
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+    assert bench.opened(tmp_path / "red.png").shape == (1, 3, 30, 40)
+    monkeypatch.setattr("puriflow.demo.bench.LARGEST", 1000)
+    with pytest.raises(UserError, match=r"red.png has more than 1000 pixels"):
+        bench.opened(tmp_path / "red.png")
+
+
+def test_a_picture_of_any_size_is_brought_to_the_classifier_s(bench):
+    image = torch.rand(1, 3, 50, 80, generator=torch.Generator().manual_seed(0))
+    found = bench.tried(image, None, Asked(CNN))
+    assert found.stages[0].image.shape == (3, 32, 32)
+
+
+# The page
+
+
+class Served:
+    """A process that serves the page, with a home, a working and a temporary folder of its own."""
+
+    def __init__(self, python, repository, folder):
+        self.home, self.work, self.temporary = (folder / name for name in ("home", "cwd", "tmp"))
+        for made in (self.home, self.work, self.temporary):
+            made.mkdir()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        own = {"HOME": str(self.home), "TMPDIR": str(self.temporary)}
+        own |= {"PYTHONPATH": str(repository), "PYTHONDONTWRITEBYTECODE": "1"}
+        code = "from puriflow.cli import main; main()"
+        self.process = subprocess.Popen(
+            [python, "-c", code, "demo", "--port", str(self.port), "--threads", "1"],
+            cwd=self.work,
+            env=os.environ | own,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.said = self.process.stdout.readline()
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def served(repository, tmp_path_factory):
+    beside = repository / ".venv" / "demo" / "bin" / "python"
+    here = importlib.util.find_spec("gradio") is not None
+    if not beside.is_file() and not here:
+        pytest.skip(f"needs Gradio in {beside}, which `make test` makes")
+    python = sys.executable if here else str(beside)
+    started = Served(python, repository, tmp_path_factory.mktemp("served"))
+    yield started
+    if started.process.poll() is None:
+        started.process.kill()
+        started.process.wait()
+
+
+def choose(page, label, name):
+    page.get_by_label(label, exact=True).fill(name)
+    page.keyboard.press("Enter")
+
+
+def run(page, text):
+    """Press the button until a text is there: Gradio ignores it while it ends another request."""
+    found = page.get_by_text(text).first
+    for _ in range(4):
+        page.get_by_role("button", name="Try it").click()
+        with suppress(Exception):  # of playwright, which may not be here
+            return found.wait_for(timeout=15_000)
+    raise AssertionError(f"no {text!r} in {page.locator('body').inner_text()}")
+
+
+def test_the_page_tries_an_image_and_leaves_nothing(served, tmp_path):
+    address = f"http://127.0.0.1:{served.port}/"
+    assert served.said == f"{address} is open on this machine; Ctrl-C ends it\n"
+    connections = psutil.Process(served.process.pid).net_connections("inet")
+    assert {c.laddr.ip for c in connections if c.status == "LISTEN"} == {"127.0.0.1"}
+    gradios = "warning: Method not implemented."
+    with chromium() as browser, opened(browser, address, forgiven=gradios) as page:
+        page.set_default_timeout(60_000)
+        run(page, "fresh answers of the defence")
+        assert page.get_by_role("cell", name="purified").count() == 1
+        captions = page.locator(".caption-label").all_inner_texts()
+        assert [text.partition(":")[0].partition(",")[0] for text in captions] == [
+            "clean",
+            "attacked",
+            "attacked less clean",
+            "restored",
+            "purified",
+            "purified less clean",
+        ]
+        choose(page, "Purifier", "scoreopt-o-t250")
+        choose(page, "Solver", "euler-maruyama")
+        run(page, "purifier scoreopt-o-t250 (scoreopt) has no solver")
+        (tmp_path / "text.png").write_text("no picture")
+        page.locator("input[type=file]").set_input_files(tmp_path / "text.png")
+        run(page, "text.png cannot be read: ")
+        page.reload()
+        Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+        page.locator("input[type=file]").set_input_files(tmp_path / "red.png")
+        choose(page, "Purifier", "osd-t100")
+        run(page, "Nobody said what is on it")
+    inside = list(served.temporary.iterdir())
+    assert len(inside) == 1  # its own folder
+    assert inside[0].name.startswith("puriflow-demo-")
+    assert served.stop() == 0
+    assert [*served.temporary.iterdir(), *served.work.iterdir(), *served.home.iterdir()] == []
