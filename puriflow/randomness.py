@@ -20,6 +20,7 @@ TILE = "purify, tile {}"  # that of a tile of a large image
 RANDOM = "random"  # that of a defence which draws afresh at each call
 CERTIFY = "certify"  # the noise of randomised smoothing
 MEASURE_CLASSIFIER, MEASURE_DENOISER = "measure-classifier", "measure-{}"  # after a training
+TRAIN = "train"  # of what stands before a classifier while it is trained
 # In an attack, the victim's noise is seeded by "attack" and a word for the step, which begins with
 # the attack's own where it has one (`pgd_step` has PGD's; BPDA+EOT's is the number alone). That of
 # a new attack is its name, which nobody renames later, and may stand in the attack's own file.

@@ -22,8 +22,8 @@ GRADIENT = 3  # evaluations that a gradient through one takes: forwards, again, 
 OTHERS = 2  # evaluations as which a restorer and a classifier count
 # Of kinds whose options do not say it, or not by default: calls of the network, levels of noise
 # between two, and how many belong together.
-CALLS = {"osd": 1, "osgd": 3, "ddim": 470, "diffap": 5, "freqpure": 50}
-STRIDES, TOGETHER = {"ldsde": 10}, {"freqpure": 2}
+CALLS = {"osd": 1, "osgd": 3, "ddim": 470, "diffap": 5, "freqpure": 50, "pixeldefend": 1}
+STRIDES, TOGETHER = {"ldsde": 10}, {"freqpure": 2, "adp": 2}
 # Purifiers each of whose steps differentiates the network, which an attack differentiates again.
 OPTIMISED = {"scoreopt", "aaopt", "contrastive", "langevin"}
 

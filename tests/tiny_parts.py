@@ -74,9 +74,11 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "adm": {option: value for option, value in ADM.items() if option != "kind"},
         "ddpmpp": {"channels": 8, "num_res_blocks": 1, "attn_resolutions": [4]},
         "edm": {"channels": 8, "num_blocks": 1, "attn_resolutions": [8]},
+        "ncsnv2": {"ngf": 4},
     },
     "purifiers": {
         "aaopt": {"n_iter": 2, "perturbations": ADM},
+        "adp": {"n_iter": 2},
         "contrastive": {"t": 20, "evaluations": 4, "start": 0},
         "ddim": {"stages": [[10, 2, 1], [20, 2, 1]]},
         "ddpm": {"respacing": 100},
@@ -85,8 +87,10 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "gdmp": {"t": 20, "respacing": 100, "rounds": 1},
         "heterogeneous": {"t_large": 20, "t_small": 10, "blocks": ["network.bn1"]},
         "langevin": {"n_f": 2, "image_size": 8, "activation": "smooth", "n_iter": 3},
+        "me-net": {"n_iter": 5},
         "ode": {"evaluations": 3},
         "pixel-deflection": {"deflections": 20, "denoise": False},
+        "pixeldefend": {"image_size": 8, "width": 4, "blocks": 1, "mixtures": 2},
         "scoreopt": {"n_iter": 2},
         "tvm-mask": {"n_iter": 12},
         "vesde": {"evaluations": 3},
@@ -107,6 +111,11 @@ OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
         "vgg19": {"layers": ["conv1_2", "relu2_2"]},
     },
 }
+
+
+def of_side(kind: str, side: int) -> dict[str, int]:
+    """The option that makes a purifier take images of a side, of those that take one alone."""
+    return {"image_size": side} if kind in ("langevin", "pixeldefend") else {}
 
 
 def tiny(section: str, kind: str, **options: Any) -> Part:

@@ -1,4 +1,11 @@
-"""Train a classifier of small images, on clean ones or on PGD's (Madry et al. 2018)."""
+"""Train a classifier of small images, on clean ones or on PGD's (Madry et al. 2018).
+
+A defence that needs a classifier of its own, as ME-Net does, stands before it while it is trained;
+an attack then sees the identity in its place.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from pydantic import BaseModel, model_validator
@@ -9,12 +16,16 @@ from puriflow.attacks.ball import Ball
 from puriflow.classifiers.normalised import Normalised
 from puriflow.errors import UserError
 from puriflow.options import Count, Length, Step, check_ball, check_step, fraction
-from puriflow.randomness import MEASURE_CLASSIFIER, ImageNoise
+from puriflow.randomness import MEASURE_CLASSIFIER, MEASURE_DENOISER, TRAIN, ImageNoise
+from puriflow.registry import part_of
+from puriflow.straight_through import straight_through
 from puriflow.training.card import table
 from puriflow.training.labelled import Labelled
 from puriflow.training.trainer import Predict, Recipe, Run, train
 
 ATTACKED = 1000  # test images that are attacked when a classifier is measured
+BEHIND = MEASURE_DENOISER.format("behind")  # the noise of what stands before one
+Before = Callable[[Tensor, ImageNoise], Tensor]  # from images to what the classifier is given
 
 
 class Adversary(BaseModel, extra="forbid", frozen=True):
@@ -32,10 +43,23 @@ class Adversary(BaseModel, extra="forbid", frozen=True):
 
 
 class ClassifierRecipe(Recipe):
-    """A recipe, and the adversary where the classifier is adversarially trained."""
+    """A recipe, the adversary of adversarial training, and the purifier in front."""
 
     images: str = "cifar10"
+    start: str | None = None  # the classifier from whose weights it goes on
     adversary: Adversary | None = None
+    behind: dict[str, Any] | None = None  # kind and options of a purifier without a network
+
+    @model_validator(mode="after")
+    def _behind(self) -> "ClassifierRecipe":
+        for option in {"network", "weights"} & {*(self.behind or {})}:
+            raise ValueError(f"behind has {option}, but must be a purifier that needs no network")
+        return self
+
+    @property
+    def modules(self) -> list[str]:
+        """The modules of parts that the recipe names."""
+        return [] if self.behind is None else part_of("purifier", "behind", self.behind).modules()
 
 
 def train_classifier(
@@ -43,10 +67,16 @@ def train_classifier(
 ) -> float:
     """Train the network of `classifier`, in place; returns the seconds that it took."""
     device = next(classifier.parameters()).device
+    before = purified_by(recipe.behind, device)
 
     def loss(predict: Predict, generator: torch.Generator) -> Tensor:
+        noise = ImageNoise(0, TRAIN, ())
+        if recipe.behind is not None:
+            seed = int(torch.randint(2**62, (), generator=generator))
+            noise = ImageNoise(seed, TRAIN, range(recipe.batch))
+
         def logits(x: Tensor) -> Tensor:
-            answers = predict(classifier.normalise(x)).float()
+            answers = predict(classifier.normalise(before(x, noise))).float()
             if answers.shape[1] != len(data.classes):
                 raise UserError(
                     f"the classifier has {answers.shape[1]} classes, but the images in "
@@ -64,6 +94,18 @@ def train_classifier(
 
     classifier.network, seconds = train(classifier.network, loss, recipe, run)
     return seconds
+
+
+def purified_by(entry: dict[str, Any] | None, device: torch.device) -> Before:
+    """What stands before a classifier, with the identity as its gradient; nothing for None.
+
+    Raises:
+        UserError: the entry is none of a purifier.
+    """
+    if entry is None:
+        return lambda x, noise: x
+    purifier = part_of("purifier", "behind", entry).build().to(device)
+    return lambda x, noise: straight_through(lambda y: purifier(y, noise), x)
 
 
 def attacked(
@@ -91,6 +133,7 @@ def measure_classifier(
     The attack is the adversary's PGD with 20 iterations.
     """
     device = next(classifier.parameters()).device
+    before = purified_by(recipe.behind, device)
     images, labels = data.test
     adversary = (recipe.adversary or Adversary()).model_copy(update={"n_iter": 20})
     chosen = torch.arange(0, len(images), max(len(images) // ATTACKED, 1))[:ATTACKED]
@@ -98,14 +141,19 @@ def measure_classifier(
     for part in chosen.split(250):
         x, y = images[part].to(device).float() / 255, labels[part].to(device)
         start = ImageNoise(0, MEASURE_CLASSIFIER, part.tolist()).uniform_like(x, -1, 1)
-        x = attacked(classifier, x, y, adversary, start)
-        attacked_right += int((classifier(x).argmax(1) == y).sum())
-    for x, y in zip(images.split(250), labels.split(250), strict=True):
-        clean += int((classifier(x.to(device).float() / 255).argmax(1).cpu() == y).sum())
+        noise = ImageNoise(0, BEHIND, part.tolist())
+        x = attacked(lambda x, n=noise: classifier(before(x, n)), x, y, adversary, start)
+        attacked_right += int((classifier(before(x, noise)).argmax(1) == y).sum())
+    for part in torch.arange(len(images)).split(250):
+        x = before(images[part].to(device).float() / 255, ImageNoise(0, BEHIND, part.tolist()))
+        clean += int((classifier(x).argmax(1).cpu() == labels[part]).sum())
     counts = {"clean": (clean, len(images)), "attacked": (attacked_right, len(chosen))}
+    through = (
+        "" if recipe.behind is None else ", through the identity in place of what is before it"
+    )
     return table(
         f"Right answers on test images; attacked by PGD-20 within {adversary.eps}, "
-        f"step {adversary.step_size}:",
+        f"step {adversary.step_size}{through}:",
         ("images", "n", "accuracy"),
         ((which, str(n), f"{100 * right / n:.2f} %") for which, (right, n) in counts.items()),
     )

@@ -53,8 +53,10 @@ class Photos:
             f"(`{self.held_out[0].name}` to `{self.held_out[-1].name}`)"
         )
 
-    def crops(self, count: int, size: int, generator: torch.Generator) -> Tensor:
-        """Random crops (count, 3, size, size) in [0, 1], flipped and turned at random."""
+    def crops(
+        self, count: int, size: int, generator: torch.Generator, *, turned: bool = True
+    ) -> Tensor:
+        """Random crops (count, 3, size, size) in [0, 1], flipped and maybe turned at random."""
         if size not in self._by_size:
             self._by_size[size] = [i for i in self.train if min(i.shape[-2:]) >= size]
         images = self._by_size[size]
@@ -68,7 +70,8 @@ class Photos:
             top = _integer(image.shape[-2] - size + 1, generator)
             left = _integer(image.shape[-1] - size + 1, generator)
             crop = image[:, top : top + size, left : left + size]
-            crop = torch.rot90(crop, _integer(4, generator), dims=(1, 2))
+            if turned:
+                crop = torch.rot90(crop, _integer(4, generator), dims=(1, 2))
             crops.append(crop.flip(2) if _integer(2, generator) else crop)
         return torch.stack(crops).float() / 255
 

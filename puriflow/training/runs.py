@@ -24,6 +24,7 @@ from puriflow.training.energies import EnergyRecipe, measure_energy, train_energ
 from puriflow.training.labelled import Labelled
 from puriflow.training.patches import PatchRecipe, collect_patches, measure_quilting
 from puriflow.training.photos import Photos
+from puriflow.training.pixels import measure_pixels, train_pixels
 from puriflow.training.restorers import RestorerRecipe, measure_restorer, train_restorer
 from puriflow.training.trainer import Recipe, Run
 from puriflow.zoo.weights import load_weights, save_weights
@@ -45,6 +46,7 @@ def _labelled(folder: Path, held_out: int) -> Labelled:
 TRAINERS = {
     "quilting": Trainer(PatchRecipe, Photos, collect_patches, measure_quilting),
     "langevin": Trainer(EnergyRecipe, Photos, train_energy, measure_energy),
+    "pixeldefend": Trainer(Recipe, Photos, train_pixels, measure_pixels),
     "restorer": Trainer(RestorerRecipe, Photos, train_restorer, measure_restorer),
     "network": Trainer(Recipe, Photos, train_diffusion, measure_diffusion),
     "classifier": Trainer(ClassifierRecipe, _labelled, train_classifier, measure_classifier),
@@ -90,7 +92,7 @@ def train_part(
         raise UserError(f"{part.role} {name} has no network to train")
     architecture = part.untrained().entry()
     start_hash = None if first is None else sha256(first)
-    code = code_hash(__name__, *part.modules())
+    code = code_hash(__name__, *part.modules(), *getattr(recipe, "modules", ()))
     depends_on = [architecture, recipe.model_dump(), data.fingerprint, start_hash, code]
     run = Run(
         name=name,

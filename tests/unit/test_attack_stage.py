@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tiny_parts import tiny
+from tiny_parts import of_side, tiny
 from tiny_stores import made_by
 
 from puriflow.attacks.base import Batch
@@ -68,13 +68,16 @@ def attack(images, out, victim, kind, *, save_every=60.0, **options):
     return write_attack(images, out, part, victim, seed=0, device=CPU, save_every=save_every)
 
 
+TRAINED_HERE = ("adp", "langevin", "pixeldefend")
+
+
 def test_every_kind_has_an_entry_in_both_tracks(repository):
     for track in ("config.yaml", "paper.yaml"):
         config = yaml.safe_load((repository / "config" / track).read_text())
         for section in ("attacks", "purifiers"):
             served = {entry.get("kind") for entry in config[section].values()}
-            # apgd is what autoattack is made of; no published weights of langevin were looked at
-            elsewhere = {"apgd"} if track == "config.yaml" else {"apgd", "langevin"}
+            # apgd is what autoattack is made of; of the others no published weights were looked at
+            elsewhere = {"apgd"} if track == "config.yaml" else {"apgd", *TRAINED_HERE}
             assert served >= set(kinds(section)) - elsewhere, track
 
 
@@ -146,7 +149,7 @@ def test_what_an_attack_differentiates_is_in_the_manifest(images, victim, tmp_pa
 
 @pytest.mark.parametrize("kind", kinds("purifiers"))
 def test_a_purifier(images, tmp_path, kind):
-    side = {"image_size": images.read("images").shape[-1]} if kind == "langevin" else {}
+    side = of_side(kind, images.read("images").shape[-1])
     write_purified(images, tmp_path / "p", tiny("purifiers", kind, **side), seed=0, device=CPU)
     change = np.abs(open_stage(tmp_path / "p").read("images") - images.read("images"))
     assert 0 < change.mean() < 0.5

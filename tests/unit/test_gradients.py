@@ -197,7 +197,7 @@ def test_the_gradient_is_that_of_central_differences(name, network):
         torch.testing.assert_close((gradient * way).sum(), slope, **close)
 
 
-@pytest.mark.parametrize("kind", kinds("purifiers"))
+@pytest.mark.parametrize("kind", sorted(kinds("purifiers").keys() - {"pixeldefend"}))  # an argmax
 def test_every_kind_has_its_exact_gradient(kind):
     defence = victim(partial(tiny_purifier, kind), "D")
     defence.restorer = None

@@ -15,9 +15,9 @@ NETWORKS = [
     *(("restorers", name) for name in ("drln-x2", "edsr-x2", "edsr-x2-real", "mdsr-x2")),
     *(("restorers", name) for name in ("sesr-m5-x2", "sesr-m11-x2")),
     *(("restorers", f"esrgan-x{scale}{end}") for scale in (2, 4, 8) for end in ("", "-l1")),
-    *(("networks", name) for name in ("adm", "edm")),
-    *(("classifiers", name) for name in ("wrn-28-10", "wrn-70-16", "wrn-28-10-at")),
-    ("purifiers", "ebm"),
+    *(("networks", name) for name in ("adm", "edm", "ncsn")),
+    *(("classifiers", f"wrn-{name}") for name in ("28-10", "70-16", "28-10-at", "28-10-me-net")),
+    *(("purifiers", name) for name in ("ebm", "pixeldefend")),
 ]
 FOR_A_224_IMAGE = [
     *(("restorers", name) for name in ("drln-x2", "edsr-x2", "esrgan-x2", "mdsr-x2")),

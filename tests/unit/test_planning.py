@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_parts import ADM, tiny
+from tiny_parts import ADM, of_side, tiny
 from tiny_stores import writer
 from typer.testing import CliRunner
 
@@ -79,8 +79,9 @@ def test_of_a_restorer_and_a_purifier_the_dearer_counts():
 @pytest.mark.parametrize("kind", kinds("purifiers"))
 def test_no_step_of_a_purifier_waits_for_its_device(kind):
     """The meta device has no numbers that a host could wait for: `.item()` is an error there."""
-    side = {"image_size": 32} if kind == "langevin" else {}
-    found = needs({"purifier": tiny("purifiers", kind, **side)}, (32, 32), gradient=True)
+    found = needs(
+        {"purifier": tiny("purifiers", kind, **of_side(kind, 32))}, (32, 32), gradient=True
+    )
     assert found is not None
     assert found.image > 3 * 32 * 32 * 4
 

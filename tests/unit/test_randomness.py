@@ -35,6 +35,7 @@ def test_the_words_that_seed_noise_are_data():
         "CERTIFY": "certify",
         "MEASURE_CLASSIFIER": "measure-classifier",
         "MEASURE_DENOISER": "measure-{}",
+        "TRAIN": "train",
         "ATTACK": "attack",
         "ATTACK_START": "attack start",
         "APGD": {"ce": "apgd-ce", "dlr": "apgd-dlr", "dlr-targeted": "apgd-dlr-targeted"},

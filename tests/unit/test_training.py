@@ -317,6 +317,18 @@ def test_likelihood_lowers_an_energy_at_images_and_raises_it_at_chains():
     assert both.item() == pytest.approx((0.0 - 0.9) * per_value)
 
 
+def test_a_density_of_pixels_learns(classes, tmp_path):
+    part = tiny("purifiers", "pixeldefend", image_size=32)
+    weights = train(classes, tmp_path, part, crop=32, steps=60, learning_rate=0.03)
+    card = (tmp_path / "net.md").read_text()
+    assert weights.stat().st_size > 1000
+    rows = [row for row in card.splitlines() if row.startswith(("| clean", "| with"))]
+    bits = [float(row.split("|")[2]) for row in rows]
+    assert len(bits) == 3
+    assert bits[0] < 8  # which are those of a value of which nothing is known
+    assert bits[2] < bits[1]  # purified is likelier than noisy
+
+
 def test_what_no_trainer_trains_is_refused_in_a_line(folder, tmp_path):
     with pytest.raises(
         UserError, match=r"purifier net of kind osd is not trained; known are .*lang"
@@ -344,6 +356,41 @@ def test_adversarial_training_runs_and_names_its_adversary(classes, tmp_path):
     assert "attacked by PGD-20 within 8/255, step 2/255:" in card
     with pytest.raises(UserError, match="adversary"):
         train(classes, tmp_path, WRN, **{**changes, "adversary": {"epsilon": 8}})
+
+
+def test_a_classifier_is_trained_on_what_its_purifier_makes_of_images(classes, tmp_path):
+    sees = {"kind": "me-net", "keep": 0.5, "keep_delta": 0.1}
+    changes = {"steps": 3, "batch": 8, "crop": 32, "learning_rate": 0.05, "optimiser": "sgd"}
+    plain = train(classes, tmp_path / "plain", WRN, **changes, ema=0)
+    behind = train(classes, tmp_path / "behind", WRN, **changes, ema=0, behind=sees)
+    assert behind.read_bytes() != plain.read_bytes()
+    card = (tmp_path / "behind" / "net.md").read_text()
+    assert "through the identity in place of what is before it" in card
+    again = train(classes, tmp_path / "again", WRN, **changes, ema=0, behind=sees)
+    assert again.read_bytes() == behind.read_bytes()
+    with pytest.raises(UserError, match="did you mean 'me-net'"):
+        train(classes, tmp_path / "x", WRN, **changes, behind={"kind": "menet"})
+    with pytest.raises(UserError, match="behind has network, but must be a purifier that needs no"):
+        train(classes, tmp_path / "x", WRN, **changes, behind={"kind": "osd", "network": "edm"})
+
+
+def test_a_classifier_goes_on_from_the_weights_of_another(classes, tmp_path):
+    changes = {"steps": 3, "batch": 8, "crop": 32, "learning_rate": 0.05, "optimiser": "sgd"}
+    first = train(classes, tmp_path / "first", WRN, **changes, ema=0)
+    (tmp_path / "next").mkdir()
+    shutil.copy(first, tmp_path / "next" / "first.safetensors")
+    on = train(classes, tmp_path / "next", WRN, **changes, ema=0, start="first")
+    assert on.read_bytes() != first.read_bytes()
+    with pytest.raises(UserError, match=r"absent\.safetensors"):
+        train(classes, tmp_path / "next", WRN, **changes, start="absent")
+
+
+def test_a_density_of_pixels_is_trained_at_its_own_size(classes, folder, tmp_path):
+    part = tiny("purifiers", "pixeldefend", image_size=16)
+    with pytest.raises(UserError, match="crop is 32, but must be the network's image_size, 16"):
+        train(classes, tmp_path, part, crop=32)
+    with pytest.raises(UserError, match="this PixelCNN takes 16x16 images"):
+        train(classes, tmp_path, part, crop=16)  # of which those for measuring are not
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from puriflow.config.loading import extended
 from puriflow.config.track import NAME, TRAINABLE
 from puriflow.errors import UserError, unknown
 from puriflow.provenance import code_hash, identified
-from puriflow.registry import family_named
+from puriflow.registry import family_named, part_of
 from puriflow.results import (
     RESULT,
     class_of,
@@ -440,9 +440,11 @@ def trained_entry(wildcards):
 
 @exit_on_error
 def trainer_version(wildcards):
-    """A hash of the code that trains a part, and of the part's own."""
-    own = trained_part(wildcards).module
-    return code_hash("puriflow.training.runs", "puriflow.compute", own)
+    """A hash of the code that trains a part, of the part's own, and of what stands before it."""
+    own = {trained_part(wildcards).module}
+    if (behind := recipe_of(wildcards).get("behind")) is not None:
+        own.add(part_of("purifier", "behind", behind).module)
+    return code_hash("puriflow.training.runs", "puriflow.compute", *sorted(own))
 
 
 @exit_on_error
