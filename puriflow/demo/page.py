@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from puriflow.config import NONE
@@ -25,7 +24,8 @@ from puriflow.demo.bench import (
     Tried,
 )
 from puriflow.errors import UserError
-from puriflow.image_files.comparison import GAIN, framed
+from puriflow.image_files.comparison import framed
+from puriflow.plots.sheets import difference
 
 BEHIND_RESULTS = False
 HOST = "127.0.0.1"  # nobody else reaches it
@@ -162,8 +162,8 @@ def pictures(found: Tried) -> list[tuple[Image.Image, str]]:
         caption = f"{seen.what}: {seen.answer}, {100 * seen.confidence:.0f} %"
         shown.append((framed(seen.image), caption))
         if seen.what in ("attacked", "purified"):
-            change = GAIN * np.abs(seen.image - clean)
-            shown.append((framed(change), f"{seen.what} less clean, x {GAIN}"))
+            change, gain = difference(clean, seen.image)
+            shown.append((framed(change), f"{seen.what} less clean, x {gain} about grey"))
     return shown
 
 
