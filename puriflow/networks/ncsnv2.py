@@ -35,6 +35,7 @@ class InstanceNormPlus(nn.Module):
         self.beta = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.to(torch.promote_types(x.dtype, torch.float32))  # whatever products are computed in
         means = x.mean((2, 3))
         centred = means - means.mean(1, keepdim=True)
         compared = centred / (means.var(1, keepdim=True) + 1e-5).sqrt()

@@ -18,6 +18,7 @@ WIDE = {
     "adm": {"model_channels": 16, "num_head_channels": 16},
     "ddpmpp": {"channels": 16},
     "edm": {"channels": 16},
+    "ncsnv2": {"ngf": 16},
 }
 
 
@@ -44,6 +45,7 @@ def test_every_network_has_the_option():
 # How near to float32 at least, and at most: another number would be another precision.
 NEAR = {"bfloat16": (1e-4, 0.03), "float16": (1e-5, 0.004)}
 COSINE = {"bfloat16": 0.98, "float16": 0.999}
+FARTHER = {"ncsnv2": 2}  # whose refinement normalises nothing between forty convolutions
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -55,6 +57,7 @@ def test_a_half_is_near_float32_and_not_the_same(kind, precision, x):
     low = network(kind, precision).eps(x, t)
     assert low.dtype == torch.float32
     least, most = NEAR[precision]
+    most *= FARTHER.get(kind, 1)
     assert least < (low - exact).norm() / exact.norm() < most
 
 
@@ -110,7 +113,8 @@ def test_the_gradient_is_that_of_what_was_computed(kind, precision, x, monkeypat
     assert torch.equal(kept, inside)
     exact = gradient(network(kind, "float32"), x)
     assert not torch.equal(kept, exact)
-    assert torch.cosine_similarity(kept.flatten(), exact.flatten(), dim=0) > COSINE[precision]
+    cosine = torch.cosine_similarity(kept.flatten(), exact.flatten(), dim=0)
+    assert 1 - cosine < (1 - COSINE[precision]) * FARTHER.get(kind, 1)
 
 
 @pytest.mark.parametrize("kind", WIDE)

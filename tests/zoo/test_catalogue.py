@@ -50,6 +50,8 @@ def test_every_role_of_the_paper_track_has_an_entry(repository):
     config = load_config(repository / "config" / "paper.yaml")
     for section in ("classifiers", "networks", "features"):
         for name, entry in raw[section].items():
+            if "unavailable" in entry:  # of which nobody knows a file
+                continue
             assert config.zoo.entry(entry["zoo"]).family == section
             part = config.part(family_named(section).roles[0], name)
             assert part.weights.name == f"zoo:{entry['zoo']}"
