@@ -5,6 +5,7 @@ READY := $(ENV)/.ready
 PEERS := $(ENV)/.peers
 BESIDE := $(ENV)/beside/bin/python
 DEMO := $(ENV)/demo/.ready
+BOARD := $(ENV)/leaderboard
 BENCHMARKS := against_torchsde against_attacks against_zarr job_overhead growth fewest_evaluations planning
 SLURM := slurmctld slurmd slurm-client munge
 # Snakemake's jobs and the tests call `puriflow`, `snakemake` and `ruff` by name.
@@ -31,7 +32,13 @@ test: $(READY) $(BESIDE) $(DEMO)
 
 site: $(READY) $(BESIDE)
 	@echo "== the documentation's site: site/index.html"
-	NO_MKDOCS_2_WARNING=1 $(dir $(BESIDE))mkdocs build --strict
+	@board="$$LEADERBOARD"; \
+	if [ -n "$$board" ]; then echo "== with the leaderboard of $$board"; \
+	elif ! ls results/*.csv > /dev/null 2>&1; then \
+	echo "== without a leaderboard: no table is built in results/ (make table7)"; \
+	elif rm -rf $(BOARD) && puriflow site $(BOARD); then board=$(BOARD); \
+	else echo "== without a leaderboard, for the reason above"; fi; \
+	LEADERBOARD="$$board" NO_MKDOCS_2_WARNING=1 $(dir $(BESIDE))mkdocs build --strict
 
 # A Slurm for tests/cluster, which are skipped without. It installs packages of the system, so nothing calls it
 # but CI and whoever wants it.

@@ -16,6 +16,10 @@ class UserError(Exception):
         return " ".join(super().__str__().splitlines())  # a name in it may have several lines
 
 
+class NotBuilt(UserError):  # noqa: N818
+    """A store is not there yet, or was not finished; whatever else is wrong is no such case."""
+
+
 def unknown(what: str, name: object, known: Iterable[str]) -> UserError:
     """A UserError that says that `name` is not a known `what`, and names the nearest one."""
     known, name = sorted(known), str(name)  # from Python it may be anything

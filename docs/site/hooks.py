@@ -71,7 +71,7 @@ def linked_files(page: str, text: str) -> set[str]:
 
 def boards() -> list[Path]:
     """The folder of the leaderboard, if there is one."""
-    return [Path(os.environ["LEADERBOARD"])] if "LEADERBOARD" in os.environ else []
+    return [Path(folder)] if (folder := os.environ.get("LEADERBOARD")) else []
 
 
 def generated() -> dict[str, str]:

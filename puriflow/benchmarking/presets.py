@@ -16,6 +16,7 @@ from puriflow.attacks import apgd, autoattack, pgd, square
 from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Attack
 from puriflow.auditing.modules import stands_alone
+from puriflow.benchmarking.record import DEFENCE, SURROGATE
 from puriflow.config import Config
 from puriflow.defence import Defence
 from puriflow.errors import UserError, unknown
@@ -30,7 +31,7 @@ class Rung(NamedTuple):
 
     attack: Attack
     victim: Defence
-    through: str = "the defence"
+    through: str = DEFENCE
 
 
 class Threat(NamedTuple):
@@ -208,11 +209,11 @@ def ladder(threat: Threat) -> Preset:
     gradients = ["blind", "identity", *(["restorer"] if victim.restorer is not None else [])]
     if victim.purifier is None:
         gradients.remove("restorer")  # which is all that there is
-    rungs = {g: Rung(threat.pgd_eot(gradient=g), victim, f"the defence, {g}") for g in gradients}
+    rungs = {g: Rung(threat.pgd_eot(gradient=g), victim, f"{DEFENCE}, {g}") for g in gradients}
     if victim.purifier is not None:
         try:
             other = victim.surrogate()
-            rungs["surrogate"] = Rung(threat.pgd_eot(n_eval=None), other, "its surrogate")
+            rungs["surrogate"] = Rung(threat.pgd_eot(n_eval=None), other, SURROGATE)
         except UserError:
             pass  # its authors published none
     return {**rungs, "full": Rung(threat.pgd_eot(), victim)}, ""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 BEHIND_RESULTS = False
 SCHEMA = 1
 NONE, ALL = "no attack", "worst of all"  # of the attacks, for each image
+CLASSIFIER, DEFENCE, SURROGATE = "the classifier", "the defence", "its surrogate"  # gone through
 Share = Annotated[float, Field(ge=0, le=1)]
 Pair = tuple[Share, Share]
 
@@ -67,7 +68,8 @@ class Attacked(Model):
 
     Attributes:
         name: in the record.
-        through: what it attacked: the defence, or what it had in its place.
+        through: what it attacked: `the defence`, or what it had in its place: `the classifier`
+            alone, `its surrogate`, or any other in words.
         options: all of them.
         robust: by each rule.
         passes: of the defence over an image while it was attacked, forwards, in the mean.
@@ -223,7 +225,10 @@ class Benchmark(Model):
                 if accuracy.share < self.robust.get(rule, accuracy).share - 1e-6:
                     raise UserError(f"{where}: {attack.name} leaves less than the worst of all")
         if not isinstance(self.audit, str):
-            Audit.from_json(json.dumps(self.audit))
+            try:
+                Audit.from_json(json.dumps(self.audit))
+            except UserError as error:
+                raise UserError(f"{where}: audit: {error}") from None
 
     def by_attack(self) -> list[tuple[str, Accuracies]]:
         """What the worst of all attacks left, and each of several."""

@@ -9,7 +9,7 @@ import numpy as np
 from puriflow.chain import Chain
 from puriflow.config import NONE
 from puriflow.results.measures import Stores
-from puriflow.results.served import renamed
+from puriflow.results.served import distinct, renamed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,11 +54,13 @@ class Shown(NamedTuple):
             return None
         clean, attacked = self.chains
         on = f" on {track.served('classifier', clean.classifier).by}"
-        words = [
-            threat.served_by(track) + (on if threat.victim == "classifier" else "")
-            for threat in self.names["attack"]
-        ]
-        return Chains(self.called(track), clean, dict(zip(words, attacked, strict=True)))
+        words, chains = {}, {}
+        for threat, chain in zip(self.names["attack"], attacked, strict=True):
+            name = threat.words(threat.attack, threat.surrogate)
+            words[name] = threat.served_by(track) + (on if threat.victim == "classifier" else "")
+            chains[name] = chain
+        said = distinct(words)
+        return Chains(self.called(track), clean, {said[name]: chains[name] for name in said})
 
 
 class Chains(NamedTuple):

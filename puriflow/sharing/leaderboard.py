@@ -18,6 +18,8 @@ from puriflow.atomic import write_text
 from puriflow.attacks.ball import fraction
 from puriflow.benchmarking.presets import weaknesses
 from puriflow.benchmarking.record import (
+    CLASSIFIER,
+    DEFENCE,
     SCHEMA,
     Accuracies,
     Accuracy,
@@ -37,7 +39,7 @@ from puriflow.provenance import identified
 from puriflow.results import find, load_result, names
 from puriflow.results.base import served_by
 from puriflow.results.measures import Stores
-from puriflow.results.rows import Row
+from puriflow.results.rows import Row, Threat
 from puriflow.results.sweep import Sweep
 from puriflow.results.table import Table
 from puriflow.store import Stage
@@ -149,7 +151,8 @@ def record_of(title: str, table: Table, row: Row, stores: Stores) -> Benchmark:
     right = table.outcomes(track, row, stores)
     under = [stores.measure(chain).by(rule) for chain in attacked]
     worst = np.argmin(under, axis=0)
-    made = [attack_of(track, rule, *pair, stores) for pair in zip(attacked, under, strict=True)]
+    threats = zip(table.role(row, "attack"), attacked, under, strict=True)
+    made = [attack_of(track, rule, *threat, stores) for threat in threats]
     ball = ball_of(made[0].options)
     notes = [note for chain in attacked for note in weaker(track, chain)]
     return Benchmark(
@@ -198,15 +201,27 @@ def accuracy_of(rule: Rule, right: np.ndarray) -> Accuracies:
     return {rule: Accuracy(share=float(right.mean()), interval=interval)}
 
 
+def through(track: Config, threat: Threat, chain: Chain) -> str:
+    """What an attack of a table goes through, in words; a surrogate by the name of what serves it.
+
+    A defence that is its own surrogate is attacked itself.
+    """
+    if threat.victim == "classifier":
+        return CLASSIFIER
+    if chain.adaptive or threat.surrogate is None:
+        return DEFENCE
+    return f"{DEFENCE} with {served_by(track, 'purifier', threat.surrogate)}"
+
+
 def attack_of(
-    track: Config, rule: Rule, chain: Chain, under: np.ndarray, stores: Stores
+    track: Config, rule: Rule, threat: Threat, chain: Chain, under: np.ndarray, stores: Stores
 ) -> Attacked:
     """What an attack on a row left."""
     stored = stores.shards(chain, "attack")
     seconds = [s for stage in stored if (s := stage.seconds_per_image) is not None]
     return Attacked(
         name=chain.attack,
-        through=chain.victim,
+        through=through(track, threat, chain),
         options=dict(stored[0].manifest["parameters"]["attack"]),
         robust=accuracy_of(rule, under),
         passes=float(np.concatenate([stage.read("queries") for stage in stored]).mean()),
@@ -260,6 +275,7 @@ def audit_of(table: Table, row: Row, stores: Stores) -> dict[str, Any] | str:
     """The audit of a row's attack, or why there is none."""
     if table.audit is None:
         return "the table asks for none"
-    file = stores.results / table.audit_of(stores.track, row)
+    name = table.audit_of(stores.track, row)
+    file = stores.results / name
     with on_disk(file):
-        return json.loads(file.read_text()) if file.is_file() else f"{file} is not built"
+        return json.loads(file.read_text()) if file.is_file() else f"{name} is not built"

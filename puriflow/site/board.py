@@ -10,13 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from puriflow.benchmarking.record import Accuracy
+from puriflow.benchmarking.record import Accuracy, Benchmark
+from puriflow.metrics.paired import compare
+from puriflow.metrics.rules import Rule
 from puriflow.site.ours import Entry
-from puriflow.site.protocols import RULES, Protocol, attack_words, protocol_of
+from puriflow.site.protocols import (
+    NOT_SAID,
+    RULES,
+    Protocol,
+    attack_words,
+    gradient_of,
+    protocol_of,
+)
 from puriflow.site.ranking import front, ranks
 
 BEHIND_RESULTS = False
 COSTS = ("seconds", "evaluations")  # against which robust accuracy is drawn
+BLIND = "the attack does not know what defends the classifier"
+UNKNOWN = "nobody says what the attack knows"
 
 
 def board(entries: Iterable[Entry]) -> list[dict[str, Any]]:
@@ -26,7 +37,7 @@ def board(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     """
     grouped: dict[Protocol, list[Entry]] = {}
     for entry in entries:
-        protocol = protocol_of(entry.record, entry.rule, entry.gradients)
+        protocol = protocol_of(entry.record, entry.rule)
         grouped.setdefault(protocol, []).append(entry)
     _join_deterministic(grouped)
     named = {p.images: e.dataset for p, group in grouped.items() for e in group if e.dataset}
@@ -68,6 +79,7 @@ def _described(protocol: Protocol, group: list[Entry], dataset: str) -> dict[str
         "n": protocol.n,
         "images": protocol.images,
         "knows": protocol.knows,
+        "blind": "" if protocol.knows else UNKNOWN if NOT_SAID in protocol.gradients else BLIND,
     }
 
 
@@ -96,7 +108,7 @@ def _row(same: list[Entry]) -> dict[str, Any]:
     """One row of the page, of entries that say the same."""
     first = next((entry for entry in same if entry.more), same[0])
     record, rule = first.record, first.rule
-    claims = [entry.more["paper"] for entry in same if entry.more.get("paper")]
+    claims = [entry.more["paper"] for entry in same if entry.more]
     return {
         "evaluations": record.defence.network_evaluations,
         "seconds": None,
@@ -104,31 +116,44 @@ def _row(same: list[Entry]) -> dict[str, Any]:
         "name": first.name,
         "titles": list(dict.fromkeys(e.record.title for e in same if e.record.title)),
         "ours": bool(first.more),
+        "failed_attack": first.more.get("failed_attack") or _helped(record, rule),
         "robust": _percent(record.robust[rule]),
         "standard": _percent(record.standard[rule]),
         "n": record.n,
         "draws": record.n_draws,
         "random": record.defence.random,
         "parameters": record.defence.parameters,
-        "claims": claims,
+        "claims": [one for one in claims if {one["standard"], one["robust"]} != {None}],
         "cut": record.cut,
         "audit": _audit(record.audit),
         "attacks": [
             {
                 "name": attack.name,
                 "through": attack.through,
-                "gradient": gradient,
+                "gradient": gradient_of(attack),
                 "robust": _percent(attack.robust.get(rule)),
                 "passes": attack.passes,
                 "seconds": attack.seconds,
                 "options": attack.options,
             }
-            for attack, gradient in zip(record.attacks, first.gradients, strict=True)
+            for attack in record.attacks
         ],
         "defence_sha256": record.defence.sha256,
         "made_by": record.made_by.model_dump(),
         "seed": record.seed,
     }
+
+
+def _helped(record: Benchmark, rule: Rule) -> str:
+    """How the attacks of a record failed, that helped the defence beyond chance; empty if not."""
+    under, without = (
+        np.array([getattr(image, what)[rule] for image in record.images])
+        for what in ("robust", "standard")
+    )
+    if compare(under, without).side != 1:
+        return ""
+    said = f"{100 * under.mean():.1f} % is right under it, {100 * without.mean():.1f} without"
+    return f"{said}, image by image beyond chance"
 
 
 def _percent(accuracy: Accuracy | None) -> list[float] | None:

@@ -1,6 +1,6 @@
 """What this track's stores add to a record: the paper's claim, costs, chain, weights, images."""
 
-import sys
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,21 +11,20 @@ from typing import Any
 from puriflow.benchmarking.record import Benchmark
 from puriflow.chain import Chain
 from puriflow.config import NONE, Config
-from puriflow.errors import UserError
+from puriflow.errors import NotBuilt, UserError
 from puriflow.metrics.rules import Rule
 from puriflow.results import find, load_result, names
 from puriflow.results.base import served_by
 from puriflow.results.costs import cost_of_purifier
 from puriflow.results.measures import Stores
-from puriflow.results.rows import Row, Threat
+from puriflow.results.rows import Row
 from puriflow.results.table import Table
 from puriflow.sharing.leaderboard import record_of, rows_of, stages
 from puriflow.site.pictures import Album
-from puriflow.site.protocols import GRADIENTS, TRANSFER, gradient_of_options
 from puriflow.store import Stage
 
 BEHIND_RESULTS = False
-NOT_BUILT = ("does not exist", "it was not finished")  # how errors of stores without one end
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,6 @@ class Entry:
     """A record by one of its rules, and what is known beside it.
 
     Attributes:
-        gradients: what each attack differentiates, in words.
         name: of the row.
         dataset: in words; empty where only the hash of its images is known.
         more: fields of the page's row that a record has not.
@@ -41,7 +39,6 @@ class Entry:
 
     record: Benchmark
     rule: Rule
-    gradients: tuple[str, ...]
     name: str
     dataset: str = ""
     more: dict[str, Any] = field(default_factory=dict)
@@ -83,7 +80,7 @@ class Gathering:
         configfile: Path | None = None,
     ):
         self.track, self.config = track, config
-        self.given = "" if configfile is None else f" --configfile {quote(str(configfile))}"
+        self.given = "" if configfile is None else f" --configfile {_below(results, configfile)}"
         self.stores = Stores(track, results)
         self.album = Album(self.stores, out)
         self.evaluations = cache(lambda *of: cost_of_purifier(track, *of)["evaluations"])
@@ -95,11 +92,10 @@ class Gathering:
         for title, table, row in rows_of(self.track, self.config):
             try:
                 found.entries.append(self.entry(title, table, row))
+            except NotBuilt:
+                found.missing += 1
             except UserError as error:
-                if str(error).endswith(NOT_BUILT):
-                    found.missing += 1
-                else:
-                    found.broken[title] = str(error)
+                found.broken[title] = str(error)
             else:
                 built.add(title.partition(": ")[0])
         for name in names(self.config).get("tables", []):
@@ -124,12 +120,11 @@ class Gathering:
         return Entry(
             record=record,
             rule=track.evaluation(table.role(row, "evaluation")).rule,
-            gradients=tuple(_gradient(track, threat) for threat in table.role(row, "attack")),
             name=record.defence.name,
             dataset=served_by(track, "dataset", clean.dataset),
             more={
                 "type": row.type,
-                "paper": _paper(result, row),
+                "paper": _claim(result, table, row),
                 "seconds": stores.measure(attacked[0]).seconds_per_image,
                 "evaluations": self.evaluations(clean.purifier, side),
                 "note": row.note,
@@ -145,7 +140,7 @@ class Gathering:
         )
 
     def _target(self, name: str) -> str:
-        """The file that Snakemake builds for a table or a sweep."""
+        """The file that Snakemake builds for a table or a sweep, in whatever folder it works."""
         return f"results/{load_result(find(name, self.config)).outputs(name)['csv']}"
 
     def _not_run(self, name: str) -> Iterator[dict[str, Any]]:
@@ -156,8 +151,16 @@ class Gathering:
             why = f"quoted from {row.quoted}" if row.quoted else None
             why = why or table.unavailable(self.track, row)
             if why is not None:
-                paper = {"standard": row.paper.standard, "robust": row.paper.robust}
-                yield {"table": name, "name": row.method, "why": why, **paper}
+                yield {"name": row.method, "why": why, **_claim(name, table, row)}
+
+
+def _below(results: Path, file: Path) -> str:
+    """A file by its path in the folder of the results' project; one elsewhere by its name alone.
+
+    A page is published: it says nothing of the machine's other folders.
+    """
+    project, full = results.resolve().parent, file.resolve()
+    return quote(str(full.relative_to(project) if full.is_relative_to(project) else full.name))
 
 
 def _share(record: Benchmark, number: int) -> float:
@@ -165,21 +168,10 @@ def _share(record: Benchmark, number: int) -> float:
     return next(iter(record.attacks[number].robust.values())).share
 
 
-def _gradient(track: Config, threat: Threat) -> str:
-    """What an attack of a table differentiates, in words."""
-    if threat.surrogate is not None:
-        return GRADIENTS["surrogate"]
-    gradient = gradient_of_options(track.part("attack", threat.attack).complete())
-    return TRANSFER if threat.victim == "classifier" else gradient
-
-
-def _paper(result: str, row: Row) -> dict[str, Any] | None:
-    """The paper's claim of a row; None if it has none."""
-    if row.paper.standard is None and row.paper.robust is None:
-        return None
-    said = row.paper
-    numbers = {"standard": said.standard, "robust": said.robust, "n": said.n}
-    return {"table": result, "source": said.source or "", **numbers}
+def _claim(name: str, table: Table, row: Row) -> dict[str, Any]:
+    """The paper's numbers of a row, and where they stand."""
+    said = row.paper.model_dump(include={"standard", "robust", "n", "source"})
+    return {"table": table.source if table.of_paper(name) else name, **said}
 
 
 def _roles(chain: Chain) -> dict[str, str]:
@@ -203,6 +195,6 @@ def _identities(stored: list[Stage], results: Path) -> dict[str, str]:
 def say_left_out(found: Found) -> None:
     """Say on the command line which rows have no record, in a line each where that is a fault."""
     for title, why in found.broken.items():
-        print(f"{title} is left out: {why}", file=sys.stderr)
+        log.warning(f"{title} is left out: {why}")
     if found.missing:
-        print(f"rows of tables and sweeps that are not built: {found.missing}", file=sys.stderr)
+        log.warning(f"rows of tables and sweeps that are not built: {found.missing}")

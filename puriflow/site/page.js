@@ -21,6 +21,17 @@ const percent = (x) => (x === null || x === undefined ? "–" : String(Math.roun
 const withInterval = (three) => (three ? `${percent(three[0])} (${percent(three[1])} to ${percent(three[2])})` : "–");
 const significant = (x) => (x === null || x === undefined ? "–" : String(Number(x.toPrecision(3))));
 const claimed = (row, what) => row.claims.map((claim) => claim[what]).find((x) => x !== null) ?? null;
+
+/** All that the paper claims of a row, each number with where it stands: `70 (Table 1, n = 512)`. */
+function claims(row, what) {
+  const places = new Map();
+  for (const claim of row.claims.filter((one) => one[what] !== null)) {
+    const place = claim.table + (claim.n ? `, n = ${claim.n}` : "");
+    places.set(claim[what], (places.get(claim[what]) ?? new Set()).add(place));
+  }
+  return [...places].map(([x, where]) => `${percent(x)} (${[...where].join("; ")})`).join(", ") || "–";
+}
+
 const rankOf = (row) => (!row.rank ? "–" : row.rank[0] === row.rank[1] ? `${row.rank[0]}` : `${row.rank[0]} to ${row.rank[1]}`);
 
 /** A few of several titles. */
@@ -31,9 +42,9 @@ const columns = [
   { key: "rank", head: "Rank", by: (r) => (r.rank ? r.rank[0] * 1000 + r.rank[1] : null), cell: rankOf },
   { key: "name", head: "Defence", by: (r) => r.name.toLowerCase(), cell: nameCell, class: "name" },
   { key: "robust", head: "Robust (%)", by: (r) => r.robust[0], cell: (r) => accuracyCell(r.robust), down: true },
-  { key: "paper_robust", head: "Paper's claim, robust", by: (r) => claimed(r, "robust"), cell: (r) => percent(claimed(r, "robust")), down: true, wide: true },
+  { key: "paper_robust", head: "Paper's claim, robust", by: (r) => claimed(r, "robust"), cell: (r) => claims(r, "robust"), down: true, wide: true },
   { key: "standard", head: "Standard (%)", by: (r) => r.standard[0], cell: (r) => accuracyCell(r.standard), down: true, wide: true },
-  { key: "paper_standard", head: "Paper's claim, standard", by: (r) => claimed(r, "standard"), cell: (r) => percent(claimed(r, "standard")), down: true, wide: true },
+  { key: "paper_standard", head: "Paper's claim, standard", by: (r) => claimed(r, "standard"), cell: (r) => claims(r, "standard"), down: true, wide: true },
   { key: "n", head: "n", by: (r) => r.n, cell: (r) => String(r.n), wide: true },
   { key: "evaluations", head: "Network evaluations", by: (r) => r.evaluations, cell: (r) => significant(r.evaluations), wide: true },
   { key: "seconds", head: "Seconds an image", by: (r) => r.seconds, cell: (r) => significant(r.seconds), wide: true },
@@ -90,7 +101,7 @@ function tableRow(row) {
 function section(protocol, number) {
   const rows = protocol.rows.length === 1 ? "1 row" : `${protocol.rows.length} rows`;
   const title = `${protocol.dataset}, ${protocol.threat}, ${protocol.n} images: ${rows}`;
-  const blind = protocol.knows ? "" : ": the attack does not know the defence";
+  const blind = protocol.blind ? `: ${protocol.blind}` : "";
   const said = `${protocol.attack}; gradient: ${protocol.gradient}${blind}; rule: ${protocol.rule}`;
   return el("details", { class: "protocol", id: `protocol-${number}`, open: number < 2 },
     el("summary", {}, el("h3", {}, title), el("p", {}, said)), table(protocol));
@@ -290,7 +301,7 @@ function madeBy(row) {
   const more = [];
   if (row.weights && Object.keys(row.weights).length) more.push(el("h4", {}, "Weights, sha256"), hashes(row.weights));
   if (row.stores) more.push(el("details", {}, el("summary", {}, `${Object.keys(row.stores).length} stores, with what identifies them`), hashes(row.stores)));
-  return [list([["chain", chain], ["command to rebuild it", command], ["PuriFlow", puriflow], ["versions", words(versions)], ["machine", words(machine)]]),
+  return [list([["chain", chain], ["command to rebuild it, in the folder of its project", command], ["PuriFlow", puriflow], ["versions", words(versions)], ["machine", words(machine)]]),
     hashes({ "code": code, "defence": row.defence_sha256, "images": images, "labels": labels }), ...more];
 }
 

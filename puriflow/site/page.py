@@ -23,7 +23,7 @@ MINI = (
     "The rows of PuriFlow's mini track are of 6 to 20 images and of small networks that its "
     "authors trained, under attacks that are cut as each row says. They show what an attack does "
     "to a kind of defence, on a machine without a GPU; they are not the numbers of the published "
-    "networks, whose claims stand beside them."
+    "networks."
 )
 CHARTS: dict[str, tuple[str, Literal["log", "symlog"]]] = {
     "seconds": ("seconds an image", "log"),

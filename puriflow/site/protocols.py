@@ -2,7 +2,8 @@
 
 It is the images and their labels (by hash, so that n follows), the norm and eps, every attack with
 all its settings and what it goes through, and the rule that makes an image right. Who ranks rows of
-different protocols compares attacks, and not defences.
+different protocols compares attacks, and not defences. That an attack knows a defence is believed
+of our own kinds of attacks alone, whose code says so.
 """
 
 import json
@@ -12,7 +13,14 @@ from functools import cache
 from typing import Any
 
 from puriflow.benchmarking.presets import options_of
-from puriflow.benchmarking.record import Attacked, Benchmark, eps_text
+from puriflow.benchmarking.record import (
+    CLASSIFIER,
+    DEFENCE,
+    SURROGATE,
+    Attacked,
+    Benchmark,
+    eps_text,
+)
 from puriflow.errors import UserError
 from puriflow.kinds import own_kinds
 from puriflow.metrics.rules import Rule
@@ -28,6 +36,11 @@ GRADIENTS = {
 }
 TRANSFER = "classifier's alone"
 NO_GRADIENT = "black box"
+NOT_SAID = "not said"
+# How much of a defence an attack knows: its gradient, or its answers or a part; of others nothing.
+KNOWS = {GRADIENTS["full"]: 2, NO_GRADIENT: 1, GRADIENTS["identity"]: 1, GRADIENTS["restorer"]: 1}
+# Rules that say something else of more answers; those in an attack's loop are among its options.
+COUNTED = ("worst", "majority", "mean-logits")
 RULES: dict[Rule, str] = {
     "first": "the first answer",
     "average": "the mean over answers",
@@ -50,8 +63,8 @@ class Protocol:
         images, labels: their sha256.
         n: of images.
         norm, eps: the threat model.
-        attacks: the settings of each as JSON, with its gradient.
-        gradient: of all attacks, in words.
+        attacks: the settings of each as JSON, with its gradient and what it goes through.
+        gradients: of all attacks, in words.
         rule: what makes an image right.
         draws: answers to an image, where the rule depends on their number.
     """
@@ -62,7 +75,7 @@ class Protocol:
     norm: str
     eps: str
     attacks: tuple[str, ...]
-    gradient: str
+    gradients: tuple[str, ...]
     rule: Rule
     draws: int | None
 
@@ -72,50 +85,75 @@ class Protocol:
         return f"{self.norm} {self.eps}"
 
     @property
+    def gradient(self) -> str:
+        """That of all attacks, in words."""
+        return " and ".join(self.gradients)
+
+    @property
     def knows(self) -> int:
-        """How much of a defence its attacks know: 2 its gradient, 1 its answers or a part, or 0."""
-        if GRADIENTS["full"] in self.gradient:
-            return 2
-        return int(self.gradient not in (TRANSFER, GRADIENTS["blind"], GRADIENTS["surrogate"]))
+        """How much of a defence the attack knows that knows most; see `KNOWS`."""
+        return max(KNOWS.get(gradient, 0) for gradient in self.gradients)
 
 
-def protocol_of(record: Benchmark, rule: Rule, gradients: tuple[str, ...]) -> Protocol:
-    """The protocol of a record by one of its rules; `gradients` are in words, of each attack."""
-    counted = rule in ("worst", "majority") and record.defence.random
-    settings = [_settings(json.dumps(a.options, sort_keys=True)) for a in record.attacks]
+def protocol_of(record: Benchmark, rule: Rule) -> Protocol:
+    """The protocol of a record by one of its rules."""
+    attacks = [
+        f"{gradient_of(attack)}{elsewhere(attack)}: "
+        + _settings(json.dumps(attack.options, sort_keys=True))
+        for attack in record.attacks
+    ]
     return Protocol(
         images=record.made_by.images,
         labels=record.made_by.labels,
         n=record.n,
         norm=record.norm,
         eps=eps_text(record.eps),
-        attacks=tuple(sorted(map(": ".join, zip(gradients, settings, strict=True)))),
-        gradient=" and ".join(sorted(set(gradients))),
+        attacks=tuple(sorted(attacks)),
+        gradients=tuple(sorted({gradient_of(attack) for attack in record.attacks})),
         rule=rule,
-        draws=record.n_draws if counted else None,
+        draws=record.n_draws if rule in COUNTED and record.defence.random else None,
     )
 
 
-def gradient_of(record: Benchmark, attack: Attacked) -> str:
+def gradient_of(attack: Attacked) -> str:
     """What an attack differentiates, in words, by what its record says."""
-    if f"{attack.name} goes through {attack.through}, and does not know" in record.cut:
-        return TRANSFER if "." not in attack.through else GRADIENTS["surrogate"]
-    if attack.through == "its surrogate":
+    if attack.through == CLASSIFIER:
+        return TRANSFER
+    if attack.through == SURROGATE or attack.through.startswith(f"{DEFENCE} with "):
         return GRADIENTS["surrogate"]
-    return gradient_of_options(attack.options)
+    return NOT_SAID if elsewhere(attack) else _differentiated(attack.options)
 
 
-def gradient_of_options(options: Mapping[str, Any]) -> str:
-    """What an attack differentiates of its victim, in words, by its options."""
-    kind = str(options.get("kind", "")).lower()
+def elsewhere(attack: Attacked) -> str:
+    """What an attack goes through, where it is neither the defence nor its classifier."""
+    place, _, gradient = attack.through.partition(", ")  # `the defence, blind` of the ladder
+    known = attack.through == CLASSIFIER or (place == DEFENCE and gradient in ("", *GRADIENTS))
+    return "" if known else f" through {attack.through}"
+
+
+def _differentiated(options: Mapping[str, Any]) -> str:
+    """What an attack differentiates of its victim, in words, by its options.
+
+    A record has the name of an attack's class, and a store that of its kind. Of attacks that one is
+    made of, Square's alone has no gradient.
+    """
+    kind = options["kind"].lower().replace("-", "")
+    if kind not in _own_gradients():
+        return NOT_SAID
     if kind == "square" or options.get("version") == "square":
         return NO_GRADIENT
-    inner = options.get("attacks") or [one for one in [options.get("attack")] if one]
-    nested = {gradient_of_options(one) for one in inner if isinstance(one, Mapping)}
-    if nested and "gradient" not in options:
-        return " and ".join(sorted(nested))
-    gradient = options.get("gradient") or "full"
-    return GRADIENTS.get(gradient, str(gradient))
+    if inner := {_differentiated(one) for one in options.get("attacks", ())}:
+        said = inner - {NO_GRADIENT} or inner
+        return said.pop() if len(said) == 1 else NOT_SAID
+    gradient = options.get("gradient") or _own_gradients()[kind]
+    return GRADIENTS.get(gradient, NOT_SAID)
+
+
+@cache
+def _own_gradients() -> dict[str, str]:
+    """Our own attacks in small letters, and their `gradient` where their options have none."""
+    found = {k.name.replace("-", ""): k.defaults.get("gradient") for k in own_kinds("attacks")}
+    return {kind: gradient or "full" for kind, gradient in found.items()} | {"fabt": "full"}
 
 
 @cache
@@ -137,7 +175,7 @@ def _settings(options: str) -> str:
 
 
 def attack_words(attack: Attacked) -> str:
-    """An attack with its steps and draws, in words."""
+    """An attack with its steps and draws, in words, and what it goes through instead."""
     options = attack.options
     counts = [
         f"{count} {word}{'s' if count > 1 else ''}"
@@ -145,5 +183,5 @@ def attack_words(attack: Attacked) -> str:
         if isinstance(count := options.get(name), int)
     ]
     if options.get("version") == "square":
-        counts = [f"{options['n_queries']} queries"]
-    return f"{attack.name} ({', '.join(counts)})" if counts else attack.name
+        counts = [f"{options.get('n_queries')} queries"]
+    return attack.name + (f" ({', '.join(counts)})" if counts else "") + elsewhere(attack)

@@ -4,13 +4,27 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict
+
 from puriflow.benchmarking.record import SCHEMA, Benchmark
+from puriflow.config import validated
 from puriflow.errors import UserError, on_disk
 from puriflow.site.ours import Entry
-from puriflow.site.protocols import gradient_of
 from puriflow.store.manifest import read_json
 
 BEHIND_RESULTS = False
+
+
+class Options(BaseModel):
+    """What the page reads of an attack's options, whatever others there are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str
+    gradient: str | None = None
+    version: str | None = None
+    n_queries: int | None = None
+    attacks: list["Options"] = []
 
 
 def entries_of(file: Path) -> Iterator[Entry]:
@@ -20,9 +34,10 @@ def entries_of(file: Path) -> Iterator[Entry]:
         UserError: it cannot be read, is neither of the two, or its numbers do not fit each other.
     """
     for record in _records(file):
-        gradients = tuple(gradient_of(record, attack) for attack in record.attacks)
+        for attack in record.attacks:
+            validated(Options, attack.options, f"record {file}: options of {attack.name}")
         for rule in record.robust:
-            yield Entry(record, rule, gradients, record.defence.name)
+            yield Entry(record, rule, record.defence.name)
 
 
 def _finite(raw: object) -> bool:

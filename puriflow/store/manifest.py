@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from puriflow.elsewhere import files_below, is_file, is_local
-from puriflow.errors import UserError, on_disk
+from puriflow.errors import NotBuilt, UserError, on_disk
 
 BEHIND_RESULTS = False
 SCHEMA = 2  # 1 had no digest
@@ -85,12 +85,13 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a stage's directory, checked.
 
     Raises:
-        UserError: there is none, or it is not as a store's writer left it.
+        NotBuilt: there is none.
+        UserError: it is not as a store's writer left it.
     """
     with on_disk(folder):
         if not is_file(folder / MANIFEST):
             what = "has no manifest: it was not finished" if folder.is_dir() else "does not exist"
-            raise UserError(f"store {folder} {what}")
+            raise NotBuilt(f"store {folder} {what}")
     where = f"store {folder}: {MANIFEST}"
     text, raw = read_json(folder / MANIFEST, where)
     schema = raw.get("schema") if isinstance(raw, dict) else None

@@ -1,8 +1,10 @@
 """The documentation's site is built without a warning, with every kind, option and command."""
 
 import html
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +14,53 @@ import typer
 from blocks import REPOSITORY
 
 from puriflow.cli import app
+from puriflow.metrics.accuracy import wilson
 from puriflow.registry import FAMILIES, kinds
+from puriflow.site import write_site
 
+NOBODY = "0" * 64
+NONE_RIGHT = {"first": {"share": 0.0, "interval": wilson(0, 1)}}
+WRONG = {"first": 0.0}
+# Of one image that a defence has never right.
+RECORD = {
+    "schema": 1,
+    "defence": {
+        "name": "theirs",
+        "random": False,
+        "parameters": 1,
+        "network_evaluations": 0,
+        "sha256": NOBODY,
+    },
+    "attack": "PGD",
+    "cut": "",
+    "norm": "Linf",
+    "eps": 8 / 255,
+    "n": 1,
+    "n_draws": 1,
+    "seed": 0,
+    "standard": NONE_RIGHT,
+    "robust": NONE_RIGHT,
+    "attacks": [
+        {
+            "name": "PGD",
+            "through": "the defence",
+            "options": {"kind": "PGD", "gradient": "full"},
+            "robust": NONE_RIGHT,
+            "passes": 1,
+            "seconds": 1,
+        }
+    ],
+    "images": [{"label": 0, "standard": WRONG, "robust": WRONG, "attack": "PGD"}],
+    "audit": "none",
+    "made_by": {
+        "puriflow": "0",
+        "code": NOBODY,
+        "versions": {},
+        "images": NOBODY,
+        "labels": NOBODY,
+        "machine": {},
+    },
+}
 MKDOCS = REPOSITORY / ".venv" / "beside" / "bin" / "mkdocs"
 PAGES = ("tutorial", "reading-a-number", "reviewers", "results", "benchmark", "reference/api")
 
@@ -37,11 +84,12 @@ def build(folder: Path, **more: str) -> str:
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory) -> Path:
-    """A leaderboard, as somebody has made one."""
+    """The page of one record, as `puriflow site` writes it."""
+    pytest.importorskip("altair", reason="needs Altair, which 'puriflow[dev]' brings")
     folder = tmp_path_factory.mktemp("board")
-    (folder / "index.html").write_text("<title>records</title>")
-    (folder / "leaderboard.json").write_text("[]")
-    return folder
+    (folder / "record.json").write_text(json.dumps(RECORD))
+    write_site(folder / "page", [folder / "record.json"])
+    return folder / "page"
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +150,58 @@ def test_the_results_lead_to_the_leaderboard_if_there_is_one(site, board, tmp_pa
     (link,) = re.findall(r'href="([^"]+/leaderboard/)"', results.read_text())
     linked = results.parent / link / "index.html"
     assert linked.read_text() == (board / "index.html").read_text()
+    assert "theirs" in linked.read_text()
     build(tmp_path / "without")
     without = tmp_path / "without" / "docs" / "results" / "index.html"
     assert "/leaderboard/" not in without.read_text()
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    """A folder for `make site`, whose environment says what it is asked, and does nothing."""
+    for name in ("bin", "beside/bin"):
+        (tmp_path / ".venv" / name).mkdir(parents=True)
+    for name in ("pyproject.toml", "tests/beside.txt", "docs/site/requirements.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("bin/puriflow", "beside/bin/mkdocs", "beside/bin/python"):
+        file = tmp_path / ".venv" / name
+        said = 'echo "$(basename $0) $* with ${LEADERBOARD:-none}"'
+        file.write_text(f"#!/bin/sh\n{said}\nexit ${{{file.name}_ends:-0}}\n")
+        file.chmod(0o755)
+    (tmp_path / ".venv" / ".ready").touch()
+    shutil.copy(REPOSITORY / "Makefile", tmp_path)
+    return tmp_path
+
+
+def made(project: Path, **more: str) -> list[str]:
+    """What `make site` says and asks."""
+    variables = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "LEADER"))}
+    command = ["make", "--no-print-directory", "site"]
+    given = {"cwd": project, "env": variables | more, "text": True, "stdout": subprocess.PIPE}
+    return subprocess.run(command, check=True, **given).stdout.splitlines()[1:]
+
+
+def test_make_site_has_a_leaderboard_if_tables_are_built(project):
+    assert made(project) == [
+        "== without a leaderboard: no table is built in results/ (make table7)",
+        "mkdocs build --strict with none",
+    ]
+    (project / "results").mkdir()
+    (project / "results" / "table7.csv").touch()
+    assert made(project) == [
+        "puriflow site .venv/leaderboard with none",
+        "mkdocs build --strict with .venv/leaderboard",
+    ]
+    assert made(project, puriflow_ends="2") == [
+        "puriflow site .venv/leaderboard with none",
+        "== without a leaderboard, for the reason above",
+        "mkdocs build --strict with none",
+    ]
+    assert made(project, LEADERBOARD="mine") == [
+        "== with the leaderboard of mine",
+        "mkdocs build --strict with mine",
+    ]
 
 
 def test_every_page_is_in_the_navigation():

@@ -1,163 +1,68 @@
-"""The page of the leaderboard: what is ranked with what, bad input, and all of it in a browser."""
+"""The page of the leaderboard: what is left out, bad input, and all of it in a browser."""
 
 import json
 import re
 import shutil
-import sys
+from copy import deepcopy
 
-import numpy as np
 import pytest
 from browser import chromium, opened, violations
+from theirs import another, attacked, written
 
-from puriflow.benchmarking.presets import options_of
 from puriflow.cli import app
 from puriflow.errors import UserError
-from puriflow.site.board import board
 from puriflow.site.ours import Gathering, say_left_out
-from puriflow.site.ranking import front, ranks
 from puriflow.site.reading import entries_of
 
 MARKUP = "<img src=x onerror=\"document.title='owned'\"></script><script>document.title='owned'"
 PURIFLOW = "mdsr-x2-mini + osd-t100-mini + wrn-16-2-mini"
 
 
-def written(folder, record, name="theirs.json", **changes):
-    file = folder / name
-    file.write_text(json.dumps({**record, **changes}))
-    return file
+# What is left out, and bad input
 
 
-def another(record, name, **changes):
-    """Somebody else's record of another defence, under the same protocol."""
-    defence = {**record["defence"], "name": name, "sha256": "ab" * 32, "network_evaluations": 7}
-    return {**record, "defence": defence, "title": f"{name}, as published", **changes}
-
-
-# What is ranked with what
-
-
-def test_only_rows_of_one_protocol_stand_together(small, tmp_path):
-    found = Gathering(*small, tmp_path).found()
-    assert (found.missing, found.broken) == (0, {})
-    first, second = board(found.entries)
-    assert [first["gradient"], second["gradient"]] == ["exact", "classifier's alone"]
-    assert (first["dataset"], first["threat"], first["n"]) == ("four", "Linf 8/255", 4)
-    assert [row["titles"] for row in first["rows"]] == [["small: MDSR, adaptive"]]
-    assert sorted(row["titles"][0] for row in second["rows"]) == [
-        "small: MDSR",
-        "small: SR and one shot",
-        "small: undefended",
-    ]
-    assert [one["name"] for one in found.quoted] == ["theirs"]
-    undefended = next(row for row in second["rows"] if "undefended" in row["titles"][0])
-    assert undefended["claims"][0]["robust"] == 1.5
-    assert undefended["command"] == "snakemake results/small.csv"
-    assert undefended["chain"]["victim"] == "wrn-28-10"
-    assert undefended["evaluations"] == 0
-
-
-def test_what_is_missing_or_damaged_is_left_out_and_said(small, tmp_path, capsys):
+def test_what_is_missing_or_damaged_is_left_out_and_said(small, tmp_path, caplog):
     track, results, config = small
     copy = shutil.copytree(results, tmp_path / "results")
     shutil.rmtree(copy / "classify/cifar10/pgd-linf8/mdsr-x2.none.wrn-28-10")
     restored = copy / "restore/cifar10/pgd-linf8/wrn-28-10/mdsr-x2/0-of-1/images.zarr"
     (restored / "zarr.json").write_text("{}")
-    file = tmp_path / "other.yaml"
-    found = Gathering(track, copy, config, tmp_path, file).found()
+    found = Gathering(track, copy, config, tmp_path).found()
     assert [entry.record.title for entry in found.entries] == ["small: undefended"]
-    assert found.entries[0].more["command"] == f"snakemake results/small.csv --configfile {file}"
     assert found.missing == 1
     assert list(found.broken) == ["small: MDSR", "small: SR and one shot"]
     say_left_out(found)
-    said = capsys.readouterr().err.splitlines()
+    said = caplog.messages
     assert said[0].startswith("small: MDSR is left out: store ")
     assert said[0].endswith(f"run `puriflow repair {restored.parent}`, and again what made it")
     assert said[2] == "rows of tables and sweeps that are not built: 1"
 
 
+def test_only_a_store_that_is_not_there_is_not_built(small, tmp_path, monkeypatch):
+    """Whatever else does not exist is a fault, and is said."""
+    why = "weights file wrn.safetensors does not exist"
+
+    def broken(*_):
+        raise UserError(why)
+
+    monkeypatch.setattr("puriflow.site.ours.record_of", broken)
+    found = Gathering(*small, tmp_path).found()
+    assert found.missing == 0
+    assert set(found.broken.values()) == {why}
+
+
 @pytest.mark.parametrize(
-    ("change", "alone"),
+    ("file", "said"),
     [
-        ({}, False),
-        ({"n_draws": 5}, False),  # of a mean
-        ({"eps": 4 / 255}, True),
-        ({"norm": "L2"}, True),
-        ({"labels": "0" * 64}, True),
-        ({"images": "0" * 64}, True),
-        ({"options": {"n_iter": 3}}, True),
-        ({"through": "its surrogate"}, True),
+        ("config/large.yaml", "config/large.yaml"),
+        ("my track.yaml", "'my track.yaml'"),
+        ("../other.yaml", "other.yaml"),  # of which nobody else needs to know where it is
     ],
 )
-def test_whatever_defines_a_protocol_sets_a_row_apart(records, tmp_path, change, alone):
-    (one,) = (r for r in records["records"] if r["title"] == "small: MDSR, adaptive")
-    other = json.loads(json.dumps(another(one, "Theirs")))
-    for key, value in change.items():
-        if key in ("images", "labels"):
-            other["made_by"][key] = value
-        elif key in ("options", "through"):
-            attack = other["attacks"][0]
-            attack[key] = {**attack[key], **value} if key == "options" else value
-        else:
-            other[key] = value
-    file = written(tmp_path, records, records=[one, other])
-    assert [len(p["rows"]) for p in board(entries_of(file))] == ([1, 1] if alone else [2])
-
-
-def test_a_benchmark_s_record_stands_with_the_track_s_rows(small, records, tmp_path):
-    (own,) = (r for r in records["records"] if r["title"] == "small: MDSR, adaptive")
-    theirs = json.loads(json.dumps(another(own, "Theirs")))
-    attack = small[0].part("attack", "pgd-linf8").build()
-    theirs["attacks"][0] |= {"options": options_of(attack), "through": "the defence"}
-    assert theirs["attacks"][0]["options"]["kind"] == "PGD"  # and not an entry's `pgd`
-    (protocol,) = board(entries_of(written(tmp_path, records, records=[own, theirs])))
-    assert len(protocol["rows"]) == 2
-
-
-def test_one_answer_of_a_deterministic_defence_stands_for_any_number(records, tmp_path):
-    board_of = json.loads(json.dumps(records["records"]).replace('"average"', '"majority"'))
-    by_title = {record["title"]: record for record in board_of}
-    random, fixed = by_title["small: SR and one shot"], by_title["small: MDSR"]
-    five = another(random, "Five", n_draws=5)
-    file = written(tmp_path, records, records=[random, fixed, five])
-    found = board(entries_of(file))
-    assert sorted(protocol["rule"] for protocol in found) == [
-        "majority, 2 answers",
-        "majority, 5 answers",
-    ]
-    assert all(len(protocol["rows"]) == 2 for protocol in found)
-    ids = [row["id"] for protocol in found for row in protocol["rows"]]
-    assert len(set(ids)) == 4
-
-
-def test_no_module_is_imported_for_a_record(records, tmp_path):
-    one = json.loads(json.dumps(records["records"][0]))
-    one["attacks"][0]["options"] = {"kind": "antigravity.this"}
-    board(entries_of(written(tmp_path, one)))
-    assert "antigravity" not in sys.modules
-
-
-def test_a_record_that_is_given_twice_is_one_row(records, tmp_path):
-    one = records["records"][0]
-    other = {**one, "title": "elsewhere: the same"}
-    (protocol,) = board(entries_of(written(tmp_path, records, records=[one, other, one])))
-    (row,) = protocol["rows"]
-    assert row["titles"] == [one["title"], "elsewhere: the same"]
-
-
-def test_ranks_are_as_wide_as_chance():
-    good, middle, bad = np.ones(30), np.repeat([1.0, 0.0], 15), np.zeros(30)
-    assert ranks([bad, good, middle, good]) == [(4, 4), (1, 2), (3, 3), (1, 2)]
-    few = [outcome[12:18] for outcome in (good, middle, bad)]
-    assert ranks(few) == [(1, 2), (1, 3), (2, 3)]
-    assert ranks([]) == []
-
-
-def test_the_line_of_pareto_has_what_nothing_beats():
-    assert front([3.0, 1.0, None, 2.0, 1.0], [50, 20, 99, 20, 10]) == [1, 0]
-    assert front([None], [1]) == []
-
-
-# Bad input
+def test_a_command_has_no_path_of_this_machine(small, tmp_path, file, said):
+    track, _, config = small
+    gathering = Gathering(track, tmp_path / "results", config, tmp_path, tmp_path / file)
+    assert gathering.given == f" --configfile {said}"
 
 
 def test_bad_input_is_one_line_and_loses_nothing(records, tmp_path):
@@ -177,6 +82,7 @@ def test_bad_input_is_one_line_and_loses_nothing(records, tmp_path):
         ("board.json", '{"schema": 9, "records": []}', "schema 9, known is 1"),
         ("bad.json", json.dumps({**records, "records": [one, {}]}), "bad.json, record 1: "),
         ("nan.json", json.dumps({**one, "audit": {"x": float("nan")}}), "has NaN or infinity"),
+        ("audit.json", json.dumps({**one, "audit": {}}), "audit.json: audit: this is no audit"),
         ("none.json", '{"schema": 1, "records": []}', "there is no row"),
         ("gone.json", None, "gone.json: No such file"),
     ]:
@@ -189,6 +95,28 @@ def test_bad_input_is_one_line_and_loses_nothing(records, tmp_path):
         write_site(full, [good])
     assert (full / "mine.txt").read_text() == "mine"
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gradient": ["x"]},
+        {"attacks": 5},
+        {"attacks": [{"kind": "pgd", "gradient": {}}]},
+        {"version": "square", "n_queries": "many"},
+        {"kind": ["pgd"]},
+        {"kind": {"a": 1}},
+        {"kind": None},
+    ],
+)
+def test_options_that_are_none_are_one_line_with_the_file(records, tmp_path, options):
+    file = written(tmp_path, attacked(records["records"][0], options=options))
+    with pytest.raises(UserError, match=r"theirs\.json: options of pgd-linf8: "):
+        list(entries_of(file))
+    bare = deepcopy(records["records"][0])
+    bare["attacks"][0]["options"] = options
+    with pytest.raises(UserError, match=r"theirs\.json: options of pgd-linf8: "):
+        list(entries_of(written(tmp_path, bare)))
 
 
 def test_the_command_says_what_is_missing(tmp_path, monkeypatch):
@@ -223,6 +151,7 @@ def page_folder(small, records, tmp_path_factory):
     one = next(r for r in records["records"] if r["title"] == "small: MDSR")
     track, results, config = small
     given = {"track": track, "results": results, "config": config}
+    given["configfile"] = config / "config.yaml"
     write_site(folder / "site", [written(folder, records, records=[another(one, MARKUP)])], **given)
     return folder / "site"
 
@@ -247,10 +176,28 @@ def names(page, protocol=1):
 def test_the_page_is_small_and_has_images_beside_it(page_folder):
     assert (page_folder / "index.html").stat().st_size < 5_000_000
     assert {file.name for file in page_folder.iterdir()} == {"index.html", "images"}
-    # clean, attacked twice (the classifier, the defence), and what follows of four images
-    assert len(list((page_folder / "images").glob("*.png"))) % 4 == 0
+    # of four images: clean, attacked twice (the classifier, the defence), what MDSR makes of
+    # either, and what one shot makes of the first
+    assert len(list((page_folder / "images").glob("*.png"))) == 4 * (1 + 2 + 2 + 1)
     text = (page_folder / "index.html").read_text()
     assert not re.search(r'(src|href)="https?:', text)
+
+
+def test_the_page_and_the_records_have_no_path_of_this_machine(
+    page_folder, small, records, repository
+):
+    text = (page_folder / "index.html").read_text() + json.dumps(records)
+    assert "audits/cifar10/pgd-linf8/wrn-28-10/2.json is not built" in text
+    assert "snakemake results/small.csv --configfile config/config.yaml" in text
+    for folder in (page_folder.parent, small[1].parent, repository):
+        assert str(folder) not in text
+
+
+def test_a_claim_stands_with_its_table(page):
+    cells = page.locator("#protocol-1 tbody tr", has_text="undefended").locator("td")
+    assert "1.5 (small, n = 512)" in cells.all_inner_texts()
+    said = page.locator("header").inner_text()
+    assert "it is of the paper's own networks, images and attack" in said
 
 
 def test_it_sorts_within_each_protocol(page):
@@ -299,8 +246,8 @@ def test_a_row_opens_with_what_made_it_by_the_keyboard(page, small):
     assert dialog.locator("td .good, td .bad").count() >= 8  # answers of the defence
     assert page.url.endswith("#" + page.locator("tr.chosen").get_attribute("data-id"))
     page.keyboard.press("Escape")
-    assert not dialog.is_visible()
-    assert "#" not in page.url
+    dialog.wait_for(state="hidden")
+    page.wait_for_function("!location.hash")  # which follows the dialog's end
     assert button.evaluate("(one) => one === document.activeElement")
 
 

@@ -20,6 +20,7 @@ from puriflow.plots.style import styled, titled
 from puriflow.results import load_result
 from puriflow.results.columns import frame
 from puriflow.results.documents import SIGNS, Grid, Toned, as_html, as_markdown
+from puriflow.results.rows import Threat
 from puriflow.results.served import axis, distinct, here, renamed
 from puriflow.results.shown import Chains, Shown, images
 from puriflow.results.table import COLUMNS, ROLES
@@ -249,6 +250,19 @@ def test_the_chains_of_a_row_say_which_attack_on_what(repository, track):
     found = shown(table, track, table.rows[1]).tiles(track)
     assert found.method == "No initialisation"
     assert list(found.attacked) == ["pgd-linf4 on efficientnet-lite0"]
+
+
+def test_attacks_that_are_served_by_the_same_words_are_all_shown(repository):
+    track = load_config(repository / "config" / "config.yaml")
+    one = track.attacks["pgd-linf4"].model_copy(update={"served_by": "PGD"})
+    track = track.model_copy(update={"attacks": {**track.attacks, "a": one, "b": one}})
+    table = load_result(repository / "config" / "tables" / "table7.yaml")
+    row = table.rows[1].model_copy(update={"attack": (Threat(attack="a"), Threat(attack="b"))})
+    found = shown(table, track, row).tiles(track).attacked
+    assert {words: chain.attack for words, chain in found.items()} == {
+        "PGD on efficientnet-lite0 (a)": "a",
+        "PGD on efficientnet-lite0 (b)": "b",
+    }
 
 
 def test_marks_are_words_in_frames(tmp_path):

@@ -35,8 +35,8 @@ def test_rows_are_records_with_what_made_them(built, board):
     assert blind["cut"].startswith("pgd-linf4 goes through resnet50, and does not know")
     assert adaptive["cut"].endswith("; one step")
     assert [attack["through"] for attack in adaptive["attacks"]] == [
-        "resnet50",
-        "edsr-x2.vpsde-t10.resnet50",
+        "the classifier",
+        "the defence",
     ]
     assert list(adaptive["robust"]) == ["average"]
     assert adaptive["n_draws"] == 3
