@@ -54,11 +54,20 @@ class Progress:
         """Units a second, of this run."""
         return (self.done - self.first) / max(self.now - self.started, 1e-9)
 
+    @property
+    def left(self) -> float | None:
+        """Seconds that are left; None as long as nothing says it."""
+        if self.done == self.total:
+            return 0
+        known = self.rate and self.done < self.total  # a download's size may not be
+        return (self.total - self.done) / self.rate if known else None
+
     def __str__(self) -> str:
-        left = (self.total - self.done) / self.rate if self.rate else 0
+        seconds = self.left
+        left = "?" if seconds is None else f"{int(seconds // 60)}:{int(seconds % 60):02d}"
         return (
             f"{self.name}: {self.done}/{self.total} {self.unit}, {self.rate:.3g} {self.unit}/s, "
-            f"{int(left // 60)}:{int(left % 60):02d} left"
+            f"{left} left"
         )
 
     def __exit__(self, *_: object) -> None:

@@ -19,7 +19,7 @@ BEHIND_RESULTS = False
 SILENT = 600  # seconds; the state of a long attack is kept every minute
 END = 4096  # bytes of a log that are read from its end
 BEGUN = re.compile(r"puriflow: (\w+) of (\d+) images on (.+)")  # see stages.base
-PROGRESS = re.compile(r".+: (\d+)/(\d+) (\w+), ([0-9.e+-]+) \w+/s, \d+:\d\d left")
+PROGRESS = re.compile(r".+: (\d+)/(\d+) (\w+), ([0-9.e+-]+) \w+/s, (?:\d+:\d\d|\?) left")
 BEFORE = re.compile(r".+: (\d+)/(\d+) (\w+) were done before")
 # As an error of ours or of a command's begins, and as the last line of a traceback does.
 FAILED = re.compile(

@@ -21,7 +21,7 @@ def demo(
     """Serve a page to this machine alone: an image, an attack, a restorer, a purifier.
 
     It is bound to localhost, writes into a folder of its own that is gone at the end, and computes
-    one request at a time, each of one image and at most a minute of attack.
+    one request at a time, each of one image and an attack that begins no step after a minute.
     """
     from puriflow.demo.page import serve
 

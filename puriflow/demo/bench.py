@@ -1,7 +1,7 @@
 """What an attack makes of one image, and what each part of a defence makes of that.
 
 Every request is bounded: one image of the classifier's own size, few steps, and a limit of seconds
-at which an attack hands in what it has.
+after which an attack begins no further step but hands in what it has.
 """
 
 import time
@@ -32,7 +32,7 @@ ENTRY = "as its entry says"
 SOLVERS = (ENTRY, *get_args(SDESolver), *get_args(ODESolver))
 MOST_EPS, MOST_STEPS, MOST_T = 16, 40, 250  # in 255ths; of an attack; of t'
 DRAWS, EOT, QUERIES = 4, 2, 10  # answers to the attacked image; draws, and queries, of a step
-LIMIT = 60.0  # seconds of an attack, and of the answers to what it made
+LIMIT = 60.0  # seconds in which an attack begins a step; and a further answer is drawn
 LARGEST = 2**24  # pixels of a picture
 DATASETS = {10: "cifar10", 1000: "imagenet"}  # of a classifier of so many classes
 # The attacks by name: what they differentiate of the defence; None of a black box.
@@ -112,7 +112,7 @@ class Bench:
     Args:
         track: that has them.
         device: to compute on.
-        limit: seconds of an attack.
+        limit: seconds in which an attack begins a step, and the defence a further answer.
     """
 
     def __init__(self, track: Config, device: torch.device, limit: float = LIMIT):

@@ -2,11 +2,10 @@
 
 import os
 import signal
-import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from PIL import Image
@@ -31,6 +30,8 @@ BEHIND_RESULTS = False
 HOST = "127.0.0.1"  # nobody else reaches it
 LARGEST = "10mb"  # of a file that is dropped
 WAITING = 4  # requests that wait for the one that is computed
+KEPT = (60, 3600)  # seconds between two looks for old files, and those that a file is kept
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what asks a process to end
 SHOWN = 10  # samples to choose from
 OWN = "the picture below"
 INTRODUCTION = """# PuriFlow: try a purifier
@@ -40,8 +41,8 @@ this machine and stays on it. An attack here is short, and finds less than the p
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """A folder for all that Gradio writes, which is gone at the end."""
-    with TemporaryDirectory(prefix="puriflow-demo-") as made:
+    """A folder for all that Gradio writes, which is gone at the end, whatever is computed then."""
+    with tempfile.TemporaryDirectory(prefix="puriflow-demo-") as made:
         os.environ |= {
             "GRADIO_TEMP_DIR": made,
             "GRADIO_ANALYTICS_ENABLED": "False",
@@ -50,9 +51,21 @@ def own_folder() -> Iterator[Path]:
             "MPLCONFIGDIR": made,
             "TMPDIR": made,
         }
-        # By default a process that is asked to end leaves its folder.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        yield Path(made)
+        before, tempfile.tempdir = tempfile.tempdir, made  # it has looked at TMPDIR already
+
+        def end(*_: object) -> None:
+            for number in ENDS:
+                signal.signal(number, signal.SIG_IGN)
+            # In this process's place: so no thread that computes is waited for, or writes again.
+            os.execvp("rm", ["rm", "-rf", made])  # noqa: S606, no shell is needed
+
+        for number in ENDS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as behind nohup
+                signal.signal(number, end)
+        try:
+            yield Path(made)
+        finally:
+            tempfile.tempdir = before
 
 
 def serve(bench: Bench, port: int | None) -> None:
@@ -93,7 +106,8 @@ def built(gradio: Any, bench: Bench) -> Any:
     """The page: what is chosen on the left, what came out on the right."""
     classifiers = bench.names("classifier")
     first = "wrn-28-10" if "wrn-28-10" in classifiers else classifiers[0]
-    with gradio.Blocks(title="PuriFlow: try a purifier", analytics_enabled=False) as page:
+    title = "PuriFlow: try a purifier"
+    with gradio.Blocks(title=title, analytics_enabled=False, delete_cache=KEPT) as page:
         gradio.Markdown(INTRODUCTION)
         with gradio.Row():
             with gradio.Column(scale=1):
@@ -132,7 +146,9 @@ def built(gradio: Any, bench: Bench) -> Any:
                 raise gradio.Error(said, print_exception=False) from None
             return pictures(found), summary(found)
 
-        button.click(compute, inputs, [gallery, said], concurrency_limit=1)
+        # A press while another request is computed counts behind it; by default Gradio ignores it.
+        outputs, mode = [gallery, said], "always_last"
+        button.click(compute, inputs, outputs, concurrency_limit=1, trigger_mode=mode)
         classifier.change(lambda name: gradio.Dropdown(**_samples(bench, name)), classifier, sample)
         picture.upload(lambda: None, None, sample)
     return page

@@ -17,7 +17,7 @@ from puriflow.image_files.inputs import ImageFile, check_room, find_images
 from puriflow.image_files.layout import layout_of
 from puriflow.image_files.open_file import OpenFile
 from puriflow.image_files.record import Record
-from puriflow.image_files.tiles import KeptTiles
+from puriflow.image_files.tiles import KeptTiles, discard
 from puriflow.progress import Progress
 
 if TYPE_CHECKING:
@@ -64,7 +64,10 @@ def purify_files(
         if compare and not record.may_replace(SHEET):
             raise UserError(f"{out / SHEET} exists and was not made here: move it away")
         made = {i.output: {"source": tree_hash(i.path), **made_by} for i in images}
-        todo = [i for i in images if not record.is_done(i.output, made[i.output])]
+        done = {i.output for i in images if record.is_done(i.output, made[i.output])}
+        for name in done:
+            discard(out, name)  # as a run that was killed behind its last tile has not
+        todo = [image for image in images if image.output not in done]
         for image in todo:
             record.make_folder(image.output)
         with device as torch_device:
@@ -75,10 +78,8 @@ def purify_files(
             defence = Defence.from_parts(parts, seed=seed).to(torch_device)
             predict = ImageClassifier(classifier, torch_device) if classifier else None
             write_purified(Purification(defence, parts, torch_device, batch), todo, record, made)
-            before = len(images) - len(todo)
-            log.info(
-                f"{len(images)} files in {out}" + (f", {before} done before" if before else "")
-            )
+            before = f", {len(done)} done before" if done else ""
+            log.info(f"{len(images)} files in {out}{before}")
             if compare:
                 with record.writing(SHEET, made_by) as temporary:
                     draw_sheet(images, out, temporary, predict)
@@ -104,13 +105,16 @@ def write_purified(
             kept[name] = KeptTiles(record.folder, name, made[name], size)
     total = sum(image.layout.count * tilings[image.output].count for image in images)
     unit = "images" if all(tiling.count == 1 for tiling in tilings.values()) else "tiles"
+    results = sum(image.size for image in images)
     sizes = (
         tiles.size * (image.layout.count * tilings[image.output].count - tiles.count)
         for image in images
         if (tiles := kept.get(image.output)) is not None
     )
     check_room(
-        record.folder, max(sizes, default=0), "the tiles of a large image, until it is written,"
+        record.folder,
+        results + max(sizes, default=0),
+        "the results, and the tiles of a large image until it is written,",
     )
     before = sum(tiles.count for tiles in kept.values())
     with Progress("purify", total=total, unit=unit, done=before) as progress:
@@ -149,8 +153,7 @@ def write_alike(
             opened.pop(image.output).save(temporary, image.layout, chain((first,), others))
             if tree_hash(image.path) != made[image.output]["source"]:
                 raise changed(image)
-        if image.output in kept:
-            kept[image.output].discard()
+        discard(record.folder, image.output)
 
 
 def open_again(image: ImageFile) -> OpenFile:

@@ -30,6 +30,7 @@ class ImageFile:
     path: Path
     output: Path  # name of what comes out, relative to the folder of results
     layout: Layout  # of its array
+    size: int  # bytes of what comes out, uncompressed
     notes: tuple[str, ...]  # what to know about how it is read and written
 
 
@@ -62,7 +63,7 @@ def find_images(paths: Sequence[Path], out: Path) -> list[ImageFile]:
         check_room(out, size)
         with reading(path):
             layout.check(file.array, str(path))
-        images[output] = ImageFile(path, output, layout, (*notes, *file.notes))
+        images[output] = ImageFile(path, output, layout, file.size, (*notes, *file.notes))
     for output in images:
         for parent in output.parents:
             if parent in images:

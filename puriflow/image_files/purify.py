@@ -27,6 +27,7 @@ from puriflow.image_files.tiles import Forgotten, Tiles
 from puriflow.image_files.tiling import Blend, Tiling, tiling_of
 from puriflow.memory import free_memory, out_of_memory
 from puriflow.planning import together
+from puriflow.progress import Progress
 from puriflow.randomness import PURIFY, TILE, ImageNoise, derive
 from puriflow.registry import Parts
 
@@ -83,10 +84,13 @@ def purify(
     with compute.device(gpu=True, threads=None, **kernels) as device:
         defence = Defence.from_parts(chain, seed=seed).to(device)
         batch = track.compute.batch if batch is None else batch
-        purification = Purification(defence, chain, device, batch)
         given = images_of(array, layout, range(layout.count), "images")
-        purified_images = purification.purified(given, layout.size)
-        blocks = [layout.encode(image[None]) for image in purified_images]
+        tiles = tiling_for(defence, layout.size).count
+        unit = "images" if tiles == 1 else "tiles"
+        with Progress("purify", total=layout.count * tiles, unit=unit) as progress:
+            purification = Purification(defence, chain, device, batch, progress.advance)
+            purified_images = purification.purified(given, layout.size)
+            blocks = [layout.encode(image[None]) for image in purified_images]
     purified = layout.concatenate(blocks)
     # pyrefly: ignore[bad-return]  # `tensor` says which of the two
     return torch.from_numpy(purified).to(images.device) if tensor else purified

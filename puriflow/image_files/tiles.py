@@ -57,7 +57,7 @@ class KeptTiles:
     def __init__(self, folder: Path, name: Path, made_by: dict[str, Any], size: tuple[int, int]):
         self.shape = (3, *size)
         self.size = FLOAT * math.prod(self.shape)
-        self.parent = folder / f".{_digest(str(name))}.tiles"
+        self.parent = _folder(folder, name)
         self.folder = self.parent / _digest(json.dumps(made_by, sort_keys=True))
         if self.parent.is_symlink():
             raise UserError(f"{self.parent} is a link, but must lie in the folder: remove it")
@@ -76,16 +76,21 @@ class KeptTiles:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_sealed(self._file(image, number), tile.astype("<f4").tobytes())
 
-    def discard(self) -> None:
-        """Remove all, since the file is there."""
-        shutil.rmtree(self.parent, ignore_errors=True)
-
     def _file(self, image: int, number: int) -> Path:
         return self.folder / f"{image}-{number}.tile"
 
     def _read(self, file: Path) -> np.ndarray | None:
         content = read_sealed(file)
         return None if content is None else np.frombuffer(content, "<f4").reshape(self.shape)
+
+
+def discard(folder: Path, name: Path) -> None:
+    """Remove all tiles of a file of a folder of results, since the file is there."""
+    shutil.rmtree(_folder(folder, name), ignore_errors=True)
+
+
+def _folder(folder: Path, name: Path) -> Path:
+    return folder / f".{_digest(str(name))}.tiles"
 
 
 def _digest(text: str) -> str:

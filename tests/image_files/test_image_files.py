@@ -194,6 +194,14 @@ def test_purify_is_the_chain_of_the_stages(track):
     assert not np.array_equal(out, other)
 
 
+@pytest.mark.parametrize(
+    ("shape", "said"), [((2, 32, 32, 3), "2/2 images, "), ((300, 32, 3), "2/2 tiles, ")]
+)
+def test_purify_shows_its_progress(track, capsys, shape, said):
+    puriflow.purify(pixels(*shape), restorer="edsr", config=track)
+    assert f"puriflow: purify: {said}" in capsys.readouterr().err
+
+
 def settings():
     """What torch is told about precision and threads."""
     cuda, cudnn = torch.backends.cuda, torch.backends.cudnn

@@ -16,17 +16,19 @@ from puriflow.image_files.tiles import KeptTiles
 
 CHAIN = ("--restorer", "edsr", "--purifier", "little")
 TILES = 6  # of a photograph below: 3 wide, 2 high
-# Purifies, and is killed when so many tiles are kept.
+# Purifies, and is killed when so many tiles are kept, or, without a limit, before any is removed.
 KILLED = """
 import os, signal
 from puriflow.cli import main
+from puriflow.image_files import command
 from puriflow.image_files.tiles import KeptTiles
 keep = KeptTiles.keep
 def kept(self, *given):
     keep(self, *given)
-    if len(list(self.folder.glob("*.tile"))) == int(os.environ["LIMIT"]):
+    if str(len(list(self.folder.glob("*.tile")))) == os.environ["LIMIT"]:
         os.kill(os.getpid(), signal.SIGKILL)
 KeptTiles.keep = kept
+command.discard = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
 main()
 """
 
@@ -54,7 +56,10 @@ def computed(monkeypatch):
 
 
 def kill(track, limit, *arguments):
-    """Run `puriflow purify` in a process of its own, which dies when so many tiles are kept."""
+    """Run `puriflow purify` in a process of its own, which dies when so many tiles are kept.
+
+    With a limit of None it dies when all of an image is written, and its tiles are to be removed.
+    """
     given = ["purify", *map(str, arguments), "--config", str(track), "--gpus", "0"]
     environment = {**os.environ, "LIMIT": str(limit)}
     ended = subprocess.run(
@@ -82,6 +87,18 @@ def test_a_run_that_was_killed_goes_on_at_the_tile(photo, tmp_path, command, com
     assert (status, "4/6 tiles were done before" in said) == (0, True), said
     assert sum(computed) == TILES - 4
     assert (out / "photo.png").read_bytes() == (whole / "photo.png").read_bytes()
+    assert sorted(file.name for file in out.iterdir()) == ["photo.png", "purified.jsonl"]
+
+
+def test_tiles_that_a_kill_left_behind_their_image_are_removed(
+    photo, tmp_path, command, computed, track
+):
+    out = tmp_path / "out"
+    kill(track, None, photo, *CHAIN, "--out", out)
+    assert (out / "photo.png").is_file()
+    assert len(tiles_in(out)) == TILES
+    status, said = command(photo, *CHAIN, "--out", out)
+    assert (status, "1 done before" in said, computed) == (0, True, []), said
     assert sorted(file.name for file in out.iterdir()) == ["photo.png", "purified.jsonl"]
 
 
@@ -149,16 +166,17 @@ def test_images_of_one_array_keep_tiles_of_their_own(tmp_path, command, computed
     assert (out / "two.npy").read_bytes() == (tmp_path / "whole" / "two.npy").read_bytes()
 
 
+@pytest.mark.parametrize("megabytes", [2, 3.5])  # too few for the tiles; for both together
 def test_what_the_disk_cannot_hold_of_tiles_is_refused_before_one_is_computed(
-    photo, tmp_path, command, computed, monkeypatch
+    photo, tmp_path, command, computed, monkeypatch, megabytes
 ):
     """The picture itself has 0.72 MB uncompressed, with an alpha channel; its six tiles 3.1."""
     usage = "puriflow.image_files.inputs.shutil.disk_usage"
-    monkeypatch.setattr(usage, lambda place: SimpleNamespace(free=2_000_000))
+    monkeypatch.setattr(usage, lambda place: SimpleNamespace(free=int(megabytes * 1e6)))
     status, said = command(photo, *CHAIN, "--out", tmp_path / "out")
     assert (status, computed) == (2, [])
     assert "until it is written, take up to " in said
-    assert "but 2 MB are free" in said
+    assert f"but {megabytes} MB are free" in said
 
 
 def test_a_folder_of_tiles_that_is_a_link_is_refused(photo, tmp_path, command):

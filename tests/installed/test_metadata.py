@@ -15,9 +15,14 @@ def project(repository) -> dict:
 
 
 @pytest.fixture(scope="module")
-def matrix(repository) -> dict:
+def job(repository) -> dict:
     file = repository / ".github" / "workflows" / "tests.yml"
-    return yaml.safe_load(file.read_text())["jobs"]["tests"]["strategy"]["matrix"]
+    return yaml.safe_load(file.read_text())["jobs"]["tests"]
+
+
+@pytest.fixture(scope="module")
+def matrix(job) -> dict:
+    return job["strategy"]["matrix"]
 
 
 def test_the_environment_of_rules_pins_all_that_the_package_needs(project, repository):
@@ -35,6 +40,12 @@ def test_every_python_that_is_said_to_do_is_tested(project, matrix):
     said = [c.rpartition(" ")[2] for c in project["classifiers"] if "Python :: 3." in c]
     assert said == matrix["python"]
     assert all(SpecifierSet(project["requires-python"]).contains(f"{one}.0") for one in said)
+
+
+def test_a_browser_and_all_that_the_tests_need_are_there_on_github(job):
+    """But for Slurm, whose tests need root."""
+    runs = [step["run"].removeprefix("sudo ") for step in job["steps"] if "run" in step]
+    assert runs.index("make browser") < runs.index("make test")
 
 
 def test_the_lowest_snakemake_is_tested_and_the_workflow_asks_for_it(project, matrix, repository):

@@ -129,6 +129,17 @@ def test_progress_in_a_log_is_on_standard_error(capsys):
     assert re.fullmatch(r"puriflow: purify: 3/3 images, \S+ images/s, 0:00 left", last)
 
 
+def test_the_time_left_is_known_when_a_rate_and_the_total_are(monkeypatch):
+    monkeypatch.setattr("puriflow.progress.time.monotonic", iter((0.0, 20.0, 0.0, 1.0)).__next__)
+    with Progress("purify", total=8, done=1) as progress:
+        assert str(progress) == "purify: 1/8 images, 0 images/s, ? left"
+        progress.advance(2)
+        assert str(progress) == "purify: 3/8 images, 0.1 images/s, 0:50 left"
+    with Progress("a.pt", total=0, unit="bytes") as unknown:  # a download of no known size
+        unknown.advance(5)
+        assert str(unknown) == "a.pt: 5/0 bytes, 5 bytes/s, ? left"
+
+
 def test_somebody_s_own_handlers_are_left_alone(monkeypatch):
     from puriflow.messages import speak
 
@@ -198,7 +209,7 @@ def test_a_notebook_has_one_line_that_is_written_anew(monkeypatch):
         progress.advance(1)
         progress.advance(1)
     assert isinstance(progress.view, Cell)
-    assert re.fullmatch(r"\| {30}\| purify: 0/2 tiles, 0 tiles/s, 0:00 left", shown[0])
+    assert re.fullmatch(r"\| {30}\| purify: 0/2 tiles, 0 tiles/s, \? left", shown[0])
     assert re.fullmatch(r"\|#{30}\| purify: 2/2 tiles, \S+ tiles/s, 0:00 left", shown[-1])
 
 

@@ -77,6 +77,11 @@ def test_progress_of_any_name_is_read(job):
     assert (found.done, found.total, found.unit, found.left) == (3, 20, "lines", 34)
 
 
+def test_progress_without_a_rate_is_read(job):
+    found = job("purify: 3/20 tiles, 0 tiles/s, ? left\n")
+    assert (found.done, found.total, found.left) == (3, 20, None)
+
+
 def test_what_ended_is_done_until_it_is_begun_again(job, tmp_path):
     record = tmp_path / "results" / "benchmarks" / f"{NAME}.jsonl"
     record.parent.mkdir(parents=True)
