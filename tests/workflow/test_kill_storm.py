@@ -6,7 +6,7 @@ import time
 
 import psutil
 
-KILLS, HEADS = 10, 3  # of jobs, and of Snakemake; ten times as many by --storm
+KILLS, HEADS = 7, 2  # of jobs, and of Snakemake; ten times as many by --storm
 
 
 def test_kills_change_no_byte(built, empty, storm):
