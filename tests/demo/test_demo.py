@@ -223,12 +223,17 @@ def served(repository, tmp_path_factory, request):
 
 
 LONG = 300_000  # milliseconds, in which any request is answered
+CHOSEN = """([label, name]) =>
+    !document.querySelector('[role=listbox]') &&
+    document.querySelector(`input[aria-label="${label}"]`).value === name"""
 GRADIOS = "warning: Method not implemented."
 
 
 def choose(page, label, name):
-    page.get_by_label(label, exact=True).fill(name)
-    page.keyboard.press("Enter")
+    """Choose by the mouse: Enter chooses from the list as it is, filtered or not yet."""
+    page.get_by_label(label, exact=True).first.fill(name)
+    page.get_by_role("option", name=name, exact=True).click()
+    page.wait_for_function(CHOSEN, arg=[label, name])
 
 
 def drop(page, file):
