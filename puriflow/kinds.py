@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from puriflow.errors import UserError
-from puriflow.sources import OWN, file_of, no_module, syntax_tree, top_of
+from puriflow.sources import OWN, constants, file_of, no_module, syntax_tree, top_of
 
 BEHIND_RESULTS = False
 # What is imported from these has the same meaning in the text of every module.
@@ -28,6 +28,7 @@ class Kind:
         options: by name, whether the option must be given.
         declared: by option, its annotation as it is written, of names that mean the same anywhere.
         defaults: by option, what it is by default, where that is a plain value.
+        constants: the plain values that its module gives to names at its top.
         broken: why it cannot be built; None if it can.
     """
 
@@ -36,7 +37,14 @@ class Kind:
     options: Mapping[str, bool] = field(default_factory=dict)
     declared: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
     broken: str | None = None
+
+    @property
+    def trained_by(self) -> tuple[str, ...]:
+        """The module whose `TRAINER` trains such parts; none where it goes by their role."""
+        named = self.constants.get("TRAINED_BY")
+        return (named,) if isinstance(named, str) else ()
 
     @property
     def is_own(self) -> bool:
@@ -104,10 +112,10 @@ def module_kind(name: str, module: str) -> Kind:
 def read_kind(name: str, module: str, file: Path) -> Kind | None:
     """The kind that a module is, by its text; None if it defines no `build`."""
     try:
-        body = syntax_tree(file).body
+        tree = syntax_tree(file)
     except UserError as error:
         return Kind(name, module, broken=str(error))
-    functions = (n for n in body if isinstance(n, ast.FunctionDef) and n.name == "build")
+    functions = (n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "build")
     if (build := next(functions, None)) is None:
         return None
     given = build.args
@@ -119,7 +127,7 @@ def read_kind(name: str, module: str, file: Path) -> Kind | None:
         *zip(given.args, [*missing, *given.defaults], strict=True),
         *zip(given.kwonlyargs, given.kw_defaults, strict=True),
     ]
-    meanings = _other_meanings(body)
+    meanings = _other_meanings(tree.body)
     return Kind(
         name,
         module,
@@ -134,6 +142,7 @@ def read_kind(name: str, module: str, file: Path) -> Kind | None:
             for argument, default in pairs
             if isinstance(default, ast.Constant)
         },
+        constants=constants(tree),
     )
 
 

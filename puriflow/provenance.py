@@ -20,11 +20,11 @@ from importlib.util import resolve_name
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from puriflow import MODULES
+from puriflow import MODULES, sources
 from puriflow.atomic import digest
 from puriflow.checksums import file_hash, remembered
 from puriflow.errors import UserError
-from puriflow.sources import OWN, file_of, syntax_tree, top_of, with_packages
+from puriflow.sources import OWN, constants, file_of, syntax_tree, top_of, with_packages
 
 if TYPE_CHECKING:
     import torch
@@ -194,15 +194,15 @@ def _read(modules: Sequence[str]) -> list[Source]:
 
 @cache
 def _reader() -> str:
-    """What tells this way of reading a module from others: the code of this very module."""
-    return digest(__file__, "sha256")[:16]
+    """What tells this way of reading a module from others: the code that does it."""
+    return "-".join(digest(file, "sha256")[:16] for file in (__file__, sources.__file__))
 
 
 def _said(file: Path) -> dict[str, Any]:
     """What a module says, as plain data; see `Source`."""
     tree = syntax_tree(file)
     code = hashlib.sha256(meaning(tree).encode()).hexdigest()
-    return {"code": code, "imports": sorted(set(_imports(tree))), "constants": _constants(tree)}
+    return {"code": code, "imports": sorted(set(_imports(tree))), "constants": constants(tree)}
 
 
 def _source(module: str, file: Path, said: Mapping[str, Any]) -> Source:
@@ -277,15 +277,3 @@ def _imports(tree: ast.AST) -> Iterator[str]:
                 yield package
                 yield from (f"{package}{dot}{alias.name}" for alias in node.names)
         waiting.extend(ast.iter_child_nodes(node))
-
-
-def _constants(tree: ast.Module) -> dict[str, Any]:
-    found = {}
-    for statement in tree.body:
-        match statement:
-            case ast.Assign(
-                targets=[ast.Name(id=name)],
-                value=ast.Constant(value=str() | bool() | int() | float() as value),
-            ):
-                found[name] = value
-    return found

@@ -20,12 +20,6 @@ SPARE = 2  # so many times longer may it take
 STARTUP = 30  # minutes of any job, for imports, weights and slow disks
 GRADIENT = 3  # evaluations that a gradient through one takes: forwards, again, and backwards
 OTHERS = 2  # evaluations as which a restorer and a classifier count
-# Of kinds whose options do not say it, or not by default: calls of the network, levels of noise
-# between two, and how many belong together.
-CALLS = {"osd": 1, "osgd": 3, "ddim": 470, "diffap": 5, "freqpure": 50, "pixeldefend": 1}
-STRIDES, TOGETHER = {"ldsde": 10}, {"freqpure": 2, "adp": 2}
-# Purifiers each of whose steps differentiates the network, which an attack differentiates again.
-OPTIMISED = {"scoreopt", "aaopt", "contrastive", "langevin"}
 
 DIFFATTACK_LOSSES = ("ce", "dlr")  # that DiffAttack takes by default
 
@@ -44,28 +38,41 @@ def minutes(parts: Parts, shape: tuple[int, int, int], draws: int = 1) -> int:
     pixels = height * width if resize is None else resize**2
     calls = OTHERS + ("denoiser" in parts) + (0 if purifier is None else evaluations(purifier))
     asked = Passes(draws, 0) if attack is None else passes(attack)
-    weight = GRADIENT if purifier is None or purifier.kind not in OPTIMISED else 2 * GRADIENT
+    weight = 2 * GRADIENT if purifier is not None and optimises(purifier) else GRADIENT
     total = count * calls * (asked.forwards + weight * asked.gradients)
     return STARTUP + ceil(SPARE * total * pixels * SECONDS / 60)
 
 
 def evaluations(purifier: Part) -> int:
-    """How often a purifier asks its network about an image; a gradient of its own counts, too."""
-    value = purifier.value
+    """How often a purifier asks its network about an image; a gradient of its own counts, too.
+
+    Options say it, of the names that they have in most kinds. Where they do not, or not by default,
+    the kind's module does, at its top: `STEPS`, `STRIDE` (levels t' between two steps), and
+    `EVALUATIONS_A_STEP`.
+    """
+    value, said = purifier.value, purifier.known.constants
     if purifier.network is None and purifier.weights is None:
         return 0
     if (stages := value("stages")) is not None:
-        calls = sum(steps * times for _, steps, times in stages)
-    elif purifier.kind in CALLS:
-        calls = CALLS[purifier.kind]
+        steps = sum(steps * times for _, steps, times in stages)
+    elif "STEPS" in said:
+        steps = said["STEPS"]
     elif value("respacing") is not None:
-        calls = ceil(value("t") * value("respacing") / 1000)
+        steps = ceil(value("t") * value("respacing") / 1000)
     else:
         level = (value("t") or value("t_large") or 1) + (value("t_delta") or 0)
-        stride = value("stride") or STRIDES.get(purifier.kind, 1)
-        calls = value("evaluations") or value("n_iter") or ceil(level / stride)
-    own = 2 if purifier.kind in OPTIMISED else TOGETHER.get(purifier.kind, 1)
-    return own * calls * (value("rounds") or 1)
+        stride = value("stride") or said.get("STRIDE", 1)
+        steps = value("evaluations") or value("n_iter") or ceil(level / stride)
+    own = 2 if optimises(purifier) else said.get("EVALUATIONS_A_STEP", 1)
+    return own * steps * (value("rounds") or 1)
+
+
+def optimises(purifier: Part) -> bool:
+    """Whether each step differentiates the network, so that an attack does it twice.
+
+    Its kind's module says so: `OPTIMISES = True`.
+    """
+    return bool(purifier.known.constants.get("OPTIMISES"))
 
 
 class Passes(NamedTuple):

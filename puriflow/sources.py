@@ -11,6 +11,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from puriflow.errors import UserError, unknown
 
@@ -90,3 +91,16 @@ def syntax_tree(file: Path) -> ast.Module:
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
         why = " ".join(str(error).split()) or "it is nested too deep"
         raise UserError(f"{file} cannot be read as Python: {why}") from None
+
+
+def constants(tree: ast.Module) -> dict[str, Any]:
+    """The plain values that a module gives to names at its top."""
+    found = {}
+    for statement in tree.body:
+        match statement:
+            case ast.Assign(
+                targets=[ast.Name(id=name)],
+                value=ast.Constant(value=str() | bool() | int() | float() as value),
+            ):
+                found[name] = value
+    return found

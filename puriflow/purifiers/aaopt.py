@@ -29,6 +29,7 @@ from puriflow.options import Count, Side, real
 from puriflow.purifiers.base import Callback, Purifier
 from puriflow.randomness import ImageNoise
 
+OPTIMISES = True  # for planning: a step differentiates the network
 SPREAD = 0.1  # a random sigma is drawn from sigma +- this
 
 

@@ -27,6 +27,7 @@ from puriflow.options import Count, Fraction, real
 from puriflow.purifiers.base import Callback, Purifier
 from puriflow.randomness import ImageNoise
 
+EVALUATIONS_A_STEP = 2  # for planning
 DELTA, SHORTEST, LONGEST = 1e-3, 1e-5, 0.1  # of a look ahead, and of steps, on [0, 1]
 
 

@@ -45,6 +45,7 @@ from puriflow.purifiers.base import Callback, LevelOptions, vp_state
 from puriflow.purifiers.vpsde import VPSDE
 from puriflow.randomness import ImageNoise
 
+OPTIMISES = True  # for planning: a step differentiates the network
 TAU, FLOOR, BLOCKS, LEARNING_RATE = 0.1, 1e-6, 3, 0.01
 FEWEST = {"t_delta": 0, "rounds": 1}  # for planning: a gradient keeps h of every guided step
 

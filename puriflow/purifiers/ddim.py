@@ -21,6 +21,7 @@ from puriflow.options import Fraction, Rounds, Side, Stages
 from puriflow.purifiers.base import Callback, DiffusionPurifier, Options
 from puriflow.randomness import ImageNoise
 
+STEPS = 470  # for planning, of the stages by default
 Stage = tuple[int, int, int]  # level t', steps, times
 
 

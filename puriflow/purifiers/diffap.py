@@ -19,6 +19,8 @@ from puriflow.options import NonNegative, Rounds, Side, Stages
 from puriflow.purifiers.ddim import DDIM, StageOptions
 from puriflow.randomness import ImageNoise
 
+STEPS = 5  # for planning, of the stages by default
+
 
 class DiffAP(DDIM):
     """The purifier; see `DDIM`.

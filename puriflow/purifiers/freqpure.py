@@ -21,6 +21,9 @@ from puriflow.options import Fraction, Rounds, Side, Stages, Timestep, real
 from puriflow.purifiers.ddim import DDIM, StageOptions, ve_sigma
 from puriflow.randomness import ImageNoise
 
+STEPS = 50  # for planning, of the stages by default
+EVALUATIONS_A_STEP = 2  # x0, and that of the reference
+
 
 class FreqPure(DDIM):
     """The purifier; see `DDIM`. Every step asks the network twice.

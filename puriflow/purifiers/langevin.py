@@ -29,6 +29,8 @@ from puriflow.purifiers.base import Callback
 from puriflow.randomness import ImageNoise
 from puriflow.zoo.weights import load_network
 
+TRAINED_BY = "puriflow.training.energies"
+OPTIMISES = True  # for planning: a step differentiates the network
 Activation = Literal["leaky", "smooth"]
 SLOPE = 0.05  # of the leaky ReLU
 A, E = 0.49, 0.01  # of MEFA's smooth one

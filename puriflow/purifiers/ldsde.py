@@ -18,6 +18,7 @@ from puriflow.options import NonNegative, Positive, Rounds, Side, Timestep
 from puriflow.purifiers.base import Callback, Options, Purifier
 from puriflow.randomness import ImageNoise
 
+STRIDE = 10  # for planning
 T_SCORE = 0.01  # the time at which DiffPure asks for the score
 STEP_SIZE = 0.01
 

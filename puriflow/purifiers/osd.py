@@ -13,6 +13,8 @@ from puriflow.options import Rounds, Side, Timestep, TimestepSpread
 from puriflow.purifiers.base import Callback, DiffusionPurifier
 from puriflow.randomness import ImageNoise
 
+STEPS = 1  # for planning
+
 
 class OSD(DiffusionPurifier):
     """The purifier; see `DiffusionPurifier`. x0 is clamped to [-1, 1]."""

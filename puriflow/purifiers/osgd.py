@@ -20,6 +20,8 @@ from puriflow.purifiers.base import Callback
 from puriflow.purifiers.ddpm import DDPM
 from puriflow.randomness import ImageNoise
 
+STEPS = 3  # for planning
+
 
 class OSGD(DDPM):
     """The purifier; see `DDPM`. The output is clamped.

@@ -26,6 +26,8 @@ from puriflow.randomness import ImageNoise
 from puriflow.straight_through import straight_through
 from puriflow.zoo.weights import load_network
 
+TRAINED_BY = "puriflow.training.pixels"
+STEPS = 1  # for planning: decoding keeps what each convolution has seen
 HALF = 1 / 255  # half of a bin, on [-1, 1]
 NARROWEST = -7.0  # log scale of a logistic, as PixelCNN++ has it
 

@@ -19,6 +19,7 @@ from puriflow.options import Count, Side, real
 from puriflow.purifiers.base import Callback, Purifier
 from puriflow.randomness import ImageNoise
 
+OPTIMISES = True  # for planning: a step differentiates the network
 SIGMA_DELTA = 0.1  # ScoreOpt-O draws sigma from sigma +- this
 
 

@@ -19,6 +19,7 @@ from puriflow.options import Text, whole
 from puriflow.straight_through import straight_through
 from puriflow.zoo.weights import load_network
 
+TRAINED_BY = "puriflow.training.patches"
 SEARCHED = 2048  # patches of an image whose distances to the whole index are in memory at once
 
 

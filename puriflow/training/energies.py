@@ -18,7 +18,7 @@ from puriflow.purifiers.langevin import Langevin
 from puriflow.randomness import MEASURE_DENOISER, ImageNoise
 from puriflow.training.card import table
 from puriflow.training.photos import Photos
-from puriflow.training.trainer import Predict, Recipe, Run, train
+from puriflow.training.trainer import Predict, Recipe, Run, Trainer, train
 
 MEASURED = (0, 20, 60, 200)  # steps of a chain
 
@@ -145,3 +145,6 @@ def measure_energy(purifier: Langevin, photos: Photos, recipe: EnergyRecipe) -> 
 def quality(x: Tensor, clean: Tensor) -> float:
     """PSNR of an image on [-1, 1] beside the clean one, in dB."""
     return psnr((x / 2 + 0.5).clamp(0, 1), clean / 2 + 0.5)
+
+
+TRAINER = Trainer(EnergyRecipe, Photos, train_energy, measure_energy)

@@ -5,7 +5,6 @@ import time
 from itertools import islice
 
 import torch
-from pydantic import BaseModel
 from torch import Tensor
 
 from puriflow.atomic import write_text
@@ -13,20 +12,13 @@ from puriflow.metrics.psnr import psnr
 from puriflow.restorers.quilting import SEARCHED, Quilting
 from puriflow.training.card import table
 from puriflow.training.photos import Photos
-from puriflow.training.trainer import Run, Seed
+from puriflow.training.trainer import AnyRecipe, Run, Trainer
 
 LINES = 20  # of the log
 MEASURED = 10  # of the held-out photographs
 
 
-class PatchRecipe(BaseModel, extra="forbid", frozen=True):
-    """Where the patches come from, as many as the index holds."""
-
-    images: str = "photographs"  # name in the configuration's `training.images`
-    seed: Seed = 0
-
-
-def collect_patches(quilting: Quilting, photos: Photos, recipe: PatchRecipe, run: Run) -> float:
+def collect_patches(quilting: Quilting, photos: Photos, recipe: AnyRecipe, run: Run) -> float:
     """Fill the index of `quilting`, in place, with random crops; returns the seconds that it took.
 
     The log has, for more and more of the index, the mean squared distance of the patches of a
@@ -56,7 +48,7 @@ def nearness(image: Tensor, patches: Tensor) -> float:
 
 
 @torch.no_grad()
-def measure_quilting(quilting: Quilting, photos: Photos, recipe: PatchRecipe) -> list[str]:
+def measure_quilting(quilting: Quilting, photos: Photos, recipe: AnyRecipe) -> list[str]:
     """For the card: mean PSNR of quilted photographs."""
     some = list(islice(photos.held_out_images(), MEASURED))
     device = quilting.network.patches.device
@@ -68,3 +60,6 @@ def measure_quilting(quilting: Quilting, photos: Photos, recipe: PatchRecipe) ->
         ("patches", "side", "PSNR"),
         [(str(patches), str(side), f"{mean:.2f}")],
     )
+
+
+TRAINER = Trainer(AnyRecipe, Photos, collect_patches, measure_quilting)

@@ -12,7 +12,7 @@ from puriflow.purifiers.pixeldefend import PixelCNN, PixelDefend
 from puriflow.randomness import MEASURE_DENOISER, ImageNoise
 from puriflow.training.card import table
 from puriflow.training.photos import Photos
-from puriflow.training.trainer import Predict, Recipe, Run, train
+from puriflow.training.trainer import Predict, Recipe, Run, Trainer, train
 
 
 class Bits(nn.Module):
@@ -69,3 +69,6 @@ def measure_pixels(purifier: PixelDefend, photos: Photos, recipe: Recipe) -> lis
         ("images", "bits"),
         ((name, f"{sum(each) / len(each):.2f}") for name, each in bits.items()),
     )
+
+
+TRAINER = Trainer(Recipe, Photos, train_pixels, measure_pixels)

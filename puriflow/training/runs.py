@@ -2,10 +2,11 @@
 
 import json
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import torch
@@ -16,41 +17,49 @@ from puriflow.config import validated
 from puriflow.errors import UserError
 from puriflow.plots import loss
 from puriflow.provenance import code_hash
-from puriflow.registry import Part, Weights
+from puriflow.registry import Part, Weights, family_of, kinds
+from puriflow.sources import file_of, no_module
 from puriflow.training.card import card
 from puriflow.training.classifiers import ClassifierRecipe, measure_classifier, train_classifier
 from puriflow.training.diffusion import measure_diffusion, train_diffusion
-from puriflow.training.energies import EnergyRecipe, measure_energy, train_energy
 from puriflow.training.labelled import Labelled
-from puriflow.training.patches import PatchRecipe, collect_patches, measure_quilting
 from puriflow.training.photos import Photos
-from puriflow.training.pixels import measure_pixels, train_pixels
 from puriflow.training.restorers import RestorerRecipe, measure_restorer, train_restorer
-from puriflow.training.trainer import Recipe, Run
+from puriflow.training.trainer import Recipe, Run, Trainer
 from puriflow.zoo.weights import load_weights, save_weights
-
-
-class Trainer(NamedTuple):
-    """How the parts of a role, or of a kind, are trained and measured."""
-
-    recipe: type[Recipe] | type[PatchRecipe]
-    data: Callable[[Path, int], Photos | Labelled]  # of a folder, and how many are held out
-    train: Callable[..., float]  # of the built part, the data, the recipe and the run; seconds
-    measure: Callable[..., list[str]]  # of the built part, the data and the recipe; for the card
 
 
 def _labelled(folder: Path, held_out: int) -> Labelled:
     return Labelled(folder)  # whose test images are those that are held out
 
 
-TRAINERS = {
-    "quilting": Trainer(PatchRecipe, Photos, collect_patches, measure_quilting),
-    "langevin": Trainer(EnergyRecipe, Photos, train_energy, measure_energy),
-    "pixeldefend": Trainer(Recipe, Photos, train_pixels, measure_pixels),
+TRAINERS = {  # by role; a kind that is trained otherwise says by which module (`TRAINED_BY`)
     "restorer": Trainer(RestorerRecipe, Photos, train_restorer, measure_restorer),
     "network": Trainer(Recipe, Photos, train_diffusion, measure_diffusion),
     "classifier": Trainer(ClassifierRecipe, _labelled, train_classifier, measure_classifier),
 }
+
+
+def trainer_of(part: Part) -> Trainer:
+    """How a part is trained: by its kind, or else by its role.
+
+    Raises:
+        UserError: it is not trained, or what its kind names is no trainer.
+    """
+    for module in part.known.trained_by:
+        if file_of(module) is None:
+            raise no_module(module)
+        trainer = getattr(import_module(module), "TRAINER", None)
+        if not isinstance(trainer, Trainer):
+            raise UserError(f"{module}, by which {part.kind} is trained, has no TRAINER")
+        return trainer
+    if part.role not in TRAINERS:
+        family = kinds(family_of(part.role).section)
+        known = ", ".join(name for name, kind in family.items() if kind.trained_by) or "none"
+        raise UserError(
+            f"{part.role} {part.name} of kind {part.kind} is not trained; known are {known}"
+        )
+    return TRAINERS[part.role]
 
 
 def train_part(
@@ -73,10 +82,7 @@ def train_part(
         UserError: the images or the recipe are unfit, the part has no network to train, or the
             SHA256SUMS of `out` lists its weights.
     """
-    trainer, name = TRAINERS.get(part.kind) or TRAINERS.get(part.role), part.name
-    if trainer is None:
-        known = ", ".join(TRAINERS)
-        raise UserError(f"{part.role} {name} of kind {part.kind} is not trained; known are {known}")
+    trainer, name = trainer_of(part), part.name
     weights = out / f"{name}.safetensors"
     if weights.name in read_sums(out / SUMS):  # which refuses any other, after all the work
         raise UserError(f"{weights} is published by {out / SUMS}: name another folder")
@@ -92,7 +98,8 @@ def train_part(
         raise UserError(f"{part.role} {name} has no network to train")
     architecture = part.untrained().entry()
     start_hash = None if first is None else sha256(first)
-    code = code_hash(__name__, *part.modules(), *getattr(recipe, "modules", ()))
+    others = (*part.modules(), *part.known.trained_by, *getattr(recipe, "modules", ()))
+    code = code_hash(__name__, *others)
     depends_on = [architecture, recipe.model_dump(), data.fingerprint, start_hash, code]
     run = Run(
         name=name,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, Field
@@ -35,10 +35,16 @@ Seed = Annotated[int, whole(0, MOST_SEED)]
 Stateful = tuple[nn.Module, nn.Module, torch.optim.Optimizer]  # all that a checkpoint holds
 
 
-class Recipe(BaseModel, extra="forbid", frozen=True):
-    """The numbers of a training run."""
+class AnyRecipe(BaseModel, extra="forbid", frozen=True):
+    """What all recipes have."""
 
     images: str = "photographs"  # name in the configuration's `training.images`
+    seed: Seed = 0  # of the network's initialisation and of all draws
+
+
+class Recipe(AnyRecipe):
+    """The numbers of a training run."""
+
     steps: Annotated[int, whole(1, 10**8)]  # of the optimiser
     batch: Count  # images of a step
     crop: Side  # side of what the network sees, in pixels
@@ -47,7 +53,6 @@ class Recipe(BaseModel, extra="forbid", frozen=True):
     learning_rate: Rate = 1e-3  # its largest value; it falls to 0 as a cosine
     warmup: Annotated[int, whole(0, 10**8)] = 100  # steps until the largest value is reached
     ema: Decay = 0.999  # of the moving average of the weights; 0 for none
-    seed: Seed = 0  # of the network's initialisation and of all draws
     precision: Trained = "bfloat16"
 
 
@@ -59,6 +64,15 @@ class Run:
     identity: str  # of all that the run depends on (network, recipe, images, code)
     checkpoint: Path  # resumed if it has the same identity; whoever has saved all else removes it
     log: Path  # JSON lines: step, loss (mean since the last line), learning rate and seconds
+
+
+class Trainer(NamedTuple):
+    """How the parts of a role, or of a kind, are trained and measured."""
+
+    recipe: type[AnyRecipe]
+    data: Callable[[Path, int], Any]  # of a folder, and how many images are held out
+    train: Callable[..., float]  # of the built part, the data, the recipe and the run; seconds
+    measure: Callable[..., list[str]]  # of the built part, the data and the recipe; for the card
 
 
 @dataclass

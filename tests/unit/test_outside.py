@@ -223,3 +223,33 @@ def test_whatever_a_part_raises_while_it_is_built_is_one_line(study, text, says)
     assert says in line
     if says.endswith("("):
         assert f"wrong.py, line {len(text.splitlines()) if 'import' not in text else 1})" in line
+
+
+def test_it_says_what_it_costs_and_what_trains_it(study):
+    from puriflow.runtime import evaluations, optimises
+    from puriflow.training.runs import trainer_of
+
+    plain = "def build(*, network, n_iter=3):\n    pass\n"
+    costs = "STEPS = 5\nEVALUATIONS_A_STEP = 2\n"
+    study({"plain": plain, "costs": costs + plain, "steep": "OPTIMISES = True\n" + plain})
+
+    net = {"kind": "edm", "weights": None}
+
+    def counted(kind):
+        part = part_of("purifier", "mine", {"kind": f"mypack.{kind}", "network": net})
+        return evaluations(part), optimises(part)
+
+    assert [counted(kind) for kind in ("plain", "costs", "steep")] == [
+        (3, False),
+        (10, False),
+        (6, True),
+    ]
+    study({"blur": f'TRAINED_BY = "mypack.lessons"\n{BLUR}'})
+    with pytest.raises(UserError, match=r"unknown module of mypack 'mypack\.lessons'"):
+        trainer_of(blur())
+    study({"lessons": "TRAINER = 3\n"})
+    with pytest.raises(UserError, match=r"mypack\.lessons, by which mypack\.blur is trained, has"):
+        trainer_of(blur())
+    study({"taught": "from puriflow.training.pixels import TRAINER\n"})
+    study({"blur": f'TRAINED_BY = "mypack.taught"\n{BLUR}'})
+    assert trainer_of(blur()).recipe.__name__ == "Recipe"

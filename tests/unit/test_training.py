@@ -331,7 +331,7 @@ def test_a_density_of_pixels_learns(classes, tmp_path):
 
 def test_what_no_trainer_trains_is_refused_in_a_line(folder, tmp_path):
     with pytest.raises(
-        UserError, match=r"purifier net of kind osd is not trained; known are .*lang"
+        UserError, match=r"purifier net of kind osd is not trained; known are langevin, pixeldefend"
     ):
         train(folder, tmp_path, tiny("purifiers", "osd"))
     with pytest.raises(UserError, match=r"chains is 4, but must be the batch \(8\) or more"):

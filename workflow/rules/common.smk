@@ -441,7 +441,8 @@ def trained_entry(wildcards):
 @exit_on_error
 def trainer_version(wildcards):
     """A hash of the code that trains a part, of the part's own, and of what stands before it."""
-    own = {trained_part(wildcards).module}
+    part = trained_part(wildcards)
+    own = {part.module, *part.known.trained_by}
     if (behind := recipe_of(wildcards).get("behind")) is not None:
         own.add(part_of("purifier", "behind", behind).module)
     return code_hash("puriflow.training.runs", "puriflow.compute", *sorted(own))
