@@ -19,8 +19,9 @@ from puriflow.evaluations import Evaluations
 from puriflow.lineage import Place
 from puriflow.results import find, load_result, names
 
-# Of an evaluation on one core: at 224, and at 32, where attacks ask for several at once.
-SECONDS = {"adm": 0.2, "edm": 0.01}
+# Of an evaluation on one core: at 224, and at 32, where attacks ask for several at once (of ncsn
+# measured as what two attacks on it took, gradients and evaluations together).
+SECONDS = {"adm": 0.2, "edm": 0.01, "ncsn": 0.007}
 
 
 class Costs(Evaluations):
