@@ -50,7 +50,9 @@ def evaluations(purifier: Part) -> int:
     the kind's module does, at its top: `STEPS`, `STRIDE` (levels t' between two steps), and
     `EVALUATIONS_A_STEP`.
     """
-    value, said = purifier.value, purifier.known.constants
+    value, constants = purifier.value, purifier.known.constants
+    # of a module from outside, a name may mean anything
+    said = {name: number for name, number in constants.items() if type(number) is int}
     if purifier.network is None and purifier.weights is None:
         return 0
     if (stages := value("stages")) is not None:

@@ -232,6 +232,7 @@ def test_it_says_what_it_costs_and_what_trains_it(study):
     plain = "def build(*, network, n_iter=3):\n    pass\n"
     costs = "STEPS = 5\nEVALUATIONS_A_STEP = 2\n"
     study({"plain": plain, "costs": costs + plain, "steep": "OPTIMISES = True\n" + plain})
+    study({"other": 'STEPS, EVALUATIONS_A_STEP = "a", "b"\nSTRIDE = 0.5\nSTEPS = "many"\n' + plain})
 
     net = {"kind": "edm", "weights": None}
 
@@ -239,10 +240,11 @@ def test_it_says_what_it_costs_and_what_trains_it(study):
         part = part_of("purifier", "mine", {"kind": f"mypack.{kind}", "network": net})
         return evaluations(part), optimises(part)
 
-    assert [counted(kind) for kind in ("plain", "costs", "steep")] == [
+    assert [counted(kind) for kind in ("plain", "costs", "steep", "other")] == [
         (3, False),
         (10, False),
         (6, True),
+        (3, False),
     ]
     study({"blur": f'TRAINED_BY = "mypack.lessons"\n{BLUR}'})
     with pytest.raises(UserError, match=r"unknown module of mypack 'mypack\.lessons'"):
