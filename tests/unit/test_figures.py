@@ -17,7 +17,6 @@ from scipy.stats import t as student
 from torch import nn
 
 from puriflow.config import load_config
-from puriflow.config.track import Role
 from puriflow.diffusion.vp import diffuse
 from puriflow.errors import UserError
 from puriflow.metrics.accuracy import wilson
@@ -114,8 +113,9 @@ class Tiny:
     def serve(self, **sections):
         """Let other parts serve roles of the track."""
         for section, entries in sections.items():
-            roles = {name: Role(**entry) for name, entry in entries.items()}
-            update = {section: getattr(self.config, section) | roles}
+            known = getattr(self.config, section)
+            role = type(next(iter(known.values())))  # a purifier's entry says more than others
+            update = {section: known | {name: role(**entry) for name, entry in entries.items()}}
             self.config = self.config.model_copy(update=update)
 
     def part(self, role, name):
