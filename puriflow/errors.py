@@ -20,6 +20,10 @@ class NotBuilt(UserError):  # noqa: N818
     """A store is not there yet, or was not finished; whatever else is wrong is no such case."""
 
 
+class NotFinite(UserError):  # noqa: N818
+    """What a part computed has NaN or infinity, of which nothing follows."""
+
+
 def unknown(what: str, name: object, known: Iterable[str]) -> UserError:
     """A UserError that says that `name` is not a known `what`, and names the nearest one."""
     known, name = sorted(known), str(name)  # from Python it may be anything

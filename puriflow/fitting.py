@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from puriflow.errors import UserError
+from puriflow.errors import NotFinite, UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,4 +67,4 @@ def check_labels(labels: "Tensor | np.ndarray", classes: int) -> None:
 def check_finite(values: "Tensor", what: str) -> None:
     """Refuse NaN and infinity in what a part computes, whose largest or first would count."""
     if not values.isfinite().all():
-        raise UserError(f"{what} have NaN or infinity")
+        raise NotFinite(f"{what} have NaN or infinity")

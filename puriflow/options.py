@@ -113,7 +113,7 @@ def fraction(value: str | float) -> float:
     except (ValueError, ZeroDivisionError):
         raise UserError(f"{value!r} is not a number or a fraction such as 4/255") from None
     if not number > 0:
-        raise UserError(f"eps and step_size must be above 0, but one is {value}")
+        raise UserError(f"a length (eps, step_size) and a share (bands) are above 0: not {value}")
     return number
 
 
@@ -252,6 +252,17 @@ def check_ball(eps: float, norm: str) -> None:
     """Refuse a radius of Linf, on [0, 1], that is above 1."""
     if norm == "Linf" and eps > 1:
         raise UserError(f"eps of Linf must lie in (0, 1], as 8/255 does, but is {eps:g}")
+
+
+def check_counts(**counts: int | None) -> None:
+    """Refuse options that count something, given from Python, unless they are whole numbers from 1.
+
+    None is an option that is not given.
+    """
+    for name, count in counts.items():
+        whole_number = isinstance(count, int) and not isinstance(count, bool)
+        if count is not None and not (whole_number and count >= 1):
+            raise UserError(f"{name} must be a whole number from 1, but is {count!r}")
 
 
 def check_step(step_size: float, eps: float, norm: str) -> None:

@@ -25,7 +25,16 @@ from puriflow.attacks.base import (
 from puriflow.attacks.in_loop import in_loop
 from puriflow.attacks.votes import JudgedAttack
 from puriflow.errors import UserError, unknown
-from puriflow.options import Bands, Count, JudgedGradient, Length, Loss, Norm, Share
+from puriflow.options import (
+    Bands,
+    Count,
+    JudgedGradient,
+    Length,
+    Loss,
+    Norm,
+    Share,
+    check_counts,
+)
 from puriflow.randomness import APGD as WORDS
 from puriflow.randomness import CLEAN
 
@@ -100,6 +109,12 @@ class APGD(JudgedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_counts(
+            n_iter=self.n_iter,
+            n_restarts=self.n_restarts,
+            eot_iter=self.eot_iter,
+            n_target_classes=self.n_target_classes,
+        )
         if self.loss not in LOSSES:
             raise unknown("loss", self.loss, LOSSES)
         self.name, self.targeted = WORDS[self.loss], self.loss == "dlr-targeted"

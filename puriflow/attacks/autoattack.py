@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from puriflow.attacks.apgd import APGD
 from puriflow.attacks.ball import Ball, fraction
@@ -25,7 +26,7 @@ from puriflow.attacks.in_loop import check_fresh, evaluate, settled, unjudged
 from puriflow.attacks.square import Square
 from puriflow.attacks.votes import JudgedAttack
 from puriflow.errors import UserError
-from puriflow.options import Count, JudgedGradient, Length, Norm
+from puriflow.options import Count, JudgedGradient, Length, Norm, check_counts
 from puriflow.randomness import AUTOATTACK, CLEAN
 
 EOT_ITER = {"standard": 1, "rand": 20, "square": 1}
@@ -47,6 +48,7 @@ class AutoAttack(JudgedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_counts(n_eval=self.n_eval)
         if self.n_eval is not None:
             check_fresh(self)
         self.n_steps = sum(attack.n_steps for attack in self.attacks)
@@ -72,8 +74,7 @@ class AutoAttack(JudgedAttack):
         if self.n_eval is None:
             return state
         state |= unjudged(batch.images, 1 + len(self.attacks))
-        state["loss_adv"] = -state["loss_adv"]  # infinite: of a tie the first one stays
-        state |= evaluate(batch, state, batch.images, 0, self.n_eval)
+        state |= self._evaluate(batch, state, batch.images, 0, self.n_eval)
         broken = settled(state)
         return state | {"success": broken, "clean_success": broken}
 
@@ -95,13 +96,20 @@ class AutoAttack(JudgedAttack):
         own = {key: value for key, value in state.items() if not key.startswith(INNER)}
         return advance_rest(batch, own, lambda some, part: self._end(some, part, inner, which))
 
+    @staticmethod
+    def _evaluate(batch: Batch, state: State, x: Tensor, k: int, n_eval: int) -> State:
+        """See `evaluate`, but of several images with most wrong draws the first one stays."""
+        unbeaten = torch.full_like(state["loss_adv"], torch.inf)
+        return evaluate(batch, state | {"loss_adv": unbeaten}, x, k, n_eval)
+
     def _end(self, batch: Batch, state: State, inner: State, which: int) -> State:
         """The verdict over what an attack hands in."""
         x = choose(inner["success"], inner["x_adv"], batch.images)
         queries = state["queries"] + inner["queries"]
         if self.n_eval is not None:
             before = state["wrong"].amax(1)
-            state |= evaluate(batch, state | {"queries": queries}, x, which + 1, self.n_eval)
+            state |= {"queries": queries}
+            state |= self._evaluate(batch, state, x, which + 1, self.n_eval)
             better = state["wrong"].amax(1) > before
             return state | {
                 "success": settled(state),

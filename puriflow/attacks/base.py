@@ -21,6 +21,7 @@ from puriflow.fitting import check_finite, check_labels
 from puriflow.options import Gradient
 from puriflow.randomness import AttackNoise
 
+GRADIENTS = "gradients of the attack's loss"
 # By name, a tensor with a row for each image. `x_adv` (N, 3, H, W): the adversarial images so far.
 # `queries` (N,) int64: passes of the victim over each image. `success` (N,) bool, where the attack
 # itself judges, and `clean_success` where it judges the clean image too. And what it needs besides.
@@ -165,12 +166,17 @@ def eot_gradient(
 
     Returns:
         The mean gradient (N, 3, H, W) between the loss (N,) and the logits of the last draw.
+
+    Raises:
+        NotFinite: it has NaN or infinity. The sign of NaN is 0, so that an attack would stand still
+            where it is, and the defence would look robust.
     """
     total, loss, logits = torch.zeros_like(x), x, x
     for draws in folded(x, range(eot_iter)):
         y = x.detach().requires_grad_()
         loss, logits = loss_and_logits(y, draws)
         total += torch.autograd.grad(loss.sum(), y)[0]
+    check_finite(total, GRADIENTS)
     return loss.detach()[-len(x) :], total / eot_iter, logits.detach()[-len(x) :]
 
 

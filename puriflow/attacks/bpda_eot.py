@@ -17,10 +17,19 @@ import torch
 from torch import Tensor
 
 from puriflow.attacks.ball import Ball, fraction
-from puriflow.attacks.base import Attack, Batch, State, choose, cross_entropy, no_queries
+from puriflow.attacks.base import (
+    GRADIENTS,
+    Attack,
+    Batch,
+    State,
+    choose,
+    cross_entropy,
+    no_queries,
+)
 from puriflow.compute import folded
 from puriflow.errors import unknown
-from puriflow.options import Count, Length, Step
+from puriflow.fitting import check_finite
+from puriflow.options import Count, Length, Step, check_counts
 from puriflow.randomness import AGAIN, SURROGATE
 
 Through = Literal["identity", "restorer", "surrogate", "full"]
@@ -54,6 +63,7 @@ class BPDAEOT(Attack):
         if self.gradient not in get_args(Through):
             raise unknown("gradient of bpda-eot", self.gradient, get_args(Through))
         self.ball.check_step(self.step_size)
+        check_counts(n_iter=self.n_iter, eot_iter=self.eot_iter, n_draws=self.n_draws)
         self.n_steps = self.n_iter + 1
 
     def begin(self, batch: Batch) -> State:
@@ -93,6 +103,7 @@ class BPDAEOT(Attack):
         if self.gradient == "restorer" and batch.victim.restorer is not None:
             y = x.detach().requires_grad_()
             (grad,) = torch.autograd.grad(batch.victim.restorer(y), y, grad)
+        check_finite(grad, GRADIENTS)
         return {
             "x_adv": choose(success, state["x_adv"], x),
             "queries": queries,

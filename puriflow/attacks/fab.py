@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import puriflow.classifiers.torchvision_import  # noqa: F401, before torchattacks
 from puriflow.attacks.base import Batch, State
 from puriflow.attacks.votes import JudgedAttack
-from puriflow.options import Gradient
+from puriflow.options import Gradient, check_counts
 from puriflow.randomness import AGAIN, CLEAN, FAB_T
 
 
@@ -53,6 +53,7 @@ class FABT(JudgedAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_counts(n_iter=self.n_iter, n_target_classes=self.n_target_classes)
         self.n_steps = self.n_target_classes
 
     def begin(self, batch: Batch) -> State:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from puriflow.attacks.base import Attack, Batch, State, advance, choose, cross_entropy
 from puriflow.compute import folded
 from puriflow.errors import UserError
+from puriflow.options import check_counts
 from puriflow.randomness import CONTROL, EVALUATED
 
 INNER = "inner."  # before the keys of the state of the attack itself
@@ -108,6 +109,7 @@ class InLoop(Attack):
 
     def __post_init__(self) -> None:
         check_fresh(self.attack)
+        check_counts(n_eval=self.n_eval, eval_every=self.eval_every)
         self.ball, self.n_steps = self.attack.ball, self.attack.n_steps
 
     def begin(self, batch: Batch) -> State:
@@ -137,5 +139,11 @@ class InLoop(Attack):
 
 
 def in_loop(attack: Attack, n_eval: int | None, eval_every: int) -> Attack:
-    """The attack, with evaluations in its loop if any are wanted."""
+    """The attack, with evaluations in its loop if any are wanted.
+
+    Raises:
+        UserError: one of the two is no count, or only the second is given.
+    """
+    if n_eval is None and eval_every != 1:
+        raise UserError("eval_every says which points n_eval draws evaluate: give n_eval as well")
     return attack if n_eval is None else InLoop(attack, n_eval, eval_every)

@@ -10,7 +10,7 @@ from puriflow.attacks.base import Attack, Batch, State, cross_entropy, eot_gradi
 from puriflow.attacks.in_loop import in_loop
 from puriflow.defence import check_gradient
 from puriflow.errors import UserError
-from puriflow.options import Bands, Count, Gradient, Length, Norm, Step
+from puriflow.options import Bands, Count, Gradient, Length, Norm, Step, check_counts
 from puriflow.randomness import pgd_step
 
 
@@ -43,6 +43,7 @@ class PGD(Attack):
         if self.random_start and self.ball.norm != "Linf":
             raise UserError(f"pgd has no random start in {self.ball.norm}: say random_start: false")
         self.ball.check_step(self.step_size)
+        check_counts(n_iter=self.n_iter, eot_iter=self.eot_iter)
         self.n_steps = self.n_iter
 
     def begin(self, batch: Batch) -> State:

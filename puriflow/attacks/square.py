@@ -19,7 +19,7 @@ from puriflow.attacks.ball import Ball, fraction
 from puriflow.attacks.base import Batch, State, advance, advance_rest, choose
 from puriflow.attacks.votes import JudgedAttack
 from puriflow.errors import UserError
-from puriflow.options import Count, JudgedGradient, Length, Norm, real
+from puriflow.options import Count, JudgedGradient, Length, Norm, check_counts, real
 from puriflow.randomness import AGAIN, CLEAN, SQUARE
 
 # The share p of pixels in a window is halved after each of these queries.
@@ -56,6 +56,7 @@ class Square(JudgedAttack):
         super().__post_init__()
         if self.ball.norm != "Linf":
             raise UserError(f"square is for the norm Linf, not {self.ball.norm}")
+        check_counts(n_queries=self.n_queries)
         self.n_steps = 1 + self.n_queries + 1
 
     def begin(self, batch: Batch) -> State:

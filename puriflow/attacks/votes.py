@@ -14,7 +14,7 @@ from puriflow.attacks.ball import Ball
 from puriflow.attacks.base import Attack, Batch, no_queries
 from puriflow.compute import folded
 from puriflow.errors import unknown
-from puriflow.options import JudgedGradient
+from puriflow.options import JudgedGradient, check_counts
 from puriflow.randomness import VOTES
 
 
@@ -40,6 +40,7 @@ class JudgedAttack(Attack):
     def __post_init__(self) -> None:
         if self.gradient not in get_args(JudgedGradient):
             raise unknown("gradient", self.gradient, get_args(JudgedGradient))
+        check_counts(votes=self.votes)
 
     @torch.no_grad()
     def confirm(self, batch: Batch, x: Tensor, wrong: Tensor, step: str) -> tuple[Tensor, Tensor]:

@@ -231,6 +231,7 @@ def by_chance(test: Test, ball: Ball) -> bool:
 def binarization(case: Case) -> Check:
     """The attack finds the adversarial image that is known to exist."""
     name, some, tests = "binarization", case.few(), []
+    case.check_bands()
     count = len(some.batch.images)
     for i in range(count):
         try:

@@ -16,6 +16,7 @@ REACHED = 0.9  # of the successes of ten times the budget
 
 def eps_curve(case: Case) -> tuple[Check, list[dict[str, float]]]:
     """Accuracy against eps falls to 0 at a radius within which all images turn to grey."""
+    case.check_bands()
     own, far = case.ball.eps, largest_eps(case.batch, case.ball.norm)
     radii = sorted({0.0, own, *(eps for eps in (2 * own, 4 * own) if eps < far), far})
     right: dict[float, np.ndarray] = {0.0: case.right_clean, own: case.right_own}

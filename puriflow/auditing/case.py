@@ -6,7 +6,8 @@ one by its answer. What several checks need is computed once.
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -22,13 +23,14 @@ from puriflow.attacks.in_loop import InLoop
 from puriflow.auditing.modules import varies
 from puriflow.auditing.verdicts import Undecidable
 from puriflow.compute import folded
-from puriflow.errors import UserError
+from puriflow.errors import NotFinite, UserError
 
 FEW = 6  # images of costly checks: so many can differ beyond chance
 DRAWS = 10  # fresh answers that judge an image of a random defence
 PATH_DRAWS = 4  # the same at a step of a path
 MOST_POINTS, MOST_POINTS_QUICKLY = 100, 25  # of a path
 NO_PATH = "the attack cannot run, since no gradient reaches the image"
+MEND = "mend the gradient (`graph`)"
 
 
 class Case:
@@ -117,8 +119,17 @@ class Case:
     def watched(
         self, attack: Attack, batch: Batch | None = None, *, watch: bool = True
     ) -> tuple[Tensor, Tensor, np.ndarray]:
-        """The images that an attack makes, the best of its path, and its losses (n, points)."""
-        batch = batch or self.batch
+        """The images that an attack makes, the best of its path, and its losses (n, points).
+
+        Raises:
+            Undecidable: it has no gradient to go by.
+        """
+        with needing_gradient():
+            return self._watched(attack, batch or self.batch, watch=watch)
+
+    def _watched(
+        self, attack: Attack, batch: Batch, *, watch: bool
+    ) -> tuple[Tensor, Tensor, np.ndarray]:
         made, best, losses = [], [], []
         for some in groups(batch.images):
             part = batch.take(some)
@@ -133,17 +144,8 @@ class Case:
 
     @cached_property
     def path(self) -> tuple[Tensor, Tensor, np.ndarray]:
-        """Of the attack itself; see `watched`.
-
-        Raises:
-            Undecidable: it has no gradient to go by.
-        """
-        try:
-            return self.watched(self.attack)
-        except RuntimeError as error:
-            if lacks_gradient(error):
-                raise Undecidable(NO_PATH, "mend the gradient (`graph`)") from None
-            raise
+        """Of the attack itself; see `watched`."""
+        return self.watched(self.attack)
 
     @property
     def own(self) -> Tensor:
@@ -167,7 +169,7 @@ class Case:
         """How right the victim of another batch is under the attack itself: the mean of its images.
 
         Raises:
-            Undecidable: see `path`.
+            Undecidable: see `watched`.
         """
         _ = self.own
         return float(self.right(self.attacked(self.attack, batch), batch).mean())
@@ -177,7 +179,19 @@ class Case:
         said = ", ".join(f"{key}: {value}" for key, value in options.items())
         if self.name == type(self.attack).__name__:  # an attack that is no entry of a track
             return said
-        return f"--config 'attacks={{{self.name}: {{{said}}}}}'"
+        return f"`attacks: {{{self.name}: {{{said}}}}}` in the track"
+
+    def check_bands(self) -> None:
+        """Refuse a check of what only an attack of all bands can reach.
+
+        Raises:
+            Undecidable: the attack's perturbations have fewer.
+        """
+        if self.ball.bands < 1:
+            raise Undecidable(
+                "what the attack would have to find lies outside its bands",
+                "audit the same attack of all bands (bands: 1)",
+            )
 
     def larger(self, *, iterations: int = 1, draws: int = 1) -> str:
         """How the attack is run with so many times its iterations (or queries) and draws."""
@@ -200,6 +214,19 @@ class Case:
 def lacks_gradient(error: RuntimeError) -> bool:
     """Whether an error of torch says that no gradient reaches the image."""
     return any(said in str(error) for said in ("require grad", "not have been used"))
+
+
+@contextmanager
+def needing_gradient() -> Generator[None]:
+    """What needs a gradient: a check is not decidable where none reaches the image, or is NaN."""
+    try:
+        yield
+    except NotFinite as error:
+        raise Undecidable(str(error), MEND) from None
+    except RuntimeError as error:
+        if lacks_gradient(error):
+            raise Undecidable(NO_PATH, MEND) from None
+        raise
 
 
 class Path:

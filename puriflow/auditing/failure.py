@@ -101,7 +101,7 @@ def transfer_failure(case: Case) -> Check:
         victim = batch.victim
         batch = replace(batch, victim=Defence(None, None, victim.classifier))
     if batch is case.batch:
-        return exact(name, 0, 0, "what is differentiated is what is asked: the defence itself", "")
+        return exact(name, 0, 0, "the answers that are differentiated are the defence's own", "")
     fooled = 1 - case.right(case.own, batch)
     only = fooled * case.right_own
     total = max(float(fooled.sum()), 1e-12)
@@ -117,6 +117,7 @@ def transfer_failure(case: Case) -> Check:
 
 def unconstrained(case: Case) -> Check:
     """With no bound on eps the attack leaves no image right."""
+    case.check_bands()
     _ = case.own
     far = largest_eps(case.batch, case.ball.norm, unbounded=True)
     best = case.watched(changed(case.attack, eps=far))[1]

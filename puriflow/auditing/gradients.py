@@ -7,9 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from puriflow.attacks.base import Batch, cross_entropy, eot_gradient
-from puriflow.auditing.case import Case, differentiated
+from puriflow.attacks.base import GRADIENTS, Batch, cross_entropy, eot_gradient
+from puriflow.auditing.case import Case, differentiated, lacks_gradient, needing_gradient
 from puriflow.auditing.verdicts import Check, Undecidable, exact
+from puriflow.fitting import check_finite
 from puriflow.metrics.eot import powers, split_halves
 
 # Steps of a central difference, in L2. The smallest is for what optimises the image, whose loss is
@@ -29,7 +30,10 @@ def inside(case: Case) -> Tensor:
 
 
 def graph(case: Case) -> Check:
-    """The gradient of the logits reaches the image (Pintor et al.: unavailable gradients)."""
+    """The gradient of the logits reaches the image (Pintor et al.: unavailable gradients).
+
+    One that is NaN reaches nothing: an attack by its sign would stand still.
+    """
     name, cure = "graph", "remove what detaches the image (detach, no_grad, numpy), or take BPDA"
     batch, gradient = differentiated(case.batch.take([0]), case.attack)
     x = batch.images.clone().requires_grad_()
@@ -37,6 +41,10 @@ def graph(case: Case) -> Check:
         logits = batch.logits(x, WORD, gradient=gradient)
         (grad,) = torch.autograd.grad(logits.sum(), x, allow_unused=True)
         why = "the logits do not depend on the image by any gradient" if grad is None else ""
+        if grad is not None and not grad.isfinite().all():
+            share = float((~grad.isfinite()).double().mean())
+            why = f"it is NaN or infinite in {100 * share:.3g} % of pixels"
+            cure = "mend what has no derivative there (a root or a norm of 0, a quotient by 0)"
     except RuntimeError as error:
         why = " ".join(str(error).split())[:120]
     said = f"no gradient reaches the image: {why}" if why else "a gradient reaches the image"
@@ -62,15 +70,15 @@ def finite_differences(case: Case) -> Check:
         )
     x, singles = inside(case), range(min(3, len(case.batch.images)))
     ones = [replace(case.batch.take([i]), images=x[i : i + 1]) for i in singles]
-    try:
-        defence = copy.deepcopy(case.batch.victim).double()
-        doubles = [replace(one, victim=defence, images=one.images.double()) for one in ones]
-        errors = by_step(doubles, case)
-    except RuntimeError as error:
-        check_graph(error)
-        if "dtype" not in str(error) and "type" not in str(error):
-            raise
-        errors = by_step(ones, case)
+    with needing_gradient():
+        try:
+            defence = copy.deepcopy(case.batch.victim).double()
+            doubles = [replace(one, victim=defence, images=one.images.double()) for one in ones]
+            errors = by_step(doubles, case)
+        except RuntimeError as error:
+            if lacks_gradient(error) or "type" not in str(error):
+                raise
+            errors = by_step(ones, case)
     step, disagree = min(
         ((h, float((e > AGREES).double().mean())) for h, e in errors.items()),
         key=lambda pair: pair[1],
@@ -106,6 +114,7 @@ def aim(batch: Batch, case: Case) -> tuple[Tensor, list[Tensor]]:
     y = x.clone().requires_grad_()
     loss = margin(given.logits(y, WORD, gradient=gradient), batch.labels)
     (grad,) = torch.autograd.grad(loss.sum(), y)
+    check_finite(grad, GRADIENTS)
     ahead = unit(grad)
     sideways = [unit(batch.noise.attacker(f"audit direction {i}").normal_like(x)) for i in range(2)]
     return grad, [ahead, *(unit(ahead + other) for other in sideways)]
@@ -143,17 +152,8 @@ def mean_gradient(case: Case, x: Tensor, count: int, first: int = 0) -> Tensor:
         logits = batch.logits(y, WORD, [first + draw for draw in draws], gradient)
         return cross_entropy(logits, batch.labels.repeat(len(draws))), logits
 
-    try:
+    with needing_gradient():
         return eot_gradient(loss_and_logits, x, count)[1]
-    except RuntimeError as error:
-        check_graph(error)
-        raise
-
-
-def check_graph(error: RuntimeError) -> None:
-    """Say it where torch failed for want of a gradient."""
-    if "require grad" in str(error) or "not have been used" in str(error):
-        raise Undecidable("no gradient reaches the image", "mend the gradient (`graph`)") from None
 
 
 def eot_curve(case: Case) -> list[dict[str, float]]:

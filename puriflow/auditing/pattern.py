@@ -97,6 +97,7 @@ def plant(batch: Batch, ball: Ball, bands: int, draws: int) -> Planted:
 def pattern(case: Case) -> Check:
     """The attack finds the pattern that is known to be there."""
     name, some = "pattern", case.few()
+    case.check_bands()
     if isinstance(case.batch.victim.purifier, Whole):
         raise Undecidable(
             "what the module makes of an image before it classifies is not known",

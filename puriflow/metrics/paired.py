@@ -20,6 +20,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 import scipy  # whose packages are imported when they are used: planning needs none
 
+from puriflow.errors import UserError
+
 ALPHA = 0.05  # chance of a wrong verdict
 MANY = 2000  # images, whose mean has Student's interval even with long tails
 FEW = 6  # differing images below which no exact test of a mean rejects at 95 %
@@ -119,8 +121,13 @@ def compare(first: np.ndarray, second: np.ndarray, *, reach: int | None = 1) -> 
         second: outcomes of the other.
         reach: how far apart two outcomes may lie, which is 1 of shares; None of skewed outcomes,
             which have no bound.
+
+    Raises:
+        UserError: an outcome is NaN or infinite, of which no verdict follows.
     """
     differences = np.asarray(first, dtype=np.float64) - second
+    if not np.isfinite(differences).all():
+        raise UserError("outcomes that are compared have NaN or infinity")
     if reach is not None:
         differences = differences.round(9)  # of shares of draws, which have rounding
     if reach is None:
@@ -207,6 +214,8 @@ def chance_below_zero(steps: np.ndarray, weights: np.ndarray) -> float:
 class Student(PairedTests):
     """Of the mean of many differences (n,): of means over draws, or of very many skewed outcomes.
 
+    No chance is below 2^-n, which is the least that signs of n differences have: where all are the
+    same, their spread says nothing, and any number of hypotheses would stand beside each other.
     Shares that lie at most `reach` apart are within a margin only if there are enough images to
     show a share of them that alone would make up the margin: it sees no image that is not there.
     """
@@ -222,8 +231,8 @@ class Student(PairedTests):
         with np.errstate(divide="ignore", invalid="ignore"):
             score = np.nan_to_num(np.float64(distance) / self.error, posinf=np.inf, neginf=-np.inf)
         degrees = self.count * times - 1
-        chances = scipy.stats.t(degrees)
-        return float(chances.sf(score)), float(chances.cdf(score))
+        chances, least = scipy.stats.t(degrees), 0.5 ** (self.count * times)
+        return max(float(chances.sf(score)), least), max(float(chances.cdf(score)), least)
 
     def interval(self) -> tuple[float, float]:
         """See `PairedTests`."""

@@ -58,6 +58,13 @@ class Detached(Noisy):
         return super().forward(images, noise).detach()
 
 
+class Rooted(Noisy):
+    """Adds a root of 0, whose derivative is none."""
+
+    def forward(self, images, noise, callback=None):
+        return images + 0 * (images - images.detach()).abs().sqrt()
+
+
 class Straight(Noisy):
     """Claims to be differentiated, and is not."""
 
@@ -209,6 +216,42 @@ def test_without_a_gradient_the_other_checks_say_so(classifier, data):
     assert found.accuracy["robust"] is None
     assert found.cells()["attack_asr"] is None
     json.loads(found.to_json())
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_an_attack_that_needs_no_gradient_is_audited_without_one(classifier, data, quick):
+    victim = Defence(None, Detached(), classifier)
+    for attack in (
+        square.build(eps=EPS, n_queries=20),
+        bpda_eot.build(eps=EPS, n_iter=2, eot_iter=2, n_draws=2),
+        strong(n_iter=2, gradient="blind"),
+    ):
+        found = audit(victim, *data, attack=attack, quick=quick)
+        assert found.accuracy["robust"] is not None
+        if not quick:
+            check = found["one-step"]  # which has no other gradient than the defence's
+            assert (check.verdict, check.value) == ("not decidable", None)
+            assert "no gradient reaches the image" in check.evidence
+
+
+def test_a_gradient_that_is_nan_is_flagged(classifier, data):
+    found = audit(Defence(None, Rooted(), classifier), *data, attack=strong())
+    assert found["graph"].verdict == "failed"
+    assert "it is NaN or infinite in 100 % of pixels" in found["graph"].evidence
+    for name in ("zero-gradient", "finite-differences", "iterations-doubled", "pattern"):
+        assert (found[name].verdict, found[name].value) == ("not decidable", None)
+        assert found[name].evidence == "gradients of the attack's loss have NaN or infinity"
+    assert found.accuracy["robust"] is None
+
+
+def test_what_lies_outside_of_its_bands_no_attack_has_to_find(classifier, data):
+    banded = pgd.build(eps=EPS, step_size=0.025, n_iter=10, bands="1/4")
+    found = audit(classifier, *data, attack=banded)
+    for name in ("unconstrained", "eps-curve", "binarization", "pattern"):
+        assert (found[name].verdict, found[name].value) == ("not decidable", None)
+        assert "outside its bands" in found[name].evidence
+    assert found["iterations-doubled"].value is not None
+    assert found.cells()["attack_asr"] is None
 
 
 def test_too_few_steps_are_flagged(case, classifier):
@@ -367,6 +410,8 @@ def test_a_cure_names_options_that_the_attack_has(case, classifier):
     assert asked.exact_gradient().startswith("mend the defence's gradient")
     identity = case(defence, strong(gradient="identity"))
     assert identity.exact_gradient() == "attack the exact gradient: gradient: full"
+    named = Case(identity.batch, identity.attack, "pgd-linf8")
+    assert named.cure(n_iter=80) == "`attacks: {pgd-linf8: {n_iter: 80}}` in the track"
 
 
 def test_two_classes_and_attacks_that_need_more(data, classifier):

@@ -5,7 +5,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from puriflow.attacks import apgd, pgd
+from puriflow.attacks import apgd, autoattack, pgd
 from puriflow.attacks import in_loop as loop
 from puriflow.attacks.base import Batch
 from puriflow.defence import Defence
@@ -199,3 +199,38 @@ def test_an_image_s_evaluations_do_not_depend_on_its_batch():
 def test_fresh_draws_of_a_fixed_seed_are_refused():
     with pytest.raises(UserError, match="n_eval asks fresh draws, and fixed: true knows one"):
         attack(n_eval=3, fixed=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_eval": 0}, "n_eval must be a whole number from 1, but is 0"),
+        ({"n_eval": 3, "eval_every": 0}, "eval_every must be a whole number from 1, but is 0"),
+        ({"eval_every": 2}, "give n_eval as well"),
+    ],
+)
+def test_evaluations_that_say_nothing_are_refused(options, message):
+    for build in (attack, lambda **given: apgd.build(eps="8/255", **given)):
+        with pytest.raises(UserError, match=message):
+            build(**options)
+
+
+def test_of_several_images_that_fool_as_many_draws_fixed_autoattack_keeps_the_first(monkeypatch):
+    """Whatever their losses, since it has counted draws alone (`success_by` says who it was)."""
+    shares = iter([0.3, 0.3, 0.6, 0.6])
+    losses = iter([0.5, 0.9, 0.1, 2.0])
+
+    def scripted(batch, x, word, n_eval):
+        if word.startswith(loop.CONTROL):
+            return torch.zeros(1), torch.tensor([False]), torch.zeros(1)
+        return torch.tensor([next(shares)]), torch.tensor([False]), torch.tensor([next(losses)])
+
+    monkeypatch.setattr(loop, "_answers", scripted)
+    images = torch.zeros(1, 3, 8, 8)
+    fixed = autoattack.build(eps="8/255", version="rand", n_iter=1, eot_iter=1, n_eval=10)
+    state = loop.unjudged(images, 4) | {"queries": torch.zeros(1, dtype=torch.int64)}
+    batch, kept = Batch(Defence(None, None, Brightness()), images, torch.tensor([0]), None), []
+    for k in range(4):
+        state = fixed._evaluate(batch, state, images + k / 10, k, 10)
+        kept.append(round(float(10 * state["x_adv"].amax())))
+    assert kept == [0, 0, 2, 2]

@@ -200,3 +200,17 @@ def test_rounding_is_no_difference():
     assert (first[:7] != second[:7]).all()
     paired = compare(first, second)
     assert (paired.wins, paired.losses, paired.side) == (0, 0, 0)
+
+
+def test_differences_that_are_all_the_same_say_no_more_than_their_signs():
+    same = compare(np.full(6, 0.9), np.full(6, 0.8))
+    assert same.side == 1
+    assert same.tests.p() == 2 * 0.5**6  # as the sign test's, and not 1e-80, which Holm would take
+    assert compare(np.full(10, 0.9), np.full(10, 0.8)).tests.p() == 2 * 0.5**10
+
+
+@pytest.mark.parametrize("reach", [1, None])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_of_nan_no_verdict_follows(reach, bad):
+    with pytest.raises(UserError, match="outcomes that are compared have NaN or infinity"):
+        compare(np.array([1, 0, bad, 1, 0, 1]), np.zeros(6), reach=reach)
