@@ -263,6 +263,10 @@ LONGER = {
         lambda d, t: ScoreOpt(d, method="O", shared=False, **{**OPTIMISED, "n_iter": t}),
         4.01,
     ),
+    "scoreopt-n": (
+        lambda d, t: ScoreOpt(d, method="N", shared=False, **{**OPTIMISED, "n_iter": t}),
+        4.01,
+    ),
 }
 
 
