@@ -1,6 +1,5 @@
 """How many draws of a gradient are enough: cosines and an attack's success against their number."""
 
-from itertools import cycle
 from typing import Any
 
 import pandas as pd
@@ -8,14 +7,14 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from puriflow.plots.colours import AIDE
-from puriflow.plots.style import titled
+from puriflow.plots.style import looks, titled
 
 COSINES = ("split_half_cosine", "expected_cosine")  # measured, and not
 WIDTH, HEIGHT = 2.9, 2.6  # inches of a panel
 
 
 def draw(frame: pd.DataFrame, wanted: float, title: str) -> plt.Figure:
-    """Three panels with a colour for each method.
+    """Three panels with a look for each method.
 
     The cosine at clean images, that at attacked ones, and the share of answers that are wrong under
     the attack. Cosines without a mark are not measured, but follow from the last mark.
@@ -27,8 +26,7 @@ def draw(frame: pd.DataFrame, wanted: float, title: str) -> plt.Figure:
     """
     rows = frame.dropna(subset=["draws", "value"])
     figure, places = plt.subplots(1, 3, figsize=(3 * WIDTH, HEIGHT))
-    wheel = cycle(plt.rcParams["axes.prop_cycle"])
-    styles = dict(zip(rows["method"].unique(), wheel, strict=False))
+    styles = dict(zip(rows["method"].unique(), looks(), strict=False))
     for axes, images in zip(places, ("clean", "attacked"), strict=False):
         _curves(axes, rows[(rows["images"] == images) & rows["metric"].isin(COSINES)], styles)
         axes.axhline(wanted, color=AIDE, linestyle="--", marker="", zorder=0)

@@ -1,9 +1,11 @@
 """The look of all figures: style.mplstyle, their titles, and what several of them draw."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -26,6 +28,14 @@ def styled(text: float = 7) -> Generator[None]:
     matplotlib.use("agg")
     with plt.style.context([STYLE, {"font.size": text}]):
         yield
+
+
+def looks() -> Iterator[dict[str, Any]]:
+    """How lines look, 21 of them each in its own way: then hollow and dashed, then dotted."""
+    for dashes, hollow in cycle([("-", False), ("--", True), (":", True)]):
+        for look in plt.rcParams["axes.prop_cycle"]:
+            empty = {"markerfacecolor": "white"} if hollow else {}
+            yield {**look, "linestyle": dashes, **empty}
 
 
 def picture(axes: Axes, image: np.ndarray) -> None:

@@ -11,6 +11,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from pandas.api.types import is_numeric_dtype
 
 from puriflow.plots.colours import AIDE, WRONG
+from puriflow.plots.style import looks
 
 BESIDE = 22  # characters of a legend of two columns: longer ones stand below each other
 LINE = 0.14  # inches of a line of a legend
@@ -71,15 +72,14 @@ def _lines(
 ) -> None:
     """The lines of one panel with their intervals, each a little apart from the one before.
 
-    A line is dashed if another one has its colour, and there is none `between` two names.
+    There is no line `between` two names.
     """
-    colours = len(plt.rcParams["axes.prop_cycle"])
     whole = {"zorder": 3, "clip_on": False}  # at 0 and at 100
-    for i, line in enumerate(lines):
+    for i, (line, look) in enumerate(zip(lines, looks(), strict=False)):
         rows = frame[frame["line"] == line]
         bounds = [rows["value"] - rows["low"], rows["high"] - rows["value"]]
-        style: dict[str, Any] = {"elinewidth": 0.6, "capsize": 2, **whole}
-        style["linestyle"] = ("--" if i >= colours else "-") if between else ""
+        style: dict[str, Any] = {"elinewidth": 0.6, "capsize": 2, **whole, **look}
+        style |= {} if between else {"linestyle": ""}
         along = rows["along"] + apart * (i - (len(lines) - 1) / 2)
         axes.errorbar(along, rows["value"], yerr=bounds, label=line, **style)
         if (failed := rows["attack_failed"].notna()).any():

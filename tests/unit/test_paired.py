@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom, binomtest, multinomial, norm, ttest_rel, wilcoxon
 
+from puriflow.errors import UserError
 from puriflow.metrics.paired import (
     chance_below_zero,
     compare,

@@ -9,10 +9,10 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from puriflow.plots import bars, cost, loss
+from puriflow.plots import bars, cost, eot, loss
 from puriflow.plots.colours import ROBUST, STANDARD
 from puriflow.plots.sheets import Row, contact_sheet
-from puriflow.plots.style import save, styled
+from puriflow.plots.style import looks, save, styled
 from puriflow.results.columns import frame
 from puriflow.results.table import COLUMNS
 
@@ -120,3 +120,28 @@ def test_accuracy_against_cost_has_a_point_a_row_and_the_best_of_each_cost():
     assert cost.levels([(0.1, 0.0), (0.11, 1.0), (0.1, 20.0), (1.0, 0.0)]) == [0, 1, 0, 0]
     assert cost.pareto(np.array([2.0, 1, 3]), np.array([40.0, 30, 35])) == [1, 0]
     plt.close("all")
+
+
+def test_of_more_lines_than_colours_no_two_look_the_same():
+    with styled():
+        seen = [tuple(sorted(look.items())) for look, _ in zip(looks(), range(21), strict=False)]
+        assert len(set(seen)) == 21
+        rows = [
+            {"method": f"m{i}", "images": images, "draws": d, "metric": metric, "n": 4}
+            | {"value": 0.1 * i, "low": 0.0, "high": 1.0}
+            for i in range(9)
+            for images, metric in (
+                ("clean", "split_half_cosine"),
+                ("attacked", "split_half_cosine"),
+                ("attacked", "success_average"),
+            )
+            for d in (1, 2)
+        ]
+        figure = eot.draw(pd.DataFrame(rows), 0.5, "draws")
+        marks = [box.lines[0] for box in figure.axes[2].containers]
+        drawn = {
+            (line.get_color(), line.get_marker(), line.get_linestyle(), line.get_markerfacecolor())
+            for line in marks
+        }
+        assert len(drawn) == len(marks) == len(figure.legends[0].texts) == 9
+        plt.close(figure)
