@@ -33,7 +33,7 @@ def draw(frame: pd.DataFrame, wanted: float, title: str) -> plt.Figure:
         axes.set(title=f"at {images} images", ylabel="split-half cosine", ylim=(-0.05, 1.05))
         axes.set_xlabel("draws of a gradient")
     _success(places[2], rows[rows["metric"] == "success_average"], styles)
-    n = "" if rows.empty else f"{rows['n'].iloc[0]} images, 95 % intervals"
+    n = "" if rows.empty else f"{rows['n'].iloc[0]:.0f} images, 95 % intervals"
     titled(figure, f"{title}\n{n}")
     if styles:
         handles = places[2].get_legend_handles_labels()
